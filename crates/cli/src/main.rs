@@ -1,0 +1,2 @@
+//! The `dmlab` command.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Messages between the preload library and the server.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! A whole simulated kernel in one value.
+#![forbid(unsafe_code)]
