@@ -1,7 +1,13 @@
 //! Disks: where bios end.
 
+mod file;
+mod mmap;
 mod ram;
 mod sparse;
+#[cfg(test)]
+mod tests;
 
+pub use file::FileDisk;
+pub use mmap::MmapDisk;
 pub use ram::{RamDisk, WriteCache};
 pub use sparse::SparseMemory;
