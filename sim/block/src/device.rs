@@ -152,7 +152,7 @@ impl BlockDevice {
             has_warned_read_only: AtomicBool::new(false),
             is_dead: AtomicBool::new(false),
             has_write_cache: AtomicBool::new(false),
-            limits: RwLock::default(),
+            limits: RwLock::new(Arc::new(limits.clone())),
             disk_seq,
             openers: Mutex::default(),
             stats: DiskStats::default(),
@@ -242,7 +242,7 @@ impl BlockDevice {
 
     /// Replaces what it can take.
     pub fn set_limits(&self, limits: QueueLimits) {
-        self.has_write_cache.store(limits.has_write_cache, Ordering::Relaxed);
+        self.has_write_cache.store(limits.has_write_cache(), Ordering::Relaxed);
         *self.limits.write() = Arc::new(limits);
     }
 
@@ -255,9 +255,9 @@ impl BlockDevice {
     pub fn supports(&self, op: Op) -> bool {
         let limits = self.limits.read();
         match op {
-            Op::Discard => limits.max_discard_sectors != 0,
-            Op::SecureErase => limits.max_secure_erase_sectors != 0,
-            Op::WriteZeroes => limits.max_write_zeroes_sectors != 0,
+            Op::Discard => !limits.max_discard_sectors.is_zero(),
+            Op::SecureErase => !limits.max_secure_erase_sectors.is_zero(),
+            Op::WriteZeroes => !limits.max_write_zeroes_sectors.is_zero(),
             Op::Read | Op::Write | Op::Flush => true,
         }
     }
