@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use dmlab_units::{Errno, Sector, Sectors};
 use rustix::fs::{FallocateFlags, fallocate};
 
+use super::medium::{Medium, disk_of_medium};
 use crate::limits::{Features, PAGE_SIZE, QueueLimits, UNLIMITED_SECTORS};
 
 /// A disk whose sectors are the bytes of a host file, opened by the user side.
@@ -119,6 +120,30 @@ impl FileDisk {
             offset += piece;
         }
         Ok(())
+    }
+}
+
+disk_of_medium!(FileDisk);
+
+impl Medium for FileDisk {
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), Errno> {
+        FileDisk::read(self, offset, buf)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), Errno> {
+        FileDisk::write(self, offset, data)
+    }
+
+    fn flush(&self) -> Result<(), Errno> {
+        FileDisk::flush(self)
+    }
+
+    fn discard(&self, start: Sector, len: Sectors) -> Result<(), Errno> {
+        self.punch_hole(start, len)
+    }
+
+    fn zero(&self, start: Sector, len: Sectors) -> Result<(), Errno> {
+        FileDisk::zero(self, start, len)
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::fs::File;
 
-use dmlab_units::{Errno, Sectors};
+use dmlab_units::{Errno, Sector, Sectors};
 use memmap2::MmapMut;
 use parking_lot::RwLock;
 
 use super::file::errno_of;
+use super::medium::{Medium, disk_of_medium};
 use crate::limits::{Features, QueueLimits};
 
 /// Bytes mapped in one piece; a writer keeps others out of one piece only.
@@ -94,6 +95,30 @@ impl MmapDisk {
     fn piece(&self, offset: u64) -> Result<(&RwLock<MmapMut>, usize), Errno> {
         let piece = self.pieces.get((offset / PIECE) as usize).ok_or(Errno::EIO)?;
         Ok((piece, (offset % PIECE) as usize))
+    }
+}
+
+disk_of_medium!(MmapDisk);
+
+impl Medium for MmapDisk {
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), Errno> {
+        MmapDisk::read(self, offset, buf)
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), Errno> {
+        MmapDisk::write(self, offset, data)
+    }
+
+    fn flush(&self) -> Result<(), Errno> {
+        MmapDisk::flush(self)
+    }
+
+    fn discard(&self, _start: Sector, _len: Sectors) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
+    }
+
+    fn zero(&self, _start: Sector, _len: Sectors) -> Result<(), Errno> {
+        Err(Errno::EOPNOTSUPP)
     }
 }
 

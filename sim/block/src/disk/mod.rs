@@ -1,6 +1,7 @@
 //! Disks: where bios end.
 
 mod file;
+mod medium;
 mod mmap;
 mod ram;
 mod sparse;
