@@ -22,7 +22,9 @@ pub use buffer::{BioBuf, Part};
 pub use caller::{Caller, Kernel, LoopBacking, UserMemory};
 pub use device::{BlockDevice, DiskOps, DiskStats, Holder, OpenDevice, OpenMode};
 pub use disk::{RamDisk, SparseMemory, WriteCache};
-pub use limits::{Alignment, Features, PAGE_SIZE, QueueLimits, UNLIMITED_SECTORS, is_valid_logical_block_size};
+pub use limits::{
+    Alignment, Features, PAGE_SIZE, QueueLimits, UNLIMITED_SECTORS, is_valid_logical_block_size,
+};
 pub use registry::Registry;
 pub use status::BlkStatus;
 pub use submit::{BioQueue, MAX_DEPTH, submit};
