@@ -133,6 +133,8 @@ pub struct BlockDevice {
     has_warned_read_only: AtomicBool,
     is_dead: AtomicBool,
     has_write_cache: AtomicBool,
+    /// Logical block size less one in the upper half, `dma_alignment` in the lower: what each direct IO looks at.
+    alignment: AtomicU64,
     limits: RwLock<Arc<QueueLimits>>,
     disk_seq: AtomicU64,
     openers: Mutex<Openers>,
@@ -168,6 +170,7 @@ impl BlockDevice {
             has_warned_read_only: AtomicBool::new(false),
             is_dead: AtomicBool::new(false),
             has_write_cache: AtomicBool::new(false),
+            alignment: AtomicU64::new(0),
             limits: RwLock::new(Arc::new(limits)),
             disk_seq: AtomicU64::new(disk_seq),
             openers: Mutex::default(),
@@ -279,7 +282,15 @@ impl BlockDevice {
     /// Replaces what it can take.
     pub fn set_limits(&self, limits: QueueLimits) {
         self.has_write_cache.store(limits.has_write_cache(), Ordering::Relaxed);
+        let block_mask = limits.logical_block_size.0.saturating_sub(1);
+        self.alignment.store(block_mask << 32 | u64::from(limits.dma_alignment), Ordering::Relaxed);
         *self.limits.write() = Arc::new(limits);
+    }
+
+    /// Masks of what positions and lengths, and what memory addresses, of direct IO must be multiples of.
+    pub(crate) fn direct_io_masks(&self) -> (u64, u64) {
+        let both = self.alignment.load(Ordering::Relaxed);
+        (both >> 32, both & u64::from(u32::MAX))
     }
 
     /// Whether it has a volatile write cache, so that flushes reach its driver.
