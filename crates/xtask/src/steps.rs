@@ -36,7 +36,8 @@ impl Steps {
                     (passed, failed) = (passed + p, failed + f);
                 }
                 // The names of passing tests would bury the rest.
-                if !(line.starts_with("test ") && line.ends_with(" ok")) && !line.trim().is_empty() {
+                let is_passing = line.starts_with("test ") && line.ends_with(" ok");
+                if !is_passing && !line.trim().is_empty() {
                     self.say(&line);
                 }
             }
