@@ -3,10 +3,10 @@
 //! It has no harness, so that each failing case shows as one line as it happens. The binary is the one that DMLAB_BIN
 //! names, else it is built here.
 
+mod binary;
+
 use dmlab_conformance::golden::{self, Expected, Outcome};
-use dmlab_conformance::repository;
-use std::path::PathBuf;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 /// Cases at a time. Many sleep, so more of them than cores keep the cores busy.
 const JOBS: usize = 4;
@@ -70,29 +70,9 @@ fn run(pattern: &str) -> Result<Outcome, String> {
         say(&format!("golden: NOT RUN: {text}"));
         return Ok(Outcome { passed: 0, failed: 0 });
     }
-    let binary = binary()?;
+    let binary = binary::dmlab();
     say(&format!("running {} recorded cases through {} run", chosen.len(), binary.display()));
     golden::run(&binary, &chosen, JOBS, say)
-}
-
-fn binary() -> Result<PathBuf, String> {
-    if let Some(binary) = std::env::var_os("DMLAB_BIN") {
-        return Ok(binary.into());
-    }
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let build = ["build", "--quiet", "--release", "-p", "dmlab-cli", "-p", "dmlab-shim"];
-    let status = Command::new(cargo)
-        .args(build)
-        .current_dir(repository())
-        .status()
-        .map_err(|e| format!("cargo build: {e}"))?;
-    let target =
-        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from);
-    if status.success() {
-        Ok(target.join("release/dmlab"))
-    } else {
-        Err("the dmlab binary does not build".to_owned())
-    }
 }
 
 #[expect(clippy::print_stdout, reason = "a test without a harness reports on its own")]

@@ -47,7 +47,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-shim-proto",
         ],
     ),
-    ("dmlab-conformance", &["dmlab-units"]),
+    ("dmlab-conformance", &["dmlab-units", "dmlab-abi"]),
     ("xtask", &["dmlab-conformance"]),
     (
         "dmlab-fuzz-entries",
