@@ -152,7 +152,7 @@ impl BlockDevice {
             has_warned_read_only: AtomicBool::new(false),
             is_dead: AtomicBool::new(false),
             has_write_cache: AtomicBool::new(false),
-            limits: RwLock::new(Arc::new(limits.clone())),
+            limits: RwLock::new(Arc::new(limits)),
             disk_seq,
             openers: Mutex::default(),
             stats: DiskStats::default(),
