@@ -3,6 +3,7 @@
 
 mod fuzz;
 mod needs;
+mod new_target;
 mod oracle;
 mod steps;
 mod whole;
@@ -19,6 +20,7 @@ cargo xtask COMMAND
   oracle setup                build the virtual machine with the real Linux device mapper
   oracle run SCRIPT […]       run a script in it (crates/conformance/oracle/oracle says how)
   oracle record [CASE…]       record cases on it (crates/conformance/golden/record says how)
+  new-target NAME             write sim/targets/src/NAME.rs, a target that compiles and says what to fill in
   fuzz [TARGET] [SECONDS]     feed random bytes to the decoders (all targets, 10 s each)
 ";
 
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Some((&("test" | "ci"), [])) => whole::run(),
         Some((&"golden", rest)) => whole::golden(rest),
         Some((&"oracle", rest)) => oracle::run(rest),
+        Some((&"new-target", [name])) => new_target::run(name),
         Some((&"fuzz", rest)) => fuzz::run(rest),
         _ => {
             eprint(USAGE);
