@@ -16,7 +16,8 @@ mod info;
 
 pub use boot::{BootError, BootOptions, Disk, DiskKind};
 pub use dmlab_block::{
-    BlkStatus, BlockDevice, Caller, Kernel, LoopBacking, OpenMode, QueueLimits, UserMemory,
+    BlkStatus, BlockDevice, BlockFile, Caller, IoFlags, Kernel, LoopBacking, OpenMode, QueueLimits,
+    UserMemory, read_async, write_async,
 };
 pub use dmlab_dm::{ControlFile, DeviceMapper, TargetType};
 pub use dmlab_runtime::{

@@ -1,11 +1,9 @@
 //! Misuse of messages, statistics and geometry (dm-core.md section 13.1, rows 47 to 57, and 13.2).
 
-mod misuse;
-
+use crate::*;
 use dmlab_abi::Command;
 use dmlab_control::{CreateOptions, MessageReply, Request};
 use dmlab_units::{Errno, Sector};
-use misuse::*;
 
 /// Sends a message to a live device of 100 sectors.
 fn message(sector: u64, text: &str) -> Result<MessageReply, dmlab_control::Error> {
@@ -59,6 +57,10 @@ fn rows_55_to_57_geometry() {
     };
     refused(set("x y z 0"), Errno::EINVAL, &["device-mapper: ioctl: Unable to interpret geometry settings."]);
     refused(set("65536 1 1 0"), Errno::EINVAL, &["device-mapper: ioctl: Geometry exceeds range limits."]);
-    refused(set("1 1 1 2"), Errno::EINVAL, &["device-mapper: core: Start sector is beyond the geometry limits."]);
+    refused(
+        set("1 1 1 2"),
+        Errno::EINVAL,
+        &["device-mapper: core: Start sector is beyond the geometry limits."],
+    );
     set("1 1 1 1").unwrap();
 }

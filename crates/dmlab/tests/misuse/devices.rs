@@ -1,12 +1,10 @@
 //! Misuse of names, numbers and states of devices (dm-core.md section 13.1, rows 1 to 8, 38 to 46, 58 to 64, 74 to 77).
 
-mod misuse;
-
-use dmlab_control::{CreateOptions, Query, SuspendOptions};
+use crate::*;
 use dmlab_abi::{Command, DmFlags, Geometry};
 use dmlab_control::Request;
+use dmlab_control::{CreateOptions, Query, SuspendOptions};
 use dmlab_units::{DmUuid, Errno, Sector, TargetName};
-use misuse::*;
 
 const ZERO: &str = "0 8 zero";
 
@@ -119,7 +117,9 @@ fn row_42_rename_to_a_name_that_exists_or_its_own() {
     create(&mut dm, "a", ZERO);
     create(&mut dm, "b", ZERO);
     for taken in ["b", "a"] {
-        let line = format!("device-mapper: ioctl: Unable to change name on mapped device a to one that already exists: {taken}");
+        let line = format!(
+            "device-mapper: ioctl: Unable to change name on mapped device a to one that already exists: {taken}"
+        );
         refused(dm.rename(&name("a"), &name(taken)), Errno::EBUSY, &[&line]);
     }
 }
@@ -155,7 +155,8 @@ fn row_45_a_uuid_already_used() {
     let mut dm = lab.dm();
     dm.create(&name("b"), &with_uuid("UUID-b")).unwrap();
     dm.create(&name("a"), &CreateOptions::default()).unwrap();
-    let line = "device-mapper: ioctl: Unable to change uuid on mapped device a to one that already exists: UUID-b";
+    let line =
+        "device-mapper: ioctl: Unable to change uuid on mapped device a to one that already exists: UUID-b";
     refused(dm.set_uuid(&name("a"), &DmUuid::new("UUID-b").unwrap()), Errno::EBUSY, &[line]);
 }
 

@@ -8,11 +8,9 @@
 //! | 30, 35, 69, 76 | the multipath target |
 //! | 71 to 74 | a mounted file system; exclusive openers stand for it in row 71 |
 
-mod misuse;
-
+use crate::*;
 use dmlab_control::{LoadOptions, Query, SuspendOptions, Table};
-use dmlab_units::Errno;
-use misuse::*;
+use dmlab_units::{Errno, Sector, Sectors};
 
 /// The log line of a table error about device 254:0, the first of each machine here.
 fn table_line(text: &str) -> String {
@@ -67,7 +65,11 @@ fn row_20_a_path_that_is_missing() {
 
 #[test]
 fn row_21_a_path_that_is_no_block_device() {
-    refused_by_target("0 8 linear /dev/mapper/control 0", Errno::ENOTBLK, "linear: Device lookup failed (-ENOTBLK)");
+    refused_by_target(
+        "0 8 linear /dev/mapper/control 0",
+        Errno::ENOTBLK,
+        "linear: Device lookup failed (-ENOTBLK)",
+    );
 }
 
 #[test]
@@ -138,7 +140,7 @@ fn row_37_a_circle_is_accepted_and_its_io_fails() {
     for device in ["a", "b", "cc"] {
         assert_eq!(dm.info(&id(device), Query::default()).unwrap().open_count, 1, "{device}");
     }
-    assert_eq!(lab.read("/dev/mapper/a", 0, 1), Err(Errno::EIO));
+    assert_eq!(lab.read("/dev/mapper/a", Sector(0), Sectors(1)), Err(Errno::EIO));
 }
 
 #[test]
@@ -175,14 +177,14 @@ fn row_77_writes_to_a_read_only_table() {
     let table: Table = "0 8 linear /dev/ram0 0".parse().unwrap();
     let load = LoadOptions { read_only: true, secure: false };
     dm.create_with_table(&name("a"), &Default::default(), &table, load).unwrap();
-    assert_eq!(lab.write("/dev/mapper/a", 0, &[1; 512]), Err(Errno::EPERM));
+    assert_eq!(lab.write("/dev/mapper/a", Sector(0), &[1; 512]), Err(Errno::EPERM));
 }
 
 #[test]
 fn row_78_reads_of_the_error_target() {
     let lab = lab();
     create(&mut lab.dm(), "a", "0 8 error");
-    assert_eq!(lab.read("/dev/mapper/a", 0, 1), Err(Errno::EIO));
+    assert_eq!(lab.read("/dev/mapper/a", Sector(0), Sectors(1)), Err(Errno::EIO));
 }
 
 #[test]

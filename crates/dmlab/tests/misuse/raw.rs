@@ -1,11 +1,9 @@
 //! Malformed ioctl buffers (dm-core.md section 13.2), byte by byte.
 
-mod misuse;
-
+use crate::*;
 use dmlab::Lab;
 use dmlab_abi::{Command, DmFlags, HEADER_SIZE, Header, TargetSpec, encode_load_payload, request_number};
 use dmlab_units::{DevT, Errno, Sector, Sectors};
-use misuse::*;
 
 /// Makes an ioctl; its result and the log lines it caused, without their common prefix.
 fn raw(lab: &Lab, request: u32, buf: &mut Vec<u8>) -> (Result<i32, Errno>, Vec<String>) {
@@ -101,7 +99,8 @@ fn data_sizes() {
 #[test]
 fn names_and_numbers_that_contradict() {
     let lab = lab();
-    let options = dmlab_control::CreateOptions { uuid: Some(dmlab_units::DmUuid::new("U-r2").unwrap()), minor: None };
+    let options =
+        dmlab_control::CreateOptions { uuid: Some(dmlab_units::DmUuid::new("U-r2").unwrap()), minor: None };
     lab.dm().create(&name("r2"), &options).unwrap();
     let ask = |change: &dyn Fn(&mut Header)| {
         let mut header = header(312);
@@ -171,7 +170,8 @@ fn places_of_the_first_spec() {
     let unaligned = load_damaged(|header, _| header.set_data_start(316));
     let want = ["Next dm_target_spec (offset 316) is not 8-byte aligned", "unable to find target"];
     assert_eq!(unaligned, (Err(Errno::EINVAL), lines(&want)));
-    let beyond = load_damaged(|header, payload| header.set_data_start((HEADER_SIZE + payload.len() - 40) as u32));
+    let beyond =
+        load_damaged(|header, payload| header.set_data_start((HEADER_SIZE + payload.len() - 40) as u32));
     let want = ["Target spec extends beyond end of parameters", "unable to find target"];
     assert_eq!(beyond, (Err(Errno::EINVAL), lines(&want)));
 }
@@ -207,7 +207,11 @@ fn with_string(command: Command, data_start: u32, text: &[u8]) -> (Result<i32, E
 fn strings_in_the_wrong_place() {
     let bad = lines(&["Invalid new mapped device name or uuid string supplied."]);
     for (start, text) in [(304u32, &b"new\0"[..]), (4000, b"new\0"), (312, &[b'x'; 128]), (312, b"new")] {
-        assert_eq!(with_string(Command::DevRename, start, text), (Err(Errno::EINVAL), bad.clone()), "{start}");
+        assert_eq!(
+            with_string(Command::DevRename, start, text),
+            (Err(Errno::EINVAL), bad.clone()),
+            "{start}"
+        );
     }
     let message = with_string(Command::TargetMsg, 300, b"\0\0\0\0\0\0\0\0x\0");
     assert_eq!(message, (Err(Errno::EINVAL), lines(&["Invalid target message parameters."])));
@@ -218,11 +222,13 @@ fn strings_in_the_wrong_place() {
 #[test]
 fn rename_by_uuid() {
     let lab = lab();
-    let options = dmlab_control::CreateOptions { uuid: Some(dmlab_units::DmUuid::new("U").unwrap()), minor: None };
+    let options =
+        dmlab_control::CreateOptions { uuid: Some(dmlab_units::DmUuid::new("U").unwrap()), minor: None };
     lab.dm().create(&name("a"), &options).unwrap();
     let mut header = header(HEADER_SIZE as u32 + 8);
     header.set_uuid(b"U").unwrap();
-    let answer = raw(&lab, Command::DevRename.request(), &mut [&header.as_bytes()[..], b"newname\0"].concat());
+    let answer =
+        raw(&lab, Command::DevRename.request(), &mut [&header.as_bytes()[..], b"newname\0"].concat());
     assert_eq!(answer, (Err(Errno::ENXIO), lines(&["Unable to rename non-existent device,  to newname"])));
 }
 
