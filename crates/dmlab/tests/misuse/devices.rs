@@ -68,8 +68,12 @@ fn row_07_a_minor_in_use() {
 
 #[test]
 fn row_08_a_minor_too_large() {
+    // The number's encoding has no room for the 21st bit, so 1048576 asks for minor 0, which was in use when the row
+    // was recorded. On a machine without devices Linux 6.12.95 makes minor 0 of it (seen with dmsetup create -m).
     let lab = lab();
     let mut dm = lab.dm();
+    let info = dm.create(&name("a"), &with_minor(1_048_576)).unwrap();
+    assert_eq!(info.dev.unwrap().minor(), 0);
     refused(dm.create(&name("m"), &with_minor(1_048_576)), Errno::ENXIO, &[]);
     let info = dm.create(&name("m"), &with_minor(1_048_575)).unwrap();
     assert_eq!(info.dev.unwrap().minor(), 1_048_575);
