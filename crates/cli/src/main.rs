@@ -8,6 +8,7 @@ mod io;
 mod kernel;
 mod load;
 mod show;
+mod tour;
 mod tree;
 
 use clap::{Parser, Subcommand};
@@ -23,6 +24,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Be shown around: a story on a machine of its own.
+    Tour(tour::Tour),
     /// Create a mapped device, load its table and resume it.
     Create(load::Create),
     /// Load a table into a device's inactive slot; `resume` makes it live.
@@ -63,6 +66,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Tour(command) => command.run(),
         Command::Create(command) => command.run(),
         Command::Load(command) => command.run(),
         Command::Suspend(command) => command.run(),

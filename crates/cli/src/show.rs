@@ -100,7 +100,8 @@ impl Deps {
     }
 }
 
-fn deps_line(deps: &[DevT]) -> String {
+/// The line of `dmsetup deps`.
+pub(crate) fn deps_line(deps: &[DevT]) -> String {
     let numbers: String = deps.iter().map(|dev| format!(" ({}, {})", dev.major(), dev.minor())).collect();
     format!("{} dependencies\t:{numbers}", deps.len())
 }
@@ -132,7 +133,7 @@ impl Info {
 }
 
 /// The block of `dmsetup info`.
-fn info_block(info: &DeviceInfo) -> String {
+pub(crate) fn info_block(info: &DeviceInfo) -> String {
     let mut state = if info.is_suspended() { "SUSPENDED" } else { "ACTIVE" }.to_owned();
     if info.is_suspended_internally() {
         state.push_str(" (INTERNALLY)");
