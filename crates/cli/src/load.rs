@@ -2,8 +2,11 @@
 
 use crate::kernel::{Failure, Kernel, Named, Where, device_name};
 use clap::Args;
-use dmlab_control::{CreateOptions, DeviceId, Dm, Error, LoadOptions, SuspendOptions, Table, explain};
+use dmlab_control::{
+    CreateOptions, DeviceId, Dm, Error, LoadOptions, Refusal, Surroundings, SuspendOptions, Table, explain,
+};
 use dmlab_units::DmUuid;
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::Path;
 
@@ -117,11 +120,26 @@ fn load_and_resume(
 fn explained(dm: &mut Dm<Box<dyn Kernel>>, table: &Table, error: Error) -> Failure {
     let types = dm.versions().unwrap_or_default();
     let types: Vec<String> = types.iter().map(|v| String::from_utf8_lossy(&v.name).into_owned()).collect();
-    match (explain(table, error.log(), &types), error) {
+    let devices = device_names(dm);
+    let has_device = |text: &str| devices.contains(text);
+    let known = Surroundings { types: &types, has_device: (!devices.is_empty()).then_some(&has_device) };
+    match (explain(table, error.log(), &known), error) {
         (Some(explanation), Error::Refused(refusal)) => {
-            let short = dmlab_control::Refusal { log: Vec::new(), ..*refusal };
+            let short = Refusal { log: Vec::new(), ..*refusal };
             format!("{short}\n{explanation}").into()
         }
         (_, error) => error.into(),
     }
+}
+
+/// Every word that names a block device of the kernel; none when it can't list them.
+fn device_names(dm: &mut Dm<Box<dyn Kernel>>) -> BTreeSet<String> {
+    let disks = dm.transport().disks().unwrap_or_default();
+    let mut names: BTreeSet<String> =
+        disks.iter().flat_map(|d| [format!("/dev/{}", d.name), d.dev.to_string()]).collect();
+    if !names.is_empty() {
+        let mapped = dm.list().unwrap_or_default();
+        names.extend(mapped.iter().map(|d| format!("/dev/mapper/{}", String::from_utf8_lossy(&d.name))));
+    }
+    names
 }

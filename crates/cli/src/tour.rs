@@ -48,43 +48,38 @@ fn tell(out: &mut dyn Write, color: bool) -> Result<(), Failure> {
 fn boot(t: &mut Teller<'_>) -> Result<(), Failure> {
     t.title("A machine")?;
     t.say("This program has just booted a simulated kernel inside itself. It needs no root, no virtual machine and no \
-           real disk. Its first words, with the time since its boot:")?;
-    let log = t.lab().machine().klog().since(0);
-    for line in log {
+           real disk. Its clock is its own: here it moves on by a second with each chapter. The kernel's first words:")?;
+    for line in t.lab().machine().klog().since(0) {
         t.line(&line.to_string())?;
     }
     t.say("It has disks, made of memory that is only taken once something is written:")?;
     t.command("ls --all")?;
     for device in t.lab().machine().devices() {
-        let size = device.size.to_bytes().unwrap_or_default();
-        t.line(&format!(
-            "{:<6} ({})  {} sectors of 512 bytes = {size}",
-            device.name, device.dev, device.size
-        ))?;
+        t.line(&format!("{}\t({})\t{} sectors", device.name, device.dev, device.size))?;
     }
-    Ok(())
+    t.say("A sector is 512 bytes, so each has 256 MiB.")
 }
 
 fn linear(t: &mut Teller<'_>) -> Result<(), Failure> {
     t.title("Two pieces make one device")?;
     t.say("A mapped device is a table: lines that say which sectors of the new device lie where. The target `linear` \
            takes a piece of another device as it is: START LENGTH linear DEVICE OFFSET, all in sectors.")?;
-    t.create("joined", "0 8 linear /dev/ram0 8\n8 8 linear /dev/ram1 0")?;
-    t.say("The new device has 16 sectors. Write a letter into each, A to P, through the top:")?;
+    t.create("joined", "0 64 linear /dev/ram0 64\n64 64 linear /dev/ram1 0")?;
+    t.say("The new device has 128 sectors, which is 16 blocks of 4 KiB. Fill each block with a letter, through the top:")?;
     t.write_letters("joined", b'A', 16)?;
-    t.say("and look at the disks below. A dot is a sector of zeros.")?;
+    t.say("and look at the disks below. Each character is a block of 8 sectors, a dot a block of zeros.")?;
     t.picture(&["ram0", "ram1"])?;
-    t.say("The first eight went to ram0, from its sector 8 on; the others to ram1.")
+    t.say("The first eight went to ram0, from its sector 64 on; the others to the start of ram1.")
 }
 
 fn striped(t: &mut Teller<'_>) -> Result<(), Failure> {
     t.title("Stripes")?;
     t.say("`striped` deals chunks out in turn, so that a long write keeps several disks busy: striped N CHUNK, then \
-           DEVICE OFFSET for each stripe. Here 3 stripes in chunks of 2 sectors.")?;
-    t.create("fast", "0 24 striped 3 2 /dev/ram2 0 /dev/ram3 4 /dev/ram4 8")?;
+           DEVICE OFFSET for each stripe. Here 3 stripes in chunks of 16 sectors, two blocks.")?;
+    t.create("fast", "0 192 striped 3 16 /dev/ram2 0 /dev/ram3 32 /dev/ram4 64")?;
     t.write_letters("fast", b'a', 24)?;
     t.picture(&["ram2", "ram3", "ram4"])?;
-    t.say("Read each column of pairs downwards, and the alphabet comes back.")
+    t.say("Take two letters from each disk in turn, and the alphabet comes back.")
 }
 
 fn nested(t: &mut Teller<'_>) -> Result<(), Failure> {
@@ -93,11 +88,11 @@ fn nested(t: &mut Teller<'_>) -> Result<(), Failure> {
         "A mapped device is a block device like any other, so tables stack. A striped device with one leg on \
            `joined` and one on ram5:",
     )?;
-    t.create("top", "0 32 striped 2 4 /dev/mapper/joined 0 /dev/ram5 0")?;
+    t.create("top", "0 256 striped 2 32 /dev/mapper/joined 0 /dev/ram5 0")?;
     t.write_letters("top", b'A', 26)?;
     t.picture(&["ram0", "ram1", "ram5"])?;
-    t.say("One write through the top was cut at the chunks, and each piece again where `joined` passes from ram0 to ram1. \
-           What stands on what:")?;
+    t.say("One write at the top was cut into chunks, and `joined` sent its share to ram0 and then to ram1. What stands on \
+           what:")?;
     t.command("tree")?;
     let mut stack = Stack::default();
     for device in t.lab().machine().devices() {
@@ -105,27 +100,28 @@ fn nested(t: &mut Teller<'_>) -> Result<(), Failure> {
     }
     stack.read(t.dm())?;
     t.lines(&stack.draw())?;
-    t.say("The same in numbers, as the kernel gives it: who uses which device, the one opened last first.")?;
+    t.say("The same in numbers, as the kernel gives it, the device opened last first:")?;
     t.deps("top")?;
-    t.say("Each line of the table and the state of each stripe (A is alive):")?;
+    t.say("Its table, and its status: A for each stripe that is alive.")?;
     t.table("top")?;
     t.status("top")
 }
 
 fn suspended(t: &mut Teller<'_>) -> Result<(), Failure> {
     t.title("A table replaced under a waiting write")?;
-    t.say("A device has two slots: its live table, and an inactive one that waits. Load a table that moves the second \
-           half of `joined` to ram6:")?;
-    t.load("joined", "0 8 linear /dev/ram0 8\n8 8 linear /dev/ram6 0")?;
+    t.say("A device has two slots for tables: a live one, and an inactive one that waits. Load a table that moves the \
+           second half of `joined` to ram6:")?;
+    t.load("joined", "0 64 linear /dev/ram0 64\n64 64 linear /dev/ram6 0")?;
     t.info("joined")?;
     t.say("Nothing has changed for those who use it. Now suspend it: what is under way ends, what comes next waits.")?;
     t.suspend("joined")?;
-    t.say("A program writes `!` into sector 12 all the same:")?;
-    let write = t.lab().start_write("/dev/mapper/joined", Sector(12), &[b'!'; 512])?;
-    t.line(&format!(
-        "the write has {}",
-        if write.result().is_none() { "not ended: it waits in the kernel" } else { "ended" }
-    ))?;
+    t.say("A program writes a block of `!` at sector 96 all the same:")?;
+    let write = t.lab().start_write("/dev/mapper/joined", Sector(96), &[b'!'; 4096])?;
+    t.line(if write.result().is_none() {
+        "the write has not ended: it waits in the kernel"
+    } else {
+        "the write has ended"
+    })?;
     t.picture(&["ram1", "ram6"])?;
     t.say("Resume makes the inactive table the live one and lets the write go on, over the new table:")?;
     t.resume("joined")?;
@@ -136,13 +132,13 @@ fn suspended(t: &mut Teller<'_>) -> Result<(), Failure> {
     })?;
     t.picture(&["ram1", "ram6"])?;
     t.table("joined")?;
-    t.say("This is how LVM moves a volume while a file system is on it (it copies the data first; a table moves none).")
+    t.say("So LVM moves a volume while it is in use. (It copies the data first; a table alone moves none.)")
 }
 
 fn limits(t: &mut Teller<'_>) -> Result<(), Failure> {
     t.title("Limits add up")?;
     t.say("Each device says what it can take at once. A table takes the strictest of what is below it, and a target may \
-           add its own: `striped` tells that whole rows are best. Numbers in bytes:")?;
+           add its own: `striped` says that whole rows of chunks are best. Numbers in bytes:")?;
     t.line(&format!(
         "{:<7}{:>8} {:>9} {:>11} {:>11} {:>12}",
         "device", "logical", "physical", "minimum io", "optimal io", "largest io"
@@ -180,19 +176,17 @@ fn failing(t: &mut Teller<'_>) -> Result<(), Failure> {
     t.create("broken", "0 16 error")?;
     t.create("hurt", "0 32 striped 2 8 /dev/ram7 0 /dev/mapper/broken 0")?;
     for start in [0, 8] {
-        let read = t.lab().read("/dev/mapper/hurt", Sector(start), Sectors(1));
+        let read = t.lab().read("/dev/mapper/hurt", Sector(start), Sectors(8));
         t.line(&match read {
-            Ok(_) => format!("sector {start} of hurt can be read"),
-            Err(errno) => format!("sector {start} of hurt: {errno}"),
+            Ok(_) => format!("sectors {start}+8 of hurt can be read"),
+            Err(errno) => format!("sectors {start}+8 of hurt: {errno}"),
         })?;
     }
+    t.lab().settle();
     t.status("hurt")?;
     let info = t.dm().info(&id("hurt")?, Query::default())?;
-    t.say(&format!(
-        "D is for dead: that stripe had an error. The device's event number went to {}; programs that watch \
-                    it (`dmlab wait`, `dmeventd`) wake up on that.",
-        info.event_nr
-    ))
+    t.say(&format!("D is for dead: that stripe had an error. It was also an event: the device's event number is {} now, and \
+                    programs that wait for that (`dmlab wait`, `dmeventd`) wake up.", info.event_nr))
 }
 
 fn goodbye(t: &mut Teller<'_>) -> Result<(), Failure> {
@@ -218,9 +212,11 @@ fn goodbye(t: &mut Teller<'_>) -> Result<(), Failure> {
         t.line(&line.to_string())?;
     }
     t.title("Now you")?;
-    t.say("dmlab run -- sh            a shell on a machine like this one; dmsetup, mkfs and the rest work in it")?;
-    t.say("dmlab boot lab             a machine that stays; then: dmlab create --machine lab …")?;
-    t.say("dmlab --help               everything else")
+    t.list(&[
+        ("dmlab run -- sh", "a shell on a machine like this one: dmsetup, mkfs and the rest work in it"),
+        ("dmlab boot lab", "a machine that stays; then dmlab create --machine lab …"),
+        ("dmlab --help", "everything else"),
+    ])
 }
 
 #[cfg(test)]

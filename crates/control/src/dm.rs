@@ -158,8 +158,13 @@ impl<T: Transport> Dm<T> {
     ) -> Result<Info, Error> {
         let created = self.create(name, options)?;
         let id = DeviceId::from(name);
-        let dev = created.dev.map_or_else(|| id.clone(), DeviceId::Dev);
-        let result = self.load(&dev, table, load).and_then(|_| self.resume(&id, SuspendOptions::default()));
+        // By number, as dmsetup does; its messages show name and number.
+        let (by_dev, label) = match created.dev {
+            Some(dev) => (DeviceId::Dev(dev), format!("{name} ({dev})")),
+            None => (id.clone(), name.to_string()),
+        };
+        let loaded = self.load_called(&by_dev, label, table, load);
+        let result = loaded.and_then(|_| self.resume(&id, SuspendOptions::default()));
         if result.is_err() {
             // The first refusal is the one to tell; a device that can't be removed either stays to be looked at.
             let _ = self.remove(&id, false);
@@ -232,7 +237,17 @@ impl<T: Transport> Dm<T> {
     /// # Errors
     /// What the first target at fault answers, mostly EINVAL; [`crate::explain`] finds the word.
     pub fn load(&mut self, device: &DeviceId, table: &Table, options: LoadOptions) -> Result<Info, Error> {
-        let request = Request::new(Command::TableLoad).on(device)?;
+        self.load_called(device, device.to_string(), table, options)
+    }
+
+    fn load_called(
+        &mut self,
+        device: &DeviceId,
+        label: String,
+        table: &Table,
+        options: LoadOptions,
+    ) -> Result<Info, Error> {
+        let request = Request::new(Command::TableLoad).on(device)?.called(label);
         let request = request.with_flag_if(DmFlags::READONLY, options.read_only);
         let mut request = request.with_flag_if(DmFlags::SECURE_DATA, options.secure);
         request.header_mut().set_target_count(u32::try_from(table.lines.len()).unwrap_or(u32::MAX));

@@ -33,14 +33,23 @@ impl fmt::Display for Explanation {
     }
 }
 
+/// What is known of the kernel that refused a table; nothing of it is needed.
+#[derive(Clone, Copy, Default)]
+pub struct Surroundings<'a> {
+    /// The target types that it has.
+    pub types: &'a [String],
+    /// Says whether a device argument names a device that it has. Of several devices in a table it tells the one that
+    /// could not be opened.
+    pub has_device: Option<&'a dyn Fn(&str) -> bool>,
+}
+
 /// Explains why the kernel refused `table`, from the lines that it logged about that.
 ///
-/// `types` are the target types that the kernel has, if known. `None` when no log line is about a word of the table
-/// that can be told for sure.
-pub fn explain(table: &Table, log: &[String], types: &[String]) -> Option<Explanation> {
+/// `None` when no log line is about a word of the table.
+pub fn explain(table: &Table, log: &[String], known: &Surroundings<'_>) -> Option<Explanation> {
     log.iter().find_map(|line| {
         let (text, errno) = split_errno(table_text(line)?);
-        let fault = fault(table, text, errno, types)?;
+        let fault = fault(table, text, errno, known)?;
         Some(fault.explain(table, line))
     })
 }
@@ -88,7 +97,7 @@ fn split_errno(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-fn fault(table: &Table, text: &str, errno: Option<&str>, types: &[String]) -> Option<Fault> {
+fn fault(table: &Table, text: &str, errno: Option<&str>, known: &Surroundings<'_>) -> Option<Fault> {
     if text == "zero-length target" {
         let line = table.lines.iter().position(|l| l.len.is_zero())?;
         return Some(Fault::word(line, 1, "a target has at least one sector"));
@@ -107,8 +116,9 @@ fn fault(table: &Table, text: &str, errno: Option<&str>, types: &[String]) -> Op
     let (target, said) = text.split_once(": ")?;
     if said == "unknown target type" {
         let line = table.lines.iter().position(|l| l.target.as_bytes() == target.as_bytes())?;
-        let known = if types.is_empty() { String::new() } else { format!(": {}", types.join(", ")) };
-        return Some(Fault::word(line, 2, format!("one of the kernel's target types{known}")));
+        let types =
+            if known.types.is_empty() { String::new() } else { format!(": {}", known.types.join(", ")) };
+        return Some(Fault::word(line, 2, format!("one of the kernel's target types{types}")));
     }
     if said == "Gap in table" {
         return gap(table);
@@ -116,8 +126,8 @@ fn fault(table: &Table, text: &str, errno: Option<&str>, types: &[String]) -> Op
     let of_type = table.lines.iter().enumerate().filter(|(_, l)| l.target.as_bytes() == target.as_bytes());
     let of_type: Vec<(usize, &TableLine)> = of_type.collect();
     match target {
-        "linear" => linear(&of_type, said, errno),
-        "striped" => striped(&of_type, said, errno),
+        "linear" => linear(&of_type, said, errno, known),
+        "striped" => striped(&of_type, said, errno, known),
         "zero" if said == "No arguments required" => {
             let (at, line) = of_type.iter().find(|(_, l)| !l.params.is_empty())?;
             Some(Fault {
@@ -129,7 +139,7 @@ fn fault(table: &Table, text: &str, errno: Option<&str>, types: &[String]) -> Op
         }
         "error" if said == "Device lookup failed" => {
             let takers: Vec<_> = of_type.into_iter().filter(|(_, l)| l.params.len() == 2).collect();
-            lookup(&takers, |_| vec![0], errno)
+            lookup(&takers, |_| vec![0], errno, known)
         }
         _ => None,
     }
@@ -157,7 +167,12 @@ fn gap(table: &Table) -> Option<Fault> {
     None
 }
 
-fn linear(lines: &[(usize, &TableLine)], said: &str, errno: Option<&str>) -> Option<Fault> {
+fn linear(
+    lines: &[(usize, &TableLine)],
+    said: &str,
+    errno: Option<&str>,
+    known: &Surroundings<'_>,
+) -> Option<Fault> {
     match said {
         "Invalid argument count" => {
             let (at, line) = lines.iter().find(|(_, l)| l.params.len() != 2)?;
@@ -173,12 +188,17 @@ fn linear(lines: &[(usize, &TableLine)], said: &str, errno: Option<&str>) -> Opt
             let (at, _) = lines.iter().find(|(_, l)| !l.params.word(1).is_some_and(is_number))?;
             Some(Fault::word(*at, 4, "the offset is a decimal number of sectors, without sign or unit"))
         }
-        "Device lookup failed" => lookup(lines, |_| vec![0], errno),
+        "Device lookup failed" => lookup(lines, |_| vec![0], errno, known),
         _ => None,
     }
 }
 
-fn striped(lines: &[(usize, &TableLine)], said: &str, errno: Option<&str>) -> Option<Fault> {
+fn striped(
+    lines: &[(usize, &TableLine)],
+    said: &str,
+    errno: Option<&str>,
+    known: &Surroundings<'_>,
+) -> Option<Fault> {
     let number = |line: &TableLine, at: usize| line.params.word(at).and_then(decimal);
     let find =
         |wrong: &dyn Fn(&TableLine) -> bool| lines.iter().find(|(_, line)| wrong(line)).map(|(at, _)| *at);
@@ -241,7 +261,7 @@ fn striped(lines: &[(usize, &TableLine)], said: &str, errno: Option<&str>) -> Op
             Some(Fault::word(at, 3 + word, "the offset is a decimal number of sectors, without sign or unit"))
         }
         "Couldn't parse stripe destination" => {
-            lookup(lines, |l| (2..l.params.len()).step_by(2).collect(), errno)
+            lookup(lines, |l| (2..l.params.len()).step_by(2).collect(), errno, known)
         }
         _ => None,
     }
@@ -253,6 +273,7 @@ fn lookup(
     lines: &[(usize, &TableLine)],
     words: impl Fn(&TableLine) -> Vec<usize>,
     errno: Option<&str>,
+    known: &Surroundings<'_>,
 ) -> Option<Fault> {
     let right = match errno? {
         "ENOENT" => "a path that exists, or MAJOR:MINOR",
@@ -275,6 +296,14 @@ fn lookup(
                 candidates.push((*at, word, text.to_owned()));
             }
         }
+    }
+    let is_missing = |text: &str| known.has_device.is_some_and(|has| !has(text));
+    if matches!(errno?, "ENOENT" | "ENOTBLK" | "ENXIO")
+        && candidates.iter().any(|(.., text)| is_missing(text))
+    {
+        candidates.retain(|(.., text)| is_missing(text));
+        // The kernel opens them in order and stops at the first that it can't.
+        candidates.truncate(1);
     }
     let (at, word, first) = candidates.first()?.clone();
     if candidates.iter().all(|(.., text)| *text == first) {

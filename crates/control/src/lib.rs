@@ -30,7 +30,7 @@ mod transport;
 pub use device::{DeviceId, Info, ListedDevice};
 pub use dm::{CreateOptions, Dm, LoadOptions, MessageReply, Query, Report, SuspendOptions};
 pub use error::{Error, Refusal};
-pub use explain::{Explanation, explain};
+pub use explain::{Explanation, Surroundings, explain};
 pub use real::RealControl;
 pub use request::{Reply, Request};
 pub use status::{StatusLine, StripedStatus, TargetStatus};

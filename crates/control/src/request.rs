@@ -41,6 +41,12 @@ impl Request {
         Ok(self)
     }
 
+    /// Says what messages call the device, in place of what it was named by.
+    pub fn called(mut self, label: String) -> Request {
+        self.device = label;
+        self
+    }
+
     /// Sets flags in addition to those set before.
     pub fn with_flags(mut self, flags: DmFlags) -> Request {
         self.header.set_flags(self.header.flags() | flags);

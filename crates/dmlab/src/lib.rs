@@ -148,6 +148,11 @@ impl Lab {
         self.clock.advance(self.machine.runtime(), span);
     }
 
+    /// Runs what the kernel has yet to do, such as delivering events, without letting time pass.
+    pub fn settle(&self) {
+        self.machine.runtime().run_until_idle();
+    }
+
     /// Makes a device-mapper ioctl with these very bytes; `buf` is all the memory that the caller has.
     ///
     /// # Errors

@@ -3,9 +3,12 @@
 use super::picture;
 use crate::kernel::{Failure, device_name};
 use dmlab::{InProcess, Lab};
-use dmlab_control::{CreateOptions, DeviceId, Dm, Error, LoadOptions, Query, SuspendOptions, Table, explain};
-use dmlab_units::{DevT, SECTOR_SIZE, Sector};
+use dmlab_control::{
+    CreateOptions, DeviceId, Dm, Error, LoadOptions, Query, Surroundings, SuspendOptions, Table, explain,
+};
+use dmlab_units::{DevT, Sector};
 use std::io::{self, Write};
+use std::time::Duration;
 
 /// Width of the story's text in characters.
 const WIDTH: usize = 100;
@@ -54,6 +57,9 @@ impl<'a> Teller<'a> {
     /// Begins a chapter.
     pub(super) fn title(&mut self, text: &str) -> io::Result<()> {
         self.chapter += 1;
+        if self.chapter > 1 {
+            self.lab.advance(Duration::from_secs(1));
+        }
         let title = self.painted("1", &format!("{}. {text}", self.chapter));
         let gap = if self.chapter == 1 { "" } else { "\n" };
         writeln!(self.out, "{gap}{title}")
@@ -63,23 +69,24 @@ impl<'a> Teller<'a> {
     pub(super) fn say(&mut self, text: &str) -> Result<(), Failure> {
         writeln!(self.out)?;
         let mut line = String::new();
-        // Runs of blanks inside a short line are columns; only long lines are wrapped.
-        if text.chars().count() <= WIDTH {
-            line.push_str(text);
-        } else {
-            for word in text.split_whitespace() {
-                if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH {
-                    writeln!(self.out, "{line}")?;
-                    line.clear();
-                }
-                if !line.is_empty() {
-                    line.push(' ');
-                }
-                line.push_str(word);
+        for word in text.split_whitespace() {
+            if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH {
+                writeln!(self.out, "{line}")?;
+                line.clear();
             }
+            if !line.is_empty() {
+                line.push(' ');
+            }
+            line.push_str(word);
         }
         writeln!(self.out, "{line}")?;
         Ok(())
+    }
+
+    /// Commands and what they are good for.
+    pub(super) fn list(&mut self, rows: &[(&str, &str)]) -> Result<(), Failure> {
+        writeln!(self.out)?;
+        rows.iter().try_for_each(|(command, what)| self.line(&format!("{command:<18}{what}")))
     }
 
     /// A line of the machine.
@@ -131,7 +138,9 @@ impl<'a> Teller<'a> {
             return Err(format!("the kernel was to refuse `{table}`").into());
         };
         self.line(&format!("{} ioctl on {} failed: {}", refusal.command, refusal.device, refusal.errno))?;
-        let Some(explanation) = explain(&parsed, &refusal.log, &[]) else {
+        let has_device = |text: &str| self.lab.device(text).is_ok();
+        let known = Surroundings { types: &[], has_device: Some(&has_device) };
+        let Some(explanation) = explain(&parsed, &refusal.log, &known) else {
             return Err(format!("no explanation of {:?}", refusal.log).into());
         };
         self.lines(&explanation.to_string())
@@ -188,13 +197,12 @@ impl<'a> Teller<'a> {
         self.lines(&crate::show::info_block(&info))
     }
 
-    /// Fills sectors from 0 on with letters in order, with one write.
+    /// Fills blocks of 4 KiB from sector 0 on with letters in order, with one write.
     pub(super) fn write_letters(&mut self, name: &str, first: u8, count: u8) -> Result<(), Failure> {
-        let bytes: Vec<u8> =
-            (first..first + count).flat_map(|letter| [letter; SECTOR_SIZE as usize]).collect();
+        let bytes: Vec<u8> = (first..first + count).flat_map(|letter| [letter; picture::BLOCK]).collect();
         self.lab.write(&format!("/dev/mapper/{name}"), Sector(0), &bytes)?;
         let (from, to) = (char::from(first), char::from(first + count - 1));
-        self.say(&format!("    (one write of {count} sectors at sector 0 of {name}: {from} to {to})"))
+        self.line(&format!("(one write of {count} blocks at sector 0 of {name}: {from} to {to})"))
     }
 
     /// Draws what the disks hold.

@@ -22,16 +22,17 @@ fn colours_only_where_asked_for() {
 fn sectors_land_where_the_tables_say() {
     let story = told(false);
     for part in [
-        // linear: ram0 from sector 8, ram1 from 0
+        // linear: ram0 from sector 64, ram1 from 0
         "    ram0    ........ABCDEFGH................\n    ram1    IJKLMNOP........................\n",
-        // three stripes, chunks of two, at offsets 0, 4 and 8
+        // three stripes, chunks of two blocks, at sectors 0, 32 and 64
         "    ram2    abghmnst........................\n    ram3    ....cdijopuv....................\n    ram4    ........efklqrwx................\n",
         // the write that waited went to the new table's disk
-        "    ram1    IJKLMNOP........................\n",
         "    ram6    ....!...........................\n",
         "the write has not ended: it waits in the kernel",
         "the write has ended, without an error",
         "0 32 striped 2 1:7 254:3 1 AD",
+        "the device's event number is 1 now",
+        "        8 8 linear /dev/rom7 0\n",
         "remove ioctl on joined failed: Device or resource busy (EBUSY)",
         "No devices found",
     ] {

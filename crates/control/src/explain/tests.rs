@@ -7,8 +7,9 @@ fn explained(text: &str, line: &str) -> (String, String) {
         format!("device-mapper: table: {line}"),
         "device-mapper: ioctl: error adding target to table".into(),
     ];
-    let found = explain(&table, &log, &["linear".into(), "zero".into()])
-        .unwrap_or_else(|| panic!("no explanation of {line}"));
+    let found =
+        explain(&table, &log, &Surroundings { types: &["linear".into(), "zero".into()], has_device: None })
+            .unwrap_or_else(|| panic!("no explanation of {line}"));
     let marked: String =
         found.table_line.chars().skip(found.span.0).take(found.span.1 - found.span.0).collect();
     (marked, found.right)
@@ -88,7 +89,7 @@ fn the_advice_holds_the_numbers() {
 fn it_reads_as_a_picture() {
     let table: Table = "0 8 linear /dev/ram0 x".parse().unwrap();
     let log = ["device-mapper: table: 254:0: linear: Invalid device sector (-EINVAL)".to_owned()];
-    let text = explain(&table, &log, &[]).unwrap().to_string();
+    let text = explain(&table, &log, &Surroundings::default()).unwrap().to_string();
     let want = "kernel log: device-mapper: table: 254:0: linear: Invalid device sector (-EINVAL)
   0 8 linear /dev/ram0 x
                        ^
@@ -104,6 +105,18 @@ fn what_is_not_understood_is_left_alone() {
         "device-mapper: ioctl: error adding target to table",
         "device-mapper: table: 254:0: thin: odd (-EINVAL)",
     ] {
-        assert_eq!(explain(&table, &[line.to_owned()], &[]), None, "{line}");
+        assert_eq!(explain(&table, &[line.to_owned()], &Surroundings::default()), None, "{line}");
     }
+}
+
+#[test]
+fn of_several_devices_the_missing_one_is_marked() {
+    let table: Table = "0 8 linear /dev/ram7 0\n8 8 linear /dev/rom7 0".parse().unwrap();
+    let log = ["device-mapper: table: 254:0: linear: Device lookup failed (-ENOENT)".to_owned()];
+    let has = |text: &str| text == "/dev/ram7";
+    let found = explain(&table, &log, &Surroundings { types: &[], has_device: Some(&has) }).unwrap();
+    assert_eq!((found.table_line.as_str(), found.span), ("8 8 linear /dev/rom7 0", (11, 20)));
+    assert_eq!(found.right, "a path that exists, or MAJOR:MINOR");
+    let unsure = explain(&table, &log, &Surroundings::default()).unwrap();
+    assert!(unsure.right.contains("one of /dev/ram7, /dev/rom7"));
 }

@@ -1,6 +1,8 @@
 //! The table parser, typed parameters, status lines and explanations.
 
-use dmlab_control::{ErrorTarget, Linear, Params, StatusLine, Striped, Table, TargetLine, Zero, explain};
+use dmlab_control::{
+    ErrorTarget, Linear, Params, StatusLine, Striped, Surroundings, Table, TargetLine, Zero, explain,
+};
 use dmlab_units::{Sector, Sectors};
 
 /// Takes the first line of `bytes` for a kernel log line and the rest for a table.
@@ -28,7 +30,11 @@ pub(crate) fn parse(bytes: &[u8]) {
         }
         let _ = (Zero::parse(&line.params), ErrorTarget::parse(&line.params));
     }
-    if let Some(explanation) = explain(&table, &[log.to_owned()], &[]) {
+    if let Some(explanation) = explain(
+        &table,
+        &[log.to_owned()],
+        &Surroundings { types: &[], has_device: Some(&|text| text.len() % 2 == 0) },
+    ) {
         let (from, to) = explanation.span;
         assert!(from < to, "nothing is marked: {explanation:?}");
         assert!(explanation.to_string().lines().count() >= 4);
