@@ -32,7 +32,7 @@ fn sectors_land_where_the_tables_say() {
         "the write has ended, without an error",
         "0 32 striped 2 1:7 254:3 1 AD",
         "the device's event number is 1 now",
-        "        8 8 linear /dev/rom7 0\n",
+        "      8 8 linear /dev/rom7 0\n",
         "remove ioctl on joined failed: Device or resource busy (EBUSY)",
         "No devices found",
     ] {
