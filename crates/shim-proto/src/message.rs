@@ -92,7 +92,9 @@ impl Word for bool {
 
 macro_rules! requests {
     ($($(#[$doc:meta])* $name:ident = $number:literal { $($(#[$wdoc:meta])* $word:ident : $type:ty),* ; $($(#[$bdoc:meta])* $blob:ident),* })*) => {
-        /// One call of a program, as the preload library understood it.
+        /// One call of a program, as the preload library understood it. Fields are named as the system call's arguments;
+        /// `file` is the inode of a placeholder.
+        #[allow(missing_docs, reason = "the variants say what their fields are")]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Request<'a> {
             $($(#[$doc])* $name { $($(#[$wdoc])* $word: $type,)* $($(#[$bdoc])* $blob: &'a [u8],)* },)*
@@ -102,6 +104,12 @@ macro_rules! requests {
             /// The header of this request; its byte strings are copied to the start of `payload`.
             /// `Err` when they do not fit.
             pub fn encode(&self, payload: &mut [u8]) -> Result<Header, Malformed> {
+                self.encode_with_tail(payload, 0)
+            }
+
+            /// As [`Request::encode`], for data that lies in the area already: the last byte string (given empty) is
+            /// the `tail` bytes that follow the others.
+            pub fn encode_with_tail(&self, payload: &mut [u8], tail: usize) -> Result<Header, Malformed> {
                 let mut header = Header::default();
                 #[allow(unused_mut, unused_variables, unused_assignments)]
                 let (mut word, mut end) = (0, 0);
@@ -115,7 +123,10 @@ macro_rules! requests {
                             word += 1;
                             end += $blob.len();
                         )*
-                        let _ = word;
+                        if let Some(last) = header.words.get_mut(word.wrapping_sub(1)).filter(|_| tail > 0) {
+                            *last += tail as u64;
+                            end += tail;
+                        }
                     })*
                 }
                 header.len = u32::try_from(end).map_err(|_| Malformed::Payload)?;
@@ -221,6 +232,8 @@ requests! {
     Devices = 36 {;}
     /// Ends the server.
     Halt = 37 {;}
+    /// The path by which an open file was opened (`readlink` of `/proc/self/fd/N`).
+    PathOf = 39 { file: u64; }
     /// A DM ioctl without an open control node, for dmlab's own commands.
     DmIoctl = 38 { cmd: u32; data }
 }
