@@ -1,2 +1,31 @@
-//! Bios, block devices, queue limits, disks, loop devices and the page cache.
+//! The block layer: bios, block devices, queue limits, disks, loop devices and the page cache.
+//!
+//! A [`Bio`] is one piece of work for a device. It is moved, never shared: whoever holds it sends it on or ends it,
+//! exactly once. [`submit`] carries it down through any number of stacked devices in a loop, on the caller's thread
+//! and without allocating; a device that must wait takes it as its own and ends it later.
 #![forbid(unsafe_code)]
+
+mod bio;
+mod buffer;
+mod caller;
+mod device;
+mod disk;
+mod join;
+mod limits;
+mod registry;
+mod status;
+mod submit;
+mod sync;
+
+pub use bio::{Bio, BioFlags, End, EndIo, FrameData, Op, Tag};
+pub use buffer::{BioBuf, Part};
+pub use caller::{Caller, Kernel, LoopBacking, UserMemory};
+pub use device::{BlockDevice, DiskOps, DiskStats, Holder, OpenDevice, OpenMode};
+pub use disk::{RamDisk, SparseMemory, WriteCache};
+pub use limits::{
+    Alignment, Features, PAGE_SIZE, QueueLimits, UNLIMITED_SECTORS, is_valid_logical_block_size,
+};
+pub use registry::Registry;
+pub use status::BlkStatus;
+pub use submit::{BioQueue, MAX_DEPTH, submit};
+pub use sync::{IoFailed, SyncIo, read_async, run_async, write_async};

@@ -1,0 +1,21 @@
+//! Little-endian integers at fixed places of a buffer.
+
+/// `u32` at `at`, or `None` when it does not fit inside.
+pub(crate) fn u32_at(buf: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(buf.get(at..at.checked_add(4)?)?.try_into().ok()?))
+}
+
+/// `u64` at `at`, or `None` when it does not fit inside.
+pub(crate) fn u64_at(buf: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(buf.get(at..at.checked_add(8)?)?.try_into().ok()?))
+}
+
+/// The bytes of `buf` up to its first NUL, or all of them.
+pub(crate) fn until_nul(buf: &[u8]) -> &[u8] {
+    &buf[..buf.iter().position(|&b| b == 0).unwrap_or(buf.len())]
+}
+
+/// `n` rounded up to a multiple of eight.
+pub(crate) const fn align8(n: usize) -> usize {
+    (n + 7) & !7
+}

@@ -1,0 +1,319 @@
+//! The other payloads: lists of names and versions, dependencies, geometry, strings.
+
+use dmlab_units::DevT;
+
+use crate::HEADER_MIN;
+use crate::bytes::{align8, u32_at, u64_at, until_nul};
+
+/// What is wrong with a reply's payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PayloadError {
+    /// A record ends beyond the payload.
+    #[error("a record at byte {0} of the reply ends beyond it")]
+    Truncated(usize),
+}
+
+/// The string at `data_start` of a request (header included): it must start after the fixed part of the header and
+/// end with a NUL inside the buffer. `None` otherwise.
+pub fn nul_terminated(buf: &[u8], data_start: u32) -> Option<&[u8]> {
+    let at = data_start as usize;
+    if at < HEADER_MIN {
+        return None;
+    }
+    let text = buf.get(at..)?;
+    Some(&text[..text.iter().position(|&b| b == 0)?])
+}
+
+/// One device of a LIST_DEVICES reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NameEntry {
+    /// Its number.
+    pub dev: DevT,
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its event number.
+    pub event_nr: u32,
+    /// Outer `None`: uuids were not asked for. Inner `None`: it has none.
+    pub uuid: Option<Option<Vec<u8>>>,
+}
+
+const NAME_HAS_UUID: u32 = 1;
+const NAME_HAS_NO_UUID: u32 = 2;
+const NAME_AT: usize = 12;
+
+impl NameEntry {
+    fn encoded_len(&self) -> usize {
+        let uuid = match &self.uuid {
+            Some(Some(uuid)) => align8(uuid.len() + 1),
+            _ => 0,
+        };
+        align8(NAME_AT + self.name.len() + 1) + 8 + uuid
+    }
+}
+
+/// Bytes that [`encode_names`] will produce.
+pub fn names_len(entries: &[NameEntry]) -> usize {
+    entries.iter().map(NameEntry::encoded_len).sum()
+}
+
+/// The payload of a LIST_DEVICES reply.
+pub fn encode_names(entries: &[NameEntry]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(names_len(entries));
+    for (i, entry) in entries.iter().enumerate() {
+        let end = out.len() + entry.encoded_len();
+        let next = if i + 1 == entries.len() { 0 } else { entry.encoded_len() as u32 };
+        out.extend_from_slice(&entry.dev.to_huge().to_le_bytes());
+        out.extend_from_slice(&next.to_le_bytes());
+        out.extend_from_slice(&entry.name);
+        out.push(0);
+        out.resize(align8(out.len()), 0);
+        out.extend_from_slice(&entry.event_nr.to_le_bytes());
+        let flags = match &entry.uuid {
+            None => 0,
+            Some(None) => NAME_HAS_NO_UUID,
+            Some(Some(_)) => NAME_HAS_UUID,
+        };
+        out.extend_from_slice(&flags.to_le_bytes());
+        if let Some(Some(uuid)) = &entry.uuid {
+            out.extend_from_slice(uuid);
+            out.push(0);
+        }
+        out.resize(end, 0);
+    }
+    out
+}
+
+/// Reads the payload of a LIST_DEVICES reply.
+///
+/// # Errors
+/// [`PayloadError::Truncated`].
+pub fn decode_names(payload: &[u8]) -> Result<Vec<NameEntry>, PayloadError> {
+    let mut entries = Vec::new();
+    let mut at = 0usize;
+    while at < payload.len() {
+        let cut = PayloadError::Truncated(at);
+        let dev = u64_at(payload, at).ok_or(cut)?;
+        if dev == 0 {
+            break;
+        }
+        let next = u32_at(payload, at + 8).ok_or(cut)? as usize;
+        let name = until_nul(payload.get(at + NAME_AT..).ok_or(cut)?).to_vec();
+        let tail = align8(at + NAME_AT + name.len() + 1);
+        let event_nr = u32_at(payload, tail).ok_or(cut)?;
+        let uuid = match u32_at(payload, tail + 4).ok_or(cut)? {
+            flags if flags & NAME_HAS_UUID != 0 => {
+                Some(Some(until_nul(payload.get(tail + 8..).ok_or(cut)?).to_vec()))
+            }
+            flags if flags & NAME_HAS_NO_UUID != 0 => Some(None),
+            _ => None,
+        };
+        entries.push(NameEntry { dev: DevT::from_huge(dev), name, event_nr, uuid });
+        if next == 0 {
+            break;
+        }
+        at = at.checked_add(next).ok_or(cut)?;
+    }
+    Ok(entries)
+}
+
+/// One target type of a LIST_VERSIONS reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TargetVersion {
+    /// Its name.
+    pub name: Vec<u8>,
+    /// Its version triple.
+    pub version: [u32; 3],
+}
+
+const VERSION_NAME_AT: usize = 16;
+
+/// Bytes that the kernel demands, and reports, for a list of versions: seven bytes of slack for each record,
+/// whatever its alignment needs (dm-core.md section 4, LIST_VERSIONS).
+pub fn versions_len(versions: &[TargetVersion]) -> usize {
+    versions.iter().map(|v| VERSION_NAME_AT + v.name.len() + 1 + 7).sum()
+}
+
+/// The payload of a LIST_VERSIONS reply: [`versions_len`] bytes.
+pub fn encode_versions(versions: &[TargetVersion]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(versions_len(versions));
+    for (i, version) in versions.iter().enumerate() {
+        let size = align8(VERSION_NAME_AT + version.name.len() + 1);
+        let next = if i + 1 == versions.len() { 0 } else { size as u32 };
+        let end = out.len() + size;
+        out.extend_from_slice(&next.to_le_bytes());
+        for part in version.version {
+            out.extend_from_slice(&part.to_le_bytes());
+        }
+        out.extend_from_slice(&version.name);
+        out.resize(end, 0);
+    }
+    out.resize(versions_len(versions), 0);
+    out
+}
+
+/// Reads the payload of a LIST_VERSIONS reply.
+///
+/// # Errors
+/// [`PayloadError::Truncated`].
+pub fn decode_versions(payload: &[u8]) -> Result<Vec<TargetVersion>, PayloadError> {
+    let mut versions = Vec::new();
+    let mut at = 0usize;
+    while at < payload.len() {
+        let cut = PayloadError::Truncated(at);
+        let next = u32_at(payload, at).ok_or(cut)? as usize;
+        let part = |i: usize| u32_at(payload, at + 4 + 4 * i).ok_or(cut);
+        let version = [part(0)?, part(1)?, part(2)?];
+        let name = until_nul(payload.get(at + VERSION_NAME_AT..).ok_or(cut)?).to_vec();
+        versions.push(TargetVersion { name, version });
+        if next == 0 {
+            break;
+        }
+        at = at.checked_add(next).ok_or(cut)?;
+    }
+    Ok(versions)
+}
+
+/// The payload of a TABLE_DEPS reply. `pad` is the word that the kernel leaves as the request had it.
+pub fn encode_deps(devs: &[DevT], pad: u32) -> Vec<u8> {
+    let mut out = Vec::with_capacity(8 + 8 * devs.len());
+    out.extend_from_slice(&(devs.len() as u32).to_le_bytes());
+    out.extend_from_slice(&pad.to_le_bytes());
+    for dev in devs {
+        out.extend_from_slice(&dev.to_huge().to_le_bytes());
+    }
+    out
+}
+
+/// Reads the payload of a TABLE_DEPS reply.
+///
+/// # Errors
+/// [`PayloadError::Truncated`].
+pub fn decode_deps(payload: &[u8]) -> Result<Vec<DevT>, PayloadError> {
+    let count = u32_at(payload, 0).ok_or(PayloadError::Truncated(0))? as usize;
+    (0..count)
+        .map(|i| {
+            let at = i.checked_mul(8).and_then(|n| n.checked_add(8)).ok_or(PayloadError::Truncated(0))?;
+            u64_at(payload, at).map(DevT::from_huge).ok_or(PayloadError::Truncated(at))
+        })
+        .collect()
+}
+
+/// What DEV_SET_GEOMETRY stores and HDIO_GETGEO returns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Geometry {
+    /// Cylinders.
+    pub cylinders: u16,
+    /// Heads.
+    pub heads: u8,
+    /// Sectors in a track.
+    pub sectors: u8,
+    /// First sector of the device on its disk.
+    pub start: u64,
+}
+
+/// What is wrong with a geometry string. The text is the kernel's log line without its prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GeometryError {
+    /// Not exactly four numbers.
+    #[error("Unable to interpret geometry settings.")]
+    Unreadable,
+    /// A number beyond its field.
+    #[error("Geometry exceeds range limits.")]
+    TooLarge,
+}
+
+impl Geometry {
+    /// Reads `cylinders heads sectors start`, decimal.
+    ///
+    /// # Errors
+    /// The two lines that the kernel logs.
+    pub fn parse(text: &[u8]) -> Result<Geometry, GeometryError> {
+        let text = std::str::from_utf8(text).map_err(|_| GeometryError::Unreadable)?;
+        let words: Vec<&str> = text.split_ascii_whitespace().collect();
+        let [cylinders, heads, sectors, start] = words[..] else { return Err(GeometryError::Unreadable) };
+        // Nothing may follow the last number, not even a blank; numbers wrap at 64 bits as the kernel's scan does.
+        if text.ends_with(|c: char| c.is_ascii_whitespace()) {
+            return Err(GeometryError::Unreadable);
+        }
+        let number = |word: &str| -> Result<u64, GeometryError> {
+            if word.is_empty() || !word.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(GeometryError::Unreadable);
+            }
+            Ok(word.bytes().fold(0u64, |n, b| n.wrapping_mul(10).wrapping_add(u64::from(b - b'0'))))
+        };
+        let (cylinders, heads, sectors, start) =
+            (number(cylinders)?, number(heads)?, number(sectors)?, number(start)?);
+        Ok(Geometry {
+            cylinders: cylinders.try_into().map_err(|_| GeometryError::TooLarge)?,
+            heads: heads.try_into().map_err(|_| GeometryError::TooLarge)?,
+            sectors: sectors.try_into().map_err(|_| GeometryError::TooLarge)?,
+            start,
+        })
+    }
+
+    /// Sectors that cylinders, heads and sectors span together.
+    pub fn capacity(&self) -> u64 {
+        u64::from(self.cylinders) * u64::from(self.heads) * u64::from(self.sectors)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_as_recorded() {
+        let entry = |minor, name: &str, uuid: Option<&str>| NameEntry {
+            dev: DevT::new(254, minor),
+            name: name.into(),
+            event_nr: 0,
+            uuid: Some(uuid.map(Into::into)),
+        };
+        let entries = [entry(1, "a2", Some("U-a2")), entry(0, "b1", None), entry(2, "c", Some("LVM-x"))];
+        let bytes = encode_names(&entries);
+        assert_eq!(bytes.len(), 400 - 312);
+        assert_eq!(bytes[..12], [1, 0xfe, 0, 0, 0, 0, 0, 0, 0x20, 0, 0, 0]);
+        assert_eq!(&bytes[12..16], b"a2\0\0");
+        assert_eq!(bytes[16..24], [0, 0, 0, 0, 1, 0, 0, 0]);
+        assert_eq!(&bytes[24..32], b"U-a2\0\0\0\0");
+        assert_eq!(bytes[40..44], [0x18, 0, 0, 0]);
+        assert_eq!(decode_names(&bytes).unwrap(), entries);
+    }
+
+    #[test]
+    fn versions_report_their_slack() {
+        let versions = [TargetVersion { name: b"linear".to_vec(), version: [1, 4, 0] }];
+        let bytes = encode_versions(&versions);
+        assert_eq!(312 + bytes.len(), 342);
+        assert_eq!(decode_versions(&bytes).unwrap(), versions);
+    }
+
+    #[test]
+    fn deps_read_back_and_never_trust_their_count() {
+        let devs = [DevT::new(1, 1), DevT::new(1, 0)];
+        assert_eq!(decode_deps(&encode_deps(&devs, 7)).unwrap(), devs);
+        assert!(decode_deps(&[0xff; 16]).is_err());
+        assert!(decode_deps(&[]).is_err());
+    }
+
+    #[test]
+    fn geometry_takes_four_numbers() {
+        assert_eq!(
+            Geometry::parse(b"10 20 30 40"),
+            Ok(Geometry { cylinders: 10, heads: 20, sectors: 30, start: 40 })
+        );
+        assert_eq!(Geometry::parse(b"x y z 0"), Err(GeometryError::Unreadable));
+        assert_eq!(Geometry::parse(b"1 2 3 4 5"), Err(GeometryError::Unreadable));
+        assert_eq!(Geometry::parse(b"65536 1 1 0"), Err(GeometryError::TooLarge));
+    }
+
+    #[test]
+    fn strings_must_end_inside() {
+        let mut buf = vec![b'x'; 320];
+        assert_eq!(nul_terminated(&buf, 312), None);
+        buf[315] = 0;
+        assert_eq!(nul_terminated(&buf, 312), Some(&b"xxx"[..]));
+        assert_eq!(nul_terminated(&buf, 304), None);
+        assert_eq!(nul_terminated(&buf, 400), None);
+    }
+}

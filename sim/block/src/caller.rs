@@ -1,0 +1,113 @@
+//! The process behind a call, as the kernel sees it.
+
+use std::sync::Arc;
+
+use dmlab_runtime::Interrupt;
+use dmlab_units::{DevT, Errno};
+
+use crate::Registry;
+
+/// The memory of the calling process around the argument of an ioctl.
+pub trait UserMemory {
+    /// Copies from `offset` bytes after the argument's address (`copy_from_user`).
+    ///
+    /// # Errors
+    /// EFAULT when not all of it can be read.
+    fn read(&mut self, offset: usize, into: &mut [u8]) -> Result<(), Errno>;
+
+    /// Copies to `offset` bytes after the argument's address (`copy_to_user`).
+    ///
+    /// # Errors
+    /// EFAULT when not all of it can be written.
+    fn write(&mut self, offset: usize, from: &[u8]) -> Result<(), Errno>;
+}
+
+/// A buffer of this process, for callers that live in it.
+impl UserMemory for Vec<u8> {
+    fn read(&mut self, offset: usize, into: &mut [u8]) -> Result<(), Errno> {
+        let end = offset.checked_add(into.len()).ok_or(Errno::EFAULT)?;
+        into.copy_from_slice(self.get(offset..end).ok_or(Errno::EFAULT)?);
+        Ok(())
+    }
+
+    fn write(&mut self, offset: usize, from: &[u8]) -> Result<(), Errno> {
+        let end = offset.checked_add(from.len()).ok_or(Errno::EFAULT)?;
+        self.get_mut(offset..end).ok_or(Errno::EFAULT)?.copy_from_slice(from);
+        Ok(())
+    }
+}
+
+/// What a loop device stands on.
+pub trait LoopBacking: Send + Sync {
+    /// Size in bytes.
+    ///
+    /// # Errors
+    /// What the host says.
+    fn size(&self) -> Result<u64, Errno>;
+    /// Fills `buf` from `offset`; beyond the end, zeros.
+    ///
+    /// # Errors
+    /// What the host says.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), Errno>;
+    /// Writes `buf` at `offset`.
+    ///
+    /// # Errors
+    /// What the host says.
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<(), Errno>;
+    /// Makes it durable.
+    ///
+    /// # Errors
+    /// What the host says.
+    fn sync(&self) -> Result<(), Errno>;
+    /// Gives a range back, which then reads as zeros.
+    ///
+    /// # Errors
+    /// EOPNOTSUPP where it can't.
+    fn punch_hole(&self, offset: u64, len: u64) -> Result<(), Errno>;
+    /// Whether it may only be read.
+    fn is_read_only(&self) -> bool;
+    /// Its path, for `/sys/block/loopN/loop/backing_file`.
+    fn path(&self) -> Vec<u8>;
+    /// Device and inode number of the file.
+    fn identity(&self) -> (u64, u64);
+}
+
+/// The process behind a call: its rights, its view of paths, its signals.
+pub trait Caller: Sync {
+    /// The block device that `path` names to this process.
+    ///
+    /// # Errors
+    /// ENOENT when nothing is there, ENOTBLK when it is no block device, EACCES when it may not look.
+    fn lookup_bdev(&self, path: &[u8]) -> Result<DevT, Errno>;
+
+    /// Whether it has CAP_SYS_ADMIN.
+    fn is_admin(&self) -> bool {
+        true
+    }
+
+    /// What interrupts its waits, if signals can reach it.
+    fn interrupt(&self) -> Option<&Interrupt> {
+        None
+    }
+
+    /// The file behind one of its descriptors, for loop devices.
+    ///
+    /// # Errors
+    /// EBADF when the descriptor is not open.
+    fn backing_file(&self, fd: i32) -> Result<Arc<dyn LoopBacking>, Errno> {
+        let _ = fd;
+        Err(Errno::EBADF)
+    }
+}
+
+/// A caller inside this process: root, without signals, with the device names that a bare kernel makes.
+pub struct Kernel<'a>(pub &'a Registry);
+
+impl Caller for Kernel<'_> {
+    /// `/dev/NAME` as devtmpfs has it: `/dev/ram0`, `/dev/dm-3`, `/dev/loop1`.
+    fn lookup_bdev(&self, path: &[u8]) -> Result<DevT, Errno> {
+        let name = path.strip_prefix(b"/dev/").ok_or(Errno::ENOENT)?;
+        let found = self.0.all().into_iter().find(|dev| dev.name().as_bytes() == name);
+        found.map(|dev| dev.dev()).ok_or(Errno::ENOENT)
+    }
+}

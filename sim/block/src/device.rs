@@ -1,0 +1,383 @@
+//! The block device: what a number in `/dev` stands for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use dmlab_abi::Geometry;
+use dmlab_runtime::{Level, RateLimit, Runtime, ShardedCounter};
+use dmlab_units::{DevT, Errno, Sectors};
+use parking_lot::{Mutex, RwLock};
+
+use crate::{Bio, BioQueue, Caller, Op, QueueLimits, UserMemory};
+
+/// The driver behind a block device.
+pub trait DiskOps: Send + Sync {
+    /// Takes a bio: ends it, sends it on through `queue`, or keeps it (owned) to end it later.
+    fn submit_bio<'a>(&self, dev: &Arc<BlockDevice>, bio: Bio<'a>, queue: &mut BioQueue<'a>);
+
+    /// Somebody opens the device.
+    ///
+    /// # Errors
+    /// ENXIO when it is going away.
+    fn open(&self, dev: &BlockDevice) -> Result<(), Errno> {
+        let _ = dev;
+        Ok(())
+    }
+
+    /// Somebody has closed the device; `openers_left` still have it open.
+    fn release(&self, dev: &BlockDevice, openers_left: u32) {
+        let _ = (dev, openers_left);
+    }
+
+    /// What HDIO_GETGEO returns; `None` makes it ENOTTY.
+    fn geometry(&self, dev: &BlockDevice) -> Option<Geometry> {
+        let _ = dev;
+        None
+    }
+
+    /// An ioctl that the block layer does not handle itself.
+    ///
+    /// # Errors
+    /// ENOTTY for one that the driver does not know either.
+    fn ioctl(
+        &self,
+        dev: &Arc<BlockDevice>,
+        caller: &dyn Caller,
+        request: u32,
+        arg: u64,
+        memory: &mut dyn UserMemory,
+    ) -> Result<i32, Errno> {
+        let _ = (dev, caller, request, arg, memory);
+        Err(Errno::ENOTTY)
+    }
+}
+
+/// Who holds a device exclusively.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// The device mapper as a whole: its tables may share a device among themselves.
+    DeviceMapper,
+    /// One open file (O_EXCL), by a number of its own.
+    File(u64),
+}
+
+bitflags::bitflags! {
+    /// How a device is opened.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct OpenMode: u32 {
+        /// For reading.
+        const READ = 1 << 0;
+        /// For writing.
+        const WRITE = 1 << 1;
+        /// O_EXCL: claim it.
+        const EXCLUSIVE = 1 << 2;
+        /// O_DIRECT: past the page cache.
+        const DIRECT = 1 << 3;
+        /// O_NONBLOCK.
+        const NDELAY = 1 << 4;
+        /// O_SYNC or O_DSYNC: durable at each write.
+        const SYNC = 1 << 5;
+    }
+}
+
+#[derive(Default)]
+struct Openers {
+    count: u32,
+    claim: Option<(Holder, u32)>,
+    is_dead: bool,
+    /// Mapped devices that stand on this one, with the number of tables of each.
+    holders: Vec<(DevT, u32)>,
+}
+
+/// IO statistics of a device, as `/sys/block/X/stat` shows them. Times are in nanoseconds.
+#[derive(Default)]
+pub struct DiskStats {
+    /// Read bios ended, sectors, and time spent.
+    pub read: [ShardedCounter; 3],
+    /// Write bios ended, sectors, and time spent.
+    pub write: [ShardedCounter; 3],
+    /// Discard bios ended, sectors, and time spent.
+    pub discard: [ShardedCounter; 3],
+    /// Flushes ended and time spent (the third is not used).
+    pub flush: [ShardedCounter; 3],
+}
+
+impl DiskStats {
+    /// The counters of one kind of bio.
+    pub fn of(&self, op: Op) -> &[ShardedCounter; 3] {
+        match op {
+            Op::Read => &self.read,
+            Op::Write | Op::WriteZeroes => &self.write,
+            Op::Discard | Op::SecureErase => &self.discard,
+            Op::Flush => &self.flush,
+        }
+    }
+}
+
+/// A block device (`struct block_device` and its `struct gendisk` in one: nothing here has partitions).
+pub struct BlockDevice {
+    dev: DevT,
+    name: String,
+    runtime: Arc<Runtime>,
+    ops: Arc<dyn DiskOps>,
+    capacity: AtomicU64,
+    is_read_only: AtomicBool,
+    has_warned_read_only: AtomicBool,
+    is_dead: AtomicBool,
+    has_write_cache: AtomicBool,
+    limits: RwLock<Arc<QueueLimits>>,
+    disk_seq: u64,
+    openers: Mutex<Openers>,
+    stats: DiskStats,
+    eod_limit: RateLimit,
+}
+
+impl BlockDevice {
+    /// A device of no size that nobody has open. It is not in any registry yet.
+    pub fn new(
+        dev: DevT,
+        name: impl Into<String>,
+        disk_seq: u64,
+        runtime: Arc<Runtime>,
+        ops: Arc<dyn DiskOps>,
+        limits: QueueLimits,
+    ) -> Arc<BlockDevice> {
+        let device = BlockDevice {
+            dev,
+            name: name.into(),
+            runtime,
+            ops,
+            capacity: AtomicU64::new(0),
+            is_read_only: AtomicBool::new(false),
+            has_warned_read_only: AtomicBool::new(false),
+            is_dead: AtomicBool::new(false),
+            has_write_cache: AtomicBool::new(false),
+            limits: RwLock::new(Arc::new(limits)),
+            disk_seq,
+            openers: Mutex::default(),
+            stats: DiskStats::default(),
+            eod_limit: RateLimit::default(),
+        };
+        device.set_limits(limits);
+        Arc::new(device)
+    }
+
+    /// Its number.
+    pub fn dev(&self) -> DevT {
+        self.dev
+    }
+
+    /// Its kernel name: `ram0`, `dm-3`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The machine's runtime.
+    pub fn runtime(&self) -> &Arc<Runtime> {
+        &self.runtime
+    }
+
+    /// Its driver.
+    pub fn ops(&self) -> &dyn DiskOps {
+        &*self.ops
+    }
+
+    /// Its size.
+    pub fn capacity(&self) -> Sectors {
+        Sectors(self.capacity.load(Ordering::Relaxed))
+    }
+
+    /// Gives it another size.
+    pub fn set_capacity(&self, size: Sectors) {
+        self.capacity.store(size.0, Ordering::Relaxed);
+    }
+
+    /// Whether it may only be read.
+    pub fn is_read_only(&self) -> bool {
+        self.is_read_only.load(Ordering::Relaxed)
+    }
+
+    /// Makes it read-only or not. Returns whether that was a change.
+    pub fn set_read_only(&self, read_only: bool) -> bool {
+        self.has_warned_read_only.store(false, Ordering::Relaxed);
+        self.is_read_only.swap(read_only, Ordering::Relaxed) != read_only
+    }
+
+    /// A write from above reached a read-only device: it goes through, with one line in the log.
+    pub(crate) fn warn_read_only(&self) {
+        if !self.has_warned_read_only.swap(true, Ordering::Relaxed) {
+            let text = format!("Trying to write to read-only block-device {}", self.name);
+            self.runtime.log(Level::Warning, text);
+        }
+    }
+
+    pub(crate) fn eod_limit(&self) -> &RateLimit {
+        &self.eod_limit
+    }
+
+    /// Whether it is gone: bios fail, opens give ENXIO.
+    pub fn is_dead(&self) -> bool {
+        self.is_dead.load(Ordering::Relaxed)
+    }
+
+    /// Lets no more bio through.
+    pub fn mark_dead(&self) {
+        self.is_dead.store(true, Ordering::Relaxed);
+    }
+
+    /// Number of the disk among all that this machine ever had.
+    pub fn disk_seq(&self) -> u64 {
+        self.disk_seq
+    }
+
+    /// IO statistics, kept by drivers that count (device mapper, loop).
+    pub fn stats(&self) -> &DiskStats {
+        &self.stats
+    }
+
+    /// What it can take.
+    pub fn limits(&self) -> Arc<QueueLimits> {
+        self.limits.read().clone()
+    }
+
+    /// Replaces what it can take.
+    pub fn set_limits(&self, limits: QueueLimits) {
+        self.has_write_cache.store(limits.has_write_cache(), Ordering::Relaxed);
+        *self.limits.write() = Arc::new(limits);
+    }
+
+    /// Whether it has a volatile write cache, so that flushes reach its driver.
+    pub fn has_write_cache(&self) -> bool {
+        self.has_write_cache.load(Ordering::Relaxed)
+    }
+
+    /// Whether a discard, secure erase or write zeroes would be taken.
+    pub fn supports(&self, op: Op) -> bool {
+        let limits = self.limits.read();
+        match op {
+            Op::Discard => !limits.max_discard_sectors.is_zero(),
+            Op::SecureErase => !limits.max_secure_erase_sectors.is_zero(),
+            Op::WriteZeroes => !limits.max_write_zeroes_sectors.is_zero(),
+            Op::Read | Op::Write | Op::Flush => true,
+        }
+    }
+
+    /// How many have it open.
+    pub fn open_count(&self) -> u32 {
+        self.openers.lock().count
+    }
+
+    /// Who holds it exclusively.
+    pub fn claimed_by(&self) -> Option<Holder> {
+        self.openers.lock().claim.map(|(holder, _)| holder)
+    }
+
+    /// Opens it, for `holder` alone if one is given. Dropping what is returned closes it.
+    ///
+    /// # Errors
+    /// EBUSY when another holds it exclusively and this open wants to as well; ENXIO when it is going away.
+    pub fn open(self: &Arc<Self>, mode: OpenMode, holder: Option<Holder>) -> Result<OpenDevice, Errno> {
+        {
+            let mut openers = self.openers.lock();
+            if openers.is_dead || self.is_dead() {
+                return Err(Errno::ENXIO);
+            }
+            if let Some(holder) = holder {
+                match &mut openers.claim {
+                    None => openers.claim = Some((holder, 1)),
+                    Some((other, count)) if *other == holder => *count += 1,
+                    Some(_) => return Err(Errno::EBUSY),
+                }
+            }
+            openers.count += 1;
+        }
+        let opened = OpenDevice { device: self.clone(), mode, holder };
+        self.ops.open(self)?;
+        Ok(opened)
+    }
+
+    /// Lets nobody open it any more, unless somebody has it open.
+    ///
+    /// # Errors
+    /// EBUSY with the number of openers left as it is.
+    pub fn lock_for_removal(&self) -> Result<(), Errno> {
+        let mut openers = self.openers.lock();
+        if openers.count > 0 {
+            return Err(Errno::EBUSY);
+        }
+        openers.is_dead = true;
+        Ok(())
+    }
+
+    /// A table of mapped device `holder` now stands on it (`holders/` in sysfs).
+    pub fn add_holder(&self, holder: DevT) {
+        let mut openers = self.openers.lock();
+        match openers.holders.iter_mut().find(|(dev, _)| *dev == holder) {
+            Some((_, tables)) => *tables += 1,
+            None => openers.holders.push((holder, 1)),
+        }
+    }
+
+    /// A table of mapped device `holder` no longer stands on it.
+    pub fn remove_holder(&self, holder: DevT) {
+        let mut openers = self.openers.lock();
+        if let Some(i) = openers.holders.iter().position(|(dev, _)| *dev == holder) {
+            openers.holders[i].1 -= 1;
+            if openers.holders[i].1 == 0 {
+                openers.holders.remove(i);
+            }
+        }
+    }
+
+    /// Mapped devices that stand on it.
+    pub fn holders(&self) -> Vec<DevT> {
+        self.openers.lock().holders.iter().map(|(dev, _)| *dev).collect()
+    }
+
+    fn close(&self, holder: Option<Holder>) {
+        let left = {
+            let mut openers = self.openers.lock();
+            if let (Some(holder), Some((claimed, count))) = (holder, &mut openers.claim)
+                && *claimed == holder
+            {
+                *count -= 1;
+                if *count == 0 {
+                    openers.claim = None;
+                }
+            }
+            openers.count -= 1;
+            openers.count
+        };
+        self.ops.release(self, left);
+    }
+}
+
+/// A device somebody has open. Dropping it closes it.
+pub struct OpenDevice {
+    device: Arc<BlockDevice>,
+    mode: OpenMode,
+    holder: Option<Holder>,
+}
+
+impl OpenDevice {
+    /// The device.
+    pub fn device(&self) -> &Arc<BlockDevice> {
+        &self.device
+    }
+
+    /// How it was opened.
+    pub fn mode(&self) -> OpenMode {
+        self.mode
+    }
+
+    /// Widens the mode it was opened with.
+    pub fn add_mode(&mut self, mode: OpenMode) {
+        self.mode |= mode;
+    }
+}
+
+impl Drop for OpenDevice {
+    fn drop(&mut self) {
+        self.device.close(self.holder);
+    }
+}

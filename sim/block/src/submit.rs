@@ -1,0 +1,119 @@
+//! The loop that carries a bio down through stacked devices.
+
+use dmlab_runtime::{Level, TraceEvent, TracePoint};
+use smallvec::SmallVec;
+
+use crate::{Bio, BioFlags, BlkStatus, BlockDevice, Op};
+
+/// Most layers a bio may pass. Linux has no such limit: there, a loop of devices hangs the machine (dm-core.md
+/// section 5.7). Here the bio ends with an IO error.
+pub const MAX_DEPTH: usize = 65_536;
+
+/// Bios on their way down that the current device has sent on. The one pushed last goes first, so a device that cuts
+/// a bio pushes the rest before the piece.
+#[derive(Default)]
+pub struct BioQueue<'a> {
+    bios: SmallVec<[Bio<'a>; 2]>,
+}
+
+impl<'a> BioQueue<'a> {
+    /// Sends `bio` on to the device it names.
+    pub fn push(&mut self, bio: Bio<'a>) {
+        self.bios.push(bio);
+    }
+}
+
+/// Submits `bio` to the device it names, and everything that comes of it. Returns when all of it has either ended or
+/// been taken by a device that must wait.
+pub fn submit(bio: Bio<'_>) {
+    let mut queue = BioQueue::default();
+    queue.push(bio);
+    while let Some(bio) = queue.bios.pop() {
+        submit_one(bio, &mut queue);
+    }
+}
+
+fn submit_one<'a>(mut bio: Bio<'a>, queue: &mut BioQueue<'a>) {
+    let Some(dev) = bio.dev.take() else {
+        bio.end(BlkStatus::IoErr);
+        return;
+    };
+    if let Err(status) = check(&dev, &mut bio) {
+        bio.end(status);
+        return;
+    }
+    if dev.runtime().tracer().is_on() {
+        trace(&dev, &bio, TracePoint::Queue);
+    }
+    dev.ops().submit_bio(&dev, bio, queue);
+}
+
+/// What the block layer looks at before any driver sees the bio (`submit_bio_noacct`). `Err(Ok)` ends it well.
+fn check(dev: &BlockDevice, bio: &mut Bio<'_>) -> Result<(), BlkStatus> {
+    if dev.is_dead() {
+        return Err(BlkStatus::IoErr);
+    }
+    if bio.depth() >= MAX_DEPTH {
+        dev.runtime().log(
+            Level::Err,
+            format!(
+                "{}: a bio passed {MAX_DEPTH} layers: devices that map each other in a loop?",
+                dev.name()
+            ),
+        );
+        return Err(BlkStatus::IoErr);
+    }
+    let len = bio.len().0;
+    if len != 0 {
+        let capacity = dev.capacity().0;
+        if len > capacity || bio.sector.0 > capacity - len {
+            beyond_end(dev, bio, capacity);
+            return Err(BlkStatus::IoErr);
+        }
+    }
+    if bio.op.is_write() && dev.is_read_only() && len != 0 {
+        dev.warn_read_only();
+    }
+    if bio.op == Op::Flush || bio.flags.intersects(BioFlags::PREFLUSH | BioFlags::FUA) {
+        // A device without a volatile cache has nothing to flush; its driver never sees one.
+        if !dev.has_write_cache() {
+            bio.flags.remove(BioFlags::PREFLUSH | BioFlags::FUA);
+            if bio.op == Op::Flush {
+                return Err(BlkStatus::Ok);
+            }
+        }
+    }
+    if bio.op.is_range() && !dev.supports(bio.op) {
+        return Err(BlkStatus::NotSupp);
+    }
+    Ok(())
+}
+
+fn beyond_end(dev: &BlockDevice, bio: &Bio<'_>, capacity: u64) {
+    if capacity == 0 || !dev.eod_limit().allows(dev.runtime().now()) {
+        return;
+    }
+    dev.runtime().log(
+        Level::Info,
+        format!(
+            "dmlab: attempt to access beyond end of device\n{}: rw={}, sector={}, nr_sectors = {} limit={}",
+            dev.name(),
+            u8::from(bio.op.is_write()),
+            bio.sector,
+            bio.len(),
+            capacity
+        ),
+    );
+}
+
+#[cold]
+pub(crate) fn trace(dev: &BlockDevice, bio: &Bio<'_>, point: TracePoint) {
+    dev.runtime().tracer().emit(&TraceEvent {
+        time: dev.runtime().now(),
+        dev: dev.dev(),
+        point,
+        op: bio.op.letters(),
+        sector: bio.sector,
+        len: bio.len(),
+    });
+}

@@ -1,0 +1,156 @@
+//! The kernel log.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use crate::Instant;
+
+/// Priority of a line, as syslog numbers them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Level {
+    /// 2: critical.
+    Crit = 2,
+    /// 3: an error.
+    Err = 3,
+    /// 4: a warning.
+    Warning = 4,
+    /// 5: worth a notice.
+    Notice = 5,
+    /// 6: information.
+    Info = 6,
+}
+
+/// One line of the kernel log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KlogLine {
+    /// Its number; the first line of a machine has 0.
+    pub seq: u64,
+    /// When it was written.
+    pub time: Instant,
+    /// How bad it is.
+    pub level: Level,
+    /// The text, one line without its end.
+    pub text: String,
+}
+
+impl fmt::Display for KlogLine {
+    /// As `dmesg` prints it: `[    0.000123] device-mapper: ...`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}] {}", self.time, self.text)
+    }
+}
+
+type Sink = Arc<dyn Fn(&KlogLine) + Send + Sync>;
+
+/// The log of one machine: its last lines, and whoever wants each as it comes.
+#[derive(Default)]
+pub struct Klog {
+    ring: Mutex<Ring>,
+}
+
+#[derive(Default)]
+struct Ring {
+    lines: VecDeque<KlogLine>,
+    next_seq: u64,
+    sink: Option<Sink>,
+}
+
+impl Klog {
+    /// Lines kept; older ones go.
+    pub const CAPACITY: usize = 16_384;
+
+    pub(crate) fn push(&self, time: Instant, level: Level, text: String) {
+        let mut ring = self.ring.lock();
+        let line = KlogLine { seq: ring.next_seq, time, level, text };
+        ring.next_seq += 1;
+        // The sink is called under the lock so that it sees lines in their order.
+        if let Some(sink) = &ring.sink {
+            sink(&line);
+        }
+        if ring.lines.len() == Self::CAPACITY {
+            ring.lines.pop_front();
+        }
+        ring.lines.push_back(line);
+    }
+
+    /// Lines from number `seq` on, as far as they are still kept.
+    pub fn since(&self, seq: u64) -> Vec<KlogLine> {
+        let ring = self.ring.lock();
+        let skip = ring.lines.partition_point(|line| line.seq < seq);
+        ring.lines.iter().skip(skip).cloned().collect()
+    }
+
+    /// The number that the next line will get.
+    pub fn next_seq(&self) -> u64 {
+        self.ring.lock().next_seq
+    }
+
+    /// Hands every coming line to `sink`, in order. It must not log.
+    pub fn set_sink(&self, sink: impl Fn(&KlogLine) + Send + Sync + 'static) {
+        self.ring.lock().sink = Some(Arc::new(sink));
+    }
+}
+
+/// Lets a few of many equal lines through: ten in five seconds, as the kernel's rate-limited messages.
+pub struct RateLimit {
+    state: Mutex<RateState>,
+}
+
+struct RateState {
+    begin: Option<Instant>,
+    printed: u32,
+}
+
+impl Default for RateLimit {
+    fn default() -> RateLimit {
+        RateLimit { state: Mutex::new(RateState { begin: None, printed: 0 }) }
+    }
+}
+
+impl RateLimit {
+    /// Lines let through in one interval.
+    pub const BURST: u32 = 10;
+    /// Length of the interval.
+    pub const INTERVAL: Duration = Duration::from_secs(5);
+
+    /// Whether a line may be written at `now`.
+    pub fn allows(&self, now: Instant) -> bool {
+        let mut state = self.state.lock();
+        match state.begin {
+            Some(begin) if now.saturating_since(begin) <= Self::INTERVAL => {}
+            _ => *state = RateState { begin: Some(now), printed: 0 },
+        }
+        state.printed += 1;
+        state.printed <= Self::BURST
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ring_keeps_its_numbers() {
+        let log = Klog::default();
+        for i in 0..Klog::CAPACITY as u64 + 5 {
+            log.push(Instant::from_nanos(i), Level::Info, format!("line {i}"));
+        }
+        assert_eq!(log.since(0)[0].seq, 5);
+        assert_eq!(log.since(log.next_seq() - 1).len(), 1);
+        assert_eq!(log.since(5)[0].to_string(), "[    0.000000] line 5");
+    }
+
+    #[test]
+    fn ten_lines_in_five_seconds() {
+        let limit = RateLimit::default();
+        let at = |secs: u64| Instant::from_nanos(secs * 1_000_000_000);
+        assert_eq!((0..20).filter(|_| limit.allows(at(1))).count(), 10);
+        assert!(!limit.allows(at(6)));
+        assert!(limit.allows(at(7)));
+    }
+}

@@ -1,0 +1,86 @@
+//! Trace points of the bio path. Off, each costs one branch that is never taken.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use dmlab_units::{DevT, Sector, Sectors};
+use parking_lot::RwLock;
+
+use crate::Instant;
+
+/// Where on its way a bio was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TracePoint {
+    /// It was submitted to a device (`block_bio_queue`).
+    Queue,
+    /// A target sent it on; the event's device and sector are where it came from (`block_bio_remap`).
+    Remap {
+        /// Where it goes.
+        to: DevT,
+        /// To which sector there.
+        to_sector: Sector,
+    },
+    /// It was split; the event's length is that of the first piece (`block_split`).
+    Split,
+    /// It waits on a suspended device.
+    Defer,
+    /// The device is done with it; 0 or an errno (`block_bio_complete`).
+    Complete {
+        /// 0, or the positive errno.
+        errno: i32,
+    },
+}
+
+/// One sighting of a bio.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TraceEvent {
+    /// When.
+    pub time: Instant,
+    /// On which device.
+    pub dev: DevT,
+    /// Where on its way.
+    pub point: TracePoint,
+    /// What it does, in the letters of blktrace: R, W, D, F and so on.
+    pub op: &'static str,
+    /// First sector.
+    pub sector: Sector,
+    /// Length.
+    pub len: Sectors,
+}
+
+type Sink = Arc<dyn Fn(&TraceEvent) + Send + Sync>;
+
+/// Hands trace events to whoever asked for them.
+#[derive(Default)]
+pub struct Tracer {
+    is_on: AtomicBool,
+    sink: RwLock<Option<Sink>>,
+}
+
+impl Tracer {
+    /// Whether anybody listens. Ask this before making an event.
+    #[inline]
+    pub fn is_on(&self) -> bool {
+        self.is_on.load(Ordering::Relaxed)
+    }
+
+    /// Hands `event` on.
+    pub fn emit(&self, event: &TraceEvent) {
+        let sink = self.sink.read().clone();
+        if let Some(sink) = sink {
+            sink(event);
+        }
+    }
+
+    /// Starts tracing into `sink`, instead of any before it.
+    pub fn start(&self, sink: impl Fn(&TraceEvent) + Send + Sync + 'static) {
+        *self.sink.write() = Some(Arc::new(sink));
+        self.is_on.store(true, Ordering::Relaxed);
+    }
+
+    /// Stops tracing.
+    pub fn stop(&self) {
+        self.is_on.store(false, Ordering::Relaxed);
+        *self.sink.write() = None;
+    }
+}
