@@ -287,6 +287,13 @@ impl<'a> Bio<'a> {
         self.is_done = false;
     }
 
+    /// Leaves a word with the layer that sends the bio on: its [`EndIo::end_io`] finds it as the last of its three.
+    pub fn set_layer_word(&mut self, word: u64) {
+        if let Some(Frame::Layer { data, .. }) = self.frames.last_mut() {
+            data[2] = word;
+        }
+    }
+
     /// How many layers wait for its end.
     pub fn depth(&self) -> usize {
         self.frames.len()

@@ -1,2 +1,34 @@
-//! Mapped devices, tables, the Target trait, the ioctl handlers and the life of a bio.
+//! The device mapper: mapped devices, their tables, the ioctls that drive them, and the life of a bio in them.
+//!
+//! A **mapped device** is a block device made of others. Its **live table** says which **target** serves which
+//! sectors; a second, **inactive table** can be loaded beside it and takes its place at the next resume. All of it is
+//! driven through one node, `/dev/mapper/control`, here [`ControlFile`].
+//!
+//! Start reading at [`Target`], the plug-in interface, and then at `live.rs`, the way of a bio.
 #![forbid(unsafe_code)]
+
+mod args;
+mod device_mapper;
+mod events;
+mod ioctl;
+mod limits;
+mod live;
+mod mapped_device;
+mod stats;
+mod suspend;
+mod table;
+mod target;
+
+pub use args::{
+    Args, parse_u32_strict, parse_u32_wrapping, parse_u64_strict, parse_u64_wrapping, split_args,
+};
+pub use device_mapper::{DeviceMapper, Minor};
+pub use events::{EventCounter, TableEvents};
+pub use ioctl::ControlFile;
+pub use mapped_device::{MappedDevice, Names, QueueMode};
+pub use suspend::SuspendFlags;
+pub use table::{Line, SharedDevice, SharedDevices, Table, TableBuilder, TableDevice};
+pub use target::{
+    Area, Built, Constructor, Ctr, CtrError, Later, Map, MessageResult, StatusKind, Target, TargetFeatures,
+    TargetSettings, TargetType,
+};

@@ -1,2 +1,74 @@
-//! A whole simulated kernel in one value.
+//! A whole simulated kernel in one value: clock, block devices, mapped devices, log, events.
+//!
+//! ```
+//! use dmlab_machine::{BootOptions, Machine};
+//!
+//! let machine = Machine::boot(BootOptions::default()).unwrap();
+//! assert_eq!(machine.devices().len(), 8); // /dev/ram0 to /dev/ram7
+//! ```
+//!
+//! A machine is a handle: clones are the same machine, and it ends with the last of them. This crate is the only
+//! place that lists the targets.
 #![forbid(unsafe_code)]
+
+mod boot;
+mod info;
+
+pub use boot::{BootError, BootOptions, Disk, DiskKind};
+pub use dmlab_block::{
+    BlkStatus, BlockDevice, Caller, Kernel, LoopBacking, OpenMode, QueueLimits, UserMemory,
+};
+pub use dmlab_dm::{ControlFile, DeviceMapper, TargetType};
+pub use dmlab_runtime::{
+    Driver, Instant, Interrupt, Klog, KlogLine, Level, Runtime, Stalled, Uevent, UeventAction, Uevents,
+    VirtualDriver, WakeFlag,
+};
+pub use info::{DeviceInfo, DmInfo};
+
+use std::sync::Arc;
+
+use dmlab_block::Registry;
+
+/// A simulated kernel.
+#[derive(Clone)]
+pub struct Machine {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    runtime: Arc<Runtime>,
+    registry: Arc<Registry>,
+    mapper: Arc<DeviceMapper>,
+}
+
+impl Machine {
+    /// The machine's executor, clock and log.
+    pub fn runtime(&self) -> &Arc<Runtime> {
+        &self.inner.runtime
+    }
+
+    /// The machine's block devices.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.inner.registry
+    }
+
+    /// The machine's device mapper.
+    pub fn mapper(&self) -> &Arc<DeviceMapper> {
+        &self.inner.mapper
+    }
+
+    /// Opens `/dev/mapper/control`.
+    pub fn open_control(&self) -> ControlFile {
+        ControlFile::open(&self.inner.mapper)
+    }
+
+    /// The kernel log.
+    pub fn klog(&self) -> &Klog {
+        self.inner.runtime.klog()
+    }
+
+    /// Events sent to user space.
+    pub fn uevents(&self) -> &Uevents {
+        self.inner.runtime.uevents()
+    }
+}

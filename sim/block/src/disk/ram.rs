@@ -1,7 +1,8 @@
 //! The RAM disk: sparse, forkable, and as `/dev/ram0` of Linux looks from outside.
 
-use dmlab_units::{Bytes, Sector, Sectors};
+use dmlab_units::{Bytes, Errno, Sector, Sectors};
 
+use super::medium::{Medium, disk_of_medium};
 use super::sparse::SparseMemory;
 use crate::limits::{Features, PAGE_SIZE, QueueLimits};
 
@@ -61,5 +62,34 @@ impl RamDisk {
         if first_page < last_page {
             self.memory.zero(first_page, last_page - first_page);
         }
+    }
+}
+
+disk_of_medium!(RamDisk);
+
+impl Medium for RamDisk {
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), Errno> {
+        self.memory.read(offset, buf);
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), Errno> {
+        self.memory.write(offset, data);
+        Ok(())
+    }
+
+    fn flush(&self) -> Result<(), Errno> {
+        // Memory keeps what it was given. A disk that loses what was not flushed is made around this one.
+        Ok(())
+    }
+
+    fn discard(&self, start: Sector, len: Sectors) -> Result<(), Errno> {
+        RamDisk::discard(self, start, len);
+        Ok(())
+    }
+
+    fn zero(&self, start: Sector, len: Sectors) -> Result<(), Errno> {
+        self.memory.zero(start.0.saturating_mul(512), len.0.saturating_mul(512));
+        Ok(())
     }
 }

@@ -1,0 +1,94 @@
+//! Tables are loaded and cleared.
+
+use std::sync::Arc;
+
+use dmlab_abi::{DmFlags, MAX_TARGETS, SpecError, TargetSpecs};
+use dmlab_runtime::Level;
+use dmlab_units::Errno;
+
+use super::{ControlFile, Request};
+use crate::mapped_device::QueueMode;
+use crate::table::TableBuilder;
+use crate::{MappedDevice, Table, limits};
+
+impl ControlFile {
+    /// TABLE_LOAD: builds a table and puts it into the inactive slot. The first load also makes the disk.
+    pub(super) async fn table_load(&self, request: &mut Request<'_>) -> Result<(), Errno> {
+        let device = self.find(request)?;
+        let table = Arc::new(self.populate(&device, request).await?);
+        if let Some(immutable) = device.immutable_type()
+            && table.immutable_type().is_none_or(|new| !std::ptr::eq(new, immutable))
+            && !table.has_wildcard()
+        {
+            self.log(format_args!("can't replace immutable target type {}", immutable.name));
+            return Err(Errno::EINVAL);
+        }
+        self.set_up_queue(&device, &table)?;
+        let before = device.inactive.lock().replace(table);
+        drop(before);
+        request.header.set_flag(DmFlags::INACTIVE_PRESENT, true);
+        self.fill_status(&device, request);
+        Ok(())
+    }
+
+    async fn populate(&self, device: &Arc<MappedDevice>, request: &Request<'_>) -> Result<Table, Errno> {
+        let count = request.header.target_count();
+        if count > MAX_TARGETS {
+            return Err(Errno::EOVERFLOW);
+        }
+        if count == 0 {
+            self.log(format_args!("{}", SpecError::NoTargets));
+            return Err(Errno::EINVAL);
+        }
+        let read_only = request.has(DmFlags::READONLY);
+        let registry = self.mapper.registry().clone();
+        let mut builder = TableBuilder::new(device.dev(), registry, device.shared.clone(), read_only);
+        for spec in TargetSpecs::new(&request.input, request.header.data_start(), count) {
+            let spec = spec.map_err(|error| {
+                self.log(format_args!("{error}"));
+                if error.is_not_found() {
+                    self.log(format_args!("unable to find target"));
+                }
+                Errno::EINVAL
+            })?;
+            let find = |name: &[u8]| self.mapper.find_type(name);
+            builder
+                .add(request.caller, find, spec.start, spec.len, &spec.target_type, &spec.params)
+                .await
+                .inspect_err(|_| self.log(format_args!("error adding target to table")))?;
+        }
+        Ok(builder.finish())
+    }
+
+    /// At the first load: fixes how bios come in, computes the limits, and makes the disk known.
+    fn set_up_queue(&self, device: &Arc<MappedDevice>, table: &Table) -> Result<(), Errno> {
+        if *device.mode.lock() != QueueMode::None {
+            return Ok(());
+        }
+        let set_up = limits::calculate(device, table).and_then(|mut limits| {
+            limits::restrict(table, &mut limits)?;
+            Ok(limits)
+        });
+        match set_up {
+            Ok(limits) => device.block().set_limits(limits),
+            Err(errno) => {
+                let runtime = self.mapper.runtime();
+                runtime.log(Level::Err, "device-mapper: core: Cannot calculate initial queue limits");
+                self.log(format_args!("unable to set up device queue for new table."));
+                return Err(errno);
+            }
+        }
+        *device.mode.lock() = QueueMode::Bio;
+        device.add_disk()
+    }
+
+    /// TABLE_CLEAR: empties the inactive slot.
+    pub(super) fn table_clear(&self, request: &mut Request<'_>) -> Result<(), Errno> {
+        let device = self.find(request)?;
+        let before = device.inactive.lock().take();
+        drop(before);
+        request.header.set_flag(DmFlags::INACTIVE_PRESENT, false);
+        self.fill_status(&device, request);
+        Ok(())
+    }
+}

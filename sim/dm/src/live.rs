@@ -1,0 +1,439 @@
+//! The life of a bio in a mapped device.
+//!
+//! ```text
+//!   submit_bio ── suspended? ──> deferred list ──(resume)──> submit_bio
+//!        │
+//!        ├─ flush ────────────> one per device, or clones for each target
+//!        ├─ discard & co. ────> cut at the target's end, as many clones as the target asks for
+//!        └─ read, write ──────> cut at the target's end and at max_io_len, one clone
+//!                                   │ Target::map
+//!                                   ├─ Remapped ──> on to the device below, same thread, same memory
+//!                                   ├─ Submitted ─> the target keeps it and ends it later
+//!                                   ├─ Done ──────> it ends here
+//!                                   └─ Requeue ───> deferred, if a noflush suspend is under way
+//!   end_io  <── the clone's end: Target::end_io, statistics, one less in flight
+//! ```
+//!
+//! In flight are the clones whose end has not been heard. A suspend first raises [`BLOCKED`], then waits until the
+//! count is zero; a bio first counts itself, then looks at the flag. Whatever the order, one of them sees the other.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use arc_swap::ArcSwapOption;
+use dmlab_abi::Geometry;
+use dmlab_block::{
+    Bio, BioFlags, BioQueue, BlkStatus, BlockDevice, Caller, DiskOps, End, EndIo, FrameData, Op, UserMemory,
+};
+use dmlab_runtime::{Level, RateLimit, Runtime, ShardedCounter, TraceEvent, TracePoint, WaitQueue};
+use dmlab_units::{DevT, Errno, Sector, Sectors};
+use parking_lot::Mutex;
+
+use crate::stats::Stats;
+use crate::{Line, Map, Table, TargetFeatures};
+
+/// No bio goes to the table: they queue.
+pub(crate) const BLOCKED: u32 = 1 << 0;
+/// A suspend with noflush is under way or done: targets may have bios queued again.
+pub(crate) const NOFLUSH: u32 = 1 << 1;
+/// A suspend waits for the count of bios in flight to reach zero.
+pub(crate) const DRAINING: u32 = 1 << 2;
+/// The device is suspended.
+pub(crate) const SUSPENDED: u32 = 1 << 3;
+
+/// What mapped bios share with their device: it outlives every table.
+pub(crate) struct Flight {
+    pub(crate) dev: DevT,
+    pub(crate) runtime: Arc<Runtime>,
+    pub(crate) state: AtomicU32,
+    in_flight: ShardedCounter,
+    pub(crate) drained: WaitQueue,
+    deferred: Mutex<VecDeque<Bio<'static>>>,
+    pub(crate) stats: Stats,
+}
+
+impl Flight {
+    pub(crate) fn new(dev: DevT, runtime: Arc<Runtime>) -> Arc<Flight> {
+        Arc::new(Flight {
+            dev,
+            stats: Stats::default(),
+            runtime,
+            state: AtomicU32::new(0),
+            in_flight: ShardedCounter::default(),
+            drained: WaitQueue::default(),
+            deferred: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn has(&self, flag: u32) -> bool {
+        self.state.load(Ordering::SeqCst) & flag != 0
+    }
+
+    pub(crate) fn set(&self, flag: u32, on: bool) {
+        if on {
+            self.state.fetch_or(flag, Ordering::SeqCst);
+        } else {
+            self.state.fetch_and(!flag, Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) fn in_flight(&self) -> i64 {
+        self.in_flight.sum()
+    }
+
+    /// Counts a bio in, or says that it must not go on.
+    fn enter(&self) -> bool {
+        self.in_flight.add(1);
+        if self.state.load(Ordering::SeqCst) & BLOCKED == 0 {
+            return true;
+        }
+        self.leave();
+        false
+    }
+
+    fn leave(&self) {
+        self.in_flight.add(-1);
+        if self.has(DRAINING) {
+            self.drained.wake_all();
+        }
+    }
+
+    fn defer(&self, bio: Bio<'static>) {
+        self.deferred.lock().push_back(bio);
+    }
+
+    /// The bio that has waited longest.
+    pub(crate) fn next_deferred(&self) -> Option<Bio<'static>> {
+        self.deferred.lock().pop_front()
+    }
+}
+
+/// A live table, as bios see it.
+pub(crate) struct LiveTable {
+    pub(crate) table: Arc<Table>,
+    flight: Arc<Flight>,
+    block: std::sync::Weak<BlockDevice>,
+}
+
+impl LiveTable {
+    pub(crate) fn new(table: Arc<Table>, flight: Arc<Flight>, block: &Arc<BlockDevice>) -> Arc<LiveTable> {
+        Arc::new(LiveTable { table, flight, block: Arc::downgrade(block) })
+    }
+
+    /// Counts the clone, remembers it, and lets its target map it.
+    fn map_one<'a>(self: &Arc<Self>, at: usize, mut bio: Bio<'a>, queue: &mut BioQueue<'a>) {
+        let line = &self.table.lines()[at];
+        let started = self.flight.stats.start(&self.flight.runtime, &bio);
+        bio.push_frame(self.clone(), [at as u64, started, 0]);
+        let from = bio.sector;
+        match line.target.map(&mut bio) {
+            Map::Remapped => {
+                if self.flight.runtime.tracer().is_on() {
+                    self.trace_remap(&bio, from);
+                }
+                queue.push(bio);
+            }
+            Map::Submitted => {}
+            Map::Done(status) => bio.end(status),
+            Map::Requeue => bio.end(BlkStatus::DmRequeue),
+            Map::Kill => bio.end(BlkStatus::IoErr),
+        }
+    }
+
+    #[cold]
+    fn trace_remap(&self, bio: &Bio<'_>, from: Sector) {
+        let Some(to) = bio.dev() else { return };
+        self.flight.runtime.tracer().emit(&TraceEvent {
+            time: self.flight.runtime.now(),
+            dev: self.flight.dev,
+            point: TracePoint::Remap { to: to.dev(), to_sector: bio.sector },
+            op: bio.op.letters(),
+            sector: from,
+            len: bio.len(),
+        });
+    }
+}
+
+impl EndIo for LiveTable {
+    fn end_io(&self, bio: &mut Bio<'_>, [at, started, word]: FrameData, status: BlkStatus) -> End {
+        let line = &self.table.lines()[at as usize];
+        let mut status = status;
+        if line.settings.wants_end_io {
+            match line.target.end_io(bio, word, status) {
+                End::Done(said) => status = said,
+                End::Kept => return End::Kept,
+            }
+        }
+        if status == BlkStatus::DmRequeue {
+            if self.flight.has(NOFLUSH) && self.flight.has(BLOCKED) {
+                let mut again = bio.take_owned();
+                if let Some(block) = self.block.upgrade() {
+                    again.set_dev(&block);
+                }
+                self.flight.deferred.lock().push_front(again);
+                self.flight.leave();
+                return End::Kept;
+            }
+            status = BlkStatus::IoErr;
+        }
+        self.flight.stats.end(&self.flight.runtime, bio, started);
+        if let Some(block) = self.block.upgrade() {
+            let stats = block.stats().of(bio.op);
+            stats[0].add_relaxed(1);
+            stats[1].add_relaxed(bio.len().0 as i64);
+        }
+        self.flight.leave();
+        End::Done(status)
+    }
+}
+
+/// The driver behind a mapped device's disk.
+pub(crate) struct MappedDisk {
+    pub(crate) flight: Arc<Flight>,
+    pub(crate) live: ArcSwapOption<LiveTable>,
+    pub(crate) geometry: Mutex<Geometry>,
+    /// Called after each close with the number of openers left.
+    pub(crate) on_release: Box<dyn Fn(u32) + Send + Sync>,
+    no_table_limit: RateLimit,
+}
+
+impl MappedDisk {
+    pub(crate) fn new(flight: Arc<Flight>, on_release: Box<dyn Fn(u32) + Send + Sync>) -> MappedDisk {
+        MappedDisk {
+            flight,
+            live: ArcSwapOption::empty(),
+            geometry: Mutex::default(),
+            on_release,
+            no_table_limit: RateLimit::default(),
+        }
+    }
+
+    /// A bio that found the device suspended.
+    fn hold<'a>(&self, dev: &Arc<BlockDevice>, mut bio: Bio<'a>) {
+        if bio.flags.contains(BioFlags::NOWAIT) {
+            bio.end(BlkStatus::Again);
+        } else if bio.flags.contains(BioFlags::RAHEAD) {
+            bio.end(BlkStatus::IoErr);
+        } else {
+            bio.set_dev(dev);
+            let runtime = &self.flight.runtime;
+            if runtime.tracer().is_on() {
+                runtime.tracer().emit(&TraceEvent {
+                    time: runtime.now(),
+                    dev: self.flight.dev,
+                    point: TracePoint::Defer,
+                    op: bio.op.letters(),
+                    sector: bio.sector,
+                    len: bio.len(),
+                });
+            }
+            self.flight.defer(bio.into_owned());
+        }
+    }
+
+    fn no_table(&self, bio: Bio<'_>) {
+        let runtime = &self.flight.runtime;
+        if self.no_table_limit.allows(runtime.now()) {
+            let dev = self.flight.dev;
+            runtime.log(
+                Level::Err,
+                format!("device-mapper: core: {dev}: mapping table unavailable, erroring io"),
+            );
+        }
+        bio.end(BlkStatus::IoErr);
+    }
+
+    /// Reads and writes: cut to what one target takes at once, and mapped.
+    fn map_data<'a>(
+        &self,
+        dev: &Arc<BlockDevice>,
+        live: &Arc<LiveTable>,
+        mut bio: Bio<'a>,
+        queue: &mut BioQueue<'a>,
+    ) {
+        let Some(at) = live.table.find(bio.sector) else {
+            self.flight.leave();
+            bio.end(BlkStatus::IoErr);
+            return;
+        };
+        let line = &live.table.lines()[at];
+        if bio.flags.contains(BioFlags::NOWAIT) && !line.kind.features.contains(TargetFeatures::NOWAIT) {
+            self.flight.leave();
+            bio.end(BlkStatus::NotSupp);
+            return;
+        }
+        let most = room(line, bio.sector).min(line.target.accept(&bio));
+        if most < bio.len() {
+            let piece = bio.split_front(most);
+            bio.set_dev(dev);
+            queue.push(bio);
+            bio = piece;
+        }
+        live.map_one(at, bio, queue);
+    }
+
+    /// Discard, secure erase, write zeroes: cut at the target's end, one clone or several.
+    fn map_range<'a>(
+        &self,
+        dev: &Arc<BlockDevice>,
+        live: &Arc<LiveTable>,
+        mut bio: Bio<'a>,
+        queue: &mut BioQueue<'a>,
+    ) {
+        let limits = dev.limits();
+        let (largest, granularity) = match bio.op {
+            Op::Discard => (limits.max_discard_sectors, limits.discard_granularity.sectors_floor()),
+            Op::SecureErase => (limits.max_secure_erase_sectors, Sectors(1)),
+            _ => (limits.max_write_zeroes_sectors, Sectors(1)),
+        };
+        let Some(at) = live.table.find(bio.sector) else {
+            self.flight.leave();
+            bio.end(BlkStatus::IoErr);
+            return;
+        };
+        let line = &live.table.lines()[at];
+        let clones = match bio.op {
+            Op::Discard => line.settings.num_discard_bios,
+            Op::SecureErase => line.settings.num_secure_erase_bios,
+            _ => line.settings.num_write_zeroes_bios,
+        };
+        if clones == 0 {
+            self.flight.leave();
+            bio.end(BlkStatus::NotSupp);
+            return;
+        }
+        let mut most = line.end() - bio.sector;
+        if !largest.is_zero() && bio.len() > largest {
+            // The queue's own limit, cut so that what follows starts at a whole unit.
+            let unit = granularity.0.max(1);
+            let end = (bio.sector.0 + largest.0) / unit * unit;
+            most = most.min(if end > bio.sector.0 { Sectors(end - bio.sector.0) } else { largest });
+        }
+        if line.settings.max_discard_granularity && bio.op == Op::Discard && !largest.is_zero() {
+            let into = (bio.sector - line.start).0 % largest.0;
+            most = most.min(Sectors(largest.0 - into));
+        }
+        if most < bio.len() {
+            let piece = bio.split_front(most);
+            bio.set_dev(dev);
+            queue.push(bio);
+            bio = piece;
+        }
+        self.map_clones(live, at, clones, bio, queue);
+    }
+
+    /// Maps `clones` bios for one range; the caller has counted one of them.
+    fn map_clones<'a>(
+        &self,
+        live: &Arc<LiveTable>,
+        at: usize,
+        clones: u32,
+        mut bio: Bio<'a>,
+        queue: &mut BioQueue<'a>,
+    ) {
+        for clone_nr in 1..clones {
+            let twin = bio.duplicate(clone_nr);
+            self.flight.in_flight.add(1);
+            live.map_one(at, twin, queue);
+        }
+        bio.clone_nr = 0;
+        live.map_one(at, bio, queue);
+    }
+
+    /// An empty flush; the caller has counted one bio.
+    fn map_flush<'a>(&self, live: &Arc<LiveTable>, mut bio: Bio<'a>, queue: &mut BioQueue<'a>) {
+        if live.table.flush_bypasses_map() {
+            for device in live.table.devices() {
+                let mut twin = bio.duplicate(0);
+                twin.set_dev(device.device());
+                queue.push(twin);
+            }
+        } else {
+            for (at, line) in live.table.lines().iter().enumerate() {
+                for clone_nr in 0..line.settings.num_flush_bios {
+                    let twin = bio.duplicate(clone_nr);
+                    self.flight.in_flight.add(1);
+                    live.map_one(at, twin, queue);
+                }
+            }
+        }
+        self.flight.leave();
+        bio.end_ok();
+    }
+
+    /// A write that wants a flush before it: the flush goes first, the data follow whatever became of it
+    /// (dm-core.md section 8, step 4).
+    fn flush_then_write(&self, dev: &Arc<BlockDevice>, mut bio: Bio<'_>, queue: &mut BioQueue<'_>) {
+        bio.flags.remove(BioFlags::PREFLUSH);
+        bio.set_dev(dev);
+        let data = bio.into_owned();
+        queue.push(Bio::flush().to(dev).on_end(move |_, _| dmlab_block::submit(data)));
+    }
+}
+
+/// How far a bio at `sector` may reach: to the end of the line, and to the next multiple of its longest IO.
+fn room(line: &Line, sector: Sector) -> Sectors {
+    let to_end = line.end() - sector;
+    let longest = line.settings.max_io_len.0;
+    if longest == 0 {
+        return to_end;
+    }
+    let into = (sector - line.start).0 % longest;
+    to_end.min(Sectors(longest - into))
+}
+
+impl DiskOps for MappedDisk {
+    fn submit_bio<'a>(&self, dev: &Arc<BlockDevice>, bio: Bio<'a>, queue: &mut BioQueue<'a>) {
+        if bio.flags.contains(BioFlags::PREFLUSH) && bio.op != Op::Flush {
+            self.flush_then_write(dev, bio, queue);
+            return;
+        }
+        if !self.flight.enter() {
+            self.hold(dev, bio);
+            return;
+        }
+        let Some(live) = self.live.load_full() else {
+            self.flight.leave();
+            self.no_table(bio);
+            return;
+        };
+        match bio.op {
+            Op::Read | Op::Write => self.map_data(dev, &live, bio, queue),
+            Op::Flush => self.map_flush(&live, bio, queue),
+            Op::Discard | Op::SecureErase | Op::WriteZeroes => self.map_range(dev, &live, bio, queue),
+        }
+    }
+
+    fn release(&self, _dev: &BlockDevice, openers_left: u32) {
+        (self.on_release)(openers_left);
+    }
+
+    fn geometry(&self, _dev: &BlockDevice) -> Option<Geometry> {
+        Some(*self.geometry.lock())
+    }
+
+    fn ioctl(
+        &self,
+        dev: &Arc<BlockDevice>,
+        caller: &dyn Caller,
+        request: u32,
+        arg: u64,
+        memory: &mut dyn UserMemory,
+    ) -> Result<i32, Errno> {
+        let live = self.live.load_full().ok_or(Errno::ENOTTY)?;
+        let [line] = live.table.lines() else { return Err(Errno::ENOTTY) };
+        let (below, is_whole) = line.target.prepare_ioctl().ok_or(Errno::ENOTTY)?;
+        if self.flight.has(SUSPENDED) {
+            return Err(Errno::EAGAIN);
+        }
+        if !is_whole && !caller.is_admin() {
+            self.flight.runtime.log(
+                Level::Warning,
+                format!("device-mapper: core: {}: sending ioctl {request:x} to DM device without required privilege.", dev.name()),
+            );
+            return Err(Errno::ENOTTY);
+        }
+        below.ops().ioctl(&below, caller, request, arg, memory)
+    }
+}

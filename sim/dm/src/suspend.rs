@@ -1,0 +1,135 @@
+//! Suspend, resume, swap: how a device changes its table under running IO (dm-core.md section 6.2).
+
+use std::sync::Arc;
+
+use dmlab_block::submit;
+use dmlab_runtime::{Interrupt, Interrupted, Level, UeventAction, interruptible};
+use dmlab_units::Errno;
+
+use crate::limits;
+use crate::live::{BLOCKED, DRAINING, NOFLUSH, SUSPENDED};
+use crate::{MappedDevice, Table};
+
+/// How to suspend.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SuspendFlags {
+    /// Do not wait for what targets have queued; let them have bios queued again.
+    pub noflush: bool,
+    /// Do not freeze the file system on it.
+    pub skip_lockfs: bool,
+}
+
+impl MappedDevice {
+    /// Stops the device: no bio is in flight when this returns, and those that come wait.
+    ///
+    /// # Errors
+    /// EINTR when a signal ends the wait for bios in flight; then everything is as it was.
+    pub async fn suspend(&self, flags: SuspendFlags, interrupt: Option<&Interrupt>) -> Result<(), Errno> {
+        let _held = match interruptible(interrupt, self.suspend_lock.lock()).await {
+            Ok(held) => held,
+            Err(Interrupted) => return Err(Errno::EINTR),
+        };
+        if self.is_suspended() {
+            return Ok(());
+        }
+        self.suspend_locked(flags, interrupt).await
+    }
+
+    async fn suspend_locked(&self, flags: SuspendFlags, interrupt: Option<&Interrupt>) -> Result<(), Errno> {
+        let table = self.live_table();
+        self.flight.set(NOFLUSH, flags.noflush);
+        if let Some(table) = &table {
+            for line in table.lines() {
+                line.target.presuspend().await;
+            }
+        }
+        // Freezing a file system is the user side's affair: no file system is mounted from a simulated device.
+        self.flight.set(BLOCKED | DRAINING, true);
+        let drained = self.flight.drained.until(|| self.flight.in_flight() == 0);
+        let waited = interruptible(interrupt, drained).await;
+        self.flight.set(DRAINING, false);
+        if waited == Err(Interrupted) {
+            self.release_bios();
+            if let Some(table) = &table {
+                for line in table.lines() {
+                    line.target.presuspend_undo().await;
+                }
+            }
+            return Err(Errno::EINTR);
+        }
+        self.flight.set(SUSPENDED, true);
+        if let Some(table) = &table {
+            for line in table.lines() {
+                line.target.postsuspend().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts the device again with the table it has.
+    ///
+    /// # Errors
+    /// EINVAL without a live table; a target's refusal. The device stays suspended.
+    pub async fn resume(&self) -> Result<(), Errno> {
+        let _held = self.suspend_lock.lock().await;
+        if !self.is_suspended() {
+            return Ok(());
+        }
+        let table = self.live_table().ok_or(Errno::EINVAL)?;
+        for line in table.lines() {
+            if let Err(errno) = line.target.preresume().await {
+                let (dev, kind) = (self.dev, line.kind.name);
+                let text = format!("{dev}: {kind}: preresume failed, error = -{}", errno.raw());
+                self.flight.runtime.log(Level::Err, format!("device-mapper: table: {text}"));
+                return Err(errno);
+            }
+        }
+        for line in table.lines() {
+            line.target.resume().await;
+        }
+        self.flight.set(SUSPENDED, false);
+        self.release_bios();
+        Ok(())
+    }
+
+    /// Lets bios go to the table again, those that waited first, in their order.
+    fn release_bios(&self) {
+        self.flight.set(BLOCKED | NOFLUSH, false);
+        while let Some(bio) = self.flight.next_deferred() {
+            submit(bio);
+        }
+    }
+
+    /// Makes `table` the live one of a suspended device and returns the one before.
+    ///
+    /// # Errors
+    /// EINVAL when the table does not fit its devices; the old one then stays.
+    pub(crate) fn swap_table(&self, table: &Arc<Table>) -> Result<Option<Arc<Table>>, Errno> {
+        let live = self.live_table();
+        // A table without data devices keeps what the live one had (dm-core.md section 7).
+        let base = match live {
+            Some(_) if table.has_no_data_devices() => *self.block.limits(),
+            _ => limits::calculate(self, table)?,
+        };
+        self.bind(table, base)
+    }
+
+    fn bind(&self, table: &Arc<Table>, base: dmlab_block::QueueLimits) -> Result<Option<Arc<Table>>, Errno> {
+        let mut limits = base;
+        limits::restrict(table, &mut limits)?;
+        if table.size() != self.block.capacity() {
+            *self.disk.geometry.lock() = Default::default();
+        }
+        self.block.set_capacity(table.size());
+        self.block.set_limits(limits);
+        Ok(self.set_live(Some(table.clone())))
+    }
+
+    /// Sets the disk's read-only state from its new table, and says so if it changed.
+    pub(crate) fn follow_table_mode(&self, table: &Table) {
+        let read_only = table.is_read_only();
+        if self.block.set_read_only(read_only) {
+            self.uevent(UeventAction::Change, vec![("DISK_RO", u32::from(read_only).to_string())]);
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! What a machine has when it is booted.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use dmlab_block::{BlockDevice, DiskOps, FileDisk, MmapDisk, RamDisk, Registry, WriteCache};
+use dmlab_dm::{DeviceMapper, TargetType};
+use dmlab_runtime::{Driver, Runtime, VirtualDriver};
+use dmlab_units::{Bytes, DevT, Errno, Sectors};
+
+use crate::{Inner, Machine};
+
+/// Major number of RAM disks.
+const RAM_MAJOR: u32 = 1;
+/// Major number of disks in files: that of virtio disks, which they are named after.
+const FILE_DISK_MAJOR: u32 = 253;
+/// Minor numbers that a file disk takes, one for itself and the rest for partitions it never has.
+const FILE_DISK_MINORS: u32 = 16;
+
+/// How a machine is booted.
+pub struct BootOptions {
+    /// Major number of mapped devices; 254 on the reference machine.
+    pub dm_major: u32,
+    /// How many RAM disks there are: `/dev/ram0` on.
+    pub ram_disks: u32,
+    /// Size of each RAM disk.
+    pub ram_disk_size: Bytes,
+    /// Further disks: `/dev/vda` on.
+    pub disks: Vec<Disk>,
+    /// Where every random number comes from.
+    pub seed: u64,
+    /// Who says what time it is; virtual time if not told otherwise.
+    pub driver: Arc<dyn Driver>,
+    /// Kinds of target besides the built-in ones.
+    pub targets: Vec<&'static TargetType>,
+}
+
+impl Default for BootOptions {
+    /// The reference machine: eight RAM disks of 256 MiB, dm major 254, virtual time, seed 0.
+    fn default() -> BootOptions {
+        BootOptions {
+            dm_major: 254,
+            ram_disks: 8,
+            ram_disk_size: Bytes::mib(256),
+            disks: Vec::new(),
+            seed: 0,
+            driver: VirtualDriver::new(),
+            targets: Vec::new(),
+        }
+    }
+}
+
+/// A disk besides the RAM disks.
+pub struct Disk {
+    /// What it is made of.
+    pub kind: DiskKind,
+    /// Whether it may only be read.
+    pub read_only: bool,
+}
+
+/// What a disk is made of.
+pub enum DiskKind {
+    /// A file of the host, read and written as it is.
+    File(File),
+    /// A file of the host, mapped into memory.
+    Mmap(File),
+    /// Memory behind a volatile write cache: it takes flushes and forced writes.
+    VolatileRam(Bytes),
+}
+
+/// Why a machine does not boot.
+#[derive(Debug, PartialEq, Eq)]
+pub enum BootError {
+    /// A disk cannot be used.
+    Disk {
+        /// Which of the further disks, from 0.
+        index: usize,
+        /// What the host says.
+        errno: Errno,
+    },
+    /// The size of the RAM disks is no whole number of sectors.
+    RamDiskSize(Bytes),
+    /// A number is taken: two drivers with one major, or more devices than minors.
+    NumberTaken(DevT),
+    /// Two kinds of target with one name.
+    TargetTaken(&'static str),
+}
+
+impl std::fmt::Display for BootError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            BootError::Disk { index, errno } => write!(f, "disk {index} cannot be used: {errno}"),
+            BootError::RamDiskSize(size) => {
+                write!(f, "a RAM disk of {} bytes is no whole number of 512-byte sectors", size.0)
+            }
+            BootError::NumberTaken(dev) => write!(f, "device number {dev} is taken by another driver"),
+            BootError::TargetTaken(name) => write!(f, "a target named {name} is there already"),
+        }
+    }
+}
+
+impl std::error::Error for BootError {}
+
+impl Machine {
+    /// Boots a machine.
+    ///
+    /// # Errors
+    /// See [`BootError`].
+    pub fn boot(options: BootOptions) -> Result<Machine, BootError> {
+        let runtime = Runtime::new(options.seed, options.driver.clone());
+        let registry = Arc::new(Registry::new(runtime.clone()));
+        let size = options.ram_disk_size;
+        let sectors = size.sectors_exact().ok_or(BootError::RamDiskSize(size))?;
+        for minor in 0..options.ram_disks {
+            let disk = RamDisk::new(sectors, WriteCache::WriteThrough);
+            let limits = disk.limits();
+            let dev = DevT::new(RAM_MAJOR, minor);
+            add(&registry, dev, format!("ram{minor}"), Arc::new(disk), limits, sectors, false)?;
+        }
+        for (index, disk) in options.disks.into_iter().enumerate() {
+            add_disk(&registry, index, disk)?;
+        }
+        let mapper = DeviceMapper::new(registry.clone(), options.dm_major);
+        for kind in dmlab_targets::ALL.iter().copied().chain(options.targets) {
+            mapper.register(kind).map_err(|_| BootError::TargetTaken(kind.name))?;
+        }
+        Ok(Machine { inner: Arc::new(Inner { runtime, registry, mapper }) })
+    }
+}
+
+fn add_disk(registry: &Arc<Registry>, index: usize, disk: Disk) -> Result<(), BootError> {
+    let refused = |errno| BootError::Disk { index, errno };
+    let dev = DevT::new(FILE_DISK_MAJOR, index as u32 * FILE_DISK_MINORS);
+    let name = disk_name(index);
+    let read_only = disk.read_only;
+    match disk.kind {
+        DiskKind::File(file) => {
+            let disk = FileDisk::new(file, read_only).map_err(refused)?;
+            let (limits, size) = (disk.limits(), disk.capacity());
+            add(registry, dev, name, Arc::new(disk), limits, size, read_only)
+        }
+        DiskKind::Mmap(file) => {
+            let disk = MmapDisk::new(&file).map_err(refused)?;
+            let (limits, size) = (disk.limits(), disk.capacity());
+            add(registry, dev, name, Arc::new(disk), limits, size, read_only)
+        }
+        DiskKind::VolatileRam(size) => {
+            let size = size.sectors_exact().ok_or(BootError::RamDiskSize(size))?;
+            let disk = RamDisk::new(size, WriteCache::Volatile);
+            let limits = disk.limits();
+            add(registry, dev, name, Arc::new(disk), limits, size, read_only)
+        }
+    }
+}
+
+fn add(
+    registry: &Arc<Registry>,
+    dev: DevT,
+    name: String,
+    ops: Arc<dyn DiskOps>,
+    limits: dmlab_block::QueueLimits,
+    size: Sectors,
+    read_only: bool,
+) -> Result<(), BootError> {
+    let runtime = registry.runtime().clone();
+    let block = BlockDevice::new(dev, name, registry.next_disk_seq(), runtime, ops, limits);
+    block.set_capacity(size);
+    block.set_read_only(read_only);
+    registry.add(block).map_err(|_| BootError::NumberTaken(dev))
+}
+
+/// `vda` to `vdz`, then `vdaa` on.
+fn disk_name(index: usize) -> String {
+    let mut letters = Vec::new();
+    let mut left = index + 1;
+    while left > 0 {
+        left -= 1;
+        letters.push(b'a' + (left % 26) as u8);
+        left /= 26;
+    }
+    letters.reverse();
+    format!("vd{}", String::from_utf8_lossy(&letters))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn disks_are_lettered() {
+        let names: Vec<_> = [0, 25, 26, 701, 702].map(disk_name).into();
+        assert_eq!(names, ["vda", "vdz", "vdaa", "vdzz", "vdaaa"]);
+    }
+
+    #[test]
+    fn a_machine_boots_with_its_log() {
+        let machine = Machine::boot(BootOptions::default()).unwrap();
+        let log: Vec<String> = machine.klog().since(0).into_iter().map(|line| line.text).collect();
+        assert_eq!(
+            log[2],
+            "device-mapper: ioctl: 4.48.0-ioctl (2023-03-01) initialised: dm-devel@lists.linux.dev"
+        );
+        let odd = BootOptions { ram_disk_size: Bytes(1000), ..BootOptions::default() };
+        assert_eq!(Machine::boot(odd).err(), Some(BootError::RamDiskSize(Bytes(1000))));
+    }
+}

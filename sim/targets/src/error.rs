@@ -1,0 +1,61 @@
+//! `error`: fails everything.
+//!
+//! ```text
+//! START LEN error [DEVICE OFFSET]
+//! 0 8 error        eight bad sectors
+//! ```
+//!
+//! It marks a hole that must not be used, and it takes the place of a table that is to be torn down under its users
+//! (`dmsetup wipe_table`, `remove --force`): being a wildcard, it may replace even a target that nothing else may.
+//! With a device it inherits that device's queue limits and uses it for nothing else. Any number of words but none or
+//! two is ignored (recorded: `error-zero/error-args`), and status and table line are always empty.
+//!
+//! Behaviour: targets-basic.md section 4.
+
+use dmlab_block::Bio;
+use dmlab_dm::{
+    Area, Built, Constructor, Ctr, CtrError, Map, TableDevice, Target, TargetFeatures, TargetType,
+    parse_u64_wrapping,
+};
+use dmlab_units::{Sector, Sectors};
+
+/// `error` 1.7.0.
+pub static ERROR: TargetType = TargetType {
+    name: "error",
+    version: [1, 7, 0],
+    features: TargetFeatures::WILDCARD
+        .union(TargetFeatures::ZONED_HM)
+        .union(TargetFeatures::PASSES_INTEGRITY),
+    ctr: Constructor::Now(construct),
+};
+
+struct Failing {
+    /// The device whose limits it inherits, and from where on.
+    model: Option<(TableDevice, Sector)>,
+    len: Sectors,
+}
+
+fn construct(ctr: &mut Ctr<'_>) -> Built {
+    // A discard comes as far as `map`, to fail there like everything else.
+    ctr.settings.num_discard_bios = 1;
+    ctr.settings.discards_supported = true;
+    let mut model = None;
+    if ctr.args.len() == 2 {
+        let (device, offset) = (ctr.args.shift().unwrap_or_default(), ctr.args.shift().unwrap_or_default());
+        let offset = parse_u64_wrapping(&offset).ok_or(CtrError::invalid("Invalid device sector"))?;
+        let device = ctr.device(&device).map_err(|errno| CtrError::new(errno, "Device lookup failed"))?;
+        model = Some((device, Sector(offset)));
+    }
+    Ok(Box::new(Failing { model, len: ctr.len }))
+}
+
+impl Target for Failing {
+    fn map(&self, _bio: &mut Bio<'_>) -> Map {
+        Map::Kill
+    }
+
+    fn devices(&self) -> Option<Vec<Area<'_>>> {
+        let area = self.model.as_ref().map(|(dev, start)| Area { dev, start: *start, len: self.len });
+        Some(area.into_iter().collect())
+    }
+}
