@@ -148,8 +148,9 @@ impl Files {
                 Ok(_) => {}
             }
             for event in &events {
-                if event.flags.contains(epoll::EventFlags::ERR) {
-                    self.release(event.data.u64());
+                let (flags, id) = (event.flags, event.data.u64());
+                if flags.contains(epoll::EventFlags::ERR) {
+                    self.release(id);
                 }
             }
         }

@@ -250,7 +250,7 @@ impl Session {
                 value(0)
             }
             Request::DmIoctl { cmd, data } => {
-                let control = self.shared.dmlabs_control();
+                let control = shared.dmlabs_control();
                 let memory = Staged::new(data.to_vec(), data.len() as u64);
                 self.call(memory, None, out, |process, memory| control.ioctl(process, cmd, memory))
             }
