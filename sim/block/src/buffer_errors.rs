@@ -56,7 +56,6 @@ impl BufferErrors {
             Failed::Write => "lost async page write",
         };
         let name = dev.name();
-        runtime
-            .log(Level::Err, format!("Buffer I/O error on dev {name}, logical block {block}, {what}"));
+        runtime.log(Level::Err, format!("Buffer I/O error on dev {name}, logical block {block}, {what}"));
     }
 }

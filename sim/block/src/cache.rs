@@ -20,7 +20,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use dmlab_runtime::AsyncMutex;
+use dmlab_runtime::{AsyncMutex, Stalled};
 use dmlab_units::{Errno, SECTOR_SIZE, Sector};
 use parking_lot::Mutex;
 
@@ -29,15 +29,15 @@ use crate::limits::PAGE_SIZE;
 use crate::{Bio, BioFlags, BlockDevice, SyncIo};
 
 mod errseq;
+mod read_ahead;
 #[cfg(test)]
 mod tests;
 
 pub(crate) use errseq::{ErrSeq, Seen};
+pub(crate) use read_ahead::ReadAhead;
 
 const PAGE: usize = PAGE_SIZE as usize;
 const SECTORS_PER_PAGE: u64 = PAGE_SIZE / SECTOR_SIZE;
-/// Most pages in one bio (`BIO_MAX_VECS`).
-const MAX_BIO_PAGES: u64 = 256;
 /// A writer who makes the dirty pages exceed this (16 MiB) writes them back itself.
 const MAX_DIRTY_PAGES: usize = 4096;
 /// Clean pages beyond this many (64 MiB) are dropped.
@@ -50,7 +50,7 @@ pub(crate) struct PageCache {
     writing_back: AsyncMutex<()>,
     nr_pages: AtomicUsize,
     has_dirty: AtomicBool,
-    errors: ErrSeq,
+    errors: Arc<ErrSeq>,
     log: Arc<BufferErrors>,
 }
 
@@ -76,17 +76,16 @@ impl Page {
 }
 
 /// How a read of missing pages may go about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Miss {
-    /// Read what is asked for, and this many bytes more where the reader is likely to go next.
-    ReadAhead(u64),
+pub(crate) enum Miss<'a> {
+    /// Read what is asked for, and more where the reader is likely to go next.
+    ReadAhead(&'a mut ReadAhead),
     /// Answer EAGAIN (RWF_NOWAIT).
     Refuse,
 }
 
 impl PageCache {
     /// An empty cache for `dev`, with soft blocks as large as the device's size and logical blocks allow.
-    pub(crate) fn new(dev: &BlockDevice, log: Arc<BufferErrors>) -> PageCache {
+    pub(crate) fn new(dev: &BlockDevice, errors: Arc<ErrSeq>, log: Arc<BufferErrors>) -> PageCache {
         PageCache {
             state: Mutex::new(State {
                 pages: BTreeMap::new(),
@@ -97,7 +96,7 @@ impl PageCache {
             writing_back: AsyncMutex::new(()),
             nr_pages: AtomicUsize::new(0),
             has_dirty: AtomicBool::new(false),
-            errors: ErrSeq::default(),
+            errors,
             log,
         }
     }
@@ -110,7 +109,7 @@ impl PageCache {
     /// Changes the soft block size; the caller has checked it. Writes back and drops all pages if it is a change.
     pub(crate) fn set_block_size(&self, dev: &Arc<BlockDevice>, bytes: u64) {
         if self.block_size() != bytes {
-            self.write_back(dev, 0..u64::MAX);
+            let _heard_by_fsync = self.write_back(dev, 0..u64::MAX);
             self.state.lock().block_sectors = bytes / SECTOR_SIZE;
             self.invalidate(0..u64::MAX);
         }
@@ -131,7 +130,7 @@ impl PageCache {
         dev: &Arc<BlockDevice>,
         pos: u64,
         buf: &mut [u8],
-        miss: Miss,
+        mut miss: Miss<'_>,
     ) -> Result<usize, Errno> {
         let end = pos + buf.len() as u64;
         let mut done = 0;
@@ -145,10 +144,11 @@ impl PageCache {
                 done += len;
                 continue;
             }
-            let found = match miss {
+            let found = match &mut miss {
                 Miss::Refuse => Err(Errno::EAGAIN),
                 Miss::ReadAhead(ahead) => {
-                    self.read_ahead(dev, index, end.saturating_add(ahead));
+                    let nr_pages = ahead.window(index, end.div_ceil(PAGE_SIZE) - index, dev.read_ahead());
+                    self.read_ahead(dev, index, nr_pages);
                     if self.copy_out(index, inside, piece) {
                         Ok(())
                     } else {
@@ -178,10 +178,10 @@ impl PageCache {
         }
     }
 
-    /// Reads missing pages from `index` up to byte `until` in one bio, if nothing is there yet. Failure is silent.
-    fn read_ahead(&self, dev: &Arc<BlockDevice>, index: u64, until: u64) {
+    /// Reads up to `nr_pages` missing pages from `index` on in one bio, if nothing is there yet. Failure is silent.
+    fn read_ahead(&self, dev: &Arc<BlockDevice>, index: u64, nr_pages: u64) {
         let size = device_bytes(dev);
-        let last = until.min(size).div_ceil(PAGE_SIZE).min(index + MAX_BIO_PAGES);
+        let last = size.div_ceil(PAGE_SIZE).min(index + nr_pages);
         let (nr_pages, invalidations) = {
             let state = self.state.lock();
             let next = state.pages.range(index..last).next().map_or(last, |(&next, _)| next);
@@ -287,7 +287,7 @@ impl PageCache {
                 Err(_) => break,
             }
             if self.state.lock().nr_dirty > MAX_DIRTY_PAGES {
-                self.write_back(dev, 0..u64::MAX);
+                let _heard_by_fsync = self.write_back(dev, 0..u64::MAX);
             }
         }
         Ok(done)
@@ -325,7 +325,6 @@ impl PageCache {
             page.valid |= mask;
             page.dirty |= mask;
             state.nr_dirty += usize::from(was_clean);
-            self.has_dirty.store(true, Ordering::Relaxed);
             self.account(&mut state);
             return Ok(());
         }
@@ -333,16 +332,19 @@ impl PageCache {
 
     /// Writes the dirty blocks that lie in a range of bytes to the device, in order. Failures are logged and
     /// remembered in [`PageCache::errors`].
-    pub(crate) fn write_back(&self, dev: &Arc<BlockDevice>, bytes: Range<u64>) {
-        if !self.has_dirty.load(Ordering::Relaxed) {
-            return;
+    ///
+    /// # Errors
+    /// EIO when a block failed (also where the device said ENOSPC, as on Linux 6.12); EDEADLK when nothing can ever
+    /// end the wait.
+    pub(crate) fn write_back(&self, dev: &Arc<BlockDevice>, bytes: Range<u64>) -> Result<(), Errno> {
+        if !self.has_dirty.load(Ordering::Acquire) {
+            return Ok(());
         }
-        let Ok(_one_at_a_time) = dev.runtime().block_on(self.writing_back.lock()) else {
-            self.errors.record(Errno::EIO);
-            return;
-        };
+        let lock = dev.runtime().block_on(self.writing_back.lock());
+        let _one_at_a_time = lock.map_err(|Stalled| Errno::EDEADLK)?;
         let mut io = SyncIo::default();
         let mut block = [0; PAGE];
+        let mut answer = Ok(());
         let last_page = bytes.end.div_ceil(PAGE_SIZE);
         let mut next = bytes.start / PAGE_SIZE;
         while let Some((index, in_page)) = self.next_dirty(next..last_page) {
@@ -353,10 +355,12 @@ impl PageCache {
                 if io.submit(dev, bio).is_err() {
                     self.log.report(dev, start / self.block_size(), Failed::Write);
                     self.errors.record(Errno::EIO);
+                    answer = Err(Errno::EIO);
                 }
             }
             next = index;
         }
+        answer
     }
 
     /// The first dirty block in a range of pages.
@@ -367,10 +371,7 @@ impl PageCache {
         let mut state = self.state.lock();
         let found = state.pages.range(pages.clone()).find(|(_, page)| page.dirty != 0);
         let Some((&index, page)) = found else {
-            if pages.start == 0 && pages.end == u64::MAX.div_ceil(PAGE_SIZE) {
-                self.has_dirty.store(state.nr_dirty != 0, Ordering::Relaxed);
-                self.account(&mut state);
-            }
+            self.account(&mut state);
             return None;
         };
         let first = u64::from(page.dirty.trailing_zeros());
@@ -431,6 +432,7 @@ impl PageCache {
             state.pages.retain(|_, page| page.dirty != 0);
         }
         self.nr_pages.store(state.pages.len(), Ordering::Release);
+        self.has_dirty.store(state.nr_dirty != 0, Ordering::Release);
     }
 }
 

@@ -8,6 +8,8 @@ use dmlab_runtime::{Level, RateLimit, Runtime, ShardedCounter};
 use dmlab_units::{DevT, Errno, Sectors};
 use parking_lot::{Mutex, RwLock};
 
+use crate::buffer_errors::BufferErrors;
+use crate::cache::{ErrSeq, PageCache};
 use crate::{Bio, BioQueue, Caller, Op, QueueLimits, UserMemory};
 
 /// The driver behind a block device.
@@ -27,6 +29,11 @@ pub trait DiskOps: Send + Sync {
     /// Somebody has closed the device; `openers_left` still have it open.
     fn release(&self, dev: &BlockDevice, openers_left: u32) {
         let _ = (dev, openers_left);
+    }
+
+    /// Whether the disk is one that may have partitions, so that BLKRRPART is no error. None of them ever has any here.
+    fn may_have_partitions(&self) -> bool {
+        false
     }
 
     /// What HDIO_GETGEO returns; `None` makes it ENOTTY.
@@ -130,7 +137,15 @@ pub struct BlockDevice {
     openers: Mutex<Openers>,
     stats: DiskStats,
     eod_limit: RateLimit,
+    /// There as long as somebody has the device open as a file.
+    cache: Mutex<Option<Arc<PageCache>>>,
+    /// Outlives the cache: who opens the device later hears of errors that nobody has heard of.
+    write_back_errors: Arc<ErrSeq>,
+    read_ahead: AtomicU64,
 }
+
+/// Read-ahead of a new device in sectors (BLKRAGET).
+const DEFAULT_READ_AHEAD: u64 = 256;
 
 impl BlockDevice {
     /// A device of no size that nobody has open. It is not in any registry yet.
@@ -157,6 +172,9 @@ impl BlockDevice {
             openers: Mutex::default(),
             stats: DiskStats::default(),
             eod_limit: RateLimit::default(),
+            cache: Mutex::default(),
+            write_back_errors: Arc::default(),
+            read_ahead: AtomicU64::new(DEFAULT_READ_AHEAD),
         };
         device.set_limits(limits);
         Arc::new(device)
@@ -262,6 +280,33 @@ impl BlockDevice {
         }
     }
 
+    /// How far a sequential buffered reader is read ahead of (`queue/read_ahead_kb`).
+    pub fn read_ahead(&self) -> Sectors {
+        Sectors(self.read_ahead.load(Ordering::Relaxed))
+    }
+
+    /// Sets how far to read ahead, rounded down to whole pages.
+    pub fn set_read_ahead(&self, sectors: Sectors) {
+        self.read_ahead.store(sectors.0 & !7, Ordering::Relaxed);
+    }
+
+    /// Its page cache, made if this is the first time that it is opened as a file.
+    pub(crate) fn page_cache(&self, log: &Arc<BufferErrors>) -> Arc<PageCache> {
+        let mut cache = self.cache.lock();
+        let made = || Arc::new(PageCache::new(self, self.write_back_errors.clone(), log.clone()));
+        cache.get_or_insert_with(made).clone()
+    }
+
+    /// Writes all dirty pages of its page cache to it, and waits (`sync_blockdev`): what a suspend does first, and
+    /// `sync`.
+    ///
+    /// # Errors
+    /// EIO when some of it failed; files that are open on it hear of that as well.
+    pub fn write_back(self: &Arc<Self>) -> Result<(), Errno> {
+        let cache = self.cache.lock().clone();
+        cache.map_or(Ok(()), |cache| cache.write_back(self, 0..u64::MAX))
+    }
+
     /// How many have it open.
     pub fn open_count(&self) -> u32 {
         self.openers.lock().count
@@ -334,7 +379,11 @@ impl BlockDevice {
         self.openers.lock().holders.iter().map(|(dev, _)| *dev).collect()
     }
 
-    fn close(&self, holder: Option<Holder>) {
+    fn close(self: &Arc<Self>, holder: Option<Holder>) {
+        if self.open_count() == 1 {
+            // The last one out writes back; whoever has the device open as a file afterwards hears of errors.
+            let _heard_later = self.write_back();
+        }
         let left = {
             let mut openers = self.openers.lock();
             if let (Some(holder), Some((claimed, count))) = (holder, &mut openers.claim)
@@ -346,6 +395,9 @@ impl BlockDevice {
                 }
             }
             openers.count -= 1;
+            if openers.count == 0 {
+                self.cache.lock().take();
+            }
             openers.count
         };
         self.ops.release(self, left);

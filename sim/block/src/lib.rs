@@ -8,21 +8,27 @@
 
 mod bio;
 mod buffer;
+mod buffer_errors;
+mod cache;
 mod caller;
 mod device;
 mod disk;
+mod file;
 mod join;
 mod limits;
 mod registry;
 mod status;
 mod submit;
 mod sync;
+#[cfg(test)]
+mod test_disk;
 
 pub use bio::{Bio, BioFlags, End, EndIo, FrameData, Op, Tag};
 pub use buffer::{BioBuf, Part};
 pub use caller::{Caller, Kernel, LoopBacking, UserMemory};
 pub use device::{BlockDevice, DiskOps, DiskStats, Holder, OpenDevice, OpenMode};
 pub use disk::{FileDisk, MmapDisk, RamDisk, SparseMemory, WriteCache};
+pub use file::{BlockFile, IoFlags};
 pub use limits::{
     Alignment, Features, PAGE_SIZE, QueueLimits, UNLIMITED_SECTORS, is_valid_logical_block_size,
 };

@@ -9,18 +9,27 @@ use dmlab_units::{DevT, Errno};
 use parking_lot::RwLock;
 
 use crate::BlockDevice;
+use crate::buffer_errors::BufferErrors;
 
 /// All block devices of one machine, by number.
 pub struct Registry {
     runtime: Arc<Runtime>,
     devices: RwLock<BTreeMap<DevT, Arc<BlockDevice>>>,
     last_disk_seq: AtomicU64,
+    last_file: AtomicU64,
+    buffer_errors: Arc<BufferErrors>,
 }
 
 impl Registry {
     /// A machine without devices.
     pub fn new(runtime: Arc<Runtime>) -> Registry {
-        Registry { runtime, devices: RwLock::default(), last_disk_seq: AtomicU64::new(0) }
+        Registry {
+            runtime,
+            devices: RwLock::default(),
+            last_disk_seq: AtomicU64::new(0),
+            last_file: AtomicU64::new(0),
+            buffer_errors: Arc::default(),
+        }
     }
 
     /// The machine's runtime.
@@ -31,6 +40,16 @@ impl Registry {
     /// A new disk sequence number: one for each disk ever made.
     pub fn next_disk_seq(&self) -> u64 {
         self.last_disk_seq.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A number for an open file that claims its device.
+    pub(crate) fn next_file(&self) -> u64 {
+        self.last_file.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// What limits the log lines about failed buffered IO, all devices together.
+    pub(crate) fn buffer_errors(&self) -> &Arc<BufferErrors> {
+        &self.buffer_errors
     }
 
     /// Makes a device known under its number.

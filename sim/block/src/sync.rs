@@ -76,6 +76,9 @@ impl IoFailed {
     }
 }
 
+/// Most sectors of data in one bio of [`SyncIo`]: 256 pages (`BIO_MAX_VECS`).
+const MAX_DATA: Sectors = Sectors(2048);
+
 /// Blocking IO of one caller at a time, with memory lent for the length of the call. Keep one and use it again: it
 /// allocates when made, not when used.
 #[derive(Default)]
@@ -112,7 +115,12 @@ impl SyncIo {
     }
 
     fn run(&mut self, dev: &Arc<BlockDevice>, bio: Bio<'_>) -> Result<Vec<Part>, IoFailed> {
-        submit(bio.with_waiter(self.waiter.clone()).to(dev));
+        let mut bio = bio.with_waiter(self.waiter.clone()).to(dev);
+        // Data goes in bios of at most 256 pages, all under way at once, as direct IO on Linux does.
+        while bio.len() > MAX_DATA && !bio.op.is_range() {
+            submit(bio.split_front(MAX_DATA));
+        }
+        submit(bio);
         let (status, parts) = match self.waiter.take() {
             Some(done) => done,
             None => match dev.runtime().block_on(Ended(&self.waiter)) {

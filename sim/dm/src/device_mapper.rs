@@ -1,6 +1,7 @@
 //! All mapped devices of one machine, by number, name and uuid.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 
@@ -28,6 +29,22 @@ pub(crate) struct Devices {
     by_minor: BTreeMap<u32, Arc<MappedDevice>>,
     by_name: BTreeMap<Vec<u8>, Arc<MappedDevice>>,
     by_uuid: BTreeMap<Vec<u8>, Arc<MappedDevice>>,
+    /// Every minor number below this is taken.
+    no_free_minor_below: u32,
+}
+
+impl Devices {
+    fn lowest_free_minor(&mut self) -> Option<u32> {
+        let mut minor = self.no_free_minor_below;
+        for taken in self.by_minor.range(minor..).map(|(taken, _)| *taken) {
+            if taken != minor {
+                break;
+            }
+            minor += 1;
+        }
+        self.no_free_minor_below = minor;
+        (minor <= DevT::MINOR_MAX).then_some(minor)
+    }
 }
 
 /// The device mapper of one machine.
@@ -134,6 +151,12 @@ impl DeviceMapper {
         self.devices.lock().by_name.values().cloned().collect()
     }
 
+    /// The first device in byte order of names from `name` on, or after it.
+    pub(crate) fn next_by_name(&self, name: Bound<&[u8]>) -> Option<Arc<MappedDevice>> {
+        let devices = self.devices.lock();
+        devices.by_name.range::<[u8], _>((name, Bound::Unbounded)).next().map(|(_, device)| device.clone())
+    }
+
     /// Makes a device without a table.
     ///
     /// # Errors
@@ -144,7 +167,7 @@ impl DeviceMapper {
             Minor::Exactly(minor) if minor > DevT::MINOR_MAX => return Err(Errno::ENXIO),
             Minor::Exactly(minor) if devices.by_minor.contains_key(&minor) => return Err(Errno::ENXIO),
             Minor::Exactly(minor) => minor,
-            Minor::Any => lowest_free(&devices.by_minor).ok_or(Errno::ENXIO)?,
+            Minor::Any => devices.lowest_free_minor().ok_or(Errno::ENXIO)?,
         };
         if devices.by_name.contains_key(name) || (!uuid.is_empty() && devices.by_uuid.contains_key(uuid)) {
             return Err(Errno::EBUSY);
@@ -220,7 +243,10 @@ impl DeviceMapper {
         device.flight.drained.until(|| device.flight.in_flight() == 0).await;
         drop(device.set_live(None));
         device.delete_disk();
-        self.devices.lock().by_minor.remove(&device.dev().minor());
+        let mut devices = self.devices.lock();
+        let minor = device.dev().minor();
+        devices.by_minor.remove(&minor);
+        devices.no_free_minor_below = devices.no_free_minor_below.min(minor);
     }
 
     /// The last opener of a device went away: if it is marked, it and whatever that sets free is removed.
@@ -254,11 +280,6 @@ impl DeviceMapper {
         device.is_deleting.store(true, Ordering::Release);
         Ok(())
     }
-}
-
-fn lowest_free(taken: &BTreeMap<u32, Arc<MappedDevice>>) -> Option<u32> {
-    let free = taken.keys().zip(0u32..).find(|(taken, n)| **taken != *n).map(|(_, n)| n);
-    free.or_else(|| u32::try_from(taken.len()).ok()).filter(|minor| *minor <= DevT::MINOR_MAX)
 }
 
 impl Drop for DeviceMapper {

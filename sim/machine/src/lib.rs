@@ -16,7 +16,8 @@ mod info;
 
 pub use boot::{BootError, BootOptions, Disk, DiskKind};
 pub use dmlab_block::{
-    BlkStatus, BlockDevice, Caller, Kernel, LoopBacking, OpenMode, QueueLimits, UserMemory,
+    BlkStatus, BlockDevice, BlockFile, Caller, IoFlags, Kernel, LoopBacking, OpenMode, QueueLimits,
+    UserMemory,
 };
 pub use dmlab_dm::{ControlFile, DeviceMapper, TargetType};
 pub use dmlab_runtime::{
@@ -28,6 +29,7 @@ pub use info::{DeviceInfo, DmInfo};
 use std::sync::Arc;
 
 use dmlab_block::Registry;
+use dmlab_units::{DevT, Errno};
 
 /// A simulated kernel.
 #[derive(Clone)]
@@ -60,6 +62,14 @@ impl Machine {
     /// Opens `/dev/mapper/control`.
     pub fn open_control(&self) -> ControlFile {
         ControlFile::open(&self.inner.mapper)
+    }
+
+    /// Opens a block device as a program does.
+    ///
+    /// # Errors
+    /// ENXIO when there is no such device, EBUSY when another holds it exclusively.
+    pub fn open_block(&self, dev: DevT, mode: OpenMode) -> Result<BlockFile, Errno> {
+        self.inner.registry.open(dev, mode)
     }
 
     /// The kernel log.

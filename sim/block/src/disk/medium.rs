@@ -56,6 +56,10 @@ macro_rules! disk_of_medium {
             ) {
                 crate::disk::medium::serve(self, bio);
             }
+
+            fn may_have_partitions(&self) -> bool {
+                true
+            }
         }
     };
 }

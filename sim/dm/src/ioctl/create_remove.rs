@@ -1,5 +1,6 @@
 //! Devices come, go, stop, start and change their names.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -9,7 +10,7 @@ use dmlab_units::{DM_NAME_MAX, DM_UUID_MAX, DmName, Errno, NameError};
 
 use super::{ControlFile, Request};
 use crate::device_mapper::Minor;
-use crate::{MappedDevice, SuspendFlags};
+use crate::{DeviceMapper, MappedDevice, SuspendFlags};
 
 impl ControlFile {
     fn check_name(&self, name: &[u8]) -> Result<(), Errno> {
@@ -67,22 +68,31 @@ impl ControlFile {
     /// REMOVE_ALL: everything that nobody has open, stacks from the top down.
     pub(super) async fn remove_all(&self, request: &mut Request<'_>) -> Result<(), Errno> {
         let marks = request.has(DmFlags::DEFERRED_REMOVE);
-        let mut left;
-        'again: loop {
-            left = 0;
-            for device in self.mapper.all() {
-                match self.mapper.lock_for_removal(&device) {
-                    Ok(()) => {
-                        self.mapper.unhash(&device);
-                        self.mapper.destroy(&device).await;
-                        continue 'again;
+        let mut next = self.mapper.next_by_name(Bound::Unbounded);
+        while let Some(device) = next {
+            let name = device.names().name;
+            next = match self.mapper.lock_for_removal(&device) {
+                Ok(()) => {
+                    let below = lower_devices(&self.mapper, &device);
+                    self.mapper.unhash(&device);
+                    self.mapper.destroy(&device).await;
+                    drop(device);
+                    // As if the walk began anew: of the devices it has passed, only those below can be free now.
+                    let freed = below.into_iter().min().filter(|freed| *freed < name);
+                    match freed {
+                        Some(freed) => self.mapper.next_by_name(Bound::Included(&freed)),
+                        None => self.mapper.next_by_name(Bound::Excluded(&name)),
                     }
-                    Err(_) if marks => device.is_deferred_remove.store(true, Ordering::Release),
-                    Err(_) => left += 1,
                 }
-            }
-            break;
+                Err(_) => {
+                    if marks {
+                        device.is_deferred_remove.store(true, Ordering::Release);
+                    }
+                    self.mapper.next_by_name(Bound::Excluded(&name))
+                }
+            };
         }
+        let left = if marks { 0 } else { self.mapper.all().len() };
         if left > 0 {
             let text = format!("device-mapper: ioctl: remove_all left {left} open device(s)");
             self.mapper.runtime().log(Level::Warning, text);
@@ -215,6 +225,13 @@ impl ControlFile {
         request.is_silent = true;
         Ok(())
     }
+}
+
+/// Names of the mapped devices that a device's tables stand on.
+fn lower_devices(mapper: &DeviceMapper, device: &MappedDevice) -> Vec<Vec<u8>> {
+    let tables = [device.live_table(), device.inactive_table()];
+    let devices = tables.iter().flatten().flat_map(|table| table.devices());
+    devices.filter_map(|below| mapper.by_dev(below.dev())).map(|below| below.names().name).collect()
 }
 
 fn suspend_flags(request: &Request<'_>) -> SuspendFlags {

@@ -1,0 +1,99 @@
+//! What the machine's tests share: a machine, and the control node driven with the bytes of the interface.
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use dmlab_abi::{Command, DmFlags, HEADER_SIZE, Header, TargetSpec, decode_status, encode_load_payload};
+use dmlab_machine::{BootOptions, ControlFile, Kernel, Machine};
+use dmlab_units::{Bytes, DevT, Errno, Sector, Sectors};
+
+/// A machine with an open control node.
+pub(crate) struct Kit {
+    pub(crate) machine: Machine,
+    pub(crate) control: ControlFile,
+}
+
+impl Kit {
+    /// The reference machine with smaller disks.
+    pub(crate) fn new() -> Kit {
+        let options = BootOptions { ram_disk_size: Bytes::mib(16), ..BootOptions::default() };
+        let machine = Machine::boot(options).unwrap();
+        Kit { control: machine.open_control(), machine }
+    }
+
+    /// Sends a request and gives the answer's bytes.
+    pub(crate) fn send(&self, command: Command, header: Header, payload: &[u8]) -> Result<Vec<u8>, Errno> {
+        let mut buf = header.as_bytes().to_vec();
+        buf.extend_from_slice(payload);
+        buf.resize(buf.len().max(header.data_size() as usize), 0);
+        let caller = Kernel(self.machine.registry());
+        self.control.ioctl(&caller, command.request(), &mut buf)?;
+        Ok(buf)
+    }
+
+    /// A request that names a device.
+    pub(crate) fn named(&self, name: &str, flags: DmFlags) -> Header {
+        let mut header = Header::request([4, 0, 0], 16384, flags);
+        header.set_name(name.as_bytes()).unwrap();
+        header
+    }
+
+    /// Sends a request that names a device and gives the answer's header.
+    pub(crate) fn ask(&self, command: Command, name: &str, flags: DmFlags) -> Result<Header, Errno> {
+        let answer = self.send(command, self.named(name, flags), &[])?;
+        Ok(Header::decode(&answer).unwrap())
+    }
+
+    /// Loads a table given as text, a line for each target.
+    pub(crate) fn load(&self, name: &str, table: &str) -> Result<Header, Errno> {
+        let specs: Vec<TargetSpec> = table.lines().map(spec).collect();
+        let mut header = self.named(name, DmFlags::empty());
+        header.set_target_count(specs.len() as u32);
+        let payload = encode_load_payload(&specs);
+        header.set_data_size((HEADER_SIZE + payload.len()) as u32);
+        let answer = self.send(Command::TableLoad, header, &payload)?;
+        Ok(Header::decode(&answer).unwrap())
+    }
+
+    pub(crate) fn resume(&self, name: &str) -> Result<Header, Errno> {
+        self.ask(Command::DevSuspend, name, DmFlags::empty())
+    }
+
+    /// Creates, loads and resumes.
+    pub(crate) fn create(&self, name: &str, table: &str) -> DevT {
+        let header = self.ask(Command::DevCreate, name, DmFlags::empty()).unwrap();
+        self.load(name, table).unwrap();
+        self.resume(name).unwrap();
+        header.dev().unwrap()
+    }
+
+    /// Status or table lines as dmsetup prints them.
+    pub(crate) fn status(&self, name: &str, flags: DmFlags) -> String {
+        let answer = self.send(Command::TableStatus, self.named(name, flags), &[]).unwrap();
+        let header = Header::decode(&answer).unwrap();
+        let lines = decode_status(
+            answer.get(HEADER_SIZE..header.data_size() as usize).unwrap_or(&[]),
+            header.target_count(),
+        );
+        let line = |spec: &TargetSpec| {
+            let (kind, params) =
+                (String::from_utf8_lossy(&spec.target_type), String::from_utf8_lossy(&spec.params));
+            format!("{} {} {kind} {params}", spec.start, spec.len)
+        };
+        lines.iter().map(line).collect::<Vec<_>>().join("\n")
+    }
+
+    /// The texts of the kernel log since boot, without the boot lines.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.machine.klog().since(3).into_iter().map(|line| line.text).collect()
+    }
+}
+
+fn spec(line: &str) -> TargetSpec {
+    let mut words = line.splitn(4, ' ');
+    let mut word = || words.next().unwrap_or_default();
+    TargetSpec {
+        start: Sector(word().parse().unwrap()),
+        len: Sectors(word().parse().unwrap()),
+        target_type: word().into(),
+        params: word().into(),
+    }
+}
