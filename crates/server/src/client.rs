@@ -211,7 +211,7 @@ impl Client {
         while done < into.len() {
             let len = (into.len() - done).min(DATA_LEN);
             let pos = (offset + done as u64) as i64;
-            let (reply, _) = self.simple(&Request::Read { file, pos, len: len as u32, flags: 0, align: 0 })?;
+            let (reply, _) = self.simple(&Request::Read { file, pos, len: len as u32, flags: 0, addresses: 0, lengths: 0 })?;
             let got = (reply.value as usize).min(len);
             into[done..done + got].copy_from_slice(&self.area.data()[..got]);
             done += got;
@@ -232,7 +232,7 @@ impl Client {
         while done < from.len() {
             let data = &from[done..(done + DATA_LEN).min(from.len())];
             let pos = (offset + done as u64) as i64;
-            let (reply, _) = self.simple(&Request::Write { file, pos, flags: 0, align: 0, data })?;
+            let (reply, _) = self.simple(&Request::Write { file, pos, flags: 0, addresses: 0, lengths: 0, data })?;
             if reply.value == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }

@@ -8,10 +8,8 @@
 pub mod client;
 pub mod driver;
 mod front;
-mod kernel;
 pub mod rundir;
 mod shared;
 pub mod world;
 
 pub use front::{Options, Server};
-pub use kernel::{Block, Control, Device, DmView, Kernel, LoopView};

@@ -199,10 +199,11 @@ requests! {
     Identify = 20 { file: u64; }
     /// `fstat`.
     Fstat = 21 { file: u64; }
-    /// `read`/`pread` of up to `len` bytes. `pos` -1: at the file position. `align`: all addresses and lengths or'ed.
-    Read = 22 { file: u64, pos: i64, len: u32, flags: u32, align: u64; }
+    /// `read`/`pread` of up to `len` bytes. `pos` -1: at the file position. `addresses` and `lengths`: those of all
+    /// buffers, or'ed, for direct IO.
+    Read = 22 { file: u64, pos: i64, len: u32, flags: u32, addresses: u64, lengths: u64; }
     /// `write`/`pwrite`; the data is the payload.
-    Write = 23 { file: u64, pos: i64, flags: u32, align: u64; data }
+    Write = 23 { file: u64, pos: i64, flags: u32, addresses: u64, lengths: u64; data }
     /// `lseek`.
     Seek = 24 { file: u64, offset: i64, whence: i32; }
     /// `fsync`, `fdatasync`.
@@ -273,7 +274,7 @@ mod tests {
         let header = request.encode(&mut payload).unwrap();
         let header = Header::from_bytes(&header.to_bytes());
         assert_eq!(Request::decode(&header, &payload), Ok(request));
-        let request = Request::Read { file: u64::MAX, pos: -1, len: 4096, flags: 0, align: 512 };
+        let request = Request::Read { file: u64::MAX, pos: -1, len: 4096, flags: 0, addresses: 512, lengths: 512 };
         let header = request.encode(&mut payload).unwrap();
         assert_eq!(Request::decode(&header, &payload), Ok(request));
     }

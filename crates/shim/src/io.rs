@@ -18,9 +18,10 @@ pub(crate) fn read_file(file: File, to: *mut u8, len: usize, pos: i64, flags: u3
     read_vec(file, &[iovec { iov_base: to.cast(), iov_len: len }], pos, flags)
 }
 
-/// All addresses and lengths or'ed: enough to check O_DIRECT's alignment.
-fn alignment(iovs: &[iovec]) -> u64 {
-    iovs.iter().fold(0, |all, v| if v.iov_len == 0 { all } else { all | v.iov_base as u64 | v.iov_len as u64 })
+/// All addresses and all lengths or'ed: enough to check O_DIRECT's alignment.
+fn alignment(iovs: &[iovec]) -> (u64, u64) {
+    let used = iovs.iter().filter(|v| v.iov_len != 0);
+    used.fold((0, 0), |(bases, lens), v| (bases | v.iov_base as u64, lens | v.iov_len as u64))
 }
 
 /// Walks memory pieces of an io vector in order.
@@ -55,12 +56,12 @@ fn total(iovs: &[iovec]) -> usize {
 pub(crate) fn read_vec(file: File, iovs: &[iovec], pos: i64, flags: u32) -> Result<i64, i32> {
     let mut call = Call::begin()?;
     let mut cursor = Cursor { iovs, at: 0, offset: 0 };
-    let (len, align) = (total(iovs), alignment(iovs));
+    let (len, (addresses, lengths)) = (total(iovs), alignment(iovs));
     let mut done = 0;
     loop {
         let want = (len - done).min(DATA_LEN);
         let at = if pos < 0 { AT_POSITION } else { pos + done as i64 };
-        let request = Request::Read { file: file.id, pos: at, len: want as u32, flags, align };
+        let request = Request::Read { file: file.id, pos: at, len: want as u32, flags, addresses, lengths };
         let got = match call.send(&request, 0, None) {
             Ok((reply, _)) => reply.value as usize,
             Err(_) if done > 0 => return Ok(done as i64),
@@ -88,7 +89,7 @@ pub(crate) fn write_file(file: File, from: *const u8, len: usize, pos: i64, flag
 pub(crate) fn write_vec(file: File, iovs: &[iovec], pos: i64, flags: u32) -> Result<i64, i32> {
     let mut call = Call::begin()?;
     let mut cursor = Cursor { iovs, at: 0, offset: 0 };
-    let (len, align) = (total(iovs), alignment(iovs));
+    let (len, (addresses, lengths)) = (total(iovs), alignment(iovs));
     let mut done = 0;
     loop {
         let want = (len - done).min(DATA_LEN);
@@ -101,7 +102,7 @@ pub(crate) fn write_vec(file: File, iovs: &[iovec], pos: i64, flags: u32) -> Res
             copied += n;
         }
         let at = if pos < 0 { AT_POSITION } else { pos + done as i64 };
-        let request = Request::Write { file: file.id, pos: at, flags, align, data: &[] };
+        let request = Request::Write { file: file.id, pos: at, flags, addresses, lengths, data: &[] };
         let put = match call.send(&request, copied, None) {
             Ok((reply, _)) => reply.value as usize,
             Err(_) if done > 0 => return Ok(done as i64),

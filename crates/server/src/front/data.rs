@@ -7,7 +7,7 @@ use dmlab_units::Errno;
 
 use super::files::{Body, OpenFile};
 use super::session::{Answer, Session, value};
-use crate::kernel::{Block, Io};
+use dmlab_block::{BlockFile, IoFlags};
 
 const O_ACCMODE: i32 = 3;
 const O_WRONLY: i32 = 1;
@@ -22,46 +22,35 @@ const SEEK_CUR: i32 = 1;
 const SEEK_END: i32 = 2;
 
 /// The block device behind an open file. Reading or writing a control node is EINVAL.
-fn block(file: &OpenFile) -> Result<&dyn Block, Errno> {
+fn block(file: &OpenFile) -> Result<&BlockFile, Errno> {
     match &file.body {
-        Body::Block(_, block) => Ok(&**block),
+        Body::Block(_, block) => Ok(block),
         Body::Control(_) | Body::LoopControl => Err(Errno::EINVAL),
         Body::Path => Err(Errno::EBADF),
     }
 }
 
-/// How an IO is done: by the open file's flags and the call's own.
-fn how(file_flags: i32, flags: u32) -> Io {
-    Io {
-        direct: file_flags & O_DIRECT != 0,
-        nowait: flags & io_flags::NOWAIT != 0,
-        sync: file_flags & O_DSYNC != 0 || flags & io_flags::DSYNC != 0,
+/// How an IO is done: by the open file's flags and the call's own. `bits` are the or'ed addresses and lengths of the program's
+/// buffers, at whose alignment direct IO looks.
+fn how(file_flags: i32, flags: u32, bits: (u64, u64)) -> IoFlags {
+    IoFlags {
+        is_direct: file_flags & O_DIRECT != 0,
+        is_nowait: flags & io_flags::NOWAIT != 0,
+        is_dsync: file_flags & O_DSYNC != 0 || flags & io_flags::DSYNC != 0,
+        address_bits: bits.0 as usize,
+        length_bits: bits.1 as usize,
     }
-}
-
-/// Direct IO goes straight from the program's memory: memory, position and lengths must be what the device can do.
-fn check_direct(block: &dyn Block, pos: u64, align: u64, len: usize) -> Result<(), Errno> {
-    let lengths_and_place = block.logical_block_size() - 1;
-    if (pos | len as u64) & lengths_and_place != 0 || align & block.dma_alignment() != 0 {
-        return Err(Errno::EINVAL);
-    }
-    Ok(())
 }
 
 impl Session {
-    pub(super) fn read(&self, id: u64, pos: i64, into: &mut [u8], flags: u32, align: u64) -> Answer {
+    pub(super) fn read(&self, id: u64, pos: i64, into: &mut [u8], flags: u32, bits: (u64, u64)) -> Answer {
         let file = self.file(id)?;
         let file_flags = file.flags.load(Ordering::Relaxed);
         if file_flags & O_ACCMODE == O_WRONLY {
             return Err(Errno::EBADF);
         }
         let block = block(&file)?;
-        let go = |pos: u64, into: &mut [u8]| {
-            if file_flags & O_DIRECT != 0 {
-                check_direct(block, pos, align, into.len())?;
-            }
-            block.read_at(pos, into, how(file_flags, flags))
-        };
+        let go = |pos: u64, into: &mut [u8]| block.read_at(pos, into, how(file_flags, flags, bits));
         let got = match u64::try_from(pos) {
             Ok(pos) => go(pos, into)?,
             Err(_) => {
@@ -74,7 +63,7 @@ impl Session {
         value(got as i64)
     }
 
-    pub(super) fn write(&self, id: u64, pos: i64, from: &[u8], flags: u32, align: u64) -> Answer {
+    pub(super) fn write(&self, id: u64, pos: i64, from: &[u8], flags: u32, bits: (u64, u64)) -> Answer {
         let file = self.file(id)?;
         let file_flags = file.flags.load(Ordering::Relaxed);
         if file_flags & O_ACCMODE == 0 {
@@ -88,10 +77,7 @@ impl Session {
         let go = |pos: u64| {
             // A block device cannot grow, so appending finds no space.
             let pos = if append { block.size() } else { pos };
-            if file_flags & O_DIRECT != 0 {
-                check_direct(block, pos, align, from.len())?;
-            }
-            block.write_at(pos, from, how(file_flags, flags)).map(|put| (put, pos))
+            block.write_at(pos, from, how(file_flags, flags, bits)).map(|put| (put, pos))
         };
         let put = match u64::try_from(pos) {
             Ok(pos) => go(pos)?.0,
@@ -125,20 +111,14 @@ impl Session {
         value(to)
     }
 
-    pub(super) fn fsync(&self, id: u64, data_only: bool) -> Answer {
+    pub(super) fn fsync(&self, id: u64) -> Answer {
         let file = self.file(id)?;
-        block(&file)?.sync(data_only)?;
+        block(&file)?.sync()?;
         value(0)
     }
 
     pub(super) fn fallocate(&self, id: u64, mode: i32, offset: i64, len: i64) -> Answer {
         let file = self.file(id)?;
-        let (Ok(offset), Ok(len @ 1..)) = (u64::try_from(offset), u64::try_from(len)) else {
-            return Err(Errno::EINVAL);
-        };
-        if file.flags.load(Ordering::Relaxed) & O_ACCMODE == 0 {
-            return Err(Errno::EBADF);
-        }
         let block = match &file.body {
             Body::Block(_, block) => block,
             Body::Path => return Err(Errno::EBADF),

@@ -13,15 +13,15 @@ use rustix::event::{epoll, Timespec};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 
-use crate::kernel::{Block, Control};
+use dmlab_machine::{BlockFile, ControlFile};
 use crate::world::Inode;
 
 /// What an open file is open on.
 pub(crate) enum Body {
     /// A block device.
-    Block(DevT, Box<dyn Block>),
+    Block(DevT, BlockFile),
     /// `/dev/mapper/control`.
-    Control(Box<dyn Control>),
+    Control(ControlFile),
     /// `/dev/loop-control`.
     LoopControl,
     /// Opened with `O_PATH`: good for nothing but `fstat`.

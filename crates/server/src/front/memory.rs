@@ -13,7 +13,7 @@ use dmlab_units::{DevT, Errno};
 use parking_lot::Mutex;
 
 use super::files::{Body, Files, OpenFile};
-use crate::kernel::Io;
+use dmlab_block::{BlockFile, IoFlags};
 use crate::world::{World, errno};
 
 /// An ioctl argument that came with its request.
@@ -184,9 +184,9 @@ struct DeviceBacking {
 }
 
 impl DeviceBacking {
-    fn block(&self) -> Result<&dyn crate::kernel::Block, Errno> {
+    fn block(&self) -> Result<&BlockFile, Errno> {
         match &self.file.body {
-            Body::Block(_, block) => Ok(&**block),
+            Body::Block(_, block) => Ok(block),
             _ => Err(Errno::EINVAL),
         }
     }
@@ -198,24 +198,25 @@ impl LoopBacking for DeviceBacking {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), Errno> {
-        let got = self.block()?.read_at(offset, buf, Io::default())?;
+        let got = self.block()?.read_at(offset, buf, IoFlags::default())?;
         buf[got..].fill(0);
         Ok(())
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<(), Errno> {
-        match self.block()?.write_at(offset, buf, Io::default())? {
+        match self.block()?.write_at(offset, buf, IoFlags::default())? {
             n if n == buf.len() => Ok(()),
             _ => Err(Errno::EIO),
         }
     }
 
     fn sync(&self) -> Result<(), Errno> {
-        self.block()?.sync(true)
+        self.block()?.sync()
     }
 
     fn punch_hole(&self, offset: u64, len: u64) -> Result<(), Errno> {
         // PUNCH_HOLE | KEEP_SIZE
+        let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else { return Err(Errno::EINVAL) };
         self.block()?.fallocate(3, offset, len)
     }
 

@@ -28,7 +28,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 pub(crate) use channel::{receive, send};
 
 use crate::driver::ThreadDriver;
-use crate::kernel::Kernel;
+use dmlab_machine::Machine;
 use crate::rundir;
 use crate::world::World;
 use channel::Channel;
@@ -59,11 +59,11 @@ struct Watch {
 }
 
 impl Server {
-    /// Starts serving `kernel`, which `driver` drives.
+    /// Starts serving `machine`, which `driver` drives.
     ///
     /// # Errors
     /// When the directory or its socket cannot be made, or a machine lives there already.
-    pub fn start(kernel: Arc<dyn Kernel>, driver: Arc<ThreadDriver>, options: Options) -> io::Result<Server> {
+    pub fn start(machine: Machine, driver: Arc<ThreadDriver>, options: Options) -> io::Result<Server> {
         let dir = options.dir;
         rundir::private_dir(&dir)?;
         let socket = dir.join(SOCKET_NAME);
@@ -77,9 +77,9 @@ impl Server {
         let listener = listen(&socket)?;
         let kept = dir.join("files");
         fs::create_dir_all(&kept)?;
-        let runtime = kernel.runtime().clone();
+        let runtime = machine.runtime().clone();
         let shared = Arc::new(Shared {
-            world: World::new(kernel, kept),
+            world: World::new(machine, kept),
             files: Arc::new(Files::new()?),
             mirror: Mirror::new(dir.join(MIRROR_DIR))?,
             control: OnceLock::new(),
@@ -127,6 +127,12 @@ impl Server {
     /// The view of `/dev`, `/proc` and `/sys`.
     pub fn world(&self) -> &World {
         &self.shared.world
+    }
+
+    /// What ends it, for another thread.
+    pub fn halter(&self) -> impl Fn() + Send + use<> {
+        let shared = self.shared.clone();
+        move || shared.halt()
     }
 
     /// Waits until somebody halts it.

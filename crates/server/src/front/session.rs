@@ -27,7 +27,6 @@ const O_DIRECTORY: i32 = 0o200_000;
 const O_NOFOLLOW: i32 = 0o400_000;
 const O_NONBLOCK: i32 = 0o4_000;
 const O_DSYNC: i32 = 0o10_000;
-const O_DIRECT: i32 = 0o40_000;
 const O_LARGEFILE: i32 = 0o100_000;
 const O_CLOEXEC: i32 = 0o2_000_000;
 const O_NOCTTY: i32 = 0o400;
@@ -72,10 +71,13 @@ impl Session {
     fn answer(&mut self, header: &proto::Header, data: &mut [u8], fd: Option<OwnedFd>) -> Answer {
         // Data IO first: its data stays where it is.
         match Request::decode(header, data) {
-            Ok(Request::Read { file, pos, len, flags, align }) => {
-                return self.read(file, pos, data.get_mut(..len as usize).ok_or(Errno::EINVAL)?, flags, align);
+            Ok(Request::Read { file, pos, len, flags, addresses, lengths }) => {
+                let into = data.get_mut(..len as usize).ok_or(Errno::EINVAL)?;
+                return self.read(file, pos, into, flags, (addresses, lengths));
             }
-            Ok(Request::Write { file, pos, flags, align, data }) => return self.write(file, pos, data, flags, align),
+            Ok(Request::Write { file, pos, flags, addresses, lengths, data }) => {
+                return self.write(file, pos, data, flags, (addresses, lengths));
+            }
             Ok(Request::Fetch { offset, len }) => {
                 let from = usize::try_from(offset).ok().and_then(|from| self.answer.get(from..)).ok_or(Errno::EINVAL)?;
                 let piece = &from[..from.len().min(len as usize).min(data.len())];
@@ -207,7 +209,7 @@ impl Session {
             }
             Request::SetFlags { file, flags } => self.set_flags(file, flags),
             Request::Seek { file, offset, whence } => self.seek(file, offset, whence),
-            Request::Fsync { file, data_only } => self.fsync(file, data_only),
+            Request::Fsync { file, .. } => self.fsync(file),
             Request::Fallocate { file, mode, offset, len } => self.fallocate(file, mode, offset, len),
             Request::Stage { offset, data } => {
                 if offset == 0 {
@@ -228,19 +230,19 @@ impl Session {
                 self.ioctl(file, cmd, arg, Staged::new(bytes, claimed), fd, out)
             }
             Request::Klog { from } => {
-                let lines = world.kernel().runtime().klog().since(from);
+                let lines = world.machine().runtime().klog().since(from);
                 let next = lines.last().map_or(from, |line| line.seq + 1);
                 text_lines(out, next, lines.iter().map(|line| (line.seq, line.to_string())))
             }
             Request::Uevents { from } => {
-                let events = world.kernel().runtime().uevents().after(from);
+                let events = world.machine().runtime().uevents().after(from);
                 let next = events.last().map_or(from, |event| event.seqnum);
                 text_lines(out, next, events.iter().map(|event| (event.seqnum - 1, format!("{event}\n"))))
             }
             Request::Devices {} => {
                 let devices = world.devices();
-                let line = |d: &crate::kernel::Device| {
-                    let dm = d.dm.as_ref().map_or("-", |dm| dm.name.as_str());
+                let line = |d: &dmlab_machine::DeviceInfo| {
+                    let dm = d.dm.as_ref().map_or("-".into(), |dm| String::from_utf8_lossy(&dm.name));
                     format!("{} {} {} {} {dm}", d.name, d.dev, d.size.0, if d.read_only { "ro" } else { "rw" })
                 };
                 text_lines(out, 0, devices.iter().map(|device| (0, line(device))))
@@ -331,14 +333,14 @@ impl Session {
     }
 
     fn open_node(&self, path: &[u8], inode: &Arc<Mutex<Inode>>, flags: i32) -> Answer {
-        let kernel = self.shared.world.kernel();
+        let machine = self.shared.world.machine();
         let kind = inode.lock().kind.clone();
         let control = DevT::new(10, 236);
         let loop_control = DevT::new(10, 237);
         let body = match kind {
             _ if flags & O_PATH != 0 => Body::Path,
-            Kind::Block(dev) => Body::Block(dev, kernel.open_block(dev, open_mode(flags))?),
-            Kind::Char(dev) if dev == control => Body::Control(kernel.open_control()),
+            Kind::Block(dev) => Body::Block(dev, machine.open_block(dev, open_mode(flags))?),
+            Kind::Char(dev) if dev == control => Body::Control(machine.open_control()),
             Kind::Char(dev) if dev == loop_control => Body::LoopControl,
             _ => return Err(Errno::ENXIO),
         };
@@ -370,11 +372,10 @@ impl Session {
         out: &mut [u8],
     ) -> Answer {
         let file = self.file(file)?;
-        let kernel = self.shared.world.kernel().clone();
         let answer = self.call(memory, fd, out, |process, memory| match &file.body {
             Body::Control(control) => control.ioctl(process, cmd, memory),
             Body::Block(_, block) => block.ioctl(process, cmd, arg, memory),
-            Body::LoopControl => kernel.loop_control(process, cmd, arg),
+            Body::LoopControl => Err(Errno::ENOTTY),
             Body::Path => Err(Errno::EBADF),
         });
         self.shared.files.signal_controls();
@@ -428,7 +429,6 @@ fn open_mode(flags: i32) -> OpenMode {
         _ => OpenMode::READ | OpenMode::WRITE,
     };
     mode.set(OpenMode::EXCLUSIVE, flags & O_EXCL != 0);
-    mode.set(OpenMode::DIRECT, flags & O_DIRECT != 0);
     mode.set(OpenMode::NDELAY, flags & O_NONBLOCK != 0);
     mode.set(OpenMode::SYNC, flags & O_DSYNC != 0);
     mode

@@ -8,7 +8,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::files::Files;
 use super::mirror::Mirror;
-use crate::kernel::Control;
+use dmlab_machine::ControlFile;
 use crate::world::World;
 
 pub(crate) struct Shared {
@@ -16,14 +16,14 @@ pub(crate) struct Shared {
     pub(crate) files: Arc<Files>,
     pub(crate) mirror: Mirror,
     /// An open control node for requests of dmlab's own commands.
-    pub(crate) control: OnceLock<Box<dyn Control>>,
+    pub(crate) control: OnceLock<ControlFile>,
     pub(crate) stopping: AtomicBool,
     pub(crate) stopped: (Mutex<bool>, Condvar),
 }
 
 impl Shared {
-    pub(crate) fn dmlabs_control(&self) -> &dyn Control {
-        &**self.control.get_or_init(|| self.world.kernel().open_control())
+    pub(crate) fn dmlabs_control(&self) -> &ControlFile {
+        self.control.get_or_init(|| self.world.machine().open_control())
     }
 
     /// Ends the server.

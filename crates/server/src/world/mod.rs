@@ -22,7 +22,7 @@ pub use node::{EntryKind, Inode, Kind};
 pub use resolve::Found;
 pub use sysfs::Entry;
 
-use crate::kernel::{Device, Kernel};
+use dmlab_machine::{DeviceInfo, Machine};
 use tree::Tree;
 
 /// Which part of the file system a path lies in.
@@ -67,7 +67,7 @@ pub fn area(path: &[u8]) -> Area {
 
 /// The view of one machine.
 pub struct World {
-    kernel: Arc<dyn Kernel>,
+    machine: Machine,
     /// `st_dev` of `/dev`: that of the host's, so that its own nodes and ours agree.
     dev_dev: u64,
     /// Where regular files that programs make under `/dev` really are.
@@ -82,20 +82,20 @@ struct State {
 }
 
 impl World {
-    /// The view of `kernel`. Files that programs make under `/dev` go into the directory `files`.
-    pub fn new(kernel: Arc<dyn Kernel>, files: PathBuf) -> World {
+    /// The view of `machine`. Files that programs make under `/dev` go into the directory `files`.
+    pub fn new(machine: Machine, files: PathBuf) -> World {
         let dev_dev = rustix::fs::stat("/dev").map_or(6, |stat| stat.st_dev);
-        World { kernel, dev_dev, files, state: Mutex::new(State { tree: Tree::new(), markers: HashMap::new() }) }
+        World { machine, dev_dev, files, state: Mutex::new(State { tree: Tree::new(), markers: HashMap::new() }) }
     }
 
     /// The machine.
-    pub fn kernel(&self) -> &Arc<dyn Kernel> {
-        &self.kernel
+    pub fn machine(&self) -> &Machine {
+        &self.machine
     }
 
     /// The block devices of now.
-    pub fn devices(&self) -> Vec<Device> {
-        self.kernel.devices()
+    pub fn devices(&self) -> Vec<DeviceInfo> {
+        self.machine.devices()
     }
 
     /// Follows a path. `follow`: also through a symlink at its end.
@@ -104,8 +104,8 @@ impl World {
     /// As `open`'s: ENOENT, ENOTDIR, ELOOP.
     pub fn find(&self, path: &[u8], follow: bool) -> Result<Found, Errno> {
         let mut state = self.state.lock();
-        state.tree.catch_up(&*self.kernel);
-        resolve::find(&state.tree, &*self.kernel, path, follow)
+        state.tree.catch_up(&self.machine);
+        resolve::find(&state.tree, &self.machine, path, follow)
     }
 
     /// `stat` of what was found; `None` when it is elsewhere.
@@ -162,8 +162,8 @@ impl World {
     /// EEXIST, ENOENT without the directory, EPERM outside `/dev`.
     pub fn make(&self, path: &[u8], kind: Kind, mode: u32) -> Result<(), Errno> {
         let mut state = self.state.lock();
-        state.tree.catch_up(&*self.kernel);
-        let path = resolve::place(&state.tree, &*self.kernel, path)?;
+        state.tree.catch_up(&self.machine);
+        let path = resolve::place(&state.tree, &self.machine, path)?;
         state.tree.make(&path, kind, mode)
     }
 
@@ -173,7 +173,7 @@ impl World {
     /// As [`World::make`].
     pub fn make_file(&self, path: &[u8]) -> Result<PathBuf, Errno> {
         let mut state = self.state.lock();
-        let path = resolve::place(&state.tree, &*self.kernel, path)?;
+        let path = resolve::place(&state.tree, &self.machine, path)?;
         let backing = self.files.join(format!("{}", state.tree.next_ino()));
         state.tree.make(&path, Kind::File(backing.clone()), 0o644)?;
         Ok(backing)
@@ -185,8 +185,8 @@ impl World {
     /// As `unlink` and `rmdir`.
     pub fn remove(&self, path: &[u8], directory: bool) -> Result<(), Errno> {
         let mut state = self.state.lock();
-        state.tree.catch_up(&*self.kernel);
-        let path = resolve::place(&state.tree, &*self.kernel, path)?;
+        state.tree.catch_up(&self.machine);
+        let path = resolve::place(&state.tree, &self.machine, path)?;
         state.tree.remove(&path, directory)
     }
 
@@ -196,9 +196,9 @@ impl World {
     /// As `renameat2`.
     pub fn rename(&self, from: &[u8], to: &[u8], flags: u32) -> Result<(), Errno> {
         let mut state = self.state.lock();
-        state.tree.catch_up(&*self.kernel);
-        let from = resolve::place(&state.tree, &*self.kernel, from)?;
-        let to = resolve::place(&state.tree, &*self.kernel, to)?;
+        state.tree.catch_up(&self.machine);
+        let from = resolve::place(&state.tree, &self.machine, from)?;
+        let to = resolve::place(&state.tree, &self.machine, to)?;
         state.tree.rename(&from, &to, flags)
     }
 
@@ -208,9 +208,9 @@ impl World {
     /// As `link`.
     pub fn link(&self, from: &[u8], to: &[u8]) -> Result<(), Errno> {
         let mut state = self.state.lock();
-        state.tree.catch_up(&*self.kernel);
-        let from = resolve::place(&state.tree, &*self.kernel, from)?;
-        let to = resolve::place(&state.tree, &*self.kernel, to)?;
+        state.tree.catch_up(&self.machine);
+        let from = resolve::place(&state.tree, &self.machine, from)?;
+        let to = resolve::place(&state.tree, &self.machine, to)?;
         state.tree.link(&from, &to)
     }
 

@@ -2,21 +2,21 @@
 
 use std::fmt::Write;
 
-use crate::kernel::Kernel;
+use dmlab_machine::Machine;
 
 /// The text of a simulated file of `/proc`.
-pub(super) fn render(kernel: &dyn Kernel, path: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn render(machine: &Machine, path: &[u8]) -> Option<Vec<u8>> {
     match path {
-        b"/proc/devices" => Some(devices(kernel)),
+        b"/proc/devices" => Some(devices(machine)),
         b"/proc/misc" => Some(misc()),
-        b"/proc/partitions" => Some(partitions(kernel)),
+        b"/proc/partitions" => Some(partitions(machine)),
         b"/proc/self/mountinfo" => Some(mount_info()),
         _ => None,
     }
 }
 
 /// `/proc/devices`: the reference machine's block drivers, with the device mapper where it is.
-fn devices(kernel: &dyn Kernel) -> Vec<u8> {
+fn devices(machine: &Machine) -> Vec<u8> {
     let mut out = String::from("Character devices:\n");
     for (major, name) in [
         (1, "mem"),
@@ -36,8 +36,8 @@ fn devices(kernel: &dyn Kernel) -> Vec<u8> {
     }
     out.push_str("\nBlock devices:\n");
     let mut block =
-        vec![(1, "ramdisk"), (7, "loop"), (9, "md"), (kernel.dm_major(), "device-mapper"), (259, "blkext")];
-    if kernel.dm_major() != 253 {
+        vec![(1, "ramdisk"), (7, "loop"), (9, "md"), (machine.mapper().major(), "device-mapper"), (259, "blkext")];
+    if machine.mapper().major() != 253 {
         block.push((253, "mdp"));
     }
     block.sort_unstable();
@@ -52,9 +52,9 @@ fn misc() -> Vec<u8> {
 }
 
 /// `/proc/partitions`: devices that have a size, in 1024-byte blocks.
-fn partitions(kernel: &dyn Kernel) -> Vec<u8> {
+fn partitions(machine: &Machine) -> Vec<u8> {
     let mut out = String::from("major minor  #blocks  name\n\n");
-    for device in kernel.devices().iter().filter(|device| device.size.0 > 0) {
+    for device in machine.devices().iter().filter(|device| device.size.0 > 0) {
         let (major, minor) = (device.dev.major(), device.dev.minor());
         let _ = writeln!(out, "{major:4}  {minor:7} {:10} {}", device.size.0 / 2, device.name);
     }

@@ -13,7 +13,7 @@ use super::node::{Inode, Kind};
 use super::sysfs::{self, Entry};
 use super::tree::{Tree, parent};
 use super::{Area, area, procfs};
-use crate::kernel::Kernel;
+use dmlab_machine::Machine;
 
 /// Where a path leads.
 #[derive(Clone)]
@@ -40,10 +40,10 @@ pub enum Found {
 const MAX_LINKS: u32 = 40;
 
 /// Follows `path`.
-pub(super) fn find(tree: &Tree, kernel: &dyn Kernel, path: &[u8], follow_last: bool) -> Result<Found, Errno> {
+pub(super) fn find(tree: &Tree, machine: &Machine, path: &[u8], follow_last: bool) -> Result<Found, Errno> {
     if area(path) == Area::Proc {
         // Not to be walked: `/proc/self` would be the server's.
-        return arrive(tree, kernel, path.to_vec());
+        return arrive(tree, machine, path.to_vec());
     }
     let mut todo: Vec<Vec<u8>> = components(path);
     let mut done: Vec<u8> = Vec::new();
@@ -61,7 +61,7 @@ pub(super) fn find(tree: &Tree, kernel: &dyn Kernel, path: &[u8], follow_last: b
         done.push(b'/');
         done.extend_from_slice(&part);
         let is_last = todo.is_empty();
-        let target = match look(tree, kernel, &done)? {
+        let target = match look(tree, machine, &done)? {
             Step::Link(_) if is_last && !follow_last && !wants_dir => None,
             Step::Link(target) => Some(target),
             Step::End if !is_last => return Err(Errno::ENOTDIR),
@@ -84,7 +84,7 @@ pub(super) fn find(tree: &Tree, kernel: &dyn Kernel, path: &[u8], follow_last: b
             todo.extend(components(&target));
         }
     }
-    arrive(tree, kernel, done)
+    arrive(tree, machine, done)
 }
 
 /// The last first, so that they can be popped.
@@ -107,7 +107,7 @@ enum Step {
 }
 
 /// What lies at a path whose directory was walked.
-fn look(tree: &Tree, kernel: &dyn Kernel, path: &[u8]) -> Result<Step, Errno> {
+fn look(tree: &Tree, machine: &Machine, path: &[u8]) -> Result<Step, Errno> {
     match area(path) {
         Area::Dev => match tree.get(path) {
             Some(inode) => Ok(match &inode.lock().kind {
@@ -121,7 +121,7 @@ fn look(tree: &Tree, kernel: &dyn Kernel, path: &[u8]) -> Result<Step, Errno> {
             },
             None => Err(Errno::ENOENT),
         },
-        Area::Sys => match sysfs::lookup(kernel, path).ok_or(Errno::ENOENT)? {
+        Area::Sys => match sysfs::lookup(machine, path).ok_or(Errno::ENOENT)? {
             Entry::Dir(_) => Ok(Step::Into),
             Entry::Link(target) => Ok(Step::Link(target.into_bytes())),
             Entry::Text(_) => Ok(Step::End),
@@ -135,7 +135,7 @@ fn look(tree: &Tree, kernel: &dyn Kernel, path: &[u8]) -> Result<Step, Errno> {
     }
 }
 
-fn arrive(tree: &Tree, kernel: &dyn Kernel, path: Vec<u8>) -> Result<Found, Errno> {
+fn arrive(tree: &Tree, machine: &Machine, path: Vec<u8>) -> Result<Found, Errno> {
     if path.is_empty() {
         return Ok(Found::Elsewhere(b"/".to_vec()));
     }
@@ -149,11 +149,11 @@ fn arrive(tree: &Tree, kernel: &dyn Kernel, path: Vec<u8>) -> Result<Found, Errn
             }
         }
         Area::Sys => {
-            let entry = sysfs::lookup(kernel, &path).ok_or(Errno::ENOENT)?;
+            let entry = sysfs::lookup(machine, &path).ok_or(Errno::ENOENT)?;
             Ok(Found::View { path, entry })
         }
         Area::Proc => {
-            let entry = Entry::Text(procfs::render(kernel, &path).ok_or(Errno::ENOENT)?);
+            let entry = Entry::Text(procfs::render(machine, &path).ok_or(Errno::ENOENT)?);
             Ok(Found::View { path, entry })
         }
         Area::Absent => Err(Errno::ENOENT),
@@ -164,7 +164,7 @@ fn arrive(tree: &Tree, kernel: &dyn Kernel, path: Vec<u8>) -> Result<Found, Errn
 /// The path at which a call that makes or removes a name acts: symlinks on the way are followed, the last part is not.
 ///
 /// EPERM outside `/dev`, where nothing can be made.
-pub(super) fn place(tree: &Tree, kernel: &dyn Kernel, path: &[u8]) -> Result<Vec<u8>, Errno> {
+pub(super) fn place(tree: &Tree, machine: &Machine, path: &[u8]) -> Result<Vec<u8>, Errno> {
     let clean: Vec<Vec<u8>> = components(path);
     let name = clean.first().ok_or(Errno::EEXIST)?;
     let mut dir: Vec<u8> = Vec::new();
@@ -172,7 +172,7 @@ pub(super) fn place(tree: &Tree, kernel: &dyn Kernel, path: &[u8]) -> Result<Vec
         dir.push(b'/');
         dir.extend_from_slice(part);
     }
-    match find(tree, kernel, &dir, true)? {
+    match find(tree, machine, &dir, true)? {
         Found::Node { path, inode } if inode.lock().kind == Kind::Dir => Ok([&path, &b"/"[..], name].concat()),
         Found::Node { .. } => Err(Errno::ENOTDIR),
         Found::View { .. } => Err(Errno::EPERM),

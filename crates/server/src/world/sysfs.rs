@@ -4,7 +4,7 @@ use dmlab_block::{Features, QueueLimits};
 use dmlab_units::DevT;
 
 use super::node::EntryKind;
-use crate::kernel::{Device, Kernel};
+use dmlab_machine::{DeviceInfo, Machine};
 
 /// Something at a path of `/sys` or `/proc`.
 #[derive(Clone, Debug)]
@@ -19,6 +19,10 @@ pub enum Entry {
 
 fn text(value: impl std::fmt::Display) -> Option<Entry> {
     Some(Entry::Text(format!("{value}\n").into_bytes()))
+}
+
+fn line(bytes: &[u8]) -> Option<Entry> {
+    Some(Entry::Text([bytes, b"\n"].concat()))
 }
 
 fn dir(names: impl IntoIterator<Item = (String, EntryKind)>) -> Option<Entry> {
@@ -38,7 +42,7 @@ fn link(name: &str, target: &str) -> (String, EntryKind) {
 }
 
 /// What is at `path`, one of the simulated parts of `/sys`; symlinks on the way are the caller's to follow.
-pub(super) fn lookup(kernel: &dyn Kernel, path: &[u8]) -> Option<Entry> {
+pub(super) fn lookup(machine: &Machine, path: &[u8]) -> Option<Entry> {
     let path = std::str::from_utf8(path).ok()?;
     for (root, up) in [
         ("/sys/block", "../devices/virtual/block"),
@@ -48,36 +52,36 @@ pub(super) fn lookup(kernel: &dyn Kernel, path: &[u8]) -> Option<Entry> {
     ] {
         let Some(rest) = path.strip_prefix(root) else { continue };
         if rest.is_empty() || rest.starts_with('/') {
-            return links(kernel, root, up, rest.trim_start_matches('/'));
+            return links(machine, root, up, rest.trim_start_matches('/'));
         }
     }
     if let Some(rest) = path.strip_prefix("/sys/devices/virtual/block") {
-        return devices(kernel, rest.trim_start_matches('/'));
+        return devices(machine, rest.trim_start_matches('/'));
     }
     if let Some(rest) = path.strip_prefix("/sys/devices/virtual/bdi") {
-        return bdi(kernel, rest.trim_start_matches('/'));
+        return bdi(machine, rest.trim_start_matches('/'));
     }
     dm_module(path.strip_prefix("/sys/module/dm_mod")?)
 }
 
 /// A directory of links to devices, or one of the links.
-fn links(kernel: &dyn Kernel, root: &str, up: &str, name: &str) -> Option<Entry> {
+fn links(machine: &Machine, root: &str, up: &str, name: &str) -> Option<Entry> {
     let by_number = root != "/sys/block" && root != "/sys/class/block";
     let to_bdi = root == "/sys/class/bdi";
-    let entry = |device: &Device| {
+    let entry = |device: &DeviceInfo| {
         let number = device.dev.to_string();
         let target = format!("{up}/{}", if to_bdi { &number } else { &device.name });
         (if by_number { number } else { device.name.clone() }, target)
     };
-    let all = kernel.devices();
+    let all = machine.devices();
     if name.is_empty() {
         return dir(all.iter().map(entry).map(|(name, target)| link(&name, &target)));
     }
     all.iter().map(entry).find(|(have, _)| have == name).map(|(_, target)| Entry::Link(target))
 }
 
-fn bdi(kernel: &dyn Kernel, rest: &str) -> Option<Entry> {
-    let all = kernel.devices();
+fn bdi(machine: &Machine, rest: &str) -> Option<Entry> {
+    let all = machine.devices();
     if rest.is_empty() {
         return dir(all.iter().map(|device| subdir(&device.dev.to_string())));
     }
@@ -124,8 +128,8 @@ fn dm_module(rest: &str) -> Option<Entry> {
     }
 }
 
-fn devices(kernel: &dyn Kernel, rest: &str) -> Option<Entry> {
-    let all = kernel.devices();
+fn devices(machine: &Machine, rest: &str) -> Option<Entry> {
+    let all = machine.devices();
     if rest.is_empty() {
         return dir(all.iter().map(|device| subdir(&device.name)));
     }
@@ -157,8 +161,8 @@ const PLAIN: [&str; 20] = [
     "power/control",
 ];
 
-fn device_entry(device: &Device, all: &[Device], attribute: &str) -> Option<Entry> {
-    let limits = &*device.limits;
+fn device_entry(device: &DeviceInfo, all: &[DeviceInfo], attribute: &str) -> Option<Entry> {
+    let limits = &device.limits;
     let number = device.dev;
     match attribute {
         "" => {
@@ -170,9 +174,6 @@ fn device_entry(device: &Device, all: &[Device], attribute: &str) -> Option<Entr
             }
             if device.dm.is_some() {
                 names.push(subdir("dm"));
-            }
-            if device.backing.is_some() {
-                names.push(subdir("loop"));
             }
             dir(names)
         }
@@ -210,7 +211,6 @@ fn device_entry(device: &Device, all: &[Device], attribute: &str) -> Option<Entr
             match group {
                 "queue" => queue(device, name),
                 "dm" => dm(device, name),
-                "loop" => loop_device(device, name),
                 "holders" => neighbour(&device.holders, all, name),
                 "slaves" => neighbour(&device.slaves, all, name),
                 _ => None,
@@ -219,31 +219,31 @@ fn device_entry(device: &Device, all: &[Device], attribute: &str) -> Option<Entr
     }
 }
 
-fn neighbours(numbers: &[DevT], all: &[Device]) -> Vec<(String, EntryKind)> {
+fn neighbours(numbers: &[DevT], all: &[DeviceInfo]) -> Vec<(String, EntryKind)> {
     let named = all.iter().filter(|device| numbers.contains(&device.dev));
     named.map(|device| link(&device.name, &format!("../../{}", device.name))).collect()
 }
 
-fn neighbour(numbers: &[DevT], all: &[Device], name: &str) -> Option<Entry> {
+fn neighbour(numbers: &[DevT], all: &[DeviceInfo], name: &str) -> Option<Entry> {
     let device = all.iter().find(|device| device.name == name)?;
     numbers.contains(&device.dev).then(|| Entry::Link(format!("../../{name}")))
 }
 
 /// The seventeen numbers of `stat`.
-fn stat_line(device: &Device) -> String {
-    let s = &device.stat;
+fn stat_line(device: &DeviceInfo) -> String {
+    let [reads, read_sectors, writes, write_sectors, discards, discard_sectors, flushes] = device.stat;
     let columns = [
-        s[0], 0, s[1], s[2], s[3], 0, s[4], s[5], 0, 0, s[2] + s[5] + s[8] + s[10], s[6], 0, s[7], s[8], s[9], s[10],
+        reads, 0, read_sectors, 0, writes, 0, write_sectors, 0, 0, 0, 0, discards, 0, discard_sectors, 0, flushes, 0,
     ];
     columns.iter().map(|n| format!("{n:8}")).collect::<Vec<_>>().join(" ")
 }
 
-fn dm(device: &Device, name: &str) -> Option<Entry> {
+fn dm(device: &DeviceInfo, name: &str) -> Option<Entry> {
     let view = device.dm.as_ref()?;
     match name {
         "" => dir(["name", "uuid", "suspended", "rq_based_seq_io_merge_deadline", "use_blk_mq"].map(file)),
-        "name" => text(&view.name),
-        "uuid" => text(&view.uuid),
+        "name" => line(&view.name),
+        "uuid" => line(&view.uuid),
         "suspended" => text(u8::from(view.suspended)),
         "rq_based_seq_io_merge_deadline" => text(0),
         "use_blk_mq" => text(1),
@@ -251,22 +251,8 @@ fn dm(device: &Device, name: &str) -> Option<Entry> {
     }
 }
 
-fn loop_device(device: &Device, name: &str) -> Option<Entry> {
-    let backing = device.backing.as_ref()?;
-    match name {
-        "" => dir(["autoclear", "backing_file", "dio", "offset", "partscan", "sizelimit"].map(file)),
-        "autoclear" => text(u8::from(backing.autoclear)),
-        "backing_file" => Some(Entry::Text([&backing.path, &b"\n"[..]].concat())),
-        "dio" => text(u8::from(backing.dio)),
-        "offset" => text(backing.offset),
-        "partscan" => text(0),
-        "sizelimit" => text(backing.size_limit),
-        _ => None,
-    }
-}
-
 /// The `queue` directory. A bio-based device has no scheduler and no request files.
-fn queue(device: &Device, name: &str) -> Option<Entry> {
+fn queue(device: &DeviceInfo, name: &str) -> Option<Entry> {
     let values = queue_values(&device.limits);
     if name.is_empty() {
         return dir(values.iter().map(|(name, _)| file(name)));

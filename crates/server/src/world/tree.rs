@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 
 use super::node::{EntryKind, Inode, Kind};
 use super::udev::Udev;
-use crate::kernel::Kernel;
+use dmlab_machine::Machine;
 
 /// `/dev`.
 pub(super) struct Tree {
@@ -61,14 +61,14 @@ impl Tree {
     }
 
     /// Brings in what happened in the kernel since the last time.
-    pub(super) fn catch_up(&mut self, kernel: &dyn Kernel) {
-        let last = kernel.runtime().uevents().last_seqnum();
+    pub(super) fn catch_up(&mut self, machine: &Machine) {
+        let last = machine.runtime().uevents().last_seqnum();
         if self.seen == Some(last) {
             return;
         }
-        let events = kernel.runtime().uevents().after(self.seen.unwrap_or(0));
+        let events = machine.runtime().uevents().after(self.seen.unwrap_or(0));
         self.seen = Some(last);
-        let devices = kernel.devices();
+        let devices = machine.devices();
         let wanted: BTreeMap<Vec<u8>, DevT> = devices
             .iter()
             .map(|device| ([b"/dev/", device.name.as_bytes()].concat(), device.dev))
@@ -83,7 +83,7 @@ impl Tree {
             if self.made_by_kernel.get(&path) == Some(&dev) {
                 continue;
             }
-            let is_dm = dev.major() == kernel.dm_major();
+            let is_dm = dev.major() == machine.mapper().major();
             let inode = self.insert(path.clone(), Kind::Block(dev), if is_dm { 0o600 } else { 0o660 });
             if !is_dm {
                 inode.lock().gid = DISK_GROUP;

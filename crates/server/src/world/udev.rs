@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use dmlab_runtime::{Uevent, UeventAction};
+use dmlab_machine::{DeviceInfo, Uevent, UeventAction};
 
 use super::node::Kind;
 use super::tree::Tree;
-use crate::kernel::Device;
 
 /// `DM_UDEV_DISABLE_DM_RULES_FLAG`, where libdevmapper puts it in the cookie.
 const DISABLE_DM_RULES: u32 = 0x1 << 16;
@@ -20,7 +19,7 @@ pub(super) struct Udev {
 }
 
 impl Udev {
-    pub(super) fn handle(&mut self, tree: &mut Tree, events: &[Uevent], devices: &[Device]) {
+    pub(super) fn handle(&mut self, tree: &mut Tree, events: &[Uevent], devices: &[DeviceInfo]) {
         for event in events.iter().filter(|event| event.subsystem == "block") {
             let Some(name) = event.var("DEVNAME") else { continue };
             match event.action {
@@ -36,7 +35,7 @@ impl Udev {
         }
     }
 
-    fn link(&mut self, tree: &mut Tree, name: &str, devices: &[Device]) {
+    fn link(&mut self, tree: &mut Tree, name: &str, devices: &[DeviceInfo]) {
         let device = devices.iter().find(|device| device.name == name);
         let Some(dm) = device.and_then(|device| device.dm.as_ref()) else { return };
         let path = [b"/dev/mapper/", encode(&dm.name).as_slice()].concat();
@@ -61,9 +60,9 @@ impl Udev {
 }
 
 /// A device name as a file name, as udev writes it: other bytes than these as `\xHH`.
-fn encode(name: &str) -> Vec<u8> {
+fn encode(name: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
-    for &b in name.as_bytes() {
+    for &b in name {
         if b.is_ascii_alphanumeric() || b"#+-.:=@_\\".contains(&b) || !b.is_ascii() {
             out.push(b);
         } else {
