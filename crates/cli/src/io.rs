@@ -78,7 +78,7 @@ impl Io {
                 for start in (range.start..range.start + range.len).step_by(CHUNK_SECTORS as usize) {
                     let len = CHUNK_SECTORS.min(range.start + range.len - start);
                     let mut buf = vec![0; (len * SECTOR_SIZE) as usize];
-                    dm.transport().read(disk.dev, start * SECTOR_SIZE, &mut buf)?;
+                    dm.transport().read(&disk, start * SECTOR_SIZE, &mut buf)?;
                     if is_dump {
                         out.write_all(dump.lines(start * SECTOR_SIZE, &buf).as_bytes())?;
                     } else {
@@ -96,7 +96,7 @@ impl Io {
                 let len = (bytes.len() as u64).div_ceil(SECTOR_SIZE);
                 bytes.resize((len * SECTOR_SIZE) as usize, 0);
                 check(&disk, Range { start: *start, len })?;
-                dm.transport().write(disk.dev, start * SECTOR_SIZE, &bytes)?;
+                dm.transport().write(&disk, start * SECTOR_SIZE, &bytes)?;
             }
         }
         Ok(())

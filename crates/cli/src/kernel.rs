@@ -1,7 +1,8 @@
 //! The kernel that a command talks to.
 
+use crate::remote::Remote;
 use clap::Args;
-use dmlab_control::{DeviceId, Dm, RealControl, Transport};
+use dmlab_control::{DeviceId, Dm, RealControl, Transport, UDEV_PRIMARY_SOURCE};
 use dmlab_units::{DevT, DmName, DmUuid, Sectors};
 use std::fs::OpenOptions;
 use std::io;
@@ -25,10 +26,10 @@ pub(crate) trait Kernel: Transport {
     fn disks(&mut self) -> io::Result<Vec<Disk>>;
 
     /// Fills `buf` from byte `at` of a device on.
-    fn read(&mut self, dev: DevT, at: u64, buf: &mut [u8]) -> io::Result<()>;
+    fn read(&mut self, disk: &Disk, at: u64, buf: &mut [u8]) -> io::Result<()>;
 
     /// Writes `bytes` to byte `at` of a device on.
-    fn write(&mut self, dev: DevT, at: u64, bytes: &[u8]) -> io::Result<()>;
+    fn write(&mut self, disk: &Disk, at: u64, bytes: &[u8]) -> io::Result<()>;
 
     /// Kernel log lines with their time, oldest first.
     fn log_lines(&mut self) -> io::Result<Vec<String>>;
@@ -40,12 +41,12 @@ impl Kernel for RealControl {
         Ok(text.lines().filter_map(partition).collect())
     }
 
-    fn read(&mut self, dev: DevT, at: u64, buf: &mut [u8]) -> io::Result<()> {
-        OpenOptions::new().read(true).open(node(dev))?.read_exact_at(buf, at)
+    fn read(&mut self, disk: &Disk, at: u64, buf: &mut [u8]) -> io::Result<()> {
+        OpenOptions::new().read(true).open(node(disk.dev))?.read_exact_at(buf, at)
     }
 
-    fn write(&mut self, dev: DevT, at: u64, bytes: &[u8]) -> io::Result<()> {
-        let file = OpenOptions::new().write(true).open(node(dev))?;
+    fn write(&mut self, disk: &Disk, at: u64, bytes: &[u8]) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(node(disk.dev))?;
         file.write_all_at(bytes, at)?;
         file.sync_data()
     }
@@ -70,21 +71,33 @@ fn partition(line: &str) -> Option<Disk> {
 /// Which kernel to talk to.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Where {
-    /// The named machine (`dmlab boot NAME`).
-    #[arg(long, env = "DMLAB_MACHINE", value_name = "NAME")]
+    /// A machine that stays (`dmlab boot NAME`). Else the one around (inside `dmlab run`), else the one that the
+    /// environment variable DMLAB_MACHINE names.
+    #[arg(long, value_name = "NAME")]
     machine: Option<String>,
     /// The kernel that this program runs on, through /dev/mapper/control.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "machine")]
     real: bool,
 }
 
 impl Where {
     /// Opens the kernel.
     pub(crate) fn open(&self) -> Result<Dm<Box<dyn Kernel>>, Failure> {
-        if self.real {
-            return Ok(Dm::new(Box::new(RealControl::open()?)));
-        }
-        Err("no machine: name one with --machine".into())
+        let kernel: Box<dyn Kernel> = if self.real {
+            Box::new(RealControl::open()?)
+        } else {
+            let around = || std::env::var("DMLAB_SOCKET").or_else(|_| std::env::var("DMLAB_MACHINE"));
+            let Some(machine) = self.machine.clone().or_else(|| around().ok()) else {
+                return Err("which machine? Boot one (dmlab boot NAME) and name it with --machine NAME or the environment \
+                            variable DMLAB_MACHINE; run this inside `dmlab run`; or say --real for this Linux"
+                    .into());
+            };
+            Box::new(Remote::connect(&machine)?)
+        };
+        let mut dm = Dm::new(kernel);
+        // So that whoever plays udev makes and removes the nodes in /dev/mapper.
+        dm.set_udev_cookie(UDEV_PRIMARY_SOURCE);
+        Ok(dm)
     }
 }
 

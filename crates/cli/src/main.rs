@@ -1,17 +1,23 @@
-//! The `dmlab` command: a simulated device mapper, and the calls to drive it or a real one.
+//! The `dmlab` command: a simulated device mapper, programs run on it, and the calls to drive it or a real one.
 #![forbid(unsafe_code)]
 // Printing is what a command does.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod boot;
 mod change;
 mod io;
 mod kernel;
+mod launch;
 mod load;
+mod machines;
+mod remote;
+mod run;
 mod show;
 mod tour;
 mod tree;
 
 use clap::{Parser, Subcommand};
+use kernel::Failure;
 use std::process::ExitCode;
 
 /// The Linux Device Mapper in user space: unmodified programs on a simulated kernel, without root.
@@ -26,6 +32,16 @@ struct Cli {
 enum Command {
     /// Be shown around: a story on a machine of its own.
     Tour(tour::Tour),
+    /// Run a command against a fresh machine, which ends with it.
+    Run(run::RunArgs),
+    /// Boot a machine that stays until it is halted.
+    Boot(machines::BootArgs),
+    /// Run a command against a machine that `boot` left running.
+    Attach(machines::AttachArgs),
+    /// End a machine.
+    Halt(machines::HaltArgs),
+    /// List the machines that run.
+    Machines,
     /// Create a mapped device, load its table and resume it.
     Create(load::Create),
     /// Load a table into a device's inactive slot; `resume` makes it live.
@@ -62,35 +78,45 @@ enum Command {
     Klog(show::Klog),
     /// Read, write or show sectors of a device.
     Io(io::Io),
+    #[command(hide = true)]
+    ServeMachine(machines::BootArgs),
+}
+
+/// A command that has nothing to say but that it worked.
+fn done(result: Result<(), Failure>) -> Result<ExitCode, Failure> {
+    result.map(|()| ExitCode::SUCCESS)
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Tour(command) => command.run(),
-        Command::Create(command) => command.run(),
-        Command::Load(command) => command.run(),
-        Command::Suspend(command) => command.run(),
-        Command::Resume(command) => command.run(),
-        Command::Clear(command) => command.run(),
-        Command::Remove(command) => command.run(),
-        Command::Rename(command) => command.run(),
-        Command::Message(command) => command.run(),
-        Command::Wait(command) => command.run(),
-        Command::Table(command) => command.run(),
-        Command::Status(command) => command.run(),
-        Command::Deps(command) => command.run(),
-        Command::Tree(command) => command.run(),
-        Command::Info(command) => command.run(),
-        Command::Ls(command) => command.run(),
-        Command::Targets(command) => command.run(),
-        Command::Klog(command) => command.run(),
-        Command::Io(command) => command.run(),
+        Command::Tour(command) => done(command.run()),
+        Command::Run(args) => run::run(&args).map_err(Failure::from),
+        Command::Boot(args) => machines::boot_machine(&args).map_err(Failure::from),
+        Command::Attach(args) => machines::attach(&args).map_err(Failure::from),
+        Command::Halt(args) => machines::halt(&args).map_err(Failure::from),
+        Command::Machines => machines::machines().map_err(Failure::from),
+        Command::ServeMachine(args) => machines::serve_machine(&args).map_err(Failure::from),
+        Command::Create(command) => done(command.run()),
+        Command::Load(command) => done(command.run()),
+        Command::Suspend(command) => done(command.run()),
+        Command::Resume(command) => done(command.run()),
+        Command::Clear(command) => done(command.run()),
+        Command::Remove(command) => done(command.run()),
+        Command::Rename(command) => done(command.run()),
+        Command::Message(command) => done(command.run()),
+        Command::Wait(command) => done(command.run()),
+        Command::Table(command) => done(command.run()),
+        Command::Status(command) => done(command.run()),
+        Command::Deps(command) => done(command.run()),
+        Command::Tree(command) => done(command.run()),
+        Command::Info(command) => done(command.run()),
+        Command::Ls(command) => done(command.run()),
+        Command::Targets(command) => done(command.run()),
+        Command::Klog(command) => done(command.run()),
+        Command::Io(command) => done(command.run()),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("dmlab: {failure}");
-            ExitCode::FAILURE
-        }
-    }
+    result.unwrap_or_else(|failure| {
+        eprintln!("dmlab: {failure}");
+        ExitCode::FAILURE
+    })
 }

@@ -93,17 +93,33 @@ pub enum MessageReply {
 #[derive(Debug)]
 pub struct Dm<T> {
     transport: T,
+    udev_cookie: u32,
 }
+
+/// A cookie that asks for udev's rules and that nobody waits for: the flag "this event comes from the one who changed
+/// the device" that libdevmapper always sets (dm-core.md section 10.2).
+pub const UDEV_PRIMARY_SOURCE: u32 = 0x40 << 16;
 
 impl<T: Transport> Dm<T> {
     /// The device mapper that `transport` leads to.
     pub fn new(transport: T) -> Dm<T> {
-        Dm { transport }
+        Dm { transport, udev_cookie: 0 }
     }
 
     /// The transport.
     pub fn transport(&mut self) -> &mut T {
         &mut self.transport
+    }
+
+    /// Sends `cookie` along with each resume, rename and removal. The kernel puts it into the uevent, unless it is 0, and
+    /// udev's rules make and remove the nodes in `/dev/mapper` only for events that have one.
+    pub fn set_udev_cookie(&mut self, cookie: u32) {
+        self.udev_cookie = cookie;
+    }
+
+    fn with_cookie(&self, mut request: Request) -> Request {
+        request.header_mut().set_event_nr(self.udev_cookie);
+        request
     }
 
     /// Sends a request of the caller's making.
@@ -180,7 +196,8 @@ impl<T: Transport> Dm<T> {
     /// EBUSY when it is open and `deferred` is not asked for.
     pub fn remove(&mut self, device: &DeviceId, deferred: bool) -> Result<Info, Error> {
         let request = Request::new(Command::DevRemove).on(device)?;
-        let reply = self.send(request.with_flag_if(DmFlags::DEFERRED_REMOVE, deferred))?;
+        let request = self.with_cookie(request.with_flag_if(DmFlags::DEFERRED_REMOVE, deferred));
+        let reply = self.send(request)?;
         Ok(Info::of(reply.header()))
     }
 
@@ -211,7 +228,8 @@ impl<T: Transport> Dm<T> {
 
     fn rename_with(&mut self, name: &DmName, new: &[u8], flags: DmFlags) -> Result<Info, Error> {
         let request = Request::new(Command::DevRename).on(&DeviceId::from(name))?.with_flags(flags);
-        Ok(Info::of(self.send(request.with_payload([new, b"\0"].concat()))?.header()))
+        let request = self.with_cookie(request.with_payload([new, b"\0"].concat()));
+        Ok(Info::of(self.send(request)?.header()))
     }
 
     /// Lets IO to the device wait from now on, once what is in flight is done.
@@ -229,7 +247,8 @@ impl<T: Transport> Dm<T> {
     /// EINVAL when the new table does not fit its devices (the device stays suspended with the old one), or when a
     /// suspended device has no table at all.
     pub fn resume(&mut self, device: &DeviceId, options: SuspendOptions) -> Result<Info, Error> {
-        Ok(Info::of(self.on(Command::DevSuspend, device, options.flags())?.header()))
+        let request = Request::new(Command::DevSuspend).on(device)?.with_flags(options.flags());
+        Ok(Info::of(self.send(self.with_cookie(request))?.header()))
     }
 
     /// Loads a table into the inactive slot. The devices below are opened at once.

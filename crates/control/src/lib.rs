@@ -28,7 +28,9 @@ mod table;
 mod transport;
 
 pub use device::{DeviceId, Info, ListedDevice};
-pub use dm::{CreateOptions, Dm, LoadOptions, MessageReply, Query, Report, SuspendOptions};
+pub use dm::{
+    CreateOptions, Dm, LoadOptions, MessageReply, Query, Report, SuspendOptions, UDEV_PRIMARY_SOURCE,
+};
 pub use error::{Error, Refusal};
 pub use explain::{Explanation, Surroundings, explain};
 pub use real::RealControl;
