@@ -1,2 +1,15 @@
 //! Runs one machine on threads and the wall clock for many clients.
-#![forbid(unsafe_code)]
+//!
+//! - [`driver`]: lends the simulated kernel threads and time;
+//! - [`world`]: what `/dev`, `/sys` and `/proc` look like on that machine; every front asks it;
+//! - [`Server`]: the preload front: a socket, channels in shared memory, the table of open files;
+//! - [`client`]: the other end, for dmlab's own commands.
+
+pub mod client;
+pub mod driver;
+mod front;
+pub mod rundir;
+mod shared;
+pub mod world;
+
+pub use front::{Options, Server};

@@ -1,2 +1,21 @@
-//! Messages between the preload library and the server.
+//! Messages between the preload library and the server, and the layout of the memory they share.
+//!
+//! A channel is a unix socket (`SOCK_SEQPACKET`) and one shared area. A call is one [`Header`] and a payload in the area;
+//! the answer is one [`Reply`] and a payload in the same place. The socket only carries descriptors and wakes whoever
+//! sleeps, so a program that dies closes its channel whatever it was doing.
+//!
+//! Everything here is plain bytes: decoders check every length and never panic.
 #![forbid(unsafe_code)]
+
+mod ioctls;
+mod layout;
+mod message;
+mod reply;
+
+pub use ioctls::{DM_HEADER_LEN, DM_IOCTL_TYPE, IoctlShape, STAGING_LIMIT, ioctl_shape};
+pub use layout::{
+    AREA_LEN, CLIENT_SLEEPS, DATA_LEN, DATA_OFFSET, HEADER_OFFSET, MIRROR_DIR, REPLY_OFFSET, SERVER_SLEEPS,
+    SOCKET_NAME, TURN, TURN_CLIENT, TURN_REPLY, TURN_SERVER, WAKE,
+};
+pub use message::{HEADER_LEN, Header, Malformed, PROTOCOL, Request, io_flags, marker_mode, path_flags};
+pub use reply::{FileKind, Place, REPLY_LEN, Reply, STAT_LEN, Stat};

@@ -1,0 +1,182 @@
+//! Booting a machine for programs: its options, its disks, its log.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use clap::{Args, ValueEnum};
+use dmlab_machine::{BootOptions, Disk, DiskKind, Machine};
+use dmlab_server::driver::{ThreadDriver, Time};
+use dmlab_server::{Options, Server};
+use dmlab_units::Bytes;
+
+/// The preload library, built beside this binary.
+const SHIM: &[u8] = include_bytes!(env!("DMLAB_SHIM"));
+/// Its name in a machine's directory.
+pub const SHIM_NAME: &str = "libdmlab_shim.so";
+
+/// What a machine has.
+#[derive(Args, Clone, Debug)]
+pub struct MachineArgs {
+    /// How many RAM disks there are: /dev/ram0 and so on.
+    #[arg(long, value_name = "N", default_value_t = 8)]
+    pub ram: u32,
+    /// Size of each RAM disk, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    pub ram_size: u64,
+    /// A file of the host as a disk: the first is /dev/vda.
+    #[arg(long, value_name = "PATH")]
+    pub disk: Vec<PathBuf>,
+    /// A file of the host as a read-only disk; these come after the others.
+    #[arg(long, value_name = "PATH")]
+    pub ro_disk: Vec<PathBuf>,
+    /// The machine's clock: the wall clock, or one that jumps whenever all that is left to do is wait.
+    #[arg(long, value_enum, default_value_t = Clock::Real)]
+    pub time: Clock,
+    /// Append the kernel log to this file. Also: the environment variable DMLAB_KLOG.
+    #[arg(long, value_name = "FILE")]
+    pub klog: Option<PathBuf>,
+    /// Print kernel log lines on stderr as programs cause them.
+    #[arg(long)]
+    pub explain: bool,
+}
+
+/// Which clock a machine lives by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Clock {
+    /// The wall clock.
+    Real,
+    /// Virtual time.
+    Virtual,
+}
+
+impl MachineArgs {
+    /// The same as command line words, for a process of its own.
+    pub fn to_words(&self) -> io::Result<Vec<String>> {
+        let absolute =
+            |path: &PathBuf| -> io::Result<String> { Ok(std::path::absolute(path)?.display().to_string()) };
+        let mut words = vec![format!("--ram={}", self.ram), format!("--ram-size={}", self.ram_size)];
+        for (name, paths) in [("disk", &self.disk), ("ro-disk", &self.ro_disk)] {
+            for path in paths {
+                words.push(format!("--{name}={}", absolute(path)?));
+            }
+        }
+        words.push(format!("--time={}", if self.time == Clock::Real { "real" } else { "virtual" }));
+        if let Some(path) = &self.klog {
+            words.push(format!("--klog={}", absolute(path)?));
+        }
+        Ok(words)
+    }
+
+    fn disks(&self) -> io::Result<Vec<Disk>> {
+        let mut disks = Vec::new();
+        for (paths, read_only) in [(&self.disk, false), (&self.ro_disk, true)] {
+            for path in paths {
+                disks.push(Disk { kind: DiskKind::File(open_disk(path, read_only)?), read_only });
+            }
+        }
+        Ok(disks)
+    }
+}
+
+fn open_disk(path: &Path, read_only: bool) -> io::Result<File> {
+    let named = |error: io::Error| {
+        let hint = match error.kind() {
+            io::ErrorKind::NotFound => ": make it first, as with `truncate -s 1G`",
+            _ => "",
+        };
+        io::Error::new(error.kind(), format!("cannot use {} as a disk: {error}{hint}", path.display()))
+    };
+    let file = OpenOptions::new().read(true).write(!read_only).open(path).map_err(named)?;
+    let kind = file.metadata().map_err(named)?.file_type();
+    if !kind.is_file() && !kind.is_block_device() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "cannot use {} as a disk: it is neither a regular file nor a block device",
+                path.display()
+            ),
+        ));
+    }
+    Ok(file)
+}
+
+/// Boots a machine and serves it from `dir`.
+pub fn boot(args: &MachineArgs, dir: PathBuf) -> io::Result<Server> {
+    let driver = ThreadDriver::new(match args.time {
+        Clock::Real => Time::Real,
+        Clock::Virtual => Time::Virtual,
+    });
+    let machine = Machine::boot(BootOptions {
+        ram_disks: args.ram,
+        ram_disk_size: Bytes::mib(args.ram_size),
+        disks: args.disks()?,
+        driver: driver.clone(),
+        ..BootOptions::default()
+    })
+    .map_err(|error| io::Error::other(format!("the machine does not boot: {error}")))?;
+    follow_log(&machine, args)?;
+    let server = Server::start(machine, driver, Options { dir })?;
+    write_shim(server.dir())?;
+    Ok(server)
+}
+
+/// Sends the kernel log where the user wants it.
+fn follow_log(machine: &Machine, args: &MachineArgs) -> io::Result<()> {
+    let path = args.klog.clone().or_else(|| std::env::var_os("DMLAB_KLOG").map(PathBuf::from));
+    let file = match path {
+        Some(path) => {
+            let opened = OpenOptions::new().append(true).create(true).open(&path);
+            Some(opened.map_err(|error| {
+                io::Error::new(
+                    error.kind(),
+                    format!("cannot write the kernel log to {}: {error}", path.display()),
+                )
+            })?)
+        }
+        None => None,
+    };
+    let explain = args.explain;
+    if file.is_none() && !explain {
+        return Ok(());
+    }
+    let file = Arc::new(Mutex::new(file));
+    machine.klog().set_sink(move |line| {
+        let text = format!("{line}\n");
+        if let Ok(mut file) = file.lock() {
+            if let Some(file) = &mut *file {
+                // A full disk of the host must not stop the machine.
+                let _ = file.write_all(text.as_bytes());
+            }
+        }
+        if explain {
+            let _ = io::stderr().write_all(text.as_bytes());
+        }
+    });
+    Ok(())
+}
+
+/// Writes the preload library into the machine's directory.
+fn write_shim(dir: &Path) -> io::Result<()> {
+    let path = dir.join(SHIM_NAME);
+    let named = |error: io::Error| {
+        io::Error::new(
+            error.kind(),
+            format!("cannot write the preload library to {}: {error}", path.display()),
+        )
+    };
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o700).open(&path).map_err(named)?;
+    file.write_all(SHIM).map_err(named)?;
+    let mount = rustix::fs::statvfs(dir)?;
+    if mount.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC) {
+        let _ = fs::remove_file(&path);
+        return Err(io::Error::other(format!(
+            "{} is mounted noexec, so programs cannot load the preload library from it: set XDG_RUNTIME_DIR to a directory of yours that allows it",
+            dir.display()
+        )));
+    }
+    Ok(())
+}

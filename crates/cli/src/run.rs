@@ -1,0 +1,39 @@
+//! `dmlab run`: a machine that lives as long as one command.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+
+use clap::Args;
+use dmlab_server::rundir;
+
+use crate::boot::{MachineArgs, boot};
+use crate::launch;
+
+/// Runs a command against a fresh machine, which ends with it.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    #[command(flatten)]
+    machine: MachineArgs,
+    /// Give the machine a name, so that `dmlab attach` and other commands reach it meanwhile.
+    #[arg(long = "machine", value_name = "NAME")]
+    name: Option<String>,
+    /// The command and its arguments.
+    #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+/// Runs it; the exit status is the command's.
+///
+/// # Errors
+/// When the machine cannot be made.
+pub fn run(args: &RunArgs) -> io::Result<ExitCode> {
+    let dir = match &args.name {
+        Some(name) => rundir::named(name)?,
+        None => rundir::home()?.join(format!("run-{}", std::process::id())),
+    };
+    let server = boot(&args.machine, dir)?;
+    let status = launch::run(server.dir(), &args.command);
+    drop(server);
+    Ok(status)
+}

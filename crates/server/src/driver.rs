@@ -1,0 +1,240 @@
+//! The drivers of a machine that real threads use: the wall clock, or a clock that jumps while callers wait.
+//!
+//! A caller who must wait runs the machine's tasks itself before it sleeps, so most waits cost no change of threads; one
+//! worker thread runs what becomes runnable while nobody waits, and fires timers.
+
+use std::cell::OnceCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::Duration;
+
+use dmlab_runtime::{Driver, Instant, Runtime, Stalled, WakeFlag};
+use parking_lot::Mutex;
+use rustix::time::{ClockId, clock_gettime};
+
+/// Which clock a machine lives by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Time {
+    /// The wall clock.
+    #[default]
+    Real,
+    /// A clock that stands still, and jumps to the next timer when a caller waits and nothing is runnable.
+    Virtual,
+}
+
+/// Drives a machine with real threads.
+pub struct ThreadDriver {
+    time: Time,
+    /// Monotonic nanoseconds at boot.
+    boot_ns: u64,
+    /// The virtual clock.
+    virtual_ns: AtomicU64,
+    /// Callers that are running tasks and will look again before they sleep: while there is one, the worker may sleep on.
+    nr_running: AtomicUsize,
+    kicked: AtomicBool,
+    stopping: AtomicBool,
+    worker: Mutex<Option<Thread>>,
+}
+
+fn monotonic(clock: ClockId) -> u64 {
+    let now = clock_gettime(clock);
+    (now.tv_sec as u64) * 1_000_000_000 + now.tv_nsec as u64
+}
+
+thread_local! {
+    static FLAG: OnceCell<Arc<WakeFlag>> = const { OnceCell::new() };
+}
+
+impl ThreadDriver {
+    /// A driver whose time begins now.
+    pub fn new(time: Time) -> Arc<ThreadDriver> {
+        Arc::new(ThreadDriver {
+            time,
+            boot_ns: monotonic(ClockId::Monotonic),
+            virtual_ns: AtomicU64::new(0),
+            nr_running: AtomicUsize::new(0),
+            kicked: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
+            worker: Mutex::new(None),
+        })
+    }
+
+    /// Starts the worker thread; `after_work` is called each time it has run tasks.
+    ///
+    /// # Errors
+    /// When the thread cannot be made.
+    pub fn start(
+        self: &Arc<Self>,
+        runtime: Arc<Runtime>,
+        after_work: impl Fn() + Send + 'static,
+    ) -> std::io::Result<JoinHandle<()>> {
+        let driver = self.clone();
+        let handle =
+            thread::Builder::new().name("dmlab-worker".into()).spawn(move || driver.work(&runtime, after_work))?;
+        *self.worker.lock() = Some(handle.thread().clone());
+        self.kick();
+        Ok(handle)
+    }
+
+    /// Ends the worker thread.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        if let Some(worker) = &*self.worker.lock() {
+            worker.unpark();
+        }
+    }
+
+    fn work(&self, runtime: &Runtime, after_work: impl Fn()) {
+        while !self.stopping.load(Ordering::Acquire) {
+            self.kicked.store(false, Ordering::SeqCst);
+            runtime.run_until_idle();
+            if self.time == Time::Real {
+                runtime.fire_timers(self.now());
+                runtime.run_until_idle();
+            }
+            after_work();
+            if self.kicked.load(Ordering::SeqCst) {
+                continue;
+            }
+            match runtime.next_timer().filter(|_| self.time == Time::Real) {
+                Some(due) => thread::park_timeout(due.saturating_since(self.now())),
+                None => thread::park(),
+            }
+        }
+    }
+
+    /// On virtual time, jumps to the next timer. False when there is none.
+    fn jump(&self, runtime: &Runtime) -> bool {
+        match runtime.next_timer().filter(|_| self.time == Time::Virtual) {
+            Some(due) => {
+                self.virtual_ns.fetch_max(due.as_nanos(), Ordering::AcqRel);
+                runtime.fire_timers(self.now());
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Driver for ThreadDriver {
+    fn now(&self) -> Instant {
+        Instant::from_nanos(match self.time {
+            Time::Real => monotonic(ClockId::Monotonic).saturating_sub(self.boot_ns),
+            Time::Virtual => self.virtual_ns.load(Ordering::Acquire),
+        })
+    }
+
+    fn coarse_now(&self) -> Instant {
+        match self.time {
+            Time::Real => {
+                Instant::from_nanos(monotonic(ClockId::MonotonicCoarse).saturating_sub(self.boot_ns))
+            }
+            Time::Virtual => self.now(),
+        }
+    }
+
+    fn kick(&self) {
+        self.kicked.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        // On virtual time a new timer is nobody's business until somebody waits, but a task is.
+        if self.nr_running.load(Ordering::SeqCst) == 0 {
+            if let Some(worker) = &*self.worker.lock() {
+                worker.unpark();
+            }
+        }
+    }
+
+    fn wake_flag(&self) -> Arc<WakeFlag> {
+        FLAG.with(|flag| {
+            let flag = flag.get_or_init(|| {
+                let me = thread::current();
+                WakeFlag::new(move || me.unpark())
+            });
+            // A flag that a former wait left set would only cost one turn.
+            flag.take();
+            flag.clone()
+        })
+    }
+
+    fn wait(&self, runtime: &Runtime, flag: &WakeFlag) -> Result<(), Stalled> {
+        loop {
+            self.nr_running.fetch_add(1, Ordering::SeqCst);
+            loop {
+                if flag.take() {
+                    self.hand_over();
+                    return Ok(());
+                }
+                if !runtime.run_one() {
+                    break;
+                }
+            }
+            self.nr_running.fetch_sub(1, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            // Whoever made a task runnable before the line above relied on us to look again.
+            if runtime.run_one() || self.jump(runtime) {
+                continue;
+            }
+            if self.time == Time::Real && self.kicked.load(Ordering::SeqCst) {
+                // An earlier timer may have been set meanwhile: that is the worker's to wait for.
+                self.wake_worker();
+            }
+            if flag.take() {
+                return Ok(());
+            }
+            thread::park();
+        }
+    }
+}
+
+impl ThreadDriver {
+    /// Stops running tasks with some perhaps left: the worker takes over.
+    fn hand_over(&self) {
+        self.nr_running.fetch_sub(1, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if self.kicked.load(Ordering::SeqCst) {
+            self.wake_worker();
+        }
+    }
+
+    fn wake_worker(&self) {
+        if let Some(worker) = &*self.worker.lock() {
+            worker.unpark();
+        }
+    }
+}
+
+/// How long a wait of the server's own may take before it looks again.
+pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_run_and_timers_fire_by_the_wall_clock() {
+        let driver = ThreadDriver::new(Time::Real);
+        let runtime = Runtime::new(1, driver.clone());
+        let worker = driver.start(runtime.clone(), || {}).unwrap();
+        let start = std::time::Instant::now();
+        let task = runtime.spawn("sleeper", {
+            let runtime = runtime.clone();
+            async move { runtime.sleep(Duration::from_millis(20)).await }
+        });
+        runtime.block_on(task).unwrap();
+        assert!(start.elapsed() >= Duration::from_millis(20));
+        driver.stop();
+        worker.join().unwrap();
+    }
+
+    #[test]
+    fn a_virtual_hour_takes_no_time() {
+        let driver = ThreadDriver::new(Time::Virtual);
+        let runtime = Runtime::new(1, driver.clone());
+        let worker = driver.start(runtime.clone(), || {}).unwrap();
+        runtime.block_on(runtime.sleep(Duration::from_secs(3600))).unwrap();
+        assert!(runtime.now() >= Instant::from_nanos(3_600_000_000_000));
+        driver.stop();
+        worker.join().unwrap();
+    }
+}

@@ -1,0 +1,138 @@
+//! Reads, writes and what goes with them.
+
+use std::sync::atomic::Ordering;
+
+use dmlab_shim_proto::{Reply, io_flags};
+use dmlab_units::Errno;
+
+use super::files::{Body, OpenFile};
+use super::session::{Answer, Session, value};
+use dmlab_block::{BlockFile, IoFlags};
+
+const O_ACCMODE: i32 = 3;
+const O_WRONLY: i32 = 1;
+const O_APPEND: i32 = 0o2_000;
+const O_NONBLOCK: i32 = 0o4_000;
+const O_DSYNC: i32 = 0o10_000;
+const O_DIRECT: i32 = 0o40_000;
+const O_NOATIME: i32 = 0o1_000_000;
+
+const SEEK_SET: i32 = 0;
+const SEEK_CUR: i32 = 1;
+const SEEK_END: i32 = 2;
+
+/// The block device behind an open file. Reading or writing a control node is EINVAL.
+fn block(file: &OpenFile) -> Result<&BlockFile, Errno> {
+    match &file.body {
+        Body::Block(_, block) => Ok(block),
+        Body::Control(_) | Body::LoopControl => Err(Errno::EINVAL),
+        Body::Path => Err(Errno::EBADF),
+    }
+}
+
+/// How an IO is done: by the open file's flags and the call's own. `bits` are the or'ed addresses and lengths of the program's
+/// buffers, at whose alignment direct IO looks.
+fn how(file_flags: i32, flags: u32, bits: (u64, u64)) -> IoFlags {
+    IoFlags {
+        is_direct: file_flags & O_DIRECT != 0,
+        is_nowait: flags & io_flags::NOWAIT != 0,
+        is_dsync: file_flags & O_DSYNC != 0 || flags & io_flags::DSYNC != 0,
+        address_bits: bits.0 as usize,
+        length_bits: bits.1 as usize,
+    }
+}
+
+impl Session {
+    pub(super) fn read(&self, id: u64, pos: i64, into: &mut [u8], flags: u32, bits: (u64, u64)) -> Answer {
+        let file = self.file(id)?;
+        let file_flags = file.flags.load(Ordering::Relaxed);
+        if file_flags & O_ACCMODE == O_WRONLY {
+            return Err(Errno::EBADF);
+        }
+        let block = block(&file)?;
+        let go = |pos: u64, into: &mut [u8]| block.read_at(pos, into, how(file_flags, flags, bits));
+        let got = match u64::try_from(pos) {
+            Ok(pos) => go(pos, into)?,
+            Err(_) => {
+                let mut position = file.position.lock();
+                let got = go(*position, into)?;
+                *position += got as u64;
+                got
+            }
+        };
+        value(got as i64)
+    }
+
+    pub(super) fn write(&self, id: u64, pos: i64, from: &[u8], flags: u32, bits: (u64, u64)) -> Answer {
+        let file = self.file(id)?;
+        let file_flags = file.flags.load(Ordering::Relaxed);
+        if file_flags & O_ACCMODE == 0 {
+            return Err(Errno::EBADF);
+        }
+        let block = block(&file)?;
+        if let (Body::Block(dev, _), 0) = (&file.body, file_flags & O_DIRECT) {
+            self.shared.files.note_buffered_write(*dev);
+        }
+        let append = file_flags & O_APPEND != 0 || flags & io_flags::APPEND != 0;
+        let go = |pos: u64| {
+            // A block device cannot grow, so appending finds no space.
+            let pos = if append { block.size() } else { pos };
+            block.write_at(pos, from, how(file_flags, flags, bits)).map(|put| (put, pos))
+        };
+        let put = match u64::try_from(pos) {
+            Ok(pos) => go(pos)?.0,
+            Err(_) => {
+                let mut position = file.position.lock();
+                let (put, at) = go(*position)?;
+                *position = at + put as u64;
+                put
+            }
+        };
+        value(put as i64)
+    }
+
+    pub(super) fn seek(&self, id: u64, offset: i64, whence: i32) -> Answer {
+        let file = self.file(id)?;
+        let block = match &file.body {
+            Body::Block(_, block) => block,
+            Body::Path => return Err(Errno::EBADF),
+            Body::Control(_) | Body::LoopControl => return Err(Errno::ESPIPE),
+        };
+        let size = block.size() as i64;
+        let mut position = file.position.lock();
+        let base = match whence {
+            SEEK_SET => 0,
+            SEEK_CUR => *position as i64,
+            SEEK_END => size,
+            _ => return Err(Errno::EINVAL),
+        };
+        let to = base.checked_add(offset).filter(|to| (0..=size).contains(to)).ok_or(Errno::EINVAL)?;
+        *position = to as u64;
+        value(to)
+    }
+
+    pub(super) fn fsync(&self, id: u64) -> Answer {
+        let file = self.file(id)?;
+        block(&file)?.sync()?;
+        value(0)
+    }
+
+    pub(super) fn fallocate(&self, id: u64, mode: i32, offset: i64, len: i64) -> Answer {
+        let file = self.file(id)?;
+        let block = match &file.body {
+            Body::Block(_, block) => block,
+            Body::Path => return Err(Errno::EBADF),
+            Body::Control(_) | Body::LoopControl => return Err(Errno::ENODEV),
+        };
+        block.fallocate(mode as u32, offset, len)?;
+        value(0)
+    }
+
+    pub(super) fn set_flags(&self, id: u64, flags: i32) -> Answer {
+        let file = self.file(id)?;
+        const CHANGEABLE: i32 = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME;
+        let keep = file.flags.load(Ordering::Relaxed) & !CHANGEABLE;
+        file.flags.store(keep | (flags & CHANGEABLE), Ordering::Relaxed);
+        Ok((Reply::default(), None))
+    }
+}

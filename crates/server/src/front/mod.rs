@@ -1,0 +1,230 @@
+//! The server of the preload front: a socket in a directory of its own, one thread for each channel.
+
+mod channel;
+mod data;
+mod files;
+mod memory;
+mod mirror;
+mod session;
+mod shared_state;
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+
+use dmlab_runtime::Interrupt;
+use dmlab_shim_proto::{MIRROR_DIR, SOCKET_NAME};
+use parking_lot::{Condvar, Mutex};
+use rustix::event::{Timespec, epoll};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
+
+pub(crate) use channel::{receive, send};
+
+use crate::driver::ThreadDriver;
+use dmlab_machine::Machine;
+use crate::rundir;
+use crate::world::World;
+use channel::Channel;
+use files::Files;
+use mirror::Mirror;
+use session::Session;
+use shared_state::Shared;
+
+/// Where a server lives.
+pub struct Options {
+    /// Its directory, which it makes, and removes when it ends.
+    pub dir: PathBuf,
+}
+
+/// A running server. Dropping it ends it.
+pub struct Server {
+    shared: Arc<Shared>,
+    driver: Arc<ThreadDriver>,
+    dir: PathBuf,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Watches for clients that die or are interrupted in the middle of a call.
+struct Watch {
+    epoll: OwnedFd,
+    interrupts: Mutex<HashMap<u64, Interrupt>>,
+    next: AtomicU64,
+}
+
+impl Server {
+    /// Starts serving `machine`, which `driver` drives.
+    ///
+    /// # Errors
+    /// When the directory or its socket cannot be made, or a machine lives there already.
+    pub fn start(machine: Machine, driver: Arc<ThreadDriver>, options: Options) -> io::Result<Server> {
+        let dir = options.dir;
+        rundir::private_dir(&dir)?;
+        let socket = dir.join(SOCKET_NAME);
+        if socket.exists() {
+            if rundir::is_alive(&dir) {
+                let text = format!("a machine already runs in {}", dir.display());
+                return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+            }
+            fs::remove_file(&socket)?;
+        }
+        let listener = listen(&socket)?;
+        let kept = dir.join("files");
+        fs::create_dir_all(&kept)?;
+        let runtime = machine.runtime().clone();
+        let shared = Arc::new(Shared {
+            world: World::new(machine, kept),
+            files: Arc::new(Files::new()?),
+            mirror: Mirror::new(dir.join(MIRROR_DIR))?,
+            control: OnceLock::new(),
+            stopping: AtomicBool::new(false),
+            stopped: (Mutex::new(false), Condvar::new()),
+        });
+        let watch = Arc::new(Watch {
+            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            interrupts: Mutex::new(HashMap::new()),
+            next: AtomicU64::new(0),
+        });
+        let mut threads = Vec::new();
+        let files = shared.files.clone();
+        threads.push(driver.start(runtime, move || files.signal_controls())?);
+        threads.push(spawn("dmlab-reaper", {
+            let shared = shared.clone();
+            move || {
+                while !shared.is_stopping() {
+                    shared.files.wait();
+                    shared.files.drain();
+                }
+            }
+        })?);
+        threads.push(spawn("dmlab-watch", {
+            let (shared, watch) = (shared.clone(), watch.clone());
+            move || watch_clients(&shared, &watch)
+        })?);
+        threads.push(spawn("dmlab-accept", {
+            let shared = shared.clone();
+            move || accept_clients(&shared, &watch, &listener)
+        })?);
+        Ok(Server { shared, driver, dir, threads })
+    }
+
+    /// Its directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The path of its socket, which programs find in `DMLAB_SOCKET`.
+    pub fn socket(&self) -> PathBuf {
+        self.dir.join(SOCKET_NAME)
+    }
+
+    /// The view of `/dev`, `/proc` and `/sys`.
+    pub fn world(&self) -> &World {
+        &self.shared.world
+    }
+
+    /// What ends it, for another thread.
+    pub fn halter(&self) -> impl Fn() + Send + use<> {
+        let shared = self.shared.clone();
+        move || shared.halt()
+    }
+
+    /// Waits until somebody halts it.
+    pub fn wait(&self) {
+        let mut stopped = self.shared.stopped.0.lock();
+        while !*stopped {
+            self.shared.stopped.1.wait(&mut stopped);
+        }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // First what others see, so that nobody finds a machine that is going.
+        let _ = fs::remove_file(self.socket());
+        self.shared.files.drain();
+        self.shared.halt();
+        self.driver.stop();
+        // Wakes the accepting thread.
+        let _ = fs::remove_dir_all(&self.dir);
+        for thread in self.threads.drain(..) {
+            if thread.thread().name() == Some("dmlab-worker") {
+                let _ = thread.join();
+            }
+        }
+        self.shared.files.close_all();
+    }
+}
+
+fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name.into()).spawn(work)
+}
+
+fn listen(path: &Path) -> io::Result<OwnedFd> {
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let address = SocketAddrUnix::new(path).map_err(|_| {
+        let text = format!("the path of the socket is too long: {} (at most 107 bytes)", path.display());
+        io::Error::new(io::ErrorKind::InvalidInput, text)
+    })?;
+    rustix::net::bind(&socket, &address)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))?;
+    rustix::net::listen(&socket, 128)?;
+    Ok(socket)
+}
+
+fn accept_clients(shared: &Arc<Shared>, watch: &Arc<Watch>, listener: &OwnedFd) {
+    let me = rustix::process::geteuid();
+    while !shared.is_stopping() {
+        let mut fds = [rustix::event::PollFd::new(listener, rustix::event::PollFlags::IN)];
+        let patience = Timespec { tv_sec: 0, tv_nsec: crate::driver::PATIENCE.subsec_nanos().into() };
+        if !matches!(rustix::event::poll(&mut fds, Some(&patience)), Ok(1..)) {
+            continue;
+        }
+        let Ok(socket) = rustix::net::accept_with(listener, SocketFlags::CLOEXEC) else { continue };
+        let Ok(peer) = rustix::net::sockopt::socket_peercred(&socket) else { continue };
+        if peer.uid != me && !peer.uid.is_root() {
+            continue;
+        }
+        let (shared, watch) = (shared.clone(), watch.clone());
+        let pid = peer.pid.as_raw_nonzero().get();
+        // A client that cannot have a thread sees its socket close.
+        let _ = spawn("dmlab-client", move || serve(shared, &watch, socket, pid));
+    }
+}
+
+/// One client's channel, from its connection to its end.
+fn serve(shared: Arc<Shared>, watch: &Watch, socket: OwnedFd, pid: i32) {
+    let interrupt = Interrupt::default();
+    let id = watch.next.fetch_add(1, Ordering::Relaxed);
+    watch.interrupts.lock().insert(id, interrupt.clone());
+    // Only the other side's end is of interest here; wakes are for the channel's own thread.
+    let flags = epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
+    let watched = epoll::add(&watch.epoll, socket.as_fd(), epoll::EventData::new_u64(id), flags);
+    if let (Ok(()), Ok(channel)) = (watched, Channel::open(socket)) {
+        Session { shared, pid, interrupt, staged: Vec::new(), answer: Vec::new() }.run(channel);
+    }
+    watch.interrupts.lock().remove(&id);
+}
+
+fn watch_clients(shared: &Shared, watch: &Watch) {
+    let mut events = Vec::with_capacity(64);
+    let patience = Timespec { tv_sec: 0, tv_nsec: crate::driver::PATIENCE.subsec_nanos().into() };
+    while !shared.is_stopping() {
+        events.clear();
+        let spare = rustix::buffer::spare_capacity(&mut events);
+        if epoll::wait(&watch.epoll, spare, Some(&patience)).is_err() {
+            continue;
+        }
+        for event in &events {
+            if let Some(interrupt) = watch.interrupts.lock().get(&event.data.u64()) {
+                interrupt.raise();
+            }
+        }
+    }
+}

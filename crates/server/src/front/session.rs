@@ -1,0 +1,473 @@
+//! One channel's requests, answered.
+
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use dmlab_block::OpenMode;
+use dmlab_runtime::Interrupt;
+use dmlab_shim_proto as proto;
+use dmlab_units::{DevT, Errno};
+use parking_lot::Mutex;
+use proto::{FileKind, Place, Reply, Request};
+use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
+
+use super::channel::Channel;
+use super::files::{Body, OpenFile};
+use super::memory::{Process, Staged};
+use super::shared_state::Shared;
+use crate::world::{Area, Entry, Found, Inode, Kind, area, errno};
+
+const O_ACCMODE: i32 = 3;
+const O_CREAT: i32 = 0o100;
+const O_EXCL: i32 = 0o200;
+const O_DIRECTORY: i32 = 0o200_000;
+const O_NOFOLLOW: i32 = 0o400_000;
+const O_NONBLOCK: i32 = 0o4_000;
+const O_DSYNC: i32 = 0o10_000;
+const O_LARGEFILE: i32 = 0o100_000;
+const O_CLOEXEC: i32 = 0o2_000_000;
+const O_NOCTTY: i32 = 0o400;
+const O_TRUNC: i32 = 0o1_000;
+const O_PATH: i32 = 0o10_000_000;
+
+/// A client's channel and what it has under way.
+pub(crate) struct Session {
+    pub(super) shared: Arc<Shared>,
+    pub(super) pid: i32,
+    pub(super) interrupt: Interrupt,
+    /// The first pieces of a long ioctl argument.
+    pub(super) staged: Vec<u8>,
+    /// The answer to a long ioctl, for the client to fetch.
+    pub(super) answer: Vec<u8>,
+}
+
+/// What a request brings about: a reply, perhaps with a descriptor. Error numbers become replies.
+pub(super) type Answer = Result<(Reply, Option<OwnedFd>), Errno>;
+
+pub(super) fn value(value: i64) -> Answer {
+    Ok((Reply { value, ..Reply::default() }, None))
+}
+
+impl Session {
+    /// Serves the channel until the client is gone.
+    pub(crate) fn run(mut self, mut channel: Channel) {
+        while let Some(header) = channel.wait() {
+            let fd = match Request::decode(&header, channel.area.data()) {
+                Ok(Request::Ioctl { with_fd: true, .. }) => channel.take_fd(),
+                _ => None,
+            };
+            let (reply, fd) = self
+                .answer(&header, channel.area.data(), fd)
+                .unwrap_or_else(|errno| (Reply::error(errno.raw()), None));
+            if !channel.reply(reply, fd) {
+                return;
+            }
+        }
+    }
+
+    fn answer(&mut self, header: &proto::Header, data: &mut [u8], fd: Option<OwnedFd>) -> Answer {
+        // Data IO first: its data stays where it is.
+        match Request::decode(header, data) {
+            Ok(Request::Read { file, pos, len, flags, addresses, lengths }) => {
+                let into = data.get_mut(..len as usize).ok_or(Errno::EINVAL)?;
+                return self.read(file, pos, into, flags, (addresses, lengths));
+            }
+            Ok(Request::Write { file, pos, flags, addresses, lengths, data }) => {
+                return self.write(file, pos, data, flags, (addresses, lengths));
+            }
+            Ok(Request::Fetch { offset, len }) => {
+                let from = usize::try_from(offset).ok().and_then(|from| self.answer.get(from..)).ok_or(Errno::EINVAL)?;
+                let piece = &from[..from.len().min(len as usize).min(data.len())];
+                data[..piece.len()].copy_from_slice(piece);
+                return Ok((Reply { len: piece.len() as u32, ..Reply::default() }, None));
+            }
+            Err(_) => return Err(Errno::EPROTO),
+            Ok(_) => {}
+        }
+        // All others are short, or keep their own copy.
+        let payload = data[..header.len as usize].to_vec();
+        let request = Request::decode(header, &payload).map_err(|_| Errno::EPROTO)?;
+        self.shared.files.drain();
+        self.dispatch(request, data, fd)
+    }
+
+    fn dispatch(&mut self, request: Request<'_>, out: &mut [u8], fd: Option<OwnedFd>) -> Answer {
+        let shared = self.shared.clone();
+        let world = &shared.world;
+        match request {
+            Request::Hello { protocol } => {
+                if protocol == proto::PROTOCOL { value(0) } else { Err(Errno::EPROTO) }
+            }
+            Request::Open { flags, mode, path } => self.open(path, flags, mode, out),
+            Request::OpenMarker { dev, ino, flags } => {
+                let inode = world.marker(dev, ino).ok_or(Errno::ENOENT)?;
+                self.open_node(b"", &inode, flags)
+            }
+            Request::Stat { follow, path } => {
+                let found = world.find(path, follow)?;
+                match (world.stat(&found), found) {
+                    (Some(stat), _) => payload(out, &stat.to_bytes()),
+                    (None, Found::Elsewhere(path)) => elsewhere(out, &path),
+                    (None, _) => Err(Errno::ENOENT),
+                }
+            }
+            Request::StatMarker { dev, ino } => {
+                let inode = world.marker(dev, ino).ok_or(Errno::ENOENT)?;
+                payload(out, &world.stat_inode(&inode).to_bytes())
+            }
+            Request::Readlink { path } => match world.find(path, false)? {
+                Found::Node { inode, .. } => match &inode.lock().kind {
+                    Kind::Link(target) => payload(out, target),
+                    _ => Err(Errno::EINVAL),
+                },
+                Found::View { entry: Entry::Link(target), .. } => payload(out, target.as_bytes()),
+                Found::View { .. } => Err(Errno::EINVAL),
+                Found::Elsewhere(path) => elsewhere(out, &path),
+            },
+            Request::Realpath { path } => match world.find(path, true)? {
+                Found::Node { path, .. } | Found::View { path, .. } => payload(out, &path),
+                Found::Elsewhere(path) => elsewhere(out, &path),
+            },
+            Request::Mknod { path, .. }
+            | Request::Mkdir { path, .. }
+            | Request::Unlink { path, .. }
+            | Request::Symlink { path, .. }
+                if area(path) == Area::Real =>
+            {
+                elsewhere(out, path)
+            }
+            Request::Mknod { mode, rdev, path } => {
+                let dev = DevT::from_huge(rdev);
+                let kind = match mode & 0o170_000 {
+                    0o060_000 => Kind::Block(dev),
+                    0o020_000 => Kind::Char(dev),
+                    0 | 0o100_000 => {
+                        let backing = world.make_file(path)?;
+                        std::fs::File::create(backing).map_err(|_| Errno::EIO)?;
+                        return value(0);
+                    }
+                    _ => return Err(Errno::EPERM),
+                };
+                world.make(path, kind, mode)?;
+                value(0)
+            }
+            Request::RegisterMarker { dev, ino, mode, rdev } => {
+                let rdev = DevT::from_huge(rdev);
+                let kind = if mode & 0o170_000 == 0o060_000 { Kind::Block(rdev) } else { Kind::Char(rdev) };
+                world.add_marker(dev, ino, kind, mode);
+                value(0)
+            }
+            Request::Mkdir { mode, path } => world.make(path, Kind::Dir, mode).and_then(|()| value(0)),
+            Request::Unlink { directory, path } => world.remove(path, directory).and_then(|()| value(0)),
+            Request::Rename { flags, path, other } => match (area(path), area(other)) {
+                (Area::Real, Area::Real) => Err(Errno::EXDEV),
+                _ => world.rename(path, other, flags).and_then(|()| value(0)),
+            },
+            Request::Symlink { path, other } => {
+                world.make(path, Kind::Link(other.to_vec()), 0o777).and_then(|()| value(0))
+            }
+            Request::Link { path, other } => world.link(path, other).and_then(|()| value(0)),
+            Request::Chmod { mode, follow, path } => {
+                self.change(path, follow, out, |inode| inode.chmod(mode))
+            }
+            Request::Chown { uid, gid, follow, path } => {
+                self.change(path, follow, out, |inode| inode.chown(uid, gid))
+            }
+            Request::Utimens { atime, mtime, follow, path } => {
+                self.change(path, follow, out, |inode| inode.utimens(atime, mtime))
+            }
+            Request::ChmodMarker { dev, ino, mode } => {
+                world.marker(dev, ino).ok_or(Errno::ENOENT)?.lock().chmod(mode);
+                value(0)
+            }
+            Request::ChownMarker { dev, ino, uid, gid } => {
+                world.marker(dev, ino).ok_or(Errno::ENOENT)?.lock().chown(uid, gid);
+                value(0)
+            }
+            Request::Identify { file } => {
+                let file = self.file(file)?;
+                Ok((Reply { kind: kind_of(&file), ..Reply::default() }, None))
+            }
+            Request::Fstat { file } => {
+                let file = self.file(file)?;
+                payload(out, &world.stat_inode(&file.inode).to_bytes())
+            }
+            Request::PathOf { file } => payload(out, &self.file(file)?.path),
+            Request::Fchmod { file, mode } => {
+                self.file(file)?.inode.lock().chmod(mode);
+                value(0)
+            }
+            Request::Fchown { file, uid, gid } => {
+                self.file(file)?.inode.lock().chown(uid, gid);
+                value(0)
+            }
+            Request::GetFlags { file } => {
+                value(i64::from(self.file(file)?.flags.load(Ordering::Relaxed) | O_LARGEFILE))
+            }
+            Request::SetFlags { file, flags } => self.set_flags(file, flags),
+            Request::Seek { file, offset, whence } => self.seek(file, offset, whence),
+            Request::Fsync { file, .. } => self.fsync(file),
+            Request::Fallocate { file, mode, offset, len } => self.fallocate(file, mode, offset, len),
+            Request::Stage { offset, data } => {
+                if offset == 0 {
+                    self.staged.clear();
+                }
+                let fits = offset == self.staged.len() as u64
+                    && self.staged.len() + data.len() <= proto::STAGING_LIMIT as usize;
+                if !fits {
+                    return Err(Errno::EINVAL);
+                }
+                self.staged.extend_from_slice(data);
+                value(0)
+            }
+            Request::Ioctl { file, cmd, arg, claimed, staged, data, .. } => {
+                let mut bytes = std::mem::take(&mut self.staged);
+                bytes.truncate(staged as usize);
+                bytes.extend_from_slice(data);
+                self.ioctl(file, cmd, arg, Staged::new(bytes, claimed), fd, out)
+            }
+            Request::Klog { from } => {
+                let lines = world.machine().runtime().klog().since(from);
+                let next = lines.last().map_or(from, |line| line.seq + 1);
+                text_lines(out, next, lines.iter().map(|line| (line.seq, line.to_string())))
+            }
+            Request::Uevents { from } => {
+                let events = world.machine().runtime().uevents().after(from);
+                let next = events.last().map_or(from, |event| event.seqnum);
+                text_lines(out, next, events.iter().map(|event| (event.seqnum - 1, format!("{event}\n"))))
+            }
+            Request::Devices {} => {
+                let devices = world.devices();
+                let line = |d: &dmlab_machine::DeviceInfo| {
+                    let dm = d.dm.as_ref().map_or("-".into(), |dm| String::from_utf8_lossy(&dm.name));
+                    format!("{} {} {} {} {dm}", d.name, d.dev, d.size.0, if d.read_only { "ro" } else { "rw" })
+                };
+                text_lines(out, 0, devices.iter().map(|device| (0, line(device))))
+            }
+            Request::Halt {} => {
+                self.shared.halt();
+                value(0)
+            }
+            Request::DmIoctl { cmd, data } => {
+                let control = shared.dmlabs_control();
+                let memory = Staged::new(data.to_vec(), data.len() as u64);
+                self.call(memory, None, out, |process, memory| control.ioctl(process, cmd, memory))
+            }
+            Request::Read { .. } | Request::Write { .. } | Request::Fetch { .. } => Err(Errno::EPROTO),
+        }
+    }
+
+    pub(super) fn file(&self, id: u64) -> Result<Arc<OpenFile>, Errno> {
+        self.shared.files.get(id).ok_or(Errno::EBADF)
+    }
+
+    /// Changes the attributes of what a path names.
+    fn change(&self, path: &[u8], follow: bool, out: &mut [u8], work: impl Fn(&mut Inode)) -> Answer {
+        match self.shared.world.find(path, follow)? {
+            Found::Node { inode, .. } => {
+                work(&mut inode.lock());
+                value(0)
+            }
+            Found::View { .. } => Err(Errno::EPERM),
+            Found::Elsewhere(path) => elsewhere(out, &path),
+        }
+    }
+
+    fn open(&mut self, path: &[u8], flags: i32, mode: u32, out: &mut [u8]) -> Answer {
+        let shared = self.shared.clone();
+        let world = &shared.world;
+        let writes = flags & O_ACCMODE != 0;
+        let found = match world.find(path, flags & O_NOFOLLOW == 0 && flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL) {
+            Err(Errno::ENOENT) if flags & O_CREAT != 0 && area(path) == Area::Dev => {
+                let backing = world.make_file(path)?;
+                let mut real = rustix::fs::open(
+                    &backing,
+                    OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC,
+                    Mode::from_raw_mode(mode & 0o7777),
+                )
+                .map(std::fs::File::from)
+                .map_err(errno)?;
+                let _ = real.flush();
+                return elsewhere(out, backing.as_os_str().as_bytes());
+            }
+            found => found?,
+        };
+        if flags & (O_CREAT | O_EXCL) == O_CREAT | O_EXCL && !matches!(found, Found::Elsewhere(_)) {
+            return Err(Errno::EEXIST);
+        }
+        match &found {
+            Found::Elsewhere(path) => elsewhere(out, path),
+            Found::Node { inode, path } => {
+                let kind = inode.lock().kind.clone();
+                match kind {
+                    Kind::Dir if writes || flags & O_CREAT != 0 => Err(Errno::EISDIR),
+                    Kind::Dir => self.open_directory(&found),
+                    _ if flags & O_DIRECTORY != 0 => Err(Errno::ENOTDIR),
+                    Kind::Link(_) => Err(Errno::ELOOP),
+                    _ => self.open_node(path, inode, flags),
+                }
+            }
+            Found::View { entry, .. } => match entry {
+                Entry::Dir(_) if writes => Err(Errno::EISDIR),
+                Entry::Dir(_) => self.open_directory(&found),
+                _ if flags & O_DIRECTORY != 0 => Err(Errno::ENOTDIR),
+                Entry::Link(_) => Err(Errno::ELOOP),
+                // Nothing there takes a write.
+                Entry::Text(_) if writes => Err(Errno::EACCES),
+                Entry::Text(text) => {
+                    let fd = text_file(text).map_err(errno)?;
+                    Ok((Reply::default(), Some(fd)))
+                }
+            },
+        }
+    }
+
+    fn open_directory(&self, found: &Found) -> Answer {
+        let real = self.shared.mirror.directory(&self.shared.world, found).map_err(|_| Errno::EIO)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = rustix::fs::open(real, flags, Mode::empty()).map_err(errno)?;
+        Ok((Reply { kind: FileKind::Directory, ..Reply::default() }, Some(fd)))
+    }
+
+    fn open_node(&self, path: &[u8], inode: &Arc<Mutex<Inode>>, flags: i32) -> Answer {
+        let machine = self.shared.world.machine();
+        let kind = inode.lock().kind.clone();
+        let control = DevT::new(10, 236);
+        let loop_control = DevT::new(10, 237);
+        let body = match kind {
+            _ if flags & O_PATH != 0 => Body::Path,
+            Kind::Block(dev) => Body::Block(dev, machine.open_block(dev, open_mode(flags))?),
+            Kind::Char(dev) if dev == control => Body::Control(machine.open_control()),
+            Kind::Char(dev) if dev == loop_control => Body::LoopControl,
+            _ => return Err(Errno::ENXIO),
+        };
+        let path = if path.is_empty() { self.name_of(inode) } else { path.to_vec() };
+        let kept = flags & !(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC);
+        let (id, fd) = self.shared.files.add(body, kept, path, inode.clone()).map_err(errno)?;
+        let kind = if matches!(kind, Kind::Block(_)) { FileKind::Block } else { FileKind::Char };
+        Ok((Reply { kind, extra: id, ..Reply::default() }, Some(fd)))
+    }
+
+    /// The kernel's name of a node that was opened at a real path.
+    fn name_of(&self, inode: &Mutex<Inode>) -> Vec<u8> {
+        let dev = match inode.lock().kind {
+            Kind::Block(dev) => dev,
+            _ => return b"/dev/mapper/control".to_vec(),
+        };
+        let devices = self.shared.world.devices();
+        let device = devices.iter().find(|device| device.dev == dev);
+        device.map_or_else(|| b"/dev/?".to_vec(), |device| format!("/dev/{}", device.name).into_bytes())
+    }
+
+    fn ioctl(
+        &mut self,
+        file: u64,
+        cmd: u32,
+        arg: u64,
+        memory: Staged,
+        fd: Option<OwnedFd>,
+        out: &mut [u8],
+    ) -> Answer {
+        let file = self.file(file)?;
+        let answer = self.call(memory, fd, out, |process, memory| match &file.body {
+            Body::Control(control) => control.ioctl(process, cmd, memory),
+            Body::Block(_, block) => block.ioctl(process, cmd, arg, memory),
+            Body::LoopControl => Err(Errno::ENOTTY),
+            Body::Path => Err(Errno::EBADF),
+        });
+        self.shared.files.signal_controls();
+        answer
+    }
+
+    /// Calls the kernel side with the client's memory, and sends back what it wrote, whether or not it failed.
+    fn call(
+        &mut self,
+        mut memory: Staged,
+        fd: Option<OwnedFd>,
+        out: &mut [u8],
+        work: impl FnOnce(&Process<'_>, &mut Staged) -> Result<i32, Errno>,
+    ) -> Answer {
+        let shared = self.shared.clone();
+        let process = Process {
+            world: &shared.world,
+            files: &shared.files,
+            pid: self.pid,
+            interrupt: &self.interrupt,
+            descriptor: Mutex::new(fd),
+        };
+        let result = work(&process, &mut memory);
+        let (begin, written) = memory.written();
+        let now = written.len().min(out.len());
+        out[..now].copy_from_slice(&written[..now]);
+        let value = match result {
+            Ok(value) => i64::from(value as u32 & 0x7fff_ffff),
+            Err(errno) => i64::from(errno.raw()) << 32,
+        };
+        let reply =
+            Reply { value, len: now as u32, extra: begin as u64, total: written.len() as u64, ..Reply::default() };
+        if written.len() > now {
+            self.answer = written.to_vec();
+        }
+        Ok((reply, None))
+    }
+}
+
+fn kind_of(file: &OpenFile) -> FileKind {
+    match file.body {
+        Body::Block(..) => FileKind::Block,
+        _ => FileKind::Char,
+    }
+}
+
+fn open_mode(flags: i32) -> OpenMode {
+    let mut mode = match flags & O_ACCMODE {
+        0 => OpenMode::READ,
+        1 => OpenMode::WRITE,
+        _ => OpenMode::READ | OpenMode::WRITE,
+    };
+    mode.set(OpenMode::EXCLUSIVE, flags & O_EXCL != 0);
+    mode.set(OpenMode::NDELAY, flags & O_NONBLOCK != 0);
+    mode.set(OpenMode::SYNC, flags & O_DSYNC != 0);
+    mode
+}
+
+/// A reply with bytes.
+fn payload(out: &mut [u8], bytes: &[u8]) -> Answer {
+    out.get_mut(..bytes.len()).ok_or(Errno::ENAMETOOLONG)?.copy_from_slice(bytes);
+    Ok((Reply { len: bytes.len() as u32, ..Reply::default() }, None))
+}
+
+/// "Do it natively, there."
+fn elsewhere(out: &mut [u8], path: &[u8]) -> Answer {
+    let (mut reply, _) = payload(out, path)?;
+    reply.place = Place::Elsewhere;
+    Ok((reply, None))
+}
+
+/// Lines of text with their numbers, as many as fit; the value says where to go on.
+fn text_lines(out: &mut [u8], next: u64, lines: impl Iterator<Item = (u64, String)>) -> Answer {
+    let mut at = 0;
+    for (seq, line) in lines {
+        let Some(place) = out.get_mut(at..at + line.len() + 1) else {
+            return Ok((Reply { value: seq as i64, len: at as u32, ..Reply::default() }, None));
+        };
+        place[..line.len()].copy_from_slice(line.as_bytes());
+        place[line.len()] = b'\n';
+        at += line.len() + 1;
+    }
+    Ok((Reply { value: next as i64, len: at as u32, ..Reply::default() }, None))
+}
+
+/// A file of its own that holds `text`, to be read and not to be changed.
+fn text_file(text: &[u8]) -> rustix::io::Result<OwnedFd> {
+    let memory = rustix::fs::memfd_create("dmlab-text", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+    let mut file = std::fs::File::from(memory);
+    file.write_all(text).map_err(|_| rustix::io::Errno::NOSPC)?;
+    let memory = OwnedFd::from(file);
+    rustix::fs::fcntl_add_seals(&memory, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    rustix::fs::seek(&memory, rustix::fs::SeekFrom::Start(0))?;
+    Ok(memory)
+}

@@ -1,0 +1,39 @@
+//! What all channels of a server share.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::{Condvar, Mutex};
+
+use super::files::Files;
+use super::mirror::Mirror;
+use dmlab_machine::ControlFile;
+use crate::world::World;
+
+pub(crate) struct Shared {
+    pub(crate) world: World,
+    pub(crate) files: Arc<Files>,
+    pub(crate) mirror: Mirror,
+    /// An open control node for requests of dmlab's own commands.
+    pub(crate) control: OnceLock<ControlFile>,
+    pub(crate) stopping: AtomicBool,
+    pub(crate) stopped: (Mutex<bool>, Condvar),
+}
+
+impl Shared {
+    pub(crate) fn dmlabs_control(&self) -> &ControlFile {
+        self.control.get_or_init(|| self.world.machine().open_control())
+    }
+
+    /// Ends the server.
+    pub(crate) fn halt(&self) {
+        self.stopping.store(true, Ordering::Release);
+        *self.stopped.0.lock() = true;
+        self.stopped.1.notify_all();
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,96 @@
+//! Where machines live on the host: one directory of the user's, one in it for each machine with its socket.
+
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use dmlab_shim_proto::SOCKET_NAME;
+
+/// The user's directory of machines: `$XDG_RUNTIME_DIR/dmlab`, or `/tmp/dmlab-UID`. Made if absent.
+///
+/// # Errors
+/// When it cannot be made, or is not the user's alone: somebody else could then listen in the machine's place.
+pub fn home() -> io::Result<PathBuf> {
+    let uid = rustix::process::geteuid().as_raw();
+    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let owned = |dir: &PathBuf| fs::metadata(dir).is_ok_and(|meta| meta.is_dir() && meta.uid() == uid);
+    let dir = match runtime.filter(owned) {
+        Some(runtime) => runtime.join("dmlab"),
+        None => PathBuf::from(format!("/tmp/dmlab-{uid}")),
+    };
+    private_dir(&dir)?;
+    Ok(dir)
+}
+
+/// Makes `dir` with mode 0700 if it is absent, and checks that it is the user's own.
+///
+/// # Errors
+/// When it cannot be made or is not private.
+pub fn private_dir(dir: &Path) -> io::Result<()> {
+    match DirBuilder::new().mode(0o700).create(dir) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => {
+            return Err(io::Error::new(error.kind(), format!("cannot make the directory {}: {error}", dir.display())));
+        }
+    }
+    let meta = fs::symlink_metadata(dir)?;
+    let uid = rustix::process::geteuid().as_raw();
+    if !meta.is_dir() || meta.uid() != uid {
+        return Err(io::Error::other(format!(
+            "{} must be a directory of user {uid}, but it belongs to user {}: remove it, or set XDG_RUNTIME_DIR to a directory of your own",
+            dir.display(),
+            meta.uid()
+        )));
+    }
+    if meta.permissions().mode() & 0o077 != 0 {
+        return Err(io::Error::other(format!(
+            "{} has mode {:o}, but only its owner may enter it: chmod 700 it",
+            dir.display(),
+            meta.permissions().mode() & 0o7777
+        )));
+    }
+    Ok(())
+}
+
+/// The directory of a named machine.
+///
+/// # Errors
+/// When the name cannot be a directory's.
+pub fn named(name: &str) -> io::Result<PathBuf> {
+    let fits = !name.is_empty() && name.len() <= 32 && !name.starts_with('.');
+    if !fits || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{name:?} cannot name a machine: use up to 32 letters, digits, '-', '_' and '.'"),
+        ));
+    }
+    Ok(home()?.join(name))
+}
+
+/// Whether a server listens in this directory.
+pub fn is_alive(dir: &Path) -> bool {
+    crate::client::knock(&dir.join(SOCKET_NAME)).is_ok()
+}
+
+/// The machines that run, and those whose server died; the latter's directories are removed.
+///
+/// # Errors
+/// When the user's directory cannot be read.
+pub fn machines() -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(home()?)? {
+        let entry = entry?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if entry.path().join(SOCKET_NAME).exists() {
+            if is_alive(&entry.path()) {
+                names.push(name);
+            } else {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+    }
+    names.sort();
+    Ok(names)
+}

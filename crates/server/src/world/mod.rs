@@ -1,0 +1,262 @@
+//! What a machine's `/dev`, `/proc` and `/sys` look like: one tree that all fronts ask, derived from the machine's state.
+//!
+//! `/dev` is kept here, since programs change it; `/sys` and `/proc` are rendered when somebody looks. All paths are
+//! absolute. A path that leaves the simulated tree is answered with where it goes ([`Found::Elsewhere`]).
+
+mod node;
+mod procfs;
+mod resolve;
+mod sysfs;
+mod tree;
+mod udev;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use dmlab_shim_proto::Stat;
+use dmlab_units::{DevT, Errno};
+use parking_lot::Mutex;
+
+pub use node::{EntryKind, Inode, Kind};
+pub use resolve::Found;
+pub use sysfs::Entry;
+
+use dmlab_machine::{DeviceInfo, Machine};
+use tree::Tree;
+
+/// Which part of the file system a path lies in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Area {
+    /// `/dev` and below.
+    Dev,
+    /// A simulated part of `/sys`.
+    Sys,
+    /// A simulated file of `/proc`.
+    Proc,
+    /// `/run/udev`: absent, since no udev runs.
+    Absent,
+    /// Not simulated.
+    Real,
+}
+
+/// Where a clean absolute path lies.
+pub fn area(path: &[u8]) -> Area {
+    let inside = |root: &[u8]| path.starts_with(root) && matches!(path.get(root.len()), None | Some(b'/'));
+    const SYS: [&[u8]; 7] = [
+        b"/sys/block",
+        b"/sys/dev/block",
+        b"/sys/class/block",
+        b"/sys/class/bdi",
+        b"/sys/devices/virtual/block",
+        b"/sys/devices/virtual/bdi",
+        b"/sys/module/dm_mod",
+    ];
+    if inside(b"/dev") {
+        Area::Dev
+    } else if SYS.iter().any(|root| inside(root)) {
+        Area::Sys
+    } else if matches!(path, b"/proc/devices" | b"/proc/misc" | b"/proc/partitions" | b"/proc/self/mountinfo") {
+        Area::Proc
+    } else if inside(b"/run/udev") || inside(b"/sys/bus/block") {
+        Area::Absent
+    } else {
+        Area::Real
+    }
+}
+
+/// The view of one machine.
+pub struct World {
+    machine: Machine,
+    /// `st_dev` of `/dev`: that of the host's, so that its own nodes and ours agree.
+    dev_dev: u64,
+    /// Where regular files that programs make under `/dev` really are.
+    files: PathBuf,
+    state: Mutex<State>,
+}
+
+struct State {
+    tree: Tree,
+    /// Nodes at real paths, by device and inode of the file that stands for each.
+    markers: HashMap<(u64, u64), Arc<Mutex<Inode>>>,
+}
+
+impl World {
+    /// The view of `machine`. Files that programs make under `/dev` go into the directory `files`.
+    pub fn new(machine: Machine, files: PathBuf) -> World {
+        let dev_dev = rustix::fs::stat("/dev").map_or(6, |stat| stat.st_dev);
+        World { machine, dev_dev, files, state: Mutex::new(State { tree: Tree::new(), markers: HashMap::new() }) }
+    }
+
+    /// The machine.
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The block devices of now.
+    pub fn devices(&self) -> Vec<DeviceInfo> {
+        self.machine.devices()
+    }
+
+    /// Follows a path. `follow`: also through a symlink at its end.
+    ///
+    /// # Errors
+    /// As `open`'s: ENOENT, ENOTDIR, ELOOP.
+    pub fn find(&self, path: &[u8], follow: bool) -> Result<Found, Errno> {
+        let mut state = self.state.lock();
+        state.tree.catch_up(&self.machine);
+        resolve::find(&state.tree, &self.machine, path, follow)
+    }
+
+    /// `stat` of what was found; `None` when it is elsewhere.
+    pub fn stat(&self, found: &Found) -> Option<Stat> {
+        match found {
+            Found::Node { inode, .. } => Some(inode.lock().stat(self.dev_dev)),
+            Found::View { path, entry } => Some(node::view_stat(path, entry)),
+            Found::Elsewhere(_) => None,
+        }
+    }
+
+    /// The names in a directory, each with what it is. For `/dev` the host's own entries are added.
+    pub fn list(&self, found: &Found) -> Option<Vec<(Vec<u8>, EntryKind)>> {
+        match found {
+            Found::Node { path, inode } if inode.lock().kind == Kind::Dir => {
+                let mut names = self.state.lock().tree.children(path);
+                if path == b"/dev" {
+                    add_host_entries(&mut names);
+                }
+                Some(names)
+            }
+            Found::View { entry: Entry::Dir(names), .. } => {
+                Some(names.iter().map(|(name, kind)| (name.clone().into_bytes(), kind.clone())).collect())
+            }
+            _ => None,
+        }
+    }
+
+    /// The device that a path names to a process whose current directory is `cwd`.
+    ///
+    /// # Errors
+    /// ENOENT, ENOTBLK when it is no block device.
+    pub fn lookup_bdev(&self, path: &[u8]) -> Result<DevT, Errno> {
+        match self.find(path, true)? {
+            Found::Node { inode, .. } => match inode.lock().kind {
+                Kind::Block(dev) => Ok(dev),
+                _ => Err(Errno::ENOTBLK),
+            },
+            Found::View { .. } => Err(Errno::ENOTBLK),
+            Found::Elsewhere(path) => {
+                let stat = rustix::fs::stat(path.as_slice()).map_err(errno)?;
+                let marker = self.marker(stat.st_dev, stat.st_ino);
+                match marker.map(|inode| inode.lock().kind.clone()) {
+                    Some(Kind::Block(dev)) => Ok(dev),
+                    _ => Err(Errno::ENOTBLK),
+                }
+            }
+        }
+    }
+
+    /// Makes a node, directory, symlink or file.
+    ///
+    /// # Errors
+    /// EEXIST, ENOENT without the directory, EPERM outside `/dev`.
+    pub fn make(&self, path: &[u8], kind: Kind, mode: u32) -> Result<(), Errno> {
+        let mut state = self.state.lock();
+        state.tree.catch_up(&self.machine);
+        let path = resolve::place(&state.tree, &self.machine, path)?;
+        state.tree.make(&path, kind, mode)
+    }
+
+    /// Makes a regular file for an `open` that creates one; the file really lies at the returned path.
+    ///
+    /// # Errors
+    /// As [`World::make`].
+    pub fn make_file(&self, path: &[u8]) -> Result<PathBuf, Errno> {
+        let mut state = self.state.lock();
+        let path = resolve::place(&state.tree, &self.machine, path)?;
+        let backing = self.files.join(format!("{}", state.tree.next_ino()));
+        state.tree.make(&path, Kind::File(backing.clone()), 0o644)?;
+        Ok(backing)
+    }
+
+    /// Removes a name.
+    ///
+    /// # Errors
+    /// As `unlink` and `rmdir`.
+    pub fn remove(&self, path: &[u8], directory: bool) -> Result<(), Errno> {
+        let mut state = self.state.lock();
+        state.tree.catch_up(&self.machine);
+        let path = resolve::place(&state.tree, &self.machine, path)?;
+        state.tree.remove(&path, directory)
+    }
+
+    /// Renames.
+    ///
+    /// # Errors
+    /// As `renameat2`.
+    pub fn rename(&self, from: &[u8], to: &[u8], flags: u32) -> Result<(), Errno> {
+        let mut state = self.state.lock();
+        state.tree.catch_up(&self.machine);
+        let from = resolve::place(&state.tree, &self.machine, from)?;
+        let to = resolve::place(&state.tree, &self.machine, to)?;
+        state.tree.rename(&from, &to, flags)
+    }
+
+    /// Gives a node a second name.
+    ///
+    /// # Errors
+    /// As `link`.
+    pub fn link(&self, from: &[u8], to: &[u8]) -> Result<(), Errno> {
+        let mut state = self.state.lock();
+        state.tree.catch_up(&self.machine);
+        let from = resolve::place(&state.tree, &self.machine, from)?;
+        let to = resolve::place(&state.tree, &self.machine, to)?;
+        state.tree.link(&from, &to)
+    }
+
+    /// Remembers that the real file (`dev`, `ino`) stands for a device node.
+    pub fn add_marker(&self, dev: u64, ino: u64, kind: Kind, mode: u32) {
+        let mut state = self.state.lock();
+        let inode = Inode::new(ino, kind, mode);
+        state.markers.insert((dev, ino), Arc::new(Mutex::new(inode)));
+    }
+
+    /// The node that a real file stands for.
+    pub fn marker(&self, dev: u64, ino: u64) -> Option<Arc<Mutex<Inode>>> {
+        self.state.lock().markers.get(&(dev, ino)).cloned()
+    }
+
+    /// `stat` of a node.
+    pub fn stat_inode(&self, inode: &Mutex<Inode>) -> Stat {
+        inode.lock().stat(self.dev_dev)
+    }
+}
+
+/// A host error as the kernel's number.
+pub(crate) fn errno(error: rustix::io::Errno) -> Errno {
+    Errno::from_raw(error.raw_os_error()).unwrap_or(Errno::EIO)
+}
+
+/// Adds the host's own entries of `/dev`, except its block devices, which do not exist here.
+fn add_host_entries(names: &mut Vec<(Vec<u8>, EntryKind)>) {
+    use std::os::unix::ffi::OsStringExt;
+    use std::os::unix::fs::FileTypeExt;
+    let Ok(entries) = std::fs::read_dir("/dev") else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().into_vec();
+        let Ok(kind) = entry.file_type() else { continue };
+        if kind.is_block_device() || names.iter().any(|(have, _)| *have == name) {
+            continue;
+        }
+        let kind = if kind.is_dir() {
+            EntryKind::Dir
+        } else if kind.is_symlink() {
+            let Ok(target) = std::fs::read_link(entry.path()) else { continue };
+            EntryKind::Link(target.into_os_string().into_vec())
+        } else {
+            EntryKind::Node
+        };
+        names.push((name, kind));
+    }
+}
+

@@ -1,0 +1,80 @@
+//! The files of `/proc` that tell of block devices.
+
+use std::fmt::Write;
+
+use dmlab_machine::Machine;
+
+/// The text of a simulated file of `/proc`.
+pub(super) fn render(machine: &Machine, path: &[u8]) -> Option<Vec<u8>> {
+    match path {
+        b"/proc/devices" => Some(devices(machine)),
+        b"/proc/misc" => Some(misc()),
+        b"/proc/partitions" => Some(partitions(machine)),
+        b"/proc/self/mountinfo" => Some(mount_info()),
+        _ => None,
+    }
+}
+
+/// `/proc/devices`: the reference machine's block drivers, with the device mapper where it is.
+fn devices(machine: &Machine) -> Vec<u8> {
+    let mut out = String::from("Character devices:\n");
+    for (major, name) in [
+        (1, "mem"),
+        (4, "/dev/vc/0"),
+        (4, "tty"),
+        (4, "ttyS"),
+        (5, "/dev/tty"),
+        (5, "/dev/console"),
+        (5, "/dev/ptmx"),
+        (7, "vcs"),
+        (10, "misc"),
+        (13, "input"),
+        (128, "ptm"),
+        (136, "pts"),
+    ] {
+        let _ = writeln!(out, "{major:3} {name}");
+    }
+    out.push_str("\nBlock devices:\n");
+    let mut block =
+        vec![(1, "ramdisk"), (7, "loop"), (9, "md"), (machine.mapper().major(), "device-mapper"), (259, "blkext")];
+    if machine.mapper().major() != 253 {
+        block.push((253, "mdp"));
+    }
+    block.sort_unstable();
+    for (major, name) in block {
+        let _ = writeln!(out, "{major:3} {name}");
+    }
+    out.into_bytes()
+}
+
+fn misc() -> Vec<u8> {
+    b"237 loop-control\n236 device-mapper\n".to_vec()
+}
+
+/// `/proc/partitions`: devices that have a size, in 1024-byte blocks.
+fn partitions(machine: &Machine) -> Vec<u8> {
+    let mut out = String::from("major minor  #blocks  name\n\n");
+    for device in machine.devices().iter().filter(|device| device.size.0 > 0) {
+        let (major, minor) = (device.dev.major(), device.dev.minor());
+        let _ = writeln!(out, "{major:4}  {minor:7} {:10} {}", device.size.0 / 2, device.name);
+    }
+    out.into_bytes()
+}
+
+/// The host's mounts, with the device numbers that `stat` shows for them (the preload library moves those that would
+/// collide with a simulated device's; this is the same rule).
+fn mount_info() -> Vec<u8> {
+    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut out = String::new();
+    for line in text.lines() {
+        let mut fields: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        if let Some((major, minor)) = fields.get(2).and_then(|dev| dev.split_once(':')) {
+            if let Ok(major @ (1 | 7 | 240..=254)) = major.parse::<u32>() {
+                fields[2] = format!("{}:{minor}", major | 0x800);
+            }
+        }
+        out.push_str(&fields.join(" "));
+        out.push('\n');
+    }
+    out.into_bytes()
+}

@@ -1,0 +1,308 @@
+//! The parts of `/sys` that tell of block devices, rendered when somebody looks (program-surface.md section 6).
+
+use dmlab_block::{Features, QueueLimits};
+use dmlab_units::DevT;
+
+use super::node::EntryKind;
+use dmlab_machine::{DeviceInfo, Machine};
+
+/// Something at a path of `/sys` or `/proc`.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// A directory and what is in it.
+    Dir(Vec<(String, EntryKind)>),
+    /// A symlink.
+    Link(String),
+    /// A text.
+    Text(Vec<u8>),
+}
+
+fn text(value: impl std::fmt::Display) -> Option<Entry> {
+    Some(Entry::Text(format!("{value}\n").into_bytes()))
+}
+
+fn line(bytes: &[u8]) -> Option<Entry> {
+    Some(Entry::Text([bytes, b"\n"].concat()))
+}
+
+fn dir(names: impl IntoIterator<Item = (String, EntryKind)>) -> Option<Entry> {
+    Some(Entry::Dir(names.into_iter().collect()))
+}
+
+fn file(name: &str) -> (String, EntryKind) {
+    (name.to_owned(), EntryKind::File)
+}
+
+fn subdir(name: &str) -> (String, EntryKind) {
+    (name.to_owned(), EntryKind::Dir)
+}
+
+fn link(name: &str, target: &str) -> (String, EntryKind) {
+    (name.to_owned(), EntryKind::Link(target.as_bytes().to_vec()))
+}
+
+/// What is at `path`, one of the simulated parts of `/sys`; symlinks on the way are the caller's to follow.
+pub(super) fn lookup(machine: &Machine, path: &[u8]) -> Option<Entry> {
+    let path = std::str::from_utf8(path).ok()?;
+    for (root, up) in [
+        ("/sys/block", "../devices/virtual/block"),
+        ("/sys/class/block", "../../devices/virtual/block"),
+        ("/sys/dev/block", "../../devices/virtual/block"),
+        ("/sys/class/bdi", "../../devices/virtual/bdi"),
+    ] {
+        let Some(rest) = path.strip_prefix(root) else { continue };
+        if rest.is_empty() || rest.starts_with('/') {
+            return links(machine, root, up, rest.trim_start_matches('/'));
+        }
+    }
+    if let Some(rest) = path.strip_prefix("/sys/devices/virtual/block") {
+        return devices(machine, rest.trim_start_matches('/'));
+    }
+    if let Some(rest) = path.strip_prefix("/sys/devices/virtual/bdi") {
+        return bdi(machine, rest.trim_start_matches('/'));
+    }
+    dm_module(path.strip_prefix("/sys/module/dm_mod")?)
+}
+
+/// A directory of links to devices, or one of the links.
+fn links(machine: &Machine, root: &str, up: &str, name: &str) -> Option<Entry> {
+    let by_number = root != "/sys/block" && root != "/sys/class/block";
+    let to_bdi = root == "/sys/class/bdi";
+    let entry = |device: &DeviceInfo| {
+        let number = device.dev.to_string();
+        let target = format!("{up}/{}", if to_bdi { &number } else { &device.name });
+        (if by_number { number } else { device.name.clone() }, target)
+    };
+    let all = machine.devices();
+    if name.is_empty() {
+        return dir(all.iter().map(entry).map(|(name, target)| link(&name, &target)));
+    }
+    all.iter().map(entry).find(|(have, _)| have == name).map(|(_, target)| Entry::Link(target))
+}
+
+fn bdi(machine: &Machine, rest: &str) -> Option<Entry> {
+    let all = machine.devices();
+    if rest.is_empty() {
+        return dir(all.iter().map(|device| subdir(&device.dev.to_string())));
+    }
+    let (number, attribute) = rest.split_once('/').unwrap_or((rest, ""));
+    all.iter().find(|device| device.dev.to_string() == number)?;
+    const VALUES: [(&str, &str); 7] = [
+        ("max_bytes", "0"),
+        ("max_ratio", "100"),
+        ("max_ratio_fine", "1000000"),
+        ("min_bytes", "0"),
+        ("min_ratio", "0"),
+        ("read_ahead_kb", "128"),
+        ("strict_limit", "0"),
+    ];
+    match attribute {
+        "" => dir(VALUES
+            .iter()
+            .map(|(name, _)| file(name))
+            .chain([file("uevent"), link("subsystem", "../../../../class/bdi")])),
+        "uevent" => Some(Entry::Text(Vec::new())),
+        "subsystem" => Some(Entry::Link("../../../../class/bdi".into())),
+        name => text(VALUES.iter().find(|(have, _)| *have == name)?.1),
+    }
+}
+
+fn dm_module(rest: &str) -> Option<Entry> {
+    const PARAMETERS: [(&str, &str); 7] = [
+        ("dm_numa_node", "-1"),
+        ("kcopyd_subjob_size_kb", "512"),
+        ("reserved_bio_based_ios", "16"),
+        ("reserved_rq_based_ios", "256"),
+        ("stats_current_allocated_bytes", "0"),
+        ("swap_bios", "2048"),
+        ("use_blk_mq", "Y"),
+    ];
+    match rest.trim_start_matches('/') {
+        "" => dir([subdir("parameters"), file("uevent")]),
+        "uevent" => Some(Entry::Text(Vec::new())),
+        "parameters" => dir(PARAMETERS.iter().map(|(name, _)| file(name))),
+        name => {
+            let name = name.strip_prefix("parameters/")?;
+            text(PARAMETERS.iter().find(|(have, _)| *have == name)?.1)
+        }
+    }
+}
+
+fn devices(machine: &Machine, rest: &str) -> Option<Entry> {
+    let all = machine.devices();
+    if rest.is_empty() {
+        return dir(all.iter().map(|device| subdir(&device.name)));
+    }
+    let (name, attribute) = rest.split_once('/').unwrap_or((rest, ""));
+    let device = all.iter().find(|device| device.name == name)?;
+    device_entry(device, &all, attribute)
+}
+
+const PLAIN: [&str; 20] = [
+    "alignment_offset",
+    "capability",
+    "dev",
+    "discard_alignment",
+    "diskseq",
+    "events",
+    "events_async",
+    "events_poll_msecs",
+    "ext_range",
+    "hidden",
+    "inflight",
+    "partscan",
+    "range",
+    "removable",
+    "ro",
+    "size",
+    "stat",
+    "uevent",
+    "trace/enable",
+    "power/control",
+];
+
+fn device_entry(device: &DeviceInfo, all: &[DeviceInfo], attribute: &str) -> Option<Entry> {
+    let limits = &device.limits;
+    let number = device.dev;
+    match attribute {
+        "" => {
+            let mut names: Vec<_> = PLAIN.iter().filter(|name| !name.contains('/')).map(|name| file(name)).collect();
+            names.push(link("bdi", &format!("../../bdi/{number}")));
+            names.push(link("subsystem", "../../../../class/block"));
+            for name in ["holders", "integrity", "power", "queue", "slaves", "trace"] {
+                names.push(subdir(name));
+            }
+            if device.dm.is_some() {
+                names.push(subdir("dm"));
+            }
+            dir(names)
+        }
+        "alignment_offset" => text(limits.shown_alignment_offset()),
+        "bdi" => Some(Entry::Link(format!("../../bdi/{number}"))),
+        "subsystem" => Some(Entry::Link("../../../../class/block".into())),
+        "capability" | "hidden" | "removable" | "partscan" => text(0),
+        "dev" => text(number),
+        "discard_alignment" => text(limits.discard_alignment.0),
+        "diskseq" => text(device.disk_seq),
+        "events" | "events_async" => text(""),
+        "events_poll_msecs" => text(-1),
+        "ext_range" => text(if device.dm.is_some() { 1 } else { 256 }),
+        "range" => text(1),
+        "inflight" => text(format_args!("{:8} {:8}", 0, 0)),
+        "ro" => text(u8::from(device.read_only)),
+        "size" => text(device.size.0),
+        "stat" => text(stat_line(device)),
+        "uevent" => text(format_args!(
+            "MAJOR={}\nMINOR={}\nDEVNAME={}\nDEVTYPE=disk\nDISKSEQ={}",
+            number.major(),
+            number.minor(),
+            device.name,
+            device.disk_seq
+        )),
+        "holders" => dir(neighbours(&device.holders, all)),
+        "slaves" => dir(neighbours(&device.slaves, all)),
+        "integrity" => dir([]),
+        "power" => dir([file("control")]),
+        "power/control" => text("auto"),
+        "trace" => dir([file("enable")]),
+        "trace/enable" => text(0),
+        _ => {
+            let (group, name) = attribute.split_once('/').unwrap_or((attribute, ""));
+            match group {
+                "queue" => queue(device, name),
+                "dm" => dm(device, name),
+                "holders" => neighbour(&device.holders, all, name),
+                "slaves" => neighbour(&device.slaves, all, name),
+                _ => None,
+            }
+        }
+    }
+}
+
+fn neighbours(numbers: &[DevT], all: &[DeviceInfo]) -> Vec<(String, EntryKind)> {
+    let named = all.iter().filter(|device| numbers.contains(&device.dev));
+    named.map(|device| link(&device.name, &format!("../../{}", device.name))).collect()
+}
+
+fn neighbour(numbers: &[DevT], all: &[DeviceInfo], name: &str) -> Option<Entry> {
+    let device = all.iter().find(|device| device.name == name)?;
+    numbers.contains(&device.dev).then(|| Entry::Link(format!("../../{name}")))
+}
+
+/// The seventeen numbers of `stat`.
+fn stat_line(device: &DeviceInfo) -> String {
+    let [reads, read_sectors, writes, write_sectors, discards, discard_sectors, flushes] = device.stat;
+    let columns = [
+        reads, 0, read_sectors, 0, writes, 0, write_sectors, 0, 0, 0, 0, discards, 0, discard_sectors, 0, flushes, 0,
+    ];
+    columns.iter().map(|n| format!("{n:8}")).collect::<Vec<_>>().join(" ")
+}
+
+fn dm(device: &DeviceInfo, name: &str) -> Option<Entry> {
+    let view = device.dm.as_ref()?;
+    match name {
+        "" => dir(["name", "uuid", "suspended", "rq_based_seq_io_merge_deadline", "use_blk_mq"].map(file)),
+        "name" => line(&view.name),
+        "uuid" => line(&view.uuid),
+        "suspended" => text(u8::from(view.suspended)),
+        "rq_based_seq_io_merge_deadline" => text(0),
+        "use_blk_mq" => text(1),
+        _ => None,
+    }
+}
+
+/// The `queue` directory. A bio-based device has no scheduler and no request files.
+fn queue(device: &DeviceInfo, name: &str) -> Option<Entry> {
+    let values = queue_values(&device.limits);
+    if name.is_empty() {
+        return dir(values.iter().map(|(name, _)| file(name)));
+    }
+    text(&values.into_iter().find(|(have, _)| *have == name)?.1)
+}
+
+fn queue_values(limits: &QueueLimits) -> Vec<(&'static str, String)> {
+    let bytes = |sectors: u64| (sectors << 9).to_string();
+    let has = |feature: Features| u8::from(limits.features.contains(feature)).to_string();
+    let zero = || "0".to_owned();
+    vec![
+        ("add_random", zero()),
+        ("atomic_write_boundary_bytes", zero()),
+        ("atomic_write_max_bytes", zero()),
+        ("atomic_write_unit_max_bytes", zero()),
+        ("atomic_write_unit_min_bytes", zero()),
+        ("chunk_sectors", limits.chunk_sectors.0.to_string()),
+        ("dax", zero()),
+        ("discard_granularity", limits.discard_granularity.0.to_string()),
+        ("discard_max_bytes", bytes(limits.max_discard_sectors.0)),
+        ("discard_max_hw_bytes", bytes(limits.max_hw_discard_sectors.0)),
+        ("discard_zeroes_data", zero()),
+        ("dma_alignment", limits.dma_alignment.to_string()),
+        ("fua", u8::from(limits.has_fua()).to_string()),
+        ("hw_sector_size", limits.logical_block_size.0.to_string()),
+        ("io_poll", zero()),
+        ("io_poll_delay", "-1".to_owned()),
+        ("iostats", "1".to_owned()),
+        ("logical_block_size", limits.logical_block_size.0.to_string()),
+        ("max_discard_segments", limits.max_discard_segments.to_string()),
+        ("max_hw_sectors_kb", (limits.max_hw_sectors.0 >> 1).to_string()),
+        ("max_integrity_segments", limits.max_integrity_segments.to_string()),
+        ("max_sectors_kb", (limits.max_sectors.0 >> 1).to_string()),
+        ("max_segment_size", limits.max_segment_size.0.to_string()),
+        ("max_segments", limits.max_segments.to_string()),
+        ("minimum_io_size", limits.io_min.0.to_string()),
+        ("nomerges", zero()),
+        ("nr_zones", zero()),
+        ("optimal_io_size", limits.io_opt.0.to_string()),
+        ("physical_block_size", limits.physical_block_size.0.to_string()),
+        ("read_ahead_kb", "128".to_owned()),
+        ("rotational", has(Features::ROTATIONAL)),
+        ("stable_writes", has(Features::STABLE_WRITES)),
+        ("virt_boundary_mask", limits.virt_boundary_mask.to_string()),
+        ("write_cache", if limits.has_write_cache() { "write back" } else { "write through" }.to_owned()),
+        ("write_same_max_bytes", zero()),
+        ("write_zeroes_max_bytes", bytes(limits.max_write_zeroes_sectors.0)),
+        ("zone_append_max_bytes", zero()),
+        ("zone_write_granularity", zero()),
+        ("zoned", "none".to_owned()),
+    ]
+}

@@ -1,0 +1,34 @@
+//! The shared area of a channel: one page of control words and headers, then the data.
+
+/// Bytes of the data part: the longest payload of one call. Longer IO travels in pieces.
+pub const DATA_LEN: usize = 1 << 20;
+/// Where the data part begins.
+pub const DATA_OFFSET: usize = 4096;
+/// Bytes of the whole area.
+pub const AREA_LEN: usize = DATA_OFFSET + DATA_LEN;
+
+/// Offset of the 32-bit word that says whose turn it is.
+pub const TURN: usize = 0;
+/// Offset of the word that the server sets before it sleeps on the socket. Each word has a cache line of its own.
+pub const SERVER_SLEEPS: usize = 64;
+/// Offset of the word that the client sets before it sleeps on the socket.
+pub const CLIENT_SLEEPS: usize = 128;
+/// Offset of the request header.
+pub const HEADER_OFFSET: usize = 256;
+/// Offset of the reply.
+pub const REPLY_OFFSET: usize = 512;
+
+/// [`TURN`]: no call under way.
+pub const TURN_CLIENT: u32 = 0;
+/// [`TURN`]: a request lies in the area.
+pub const TURN_SERVER: u32 = 1;
+/// [`TURN`]: the reply lies in the area.
+pub const TURN_REPLY: u32 = 2;
+
+/// The one byte of every socket message: it wakes the other side; a descriptor may come with it.
+pub const WAKE: u8 = b'w';
+
+/// Name of the listening socket in a machine's run directory.
+pub const SOCKET_NAME: &str = "socket";
+/// Name of the directory beside the socket that mirrors `/dev` and `/sys` for programs that list them.
+pub const MIRROR_DIR: &str = "mirror";

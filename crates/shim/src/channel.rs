@@ -1,0 +1,395 @@
+//! Calls to the server. A process has a pool of channels and a call takes a free one, so that threads, signal handlers and
+//! vfork children (which share this memory while their parent stands still) never wait for one another. A channel's data
+//! lies in shared memory; its socket only carries descriptors and wakes whoever sleeps.
+
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+
+use dmlab_shim_proto as proto;
+use proto::{Reply, Request};
+
+use crate::{state, sys};
+
+/// One channel's place in the pool.
+struct Slot {
+    state: AtomicU32,
+    fd: AtomicI32,
+    /// Inode of the socket: a program may close all its descriptors and get the number back for something else.
+    ino: AtomicU64,
+    area: AtomicPtr<u8>,
+}
+
+const EMPTY: u32 = 0;
+const FREE: u32 = 1;
+const BUSY: u32 = 2;
+
+static SLOTS: [Slot; 128] = [const {
+    Slot {
+        state: AtomicU32::new(EMPTY),
+        fd: AtomicI32::new(-1),
+        ino: AtomicU64::new(0),
+        area: AtomicPtr::new(core::ptr::null_mut()),
+    }
+}; 128];
+
+/// How often a side looks at the turn word before it sleeps: a few microseconds.
+const SPINS: u32 = 200;
+
+/// A channel taken for one call.
+pub(crate) struct Call {
+    slot: &'static Slot,
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        let free = if self.slot.area.load(Ordering::Relaxed).is_null() { EMPTY } else { FREE };
+        self.slot.state.store(free, Ordering::Release);
+    }
+}
+
+/// In a forked child: the parent's channels are the parent's. Closes the copies of their sockets, or the server would not
+/// see the parent die.
+pub(crate) fn forget_parents_channels() {
+    for slot in &SLOTS {
+        let area = slot.area.swap(core::ptr::null_mut(), Ordering::Relaxed);
+        if slot.state.swap(EMPTY, Ordering::Relaxed) != EMPTY && !area.is_null() {
+            close_socket(slot);
+            let _ = sys::munmap(area, proto::AREA_LEN);
+        }
+    }
+}
+
+fn close_socket(slot: &Slot) {
+    if verify(slot).is_ok() {
+        let _ = sys::close(slot.fd.load(Ordering::Relaxed));
+    }
+    slot.fd.store(-1, Ordering::Relaxed);
+}
+
+/// The slot's descriptor, if it is still our socket.
+fn verify(slot: &Slot) -> Result<i32, i32> {
+    let fd = slot.fd.load(Ordering::Relaxed);
+    let stat = sys::fstat(fd)?;
+    let is_ours = stat.st_mode & libc::S_IFMT == libc::S_IFSOCK && stat.st_ino == slot.ino.load(Ordering::Relaxed);
+    if is_ours { Ok(fd) } else { Err(libc::EBADF) }
+}
+
+/// A call that needs nothing of the data area but what the request says.
+pub(crate) fn ask(request: &Request<'_>) -> Result<Reply, i32> {
+    Call::begin()?.send(request, 0, None).map(|(reply, _)| reply)
+}
+
+impl Call {
+    /// Takes a free channel, connecting one if there is none.
+    pub(crate) fn begin() -> Result<Call, i32> {
+        if state::just_forked() {
+            forget_parents_channels();
+        }
+        for wanted in [FREE, EMPTY] {
+            for slot in &SLOTS {
+                if slot.state.load(Ordering::Relaxed) == wanted
+                    && slot.state.compare_exchange(wanted, BUSY, Ordering::Acquire, Ordering::Relaxed).is_ok()
+                {
+                    let mut call = Call { slot };
+                    if wanted == FREE && slot.fd.load(Ordering::Relaxed) < 0 {
+                        // Its last call was interrupted, which cost it its socket.
+                        call.give_up();
+                        call.connect()?;
+                    } else if wanted == EMPTY {
+                        call.connect()?;
+                    }
+                    return Ok(call);
+                }
+            }
+        }
+        Err(libc::ENFILE)
+    }
+
+    fn connect(&mut self) -> Result<(), i32> {
+        let fd = high(sys::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC, 0)? as i32);
+        let connected = self.shake_hands(fd);
+        if connected.is_err() {
+            let _ = sys::close(fd);
+        }
+        connected
+    }
+
+    fn shake_hands(&mut self, fd: i32) -> Result<(), i32> {
+        // SAFETY: all zeroes are a valid `sockaddr_un`.
+        let mut addr: libc::sockaddr_un = unsafe { core::mem::zeroed() };
+        addr.sun_family = libc::AF_UNIX as libc::sa_family_t;
+        for (to, from) in addr.sun_path.iter_mut().zip(state::SOCKET.get()) {
+            *to = *from as libc::c_char;
+        }
+        loop {
+            match sys::connect(fd, &addr, size_of::<libc::sockaddr_un>()) {
+                Ok(_) => break,
+                Err(libc::EINTR) => continue,
+                // The machine is gone: its devices are gone too.
+                Err(libc::ENOENT | libc::ECONNREFUSED) => return Err(libc::ENXIO),
+                Err(errno) => return Err(errno),
+            }
+        }
+        let memory = loop {
+            match receive(fd) {
+                Ok((0, _)) => return Err(libc::ENXIO),
+                Ok((_, Some(memory))) => break memory,
+                Ok(_) | Err(libc::EINTR) => continue,
+                Err(errno) => return Err(errno),
+            }
+        };
+        let area = sys::mmap(proto::AREA_LEN, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, memory);
+        let _ = sys::close(memory);
+        let area = area? as *mut u8;
+        self.slot.ino.store(sys::fstat(fd)?.st_ino, Ordering::Relaxed);
+        self.slot.fd.store(fd, Ordering::Relaxed);
+        self.slot.area.store(area, Ordering::Release);
+        match self.send(&Request::Hello { protocol: proto::PROTOCOL }, 0, None)?.0.value {
+            0 => Ok(()),
+            _ => {
+                self.give_up();
+                Err(libc::EPROTO)
+            }
+        }
+    }
+
+    /// Drops the connection; the slot is empty when the call ends.
+    fn give_up(&mut self) {
+        let area = self.slot.area.swap(core::ptr::null_mut(), Ordering::Relaxed);
+        if !area.is_null() {
+            let _ = sys::munmap(area, proto::AREA_LEN);
+        }
+        close_socket(self.slot);
+    }
+
+    fn area(&self) -> *mut u8 {
+        self.slot.area.load(Ordering::Relaxed)
+    }
+
+    fn word(&self, offset: usize) -> &AtomicU32 {
+        // SAFETY: the area is mapped while this call holds the slot, and the words are aligned inside its first page.
+        unsafe { &*self.area().add(offset).cast::<AtomicU32>() }
+    }
+
+    /// The data part of the area.
+    pub(crate) fn data(&mut self) -> &mut [u8] {
+        // SAFETY: mapped while this call holds the slot; the server leaves the data alone while it is the client's turn.
+        unsafe { core::slice::from_raw_parts_mut(self.area().add(proto::DATA_OFFSET), proto::DATA_LEN) }
+    }
+
+    /// The answer's payload.
+    pub(crate) fn payload(&mut self, reply: &Reply) -> &mut [u8] {
+        &mut self.data()[..reply.len as usize]
+    }
+
+    /// Does one call. `tail` bytes of data lie in the area already; `fd` goes with it. A descriptor in the answer belongs to
+    /// the caller and is close-on-exec. An error number in the reply is the `Err`.
+    pub(crate) fn send(
+        &mut self,
+        request: &Request<'_>,
+        tail: usize,
+        fd: Option<i32>,
+    ) -> Result<(Reply, Option<i32>), i32> {
+        let mut header = request.encode_with_tail(self.data(), tail).map_err(|_| libc::ENAMETOOLONG)?;
+        let interruptible = matches!(request, Request::Ioctl { .. });
+        let mut answer = self.exchange(&header, fd, interruptible);
+        if answer == Err(Lost::BeforeTheCall) && tail == 0 {
+            // The program closed our socket under us (daemons do): begin again on a new one.
+            self.give_up();
+            self.connect()?;
+            header = request.encode_with_tail(self.data(), tail).map_err(|_| libc::ENAMETOOLONG)?;
+            answer = self.exchange(&header, fd, interruptible);
+        }
+        let (reply, fd) = answer.map_err(|_| {
+            self.give_up();
+            libc::EIO
+        })?;
+        if reply.value < 0 {
+            if let Some(fd) = fd {
+                let _ = sys::close(fd);
+            }
+            return Err(-reply.value as i32);
+        }
+        Ok((reply, fd))
+    }
+
+    fn exchange(
+        &mut self,
+        header: &proto::Header,
+        fd: Option<i32>,
+        interruptible: bool,
+    ) -> Result<(Reply, Option<i32>), Lost> {
+        let bytes = header.to_bytes();
+        // SAFETY: the header's place lies inside the mapped area, and it is the client's turn.
+        unsafe {
+            core::ptr::copy_nonoverlapping(bytes.as_ptr(), self.area().add(proto::HEADER_OFFSET), bytes.len());
+        }
+        if let Some(fd) = fd {
+            self.signal(Some(fd)).map_err(|_| Lost::BeforeTheCall)?;
+        }
+        self.word(proto::TURN).store(proto::TURN_SERVER, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        if self.word(proto::SERVER_SLEEPS).swap(0, Ordering::SeqCst) == 1 {
+            self.signal(None).map_err(|_| Lost::BeforeTheCall)?;
+        }
+        let mut came = None;
+        let mut interrupted = false;
+        if !self.spin() {
+            self.sleep(&mut came, interruptible, &mut interrupted)?;
+        }
+        let mut bytes = [0; proto::REPLY_LEN];
+        // SAFETY: the reply's place lies inside the mapped area, and it is the client's turn again.
+        unsafe {
+            core::ptr::copy_nonoverlapping(self.area().add(proto::REPLY_OFFSET), bytes.as_mut_ptr(), bytes.len());
+        }
+        self.word(proto::TURN).store(proto::TURN_CLIENT, Ordering::Relaxed);
+        let reply = Reply::from_bytes(&bytes).ok_or(Lost::InTheCall)?;
+        while reply.with_fd && came.is_none() {
+            let fd = verify(self.slot).map_err(|_| Lost::InTheCall)?;
+            match receive(fd) {
+                Ok((0, _)) => return Err(Lost::InTheCall),
+                Ok((_, fd)) => came = fd,
+                Err(libc::EINTR) => {}
+                Err(_) => return Err(Lost::InTheCall),
+            }
+        }
+        if interrupted {
+            // Our half of the socket is shut: the payload is still needed, so only the descriptor goes now.
+            close_socket(self.slot);
+        }
+        Ok((reply, came))
+    }
+
+    fn replied(&self) -> bool {
+        self.word(proto::TURN).load(Ordering::Acquire) == proto::TURN_REPLY
+    }
+
+    fn spin(&self) -> bool {
+        if state::may_spin() {
+            for _ in 0..SPINS {
+                if self.replied() {
+                    return true;
+                }
+                core::hint::spin_loop();
+            }
+        }
+        self.replied()
+    }
+
+    /// Sleeps on the socket until the reply is there. A socket read is restarted by the kernel exactly when the signal that
+    /// interrupted it says so (`SA_RESTART`), which is the rule that blocking device calls follow too.
+    fn sleep(&self, came: &mut Option<i32>, interruptible: bool, interrupted: &mut bool) -> Result<(), Lost> {
+        loop {
+            self.word(proto::CLIENT_SLEEPS).store(1, Ordering::SeqCst);
+            fence(Ordering::SeqCst);
+            if self.replied() && self.word(proto::CLIENT_SLEEPS).swap(0, Ordering::SeqCst) == 1 {
+                return Ok(());
+            }
+            // Otherwise a wake is on its way (or the server has yet to look at the word).
+            let fd = verify(self.slot).map_err(|_| Lost::InTheCall)?;
+            match receive(fd) {
+                Ok((0, _)) => return Err(Lost::InTheCall),
+                Ok((_, fd)) => {
+                    if fd.is_some() {
+                        *came = fd;
+                    }
+                    if self.replied() && self.word(proto::CLIENT_SLEEPS).load(Ordering::SeqCst) == 0 {
+                        return Ok(());
+                    }
+                }
+                Err(libc::EINTR) => {
+                    if interruptible && !*interrupted {
+                        *interrupted = true;
+                        let _ = sys::shutdown(fd, libc::SHUT_WR);
+                    }
+                }
+                Err(_) => return Err(Lost::InTheCall),
+            }
+        }
+    }
+
+    fn signal(&self, with: Option<i32>) -> Result<(), i32> {
+        let fd = verify(self.slot)?;
+        let mut byte = [proto::WAKE];
+        let mut iov = libc::iovec { iov_base: byte.as_mut_ptr().cast(), iov_len: 1 };
+        let mut control = Control::new();
+        // SAFETY: all zeroes are a valid `msghdr`.
+        let mut msg: libc::msghdr = unsafe { core::mem::zeroed() };
+        msg.msg_iov = &mut iov;
+        msg.msg_iovlen = 1;
+        if let Some(with) = with {
+            control.put(with);
+            msg.msg_control = (&raw mut control).cast();
+            msg.msg_controllen = size_of::<Control>() as _;
+        }
+        loop {
+            match sys::sendmsg(fd, &msg, libc::MSG_NOSIGNAL) {
+                Ok(_) => return Ok(()),
+                Err(libc::EINTR) => continue,
+                Err(errno) => return Err(errno),
+            }
+        }
+    }
+}
+
+/// A call that found no answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lost {
+    /// The server never saw it.
+    BeforeTheCall,
+    /// Whether it was done nobody knows.
+    InTheCall,
+}
+
+/// One `SCM_RIGHTS` message with room for one descriptor.
+#[repr(C)]
+struct Control {
+    header: libc::cmsghdr,
+    fd: i32,
+    pad: i32,
+}
+
+impl Control {
+    fn new() -> Control {
+        // SAFETY: all zeroes are a valid `Control`.
+        unsafe { core::mem::zeroed() }
+    }
+
+    fn put(&mut self, fd: i32) {
+        self.header.cmsg_len = (size_of::<libc::cmsghdr>() + size_of::<i32>()) as _;
+        self.header.cmsg_level = libc::SOL_SOCKET;
+        self.header.cmsg_type = libc::SCM_RIGHTS;
+        self.fd = fd;
+    }
+}
+
+/// One message: its length (0: the other side is gone) and the descriptor that came with it.
+fn receive(fd: i32) -> Result<(usize, Option<i32>), i32> {
+    let mut bytes = [0u8; 8];
+    let mut iov = libc::iovec { iov_base: bytes.as_mut_ptr().cast(), iov_len: bytes.len() };
+    let mut control = Control::new();
+    // SAFETY: all zeroes are a valid `msghdr`.
+    let mut msg: libc::msghdr = unsafe { core::mem::zeroed() };
+    msg.msg_iov = &mut iov;
+    msg.msg_iovlen = 1;
+    msg.msg_control = (&raw mut control).cast();
+    msg.msg_controllen = size_of::<Control>() as _;
+    let len = sys::recvmsg(fd, &mut msg, libc::MSG_CMSG_CLOEXEC)?;
+    let has_fd = msg.msg_controllen as usize >= size_of::<libc::cmsghdr>() + size_of::<i32>()
+        && control.header.cmsg_level == libc::SOL_SOCKET
+        && control.header.cmsg_type == libc::SCM_RIGHTS;
+    Ok((len, has_fd.then_some(control.fd)))
+}
+
+/// Moves a descriptor of ours to a high number, out of the way of programs that count on low ones.
+fn high(fd: i32) -> i32 {
+    let mut limit = libc::rlimit { rlim_cur: 1024, rlim_max: 1024 };
+    let _ = sys::getrlimit_nofile(&mut limit);
+    let from = (limit.rlim_cur.min(65536) as usize).saturating_sub(160);
+    match sys::fcntl(fd, libc::F_DUPFD_CLOEXEC, from) {
+        Ok(new) => {
+            let _ = sys::close(fd);
+            new as i32
+        }
+        Err(_) => fd,
+    }
+}

@@ -1,0 +1,319 @@
+//! Reading and writing.
+
+use dmlab_shim_proto::{DATA_LEN, Request, io_flags};
+use libc::{c_int, c_void, iovec, off_t, size_t, ssize_t};
+
+use crate::channel::Call;
+use crate::files::{self, File};
+use crate::hook::hook;
+use crate::{c_result, set_errno};
+
+/// At the file position.
+pub(crate) const AT_POSITION: i64 = -1;
+/// As Linux limits one call.
+const MAX_RW: usize = 0x7fff_f000;
+
+/// Reads into one buffer, in pieces that fit a channel.
+pub(crate) fn read_file(file: File, to: *mut u8, len: usize, pos: i64, flags: u32) -> Result<i64, i32> {
+    read_vec(file, &[iovec { iov_base: to.cast(), iov_len: len }], pos, flags)
+}
+
+/// All addresses and all lengths or'ed: enough to check O_DIRECT's alignment.
+fn alignment(iovs: &[iovec]) -> (u64, u64) {
+    let used = iovs.iter().filter(|v| v.iov_len != 0);
+    used.fold((0, 0), |(bases, lens), v| (bases | v.iov_base as u64, lens | v.iov_len as u64))
+}
+
+/// Walks memory pieces of an io vector in order.
+struct Cursor<'a> {
+    iovs: &'a [iovec],
+    at: usize,
+    offset: usize,
+}
+
+impl Cursor<'_> {
+    /// The next stretch of memory of at most `len` bytes.
+    fn next(&mut self, len: usize) -> Option<(*mut u8, usize)> {
+        loop {
+            let v = self.iovs.get(self.at)?;
+            if self.offset == v.iov_len {
+                self.at += 1;
+                self.offset = 0;
+                continue;
+            }
+            let n = len.min(v.iov_len - self.offset);
+            let at = v.iov_base.cast::<u8>().wrapping_add(self.offset);
+            self.offset += n;
+            return Some((at, n));
+        }
+    }
+}
+
+fn total(iovs: &[iovec]) -> usize {
+    iovs.iter().fold(0usize, |n, v| n.saturating_add(v.iov_len)).min(MAX_RW)
+}
+
+pub(crate) fn read_vec(file: File, iovs: &[iovec], pos: i64, flags: u32) -> Result<i64, i32> {
+    let mut call = Call::begin()?;
+    let mut cursor = Cursor { iovs, at: 0, offset: 0 };
+    let (len, (addresses, lengths)) = (total(iovs), alignment(iovs));
+    let mut done = 0;
+    loop {
+        let want = (len - done).min(DATA_LEN);
+        let at = if pos < 0 { AT_POSITION } else { pos + done as i64 };
+        let request = Request::Read { file: file.id, pos: at, len: want as u32, flags, addresses, lengths };
+        let got = match call.send(&request, 0, None) {
+            Ok((reply, _)) => reply.value as usize,
+            Err(_) if done > 0 => return Ok(done as i64),
+            Err(errno) => return Err(errno),
+        };
+        let mut copied = 0;
+        while copied < got.min(want) {
+            let Some((to, n)) = cursor.next(got - copied) else { break };
+            let from = &call.data()[copied..copied + n];
+            // SAFETY: the program says this memory is its buffer; the area is ours alone until the next call.
+            unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to, n) };
+            copied += n;
+        }
+        done += copied;
+        if got < want || done == len {
+            return Ok(done as i64);
+        }
+    }
+}
+
+pub(crate) fn write_file(file: File, from: *const u8, len: usize, pos: i64, flags: u32) -> Result<i64, i32> {
+    write_vec(file, &[iovec { iov_base: from.cast_mut().cast(), iov_len: len }], pos, flags)
+}
+
+pub(crate) fn write_vec(file: File, iovs: &[iovec], pos: i64, flags: u32) -> Result<i64, i32> {
+    let mut call = Call::begin()?;
+    let mut cursor = Cursor { iovs, at: 0, offset: 0 };
+    let (len, (addresses, lengths)) = (total(iovs), alignment(iovs));
+    let mut done = 0;
+    loop {
+        let want = (len - done).min(DATA_LEN);
+        let mut copied = 0;
+        while copied < want {
+            let Some((from, n)) = cursor.next(want - copied) else { break };
+            let to = &mut call.data()[copied..copied + n];
+            // SAFETY: the program says this memory is its buffer; the area is ours alone until the call.
+            unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), n) };
+            copied += n;
+        }
+        let at = if pos < 0 { AT_POSITION } else { pos + done as i64 };
+        let request = Request::Write { file: file.id, pos: at, flags, addresses, lengths, data: &[] };
+        let put = match call.send(&request, copied, None) {
+            Ok((reply, _)) => reply.value as usize,
+            Err(_) if done > 0 => return Ok(done as i64),
+            Err(errno) => return Err(errno),
+        };
+        done += put;
+        if put < want || done == len {
+            return Ok(done as i64);
+        }
+    }
+}
+
+/// The program's io vector.
+pub(crate) fn vector<'a>(iov: *const iovec, count: c_int) -> Result<&'a [iovec], i32> {
+    if !(0..=1024).contains(&count) {
+        return Err(libc::EINVAL);
+    }
+    if count == 0 {
+        return Ok(&[]);
+    }
+    if iov.is_null() {
+        return Err(libc::EFAULT);
+    }
+    // SAFETY: the program passed `count` vectors for the length of the call.
+    Ok(unsafe { core::slice::from_raw_parts(iov, count as usize) })
+}
+
+fn rwf(flags: c_int) -> Result<u32, i32> {
+    if flags & !(libc::RWF_HIPRI | libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_NOWAIT | libc::RWF_APPEND) != 0 {
+        return Err(libc::EOPNOTSUPP);
+    }
+    let bit = |mask: c_int, ours: u32| if flags & mask != 0 { ours } else { 0 };
+    Ok(bit(libc::RWF_DSYNC | libc::RWF_SYNC, io_flags::DSYNC)
+        | bit(libc::RWF_NOWAIT, io_flags::NOWAIT)
+        | bit(libc::RWF_APPEND, io_flags::APPEND))
+}
+
+fn positional(pos: off_t) -> Result<i64, i32> {
+    if pos < 0 { Err(libc::EINVAL) } else { Ok(pos) }
+}
+
+hook! {
+    read => |real| (fd: c_int, to: *mut c_void, len: size_t) -> ssize_t {
+        match files::file(fd) {
+            Some(file) => c_result(read_file(file, to.cast(), len, AT_POSITION, 0)),
+            None => real(fd, to, len),
+        }
+    }
+
+    __read_chk => |real| (fd: c_int, to: *mut c_void, len: size_t, room: size_t) -> ssize_t {
+        match files::file(fd).filter(|_| len <= room) {
+            Some(file) => c_result(read_file(file, to.cast(), len, AT_POSITION, 0)),
+            None => real(fd, to, len, room),
+        }
+    }
+
+    pread, pread64 => |real| (fd: c_int, to: *mut c_void, len: size_t, pos: off_t) -> ssize_t {
+        match files::file(fd) {
+            Some(file) => c_result(positional(pos).and_then(|pos| read_file(file, to.cast(), len, pos, 0))),
+            None => real(fd, to, len, pos),
+        }
+    }
+
+    __pread_chk, __pread64_chk => |real| (fd: c_int, to: *mut c_void, len: size_t, pos: off_t, room: size_t) -> ssize_t {
+        match files::file(fd).filter(|_| len <= room) {
+            Some(file) => c_result(positional(pos).and_then(|pos| read_file(file, to.cast(), len, pos, 0))),
+            None => real(fd, to, len, pos, room),
+        }
+    }
+
+    readv => |real| (fd: c_int, iov: *const iovec, count: c_int) -> ssize_t {
+        match files::file(fd) {
+            Some(file) => c_result(vector(iov, count).and_then(|v| read_vec(file, v, AT_POSITION, 0))),
+            None => real(fd, iov, count),
+        }
+    }
+
+    preadv, preadv64 => |real| (fd: c_int, iov: *const iovec, count: c_int, pos: off_t) -> ssize_t {
+        match files::file(fd) {
+            Some(file) => c_result(positional(pos).and_then(|pos| read_vec(file, vector(iov, count)?, pos, 0))),
+            None => real(fd, iov, count, pos),
+        }
+    }
+
+    preadv2, preadv64v2 => |real| (fd: c_int, iov: *const iovec, count: c_int, pos: off_t, flags: c_int) -> ssize_t {
+        match files::file(fd) {
+            Some(file) => c_result(rwf(flags).and_then(|flags| read_vec(file, vector(iov, count)?, pos.max(-1), flags))),
+            None => real(fd, iov, count, pos, flags),
+        }
+    }
+
+    write => |real| (fd: c_int, from: *const c_void, len: size_t) -> ssize_t {
+        match files::file(fd) {
+            Some(file) => c_result(write_file(file, from.cast(), len, AT_POSITION, 0)),
+            None => real(fd, from, len),
+        }
+    }
+
+    pwrite, pwrite64 => |real| (fd: c_int, from: *const c_void, len: size_t, pos: off_t) -> ssize_t {
+        match files::file(fd) {
+            Some(file) => c_result(positional(pos).and_then(|pos| write_file(file, from.cast(), len, pos, 0))),
+            None => real(fd, from, len, pos),
+        }
+    }
+
+    writev => |real| (fd: c_int, iov: *const iovec, count: c_int) -> ssize_t {
+        match files::file(fd) {
+            Some(file) => c_result(vector(iov, count).and_then(|v| write_vec(file, v, AT_POSITION, 0))),
+            None => real(fd, iov, count),
+        }
+    }
+
+    pwritev, pwritev64 => |real| (fd: c_int, iov: *const iovec, count: c_int, pos: off_t) -> ssize_t {
+        match files::file(fd) {
+            Some(file) => c_result(positional(pos).and_then(|pos| write_vec(file, vector(iov, count)?, pos, 0))),
+            None => real(fd, iov, count, pos),
+        }
+    }
+
+    pwritev2, pwritev64v2 => |real| (fd: c_int, iov: *const iovec, count: c_int, pos: off_t, flags: c_int) -> ssize_t {
+        match files::file(fd) {
+            Some(file) => c_result(rwf(flags).and_then(|flags| write_vec(file, vector(iov, count)?, pos.max(-1), flags))),
+            None => real(fd, iov, count, pos, flags),
+        }
+    }
+
+    copy_file_range => |real| (from: c_int, from_pos: *mut off_t, to: c_int, to_pos: *mut off_t, len: size_t,
+                               flags: libc::c_uint) -> ssize_t {
+        if files::file(from).is_some() || files::file(to).is_some() {
+            // Not a regular file: callers fall back to read and write.
+            set_errno(libc::EINVAL);
+            return -1;
+        }
+        real(from, from_pos, to, to_pos, len, flags)
+    }
+
+    sendfile, sendfile64 => |real| (to: c_int, from: c_int, pos: *mut off_t, len: size_t) -> ssize_t {
+        if files::file(from).is_none() && files::file(to).is_none() {
+            return real(to, from, pos, len);
+        }
+        c_result(move_bytes(from, pos, to, core::ptr::null_mut(), len))
+    }
+
+    splice => |real| (from: c_int, from_pos: *mut off_t, to: c_int, to_pos: *mut off_t, len: size_t,
+                      flags: libc::c_uint) -> ssize_t {
+        if files::file(from).is_none() && files::file(to).is_none() {
+            return real(from, from_pos, to, to_pos, len, flags);
+        }
+        // A pipe takes no more than it holds; one piece is a legal short splice.
+        c_result(move_bytes(from, from_pos, to, to_pos, len.min(65536)))
+    }
+}
+
+/// Copies bytes between two descriptors of which at least one is simulated, through a buffer on the stack.
+fn move_bytes(
+    from: c_int,
+    from_pos: *mut off_t,
+    to: c_int,
+    to_pos: *mut off_t,
+    len: usize,
+) -> Result<i64, i32> {
+    let mut buf = [0u8; 32768];
+    let mut done = 0usize;
+    while done < len.min(MAX_RW) {
+        let want = (len - done).min(buf.len());
+        let got = match one_read(from, from_pos, &mut buf[..want]) {
+            Ok(0) => break,
+            Ok(got) => got,
+            Err(errno) if done == 0 => return Err(errno),
+            Err(_) => break,
+        };
+        let mut put = 0;
+        while put < got {
+            match one_write(to, to_pos, &buf[put..got]) {
+                Ok(n) => put += n,
+                Err(errno) if done + put == 0 => return Err(errno),
+                Err(_) => return Ok((done + put) as i64),
+            }
+        }
+        done += got;
+    }
+    Ok(done as i64)
+}
+
+fn one_read(fd: c_int, pos: *mut off_t, to: &mut [u8]) -> Result<usize, i32> {
+    // SAFETY: null, or the program's place for the offset.
+    let at = unsafe { pos.as_mut() };
+    let given = at.as_deref().copied();
+    let got = match files::file(fd) {
+        Some(file) => read_file(file, to.as_mut_ptr(), to.len(), given.unwrap_or(AT_POSITION), 0)? as usize,
+        None => match given {
+            Some(pos) => crate::sys::pread(fd, to.as_mut_ptr(), to.len(), pos as usize)?,
+            None => crate::sys::read(fd, to.as_mut_ptr(), to.len())?,
+        },
+    };
+    if let Some(at) = at {
+        *at += got as i64;
+    }
+    Ok(got)
+}
+
+fn one_write(fd: c_int, pos: *mut off_t, from: &[u8]) -> Result<usize, i32> {
+    // SAFETY: null, or the program's place for the offset.
+    let at = unsafe { pos.as_mut() };
+    let given = at.as_deref().copied();
+    let put = match files::file(fd) {
+        Some(file) => write_file(file, from.as_ptr(), from.len(), given.unwrap_or(AT_POSITION), 0)? as usize,
+        None => crate::sys::write(fd, from.as_ptr(), from.len())?,
+    };
+    if let Some(at) = at {
+        *at += put as i64;
+    }
+    Ok(put)
+}
