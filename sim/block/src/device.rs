@@ -36,6 +36,11 @@ pub trait DiskOps: Send + Sync {
         false
     }
 
+    /// The device whose contents this one shows as its own, for a loop device bound to another device.
+    fn stands_on(&self) -> Option<Arc<BlockDevice>> {
+        None
+    }
+
     /// What HDIO_GETGEO returns; `None` makes it ENOTTY.
     fn geometry(&self, dev: &BlockDevice) -> Option<Geometry> {
         let _ = dev;

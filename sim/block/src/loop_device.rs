@@ -16,7 +16,7 @@ use std::sync::{Arc, Weak};
 use dmlab_abi::{self as abi, LoopConfig, LoopFlags, LoopInfo, LoopInfo64};
 use dmlab_runtime::UeventAction;
 use dmlab_units::{Bytes, DevT, Errno, Sector, Sectors};
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 
 use crate::disk::{Medium, serve};
 use crate::limits::{Features, PAGE_SIZE, QueueLimits, is_valid_logical_block_size};
@@ -44,6 +44,8 @@ const MAX_KEY_SIZE: u32 = 32;
 /// The driver of one loop device.
 pub struct LoopDevice {
     registry: Weak<Registry>,
+    /// Held while a file is bound to any loop device, so that no two can end up on one another.
+    binding: Arc<Mutex<()>>,
     state: RwLock<State>,
 }
 
@@ -138,8 +140,16 @@ impl State {
 
 impl LoopDevice {
     /// A new unbound device `loopN`, known to nobody yet.
-    fn create(registry: &Arc<Registry>, number: u32) -> (Arc<BlockDevice>, Arc<LoopDevice>) {
-        let driver = Arc::new(LoopDevice { registry: Arc::downgrade(registry), state: RwLock::default() });
+    fn create(
+        registry: &Arc<Registry>,
+        binding: &Arc<Mutex<()>>,
+        number: u32,
+    ) -> (Arc<BlockDevice>, Arc<LoopDevice>) {
+        let driver = Arc::new(LoopDevice {
+            registry: Arc::downgrade(registry),
+            binding: binding.clone(),
+            state: RwLock::default(),
+        });
         let limits = QueueLimits {
             features: Features::IO_STAT | Features::NOWAIT,
             max_hw_sectors: MAX_HW_SECTORS,
@@ -185,8 +195,8 @@ impl LoopDevice {
         config: &LoopConfig,
     ) -> Result<(), Errno> {
         exclusive(dev, mode)?;
-        let mut state = self.state.write();
-        if state.backing.is_some() {
+        let _one_at_a_time = self.binding.lock();
+        if !self.is_unbound() {
             return Err(Errno::EBUSY);
         }
         check_backing(dev, &*backing)?;
@@ -210,8 +220,7 @@ impl LoopDevice {
         dev.set_read_only(is_read_only);
         self.next_disk(dev);
         dev.set_capacity(size);
-        *state = State { backing: Some(backing), ..fresh };
-        drop(state);
+        *self.state.write() = State { backing: Some(backing), ..fresh };
         dev.send_uevent(UeventAction::Change, Vec::new());
         Ok(())
     }
@@ -307,12 +316,13 @@ impl LoopDevice {
     }
 
     fn swap_backing(&self, dev: &BlockDevice, backing: Arc<dyn LoopBacking>) -> Result<(), Errno> {
+        let _one_at_a_time = self.binding.lock();
+        check_backing(dev, &*backing)?;
         let mut state = self.state.write();
         let old = state.bound()?;
         if !state.flags.contains(LoopFlags::READ_ONLY) {
             return Err(Errno::EINVAL);
         }
-        check_backing(dev, &*backing)?;
         if state.size(&*backing)? != state.size(&**old)? {
             return Err(Errno::EINVAL);
         }
@@ -353,6 +363,10 @@ impl DiskOps for LoopDevice {
         if openers_left == 0 && ends(&self.state.read()) {
             self.unbind(dev);
         }
+    }
+
+    fn stands_on(&self) -> Option<Arc<BlockDevice>> {
+        self.state.read().backing.as_ref()?.block_device()
     }
 
     fn may_have_partitions(&self) -> bool {
@@ -486,10 +500,14 @@ fn bound_limits(backing: &dyn LoopBacking, block_size: Bytes, is_read_only: bool
 
 /// Refuses a device as its own ground, however many loop devices lie between.
 fn check_backing(dev: &BlockDevice, backing: &dyn LoopBacking) -> Result<(), Errno> {
-    match backing.block_device() {
-        Some(below) if below.dev() == dev.dev() => Err(Errno::EBADF),
-        _ => Ok(()),
+    let mut below = backing.block_device();
+    while let Some(device) = below {
+        if device.dev() == dev.dev() {
+            return Err(Errno::EBADF);
+        }
+        below = device.ops().stands_on();
     }
+    Ok(())
 }
 
 /// What only an exclusive opener may do, or anybody while there is none.

@@ -15,6 +15,7 @@ use crate::{BlockDevice, Registry};
 pub struct LoopControl {
     registry: Arc<Registry>,
     devices: Mutex<BTreeMap<u32, Entry>>,
+    binding: Arc<Mutex<()>>,
 }
 
 /// A loop device and its driver.
@@ -23,7 +24,7 @@ type Entry = (Arc<BlockDevice>, Arc<LoopDevice>);
 impl LoopControl {
     /// A machine without loop devices.
     pub fn new(registry: Arc<Registry>) -> LoopControl {
-        LoopControl { registry, devices: Mutex::default() }
+        LoopControl { registry, devices: Mutex::default(), binding: Arc::default() }
     }
 
     /// The driver of `loopN`.
@@ -62,7 +63,7 @@ impl LoopControl {
                 (0..).zip(devices.keys()).find(|(n, key)| n != *key).map_or(devices.len() as u32, |(n, _)| n)
             }
         };
-        let (device, driver) = LoopDevice::create(&self.registry, number);
+        let (device, driver) = LoopDevice::create(&self.registry, &self.binding, number);
         self.registry.add(device.clone()).map_err(|_| Errno::EEXIST)?;
         self.bdi_uevent(UeventAction::Add, number);
         device.send_uevent(UeventAction::Add, Vec::new());

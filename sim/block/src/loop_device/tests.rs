@@ -29,6 +29,10 @@ impl Caller for Process<'_> {
         match fd {
             3 => Ok(Arc::new(FileBacking::new(file(), "/tmp/lf", false))),
             4 => Ok(Arc::new(FileBacking::new(file(), "/tmp/lf", true))),
+            10 | 11 => {
+                let loop_dev = DevT::new(LOOP_MAJOR, fd as u32 - 10);
+                Ok(Arc::new(DeviceBacking::new(self.0.registry.open(loop_dev, RW)?)))
+            }
             5 => Ok(Arc::new(DeviceBacking::new(self.0.registry.open(DevT::new(1, 5), RW)?))),
             _ => Err(Errno::EBADF),
         }
@@ -156,6 +160,12 @@ fn what_configure_refuses() {
     assert_eq!(kit.configure(&file, |c| c.info.flags = LoopFlags::from_bits_retain(2)), Err(Errno::EINVAL));
     assert_eq!(kit.configure(&file, |c| c.info.encrypt_type = 1), Err(Errno::EINVAL));
     assert_eq!(kit.configure(&file, |c| c.info.offset = u64::MAX), Err(Errno::EOVERFLOW));
+    // Itself, also in a roundabout way.
+    assert_eq!(kit.configure(&file, |c| c.fd = 10), Err(Errno::EBADF));
+    kit.control.add(Some(1)).unwrap();
+    let other = kit.registry.open(DevT::new(LOOP_MAJOR, 1), RW).unwrap();
+    assert_eq!(kit.configure(&other, |c| c.fd = 10), Ok(0));
+    assert_eq!(kit.configure(&file, |c| c.fd = 11), Err(Errno::EBADF));
     let exclusive = kit.open(RW | OpenMode::EXCLUSIVE);
     assert_eq!(kit.configure(&file, |_| ()), Err(Errno::EBUSY));
     assert_eq!(kit.configure(&exclusive, |_| ()), Ok(0));
