@@ -43,6 +43,10 @@ pub fn run(dir: &Path, command: &[OsString]) -> ExitCode {
             start.env(name, "1");
         }
     }
+    // The cache of block devices that libblkid keeps is the machine's, not the host's.
+    if std::env::var_os("BLKID_FILE").is_none() {
+        start.env("BLKID_FILE", dir.join("blkid.tab"));
+    }
     match start.spawn() {
         Ok(child) => wait(child, signals),
         Err(error) => {
