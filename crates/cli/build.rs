@@ -7,7 +7,8 @@ use std::process::Command;
 fn main() {
     let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let top = here.join("../..");
-    for source in ["crates/shim/src", "crates/shim/Cargo.toml", "crates/shim-proto/src", "crates/shim-proto/Cargo.toml"]
+    for source in
+        ["crates/shim/src", "crates/shim/Cargo.toml", "crates/shim-proto/src", "crates/shim-proto/Cargo.toml"]
     {
         println!("cargo::rerun-if-changed={}", top.join(source).display());
     }

@@ -55,7 +55,8 @@ pub enum Clock {
 impl MachineArgs {
     /// The same as command line words, for a process of its own.
     pub fn to_words(&self) -> io::Result<Vec<String>> {
-        let absolute = |path: &PathBuf| -> io::Result<String> { Ok(std::path::absolute(path)?.display().to_string()) };
+        let absolute =
+            |path: &PathBuf| -> io::Result<String> { Ok(std::path::absolute(path)?.display().to_string()) };
         let mut words = vec![format!("--ram={}", self.ram), format!("--ram-size={}", self.ram_size)];
         for (name, paths) in [("disk", &self.disk), ("ro-disk", &self.ro_disk)] {
             for path in paths {
@@ -93,7 +94,10 @@ fn open_disk(path: &Path, read_only: bool) -> io::Result<File> {
     if !kind.is_file() && !kind.is_block_device() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("cannot use {} as a disk: it is neither a regular file nor a block device", path.display()),
+            format!(
+                "cannot use {} as a disk: it is neither a regular file nor a block device",
+                path.display()
+            ),
         ));
     }
     Ok(file)
@@ -126,7 +130,10 @@ fn follow_log(machine: &Machine, args: &MachineArgs) -> io::Result<()> {
         Some(path) => {
             let opened = OpenOptions::new().append(true).create(true).open(&path);
             Some(opened.map_err(|error| {
-                io::Error::new(error.kind(), format!("cannot write the kernel log to {}: {error}", path.display()))
+                io::Error::new(
+                    error.kind(),
+                    format!("cannot write the kernel log to {}: {error}", path.display()),
+                )
             })?)
         }
         None => None,
@@ -155,7 +162,10 @@ fn follow_log(machine: &Machine, args: &MachineArgs) -> io::Result<()> {
 fn write_shim(dir: &Path) -> io::Result<()> {
     let path = dir.join(SHIM_NAME);
     let named = |error: io::Error| {
-        io::Error::new(error.kind(), format!("cannot write the preload library to {}: {error}", path.display()))
+        io::Error::new(
+            error.kind(),
+            format!("cannot write the preload library to {}: {error}", path.display()),
+        )
     };
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o700).open(&path).map_err(named)?;

@@ -31,7 +31,9 @@ pub fn run(dir: &Path, command: &[OsString]) -> ExitCode {
         }
     };
     if let Some(why) = why_not(&path, 0) {
-        eprintln!("dmlab: {why}: the preload library that brings the simulated devices cannot be loaded into it");
+        eprintln!(
+            "dmlab: {why}: the preload library that brings the simulated devices cannot be loaded into it"
+        );
         return ExitCode::from(CANNOT_RUN);
     }
     // Signals are caught before the program starts, so that none is lost in between.
@@ -135,7 +137,9 @@ fn is_static(file: &File, head: &[u8]) -> bool {
     }
     let number = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b));
     let word = |at: usize, len: usize| head.get(at..at + len).map(number);
-    let (Some(start), Some(size), Some(count)) = (word(32, 8), word(54, 2), word(56, 2)) else { return false };
+    let (Some(start), Some(size), Some(count)) = (word(32, 8), word(54, 2), word(56, 2)) else {
+        return false;
+    };
     let mut kind = [0; 4];
     !(0..count).any(|i| file.read_exact_at(&mut kind, start + i * size).is_ok() && number(&kind) == PT_INTERP)
 }

@@ -127,7 +127,11 @@ pub fn halt(args: &HaltArgs) -> io::Result<ExitCode> {
         }
         std::thread::sleep(std::time::Duration::from_millis(10));
     }
-    Err(io::Error::other(format!("machine {:?} was told to end, but {} is still there", args.name, dir.display())))
+    Err(io::Error::other(format!(
+        "machine {:?} was told to end, but {} is still there",
+        args.name,
+        dir.display()
+    )))
 }
 
 /// Lists the machines that run.
@@ -136,7 +140,8 @@ pub fn halt(args: &HaltArgs) -> io::Result<ExitCode> {
 /// When their directory cannot be read.
 pub fn machines() -> io::Result<ExitCode> {
     for name in rundir::machines()? {
-        let nr = Client::connect(&name).and_then(|mut client| client.devices()).map_or(0, |devices| devices.len());
+        let nr =
+            Client::connect(&name).and_then(|mut client| client.devices()).map_or(0, |devices| devices.len());
         println!("{name}\t{nr} block devices");
     }
     Ok(ExitCode::SUCCESS)

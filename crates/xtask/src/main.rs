@@ -1,2 +1,64 @@
-//! The repository's own commands.
-fn main() {}
+//! The repository's own commands: `cargo xtask test` does everything that CI does.
+#![forbid(unsafe_code)]
+
+mod fuzz;
+mod needs;
+mod new_target;
+mod oracle;
+mod steps;
+mod whole;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+const USAGE: &str = "\
+cargo xtask COMMAND
+
+  test                        set up this machine, then every check and test (ci is the same)
+  ci
+  golden [-k PATTERN]         run recorded cases through `dmlab run`, as an ordinary user
+  oracle setup                build the virtual machine with the real Linux device mapper
+  oracle run SCRIPT […]       run a script in it (crates/conformance/oracle/oracle says how)
+  oracle record [CASE…]       record cases on it (crates/conformance/golden/record says how)
+  new-target NAME             write sim/targets/src/NAME.rs, a target that compiles and says what to fill in
+  fuzz [TARGET] [SECONDS]     feed random bytes to the decoders (all targets, 10 s each)
+";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let result = match words.split_first() {
+        Some((&("test" | "ci"), [])) => whole::run(),
+        Some((&"golden", rest)) => whole::golden(rest),
+        Some((&"oracle", rest)) => oracle::run(rest),
+        Some((&"new-target", [name])) => new_target::run(name),
+        Some((&"fuzz", rest)) => fuzz::run(rest),
+        _ => {
+            eprint(USAGE);
+            return ExitCode::from(2);
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprint(&format!("xtask: {error}\n"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The top folder of the repository.
+fn repository() -> PathBuf {
+    let here = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).expect("crates/xtask lies two folders below the top").to_path_buf()
+}
+
+/// The cargo that runs this.
+fn cargo() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
+
+#[expect(clippy::print_stderr, reason = "a command says on stderr what went wrong")]
+fn eprint(text: &str) {
+    eprint!("{text}");
+}

@@ -197,7 +197,12 @@ impl Header {
 
     /// Sets `dev`; `None` writes 0.
     pub fn set_dev(&mut self, dev: Option<DevT>) {
-        self.bytes[DEV..DEV + 8].copy_from_slice(&dev.map_or(0, DevT::to_huge).to_le_bytes());
+        self.set_dev_huge(dev.map_or(0, DevT::to_huge));
+    }
+
+    /// Sets `dev` as it stands, also to a number that is no device's.
+    pub fn set_dev_huge(&mut self, dev: u64) {
+        self.bytes[DEV..DEV + 8].copy_from_slice(&dev.to_le_bytes());
     }
 
     /// The name up to its NUL; empty when none was given.

@@ -1,0 +1,187 @@
+//! Commands that change a device.
+
+use crate::kernel::{Failure, Named, Where, device_name};
+use clap::Args;
+use dmlab_control::{DeviceId, MessageReply, Query, SuspendOptions};
+use dmlab_units::{DmUuid, Sector};
+
+/// How to suspend.
+#[derive(Args, Clone, Copy)]
+struct How {
+    /// Don't wait for targets that queue IO.
+    #[arg(long)]
+    noflush: bool,
+    /// Leave a mounted file system unfrozen.
+    #[arg(long)]
+    nolockfs: bool,
+}
+
+impl From<How> for SuspendOptions {
+    fn from(how: How) -> SuspendOptions {
+        SuspendOptions { noflush: how.noflush, skip_lockfs: how.nolockfs }
+    }
+}
+
+/// `dmlab suspend`.
+#[derive(Args)]
+pub(crate) struct Suspend {
+    #[command(flatten)]
+    kernel: Where,
+    #[command(flatten)]
+    device: Named,
+    #[command(flatten)]
+    how: How,
+}
+
+impl Suspend {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        self.kernel.open()?.suspend(&self.device.id()?, self.how.into())?;
+        Ok(())
+    }
+}
+
+/// `dmlab resume`.
+#[derive(Args)]
+pub(crate) struct Resume {
+    #[command(flatten)]
+    kernel: Where,
+    #[command(flatten)]
+    device: Named,
+    #[command(flatten)]
+    how: How,
+}
+
+impl Resume {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        self.kernel.open()?.resume(&self.device.id()?, self.how.into())?;
+        Ok(())
+    }
+}
+
+/// `dmlab clear`.
+#[derive(Args)]
+pub(crate) struct Clear {
+    #[command(flatten)]
+    kernel: Where,
+    #[command(flatten)]
+    device: Named,
+}
+
+impl Clear {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        self.kernel.open()?.clear(&self.device.id()?)?;
+        Ok(())
+    }
+}
+
+/// `dmlab remove`.
+#[derive(Args)]
+pub(crate) struct Remove {
+    #[command(flatten)]
+    kernel: Where,
+    /// Names of the devices.
+    #[arg(required_unless_present = "all")]
+    names: Vec<String>,
+    /// Every device that nothing holds open.
+    #[arg(long, conflicts_with = "names")]
+    all: bool,
+    /// An open device goes when it is closed.
+    #[arg(long)]
+    deferred: bool,
+}
+
+impl Remove {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let mut dm = self.kernel.open()?;
+        if self.all {
+            dm.remove_all(self.deferred)?;
+        }
+        for name in &self.names {
+            dm.remove(&DeviceId::Name(device_name(name)?), self.deferred)?;
+        }
+        Ok(())
+    }
+}
+
+/// `dmlab rename`.
+#[derive(Args)]
+pub(crate) struct Rename {
+    #[command(flatten)]
+    kernel: Where,
+    /// The device's name.
+    name: String,
+    /// Its new name, or its uuid with `--setuuid`.
+    new: String,
+    /// Set the uuid of a device that has none.
+    #[arg(long)]
+    setuuid: bool,
+}
+
+impl Rename {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let name = device_name(&self.name)?;
+        let mut dm = self.kernel.open()?;
+        if self.setuuid {
+            let uuid = DmUuid::new(&self.new).map_err(|e| format!("uuid `{}`: {e}", self.new))?;
+            dm.set_uuid(&name, &uuid)?;
+        } else {
+            dm.rename(&name, &device_name(&self.new)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// `dmlab message`.
+#[derive(Args)]
+pub(crate) struct Message {
+    #[command(flatten)]
+    kernel: Where,
+    /// The device's name.
+    name: String,
+    /// A sector of the target that is meant.
+    sector: u64,
+    /// The message.
+    #[arg(required = true, allow_hyphen_values = true)]
+    words: Vec<String>,
+}
+
+impl Message {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let device = DeviceId::Name(device_name(&self.name)?);
+        let mut dm = self.kernel.open()?;
+        match dm.message(&device, Sector(self.sector), &self.words.join(" "))? {
+            MessageReply::Done => {}
+            MessageReply::Text(text) => println!("{}", String::from_utf8_lossy(&text).trim_end_matches('\n')),
+            MessageReply::NoTable => {
+                eprintln!("dmlab: {} has no live table: nobody read the message", self.name)
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `dmlab wait`.
+#[derive(Args)]
+pub(crate) struct Wait {
+    #[command(flatten)]
+    kernel: Where,
+    /// The device's name.
+    name: String,
+    /// Return when the event number is another than this one; the present one if none is given.
+    event_nr: Option<u32>,
+}
+
+impl Wait {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let device = DeviceId::Name(device_name(&self.name)?);
+        let mut dm = self.kernel.open()?;
+        let from = match self.event_nr {
+            Some(number) => number,
+            None => dm.info(&device, Query::default())?.event_nr,
+        };
+        let report = dm.wait(&device, from, Query::default())?;
+        println!("event {}", report.info.event_nr);
+        report.lines.iter().for_each(|line| println!("{line}"));
+        Ok(())
+    }
+}

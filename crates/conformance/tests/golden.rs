@@ -1,0 +1,81 @@
+//! Runs the recorded cases that must pass today. `-k PATTERN` takes only those whose THEME/NAME matches.
+//!
+//! It has no harness, so that each failing case shows as one line as it happens. The binary is the one that DMLAB_BIN
+//! names, else it is built here.
+
+mod binary;
+
+use dmlab_conformance::golden::{self, Expected, Outcome};
+use std::process::ExitCode;
+
+/// Cases at a time. Many sleep, so more of them than cores keep the cores busy.
+const JOBS: usize = 4;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments.iter().any(|a| a == "--list") || !is_meant(&arguments) {
+        return ExitCode::SUCCESS;
+    }
+    let pattern = arguments.iter().position(|a| a == "-k").and_then(|at| arguments.get(at + 1));
+    match run(pattern.map_or("*", String::as_str)) {
+        Ok(outcome) => {
+            let word = if outcome.failed == 0 { "ok" } else { "FAILED" };
+            say(&format!(
+                "test result: {word}. {} passed; {} failed; 0 ignored; 0 measured",
+                outcome.passed, outcome.failed
+            ));
+            if outcome.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(error) => {
+            say(&format!("golden: {error}\ntest result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether a filter given to `cargo test` leaves this test in.
+fn is_meant(arguments: &[String]) -> bool {
+    if arguments.iter().any(|a| a == "-k") {
+        return true;
+    }
+    arguments.iter().filter(|a| !a.starts_with('-')).all(|filter| "golden".contains(filter.as_str()))
+}
+
+fn run(pattern: &str) -> Result<Outcome, String> {
+    let all = golden::cases(&golden::cases_dir()).map_err(|e| e.to_string())?;
+    let expected = Expected::load()?;
+    let gaps = expected.gaps(&all);
+    if !gaps.is_empty() {
+        return Err(format!("golden-expected.txt: {}", gaps.join("; ")));
+    }
+    let chosen: Vec<String> =
+        all.iter().filter(|c| golden::matches(pattern, c) && expected.must_pass(c)).cloned().collect();
+    if pattern == "*" {
+        say(expected.not_yet(&all).trim_end());
+    } else if chosen.is_empty() {
+        let reasons: Vec<String> = all
+            .iter()
+            .filter(|c| golden::matches(pattern, c))
+            .filter_map(|c| Some(format!("{c}: {}", expected.reason(c)?)))
+            .collect();
+        return Err(format!("no case that must pass matches `{pattern}`. {}", reasons.join("; ")));
+    }
+    let missing = golden::missing_programs();
+    if !missing.is_empty() {
+        let text =
+            format!("these cases need {} (cargo xtask test installs them or says how)", missing.join(", "));
+        if std::env::var_os("CI").is_some() {
+            return Err(text);
+        }
+        say(&format!("golden: NOT RUN: {text}"));
+        return Ok(Outcome { passed: 0, failed: 0 });
+    }
+    let binary = binary::dmlab();
+    say(&format!("running {} recorded cases through {} run", chosen.len(), binary.display()));
+    golden::run(&binary, &chosen, JOBS, say)
+}
+
+#[expect(clippy::print_stdout, reason = "a test without a harness reports on its own")]
+fn say(line: &str) {
+    println!("{line}");
+}

@@ -1,0 +1,145 @@
+//! The repository keeps its own rules.
+
+use dmlab_conformance::repository;
+use dmlab_conformance::tidy::{self, Finding, Manifest};
+use std::fs;
+
+fn files() -> Vec<String> {
+    tidy::tracked_files(&repository()).expect("the repository's files can be listed")
+}
+
+fn read(file: &str) -> String {
+    let bytes = fs::read(repository().join(file)).unwrap_or_else(|e| panic!("{file}: {e}"));
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn hold(findings: Vec<Finding>) {
+    let text: Vec<String> = findings.iter().map(Finding::to_string).collect();
+    assert!(findings.is_empty(), "\n{}\n", text.join("\n"));
+}
+
+fn manifests() -> Vec<Manifest> {
+    let files = files().into_iter().filter(|f| f.ends_with("/Cargo.toml"));
+    files.map(|f| Manifest::parse(&f, &read(&f)).unwrap()).collect()
+}
+
+fn rust_files() -> Vec<String> {
+    files().into_iter().filter(|f| f.ends_with(".rs")).collect()
+}
+
+/// Text files that people write; recordings and licences are taken as they are.
+fn written_files() -> Vec<String> {
+    let kinds = [".rs", ".md", ".toml", ".sh", ".yml", ".txt", ".c", "/run", "/check", "/record", "/oracle"];
+    files().into_iter().filter(|f| kinds.iter().any(|kind| f.ends_with(kind))).collect()
+}
+
+#[test]
+fn arrows_between_crates_go_down_only() {
+    hold(manifests().iter().flat_map(tidy::arrows).collect());
+}
+
+#[test]
+fn only_the_machine_lists_the_targets() {
+    let users: Vec<String> = manifests()
+        .into_iter()
+        .filter(|m| m.dependencies.iter().any(|d| d == "dmlab-targets"))
+        .map(|m| m.package)
+        .collect();
+    assert!(
+        users.iter().all(|user| user == "dmlab-machine"),
+        "only dmlab-machine may use dmlab-targets, found {users:?}"
+    );
+}
+
+/// Modules of the targets crate that are no target but serve several, each with its reason.
+const SHARED_BY_TARGETS: &[&str] = &[];
+
+#[test]
+fn a_target_never_names_another() {
+    let folder = "sim/targets/src/";
+    let inside: Vec<String> = rust_files().into_iter().filter(|f| f.starts_with(folder)).collect();
+    let module = |file: &str| file[folder.len()..].split(['/', '.']).next().unwrap_or_default().to_owned();
+    let mut modules: Vec<String> = inside.iter().map(|f| module(f)).filter(|m| m != "lib").collect();
+    modules.retain(|m| !SHARED_BY_TARGETS.contains(&m.as_str()));
+    let names: Vec<&str> = modules.iter().map(String::as_str).collect();
+    let targets = inside.iter().filter(|f| names.contains(&module(f).as_str()));
+    hold(targets.flat_map(|f| tidy::target_independence(f, &read(f), &module(f), &names)).collect());
+}
+
+/// Files that hold nothing but `#[cfg(test)] mod tests`.
+fn is_unit_test(file: &str) -> bool {
+    file.ends_with("/tests.rs") || file.contains("/tests/")
+}
+
+#[test]
+fn the_kernel_side_touches_nothing_outside_its_machine() {
+    let kernel_side =
+        rust_files().into_iter().filter(|f| f.starts_with("sim/") && f.contains("/src/") && !is_unit_test(f));
+    hold(kernel_side.flat_map(|f| tidy::kernel_side_bans(&f, &read(&f))).collect());
+}
+
+#[test]
+fn unsafe_code_stays_in_its_places() {
+    hold(
+        rust_files()
+            .iter()
+            .filter(|f| f.contains("/src/"))
+            .flat_map(|f| tidy::unsafe_code(f, &read(f)))
+            .collect(),
+    );
+}
+
+#[test]
+fn nothing_is_left_undone() {
+    hold(written_files().iter().flat_map(|f| tidy::banned_words(f, &read(f))).collect());
+}
+
+#[test]
+fn no_path_of_one_machine() {
+    hold(written_files().iter().flat_map(|f| tidy::banned_paths(f, &read(f))).collect());
+}
+
+#[test]
+fn files_are_named_after_their_content_and_stay_short() {
+    let files = rust_files();
+    hold(files.iter().flat_map(|f| [tidy::file_name(f), tidy::length(f, &read(f))].concat()).collect());
+}
+
+#[test]
+fn every_source_file_is_compiled() {
+    hold(tidy::dead_files(&files(), read));
+}
+
+#[test]
+fn versions_of_outside_crates_stand_at_the_top_with_their_reason() {
+    let mut top = tidy::outside_reasons("Cargo.toml", &read("Cargo.toml"), "workspace.dependencies");
+    top.extend(tidy::outside_reasons(
+        "crates/fuzz/Cargo.toml",
+        &read("crates/fuzz/Cargo.toml"),
+        "dependencies",
+    ));
+    // The fuzz targets are no member of the workspace (they need a nightly compiler), so they name versions themselves.
+    let members = manifests().into_iter().filter(|m| m.file != "crates/fuzz/Cargo.toml");
+    hold(top.into_iter().chain(members.flat_map(|m| tidy::shared_versions(&m))).collect());
+}
+
+#[test]
+fn the_top_level_holds_only_its_rooms() {
+    let allowed = [
+        "Cargo.toml",
+        "Cargo.lock",
+        "README.md",
+        "CHANGELOG.md",
+        "LICENSE-APACHE",
+        "LICENSE-MIT",
+        "rustfmt.toml",
+        "clippy.toml",
+    ];
+    let rooms = ["sim", "crates", "docs", "benches"];
+    for file in files() {
+        let first = file.split('/').next().unwrap_or_default();
+        let is_fine = first.starts_with('.')
+            || if file.contains('/') { rooms.contains(&first) } else { allowed.contains(&first) };
+        assert!(is_fine, "{file}: the top level holds {rooms:?}, {allowed:?} and dot-files only");
+    }
+}

@@ -1,0 +1,122 @@
+use super::*;
+
+/// Explains `text` with one log line; the marks below the table line and the advice.
+fn explained(text: &str, line: &str) -> (String, String) {
+    let table: Table = text.parse().unwrap();
+    let log = vec![
+        format!("device-mapper: table: {line}"),
+        "device-mapper: ioctl: error adding target to table".into(),
+    ];
+    let found =
+        explain(&table, &log, &Surroundings { types: &["linear".into(), "zero".into()], has_device: None })
+            .unwrap_or_else(|| panic!("no explanation of {line}"));
+    let marked: String =
+        found.table_line.chars().skip(found.span.0).take(found.span.1 - found.span.0).collect();
+    (marked, found.right)
+}
+
+#[test]
+fn the_word_at_fault_is_marked() {
+    let cases = [
+        ("0 8 linear /dev/ram0", "254:0: linear: Invalid argument count (-EINVAL)", ""),
+        ("0 8 linear /dev/ram0 0 7 8", "254:0: linear: Invalid argument count (-EINVAL)", "7 8"),
+        ("0 8 zero\n8 8 linear /dev/ram0 -1", "254:0: linear: Invalid device sector (-EINVAL)", "-1"),
+        ("0 8 linear /dev/ram9 0", "254:0: linear: Device lookup failed (-ENOENT)", "/dev/ram9"),
+        ("0 8 linear 1:0 0\n8 8 linear /nope 0", "254:0: linear: Device lookup failed (-ENOENT)", "/nope"),
+        ("0 8 linear 5000:1 0", "254:0: linear: Device lookup failed (-EOVERFLOW)", "5000:1"),
+        ("0 8 nosuch", "254:3: nosuch: unknown target type", "nosuch"),
+        ("0 8 zero\n9 8 zero", "254:0: zero: Gap in table (-EINVAL)", "9"),
+        ("8 8 zero", "254:0: zero: Gap in table (-EINVAL)", "8"),
+        ("0 8 zero\n8 0 zero", "254:0: zero-length target", "0"),
+        ("0 18014398509481984 zero", "254:0: too large device", "0 18014398509481984"),
+        ("0 8 zero a b", "254:0: zero: No arguments required (-EINVAL)", "a b"),
+        (
+            "0 10 striped 3 1 a 0 b 0 c 0",
+            "254:0: striped: Target length not divisible by number of stripes (-EINVAL)",
+            "10",
+        ),
+        (
+            "0 12 striped 2 4 a 0 b 0",
+            "254:0: striped: Target length not divisible by chunk size (-EINVAL)",
+            "12",
+        ),
+        ("0 16 striped 2 4 a 0", "254:0: striped: Not enough destinations specified (-EINVAL)", ""),
+        ("0 16 striped 1 4 a 0 b 0", "254:0: striped: Not enough destinations specified (-EINVAL)", "b 0"),
+        ("0 16 striped 0 4", "254:0: striped: Invalid stripe count (-EINVAL)", "0"),
+        ("0 16 striped 2 x a 0 b 0", "254:0: striped: Invalid chunk_size (-EINVAL)", "x"),
+        ("0 16 striped", "254:0: striped: Not enough arguments (-EINVAL)", ""),
+        ("0 16 striped 2 4 a 0 b y", "254:0: striped: Couldn't parse stripe destination (-EINVAL)", "y"),
+        ("0 16 striped 2 4 1:0 0 /b 0", "254:0: striped: Couldn't parse stripe destination (-ENOENT)", "/b"),
+        ("0 64 error /dev/nope 0", "254:3: error: Device lookup failed (-ENOENT)", "/dev/nope"),
+        (
+            "0 1000000 linear /dev/ram0 0",
+            "254:0: ram0 too small for target: start=0, len=1000000, dev_size=524288",
+            "1000000",
+        ),
+        (
+            "0 8 linear /dev/ram0 524288",
+            "254:0: ram0 too small for target: start=524288, len=8, dev_size=524288",
+            "524288",
+        ),
+        (
+            "0 1048576 striped 2 8 a 0 b 8",
+            "254:0: ram1 too small for target: start=8, len=524288, dev_size=524288",
+            "1048576",
+        ),
+        ("0 8 linear /dev/n 1", "254:0: start=1 not aligned to h/w logical block size 4096 of nullb0", "1"),
+        ("0 9 linear /dev/n 0", "254:0: len=9 not aligned to h/w logical block size 4096 of nullb0", "9"),
+    ];
+    for (table, line, want) in cases {
+        assert_eq!(explained(table, line).0, want, "{table} | {line}");
+    }
+}
+
+#[test]
+fn the_advice_holds_the_numbers() {
+    let right = |table, line| explained(table, line).1;
+    let line = "254:0: ram0 too small for target: start=8, len=1000000, dev_size=524288";
+    let advice = "ram0 has 524288 sectors, so from sector 8 on at most 524280; the table needs 1000000";
+    assert_eq!(right("0 1000000 linear /dev/ram0 8", line), advice);
+    let line = "254:0: striped: Target length not divisible by number of stripes (-EINVAL)";
+    assert_eq!(right("0 10 striped 3 1 a 0 b 0 c 0", line), "a multiple of 3 stripes: 9 or 12");
+    assert_eq!(
+        right("0 8 nosuch", "254:3: nosuch: unknown target type"),
+        "one of the kernel's target types: linear, zero"
+    );
+}
+
+#[test]
+fn it_reads_as_a_picture() {
+    let table: Table = "0 8 linear /dev/ram0 x".parse().unwrap();
+    let log = ["device-mapper: table: 254:0: linear: Invalid device sector (-EINVAL)".to_owned()];
+    let text = explain(&table, &log, &Surroundings::default()).unwrap().to_string();
+    let want = "kernel log: device-mapper: table: 254:0: linear: Invalid device sector (-EINVAL)
+  0 8 linear /dev/ram0 x
+                       ^
+  the offset is a decimal number of sectors, without sign or unit";
+    assert_eq!(text, want);
+}
+
+#[test]
+fn what_is_not_understood_is_left_alone() {
+    let table: Table = "0 8 zero".parse().unwrap();
+    for line in [
+        "",
+        "device-mapper: ioctl: error adding target to table",
+        "device-mapper: table: 254:0: thin: odd (-EINVAL)",
+    ] {
+        assert_eq!(explain(&table, &[line.to_owned()], &Surroundings::default()), None, "{line}");
+    }
+}
+
+#[test]
+fn of_several_devices_the_missing_one_is_marked() {
+    let table: Table = "0 8 linear /dev/ram7 0\n8 8 linear /dev/rom7 0".parse().unwrap();
+    let log = ["device-mapper: table: 254:0: linear: Device lookup failed (-ENOENT)".to_owned()];
+    let has = |text: &str| text == "/dev/ram7";
+    let found = explain(&table, &log, &Surroundings { types: &[], has_device: Some(&has) }).unwrap();
+    assert_eq!((found.table_line.as_str(), found.span), ("8 8 linear /dev/rom7 0", (11, 20)));
+    assert_eq!(found.right, "a path that exists, or MAJOR:MINOR");
+    let unsure = explain(&table, &log, &Surroundings::default()).unwrap();
+    assert!(unsure.right.contains("one of /dev/ram7, /dev/rom7"));
+}

@@ -1,0 +1,32 @@
+//! Functions that take any bytes and must neither panic nor hang nor take much memory.
+//!
+//! libFuzzer drives them in crates/fuzz/fuzz_targets with bytes it steers by coverage. Where there is no nightly
+//! compiler, [`mutate::Mutator`] makes bytes out of well-formed samples; CI does that for some seconds each.
+#![forbid(unsafe_code)]
+
+mod abi;
+pub mod mutate;
+mod tables;
+
+/// One function to fuzz.
+pub struct Entry {
+    /// Its name, that of the libFuzzer target too.
+    pub name: &'static str,
+    /// Takes any bytes.
+    pub run: fn(&[u8]),
+    /// Well-formed inputs to start from.
+    pub samples: fn() -> Vec<Vec<u8>>,
+    /// Largest input worth trying, in bytes.
+    pub len_max: usize,
+}
+
+/// All of them.
+pub const ENTRIES: &[Entry] = &[
+    Entry { name: "ioctl_decode", run: abi::decode, samples: abi::samples, len_max: 4096 },
+    Entry { name: "table_parse", run: tables::parse, samples: tables::samples, len_max: 1024 },
+];
+
+/// The entry with this name.
+pub fn entry(name: &str) -> Option<&'static Entry> {
+    ENTRIES.iter().find(|entry| entry.name == name)
+}

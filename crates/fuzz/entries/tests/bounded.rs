@@ -1,0 +1,55 @@
+//! A bounded number of inputs through each entry, so that every test run feeds the decoders some.
+
+use dmlab_fuzz_entries::mutate::Mutator;
+use dmlab_fuzz_entries::{ENTRIES, entry};
+
+const INPUTS: usize = 20_000;
+
+#[test]
+fn samples_are_taken() {
+    for entry in ENTRIES {
+        assert!(!(entry.samples)().is_empty());
+        (entry.samples)().iter().for_each(|sample| (entry.run)(sample));
+        (entry.run)(&[]);
+    }
+}
+
+#[test]
+fn the_ioctl_decoder_takes_anything() {
+    feed("ioctl_decode");
+}
+
+#[test]
+fn the_table_parser_takes_anything() {
+    feed("table_parse");
+}
+
+fn feed(name: &str) {
+    let entry = entry(name).expect("an entry of this name");
+    let mut mutator = Mutator::new(7, (entry.samples)(), entry.len_max);
+    for _ in 0..INPUTS {
+        (entry.run)(&mutator.next_input());
+    }
+}
+
+#[test]
+fn every_entry_has_a_libfuzzer_target() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz_targets");
+    let manifest = std::fs::read_to_string(folder.join("../Cargo.toml")).expect("crates/fuzz/Cargo.toml");
+    for entry in ENTRIES {
+        let file = folder.join(format!("{}.rs", entry.name));
+        let text = std::fs::read_to_string(&file).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+        assert!(text.contains(&format!("\"{}\"", entry.name)), "{} runs another entry", file.display());
+        assert!(manifest.contains(&format!("name = \"{}\"", entry.name)), "no [[bin]] for {}", entry.name);
+    }
+}
+
+#[test]
+fn the_same_seed_gives_the_same_inputs() {
+    let inputs = |seed| {
+        let mut mutator = Mutator::new(seed, vec![b"sample".to_vec()], 100);
+        (0..50).map(|_| mutator.next_input()).collect::<Vec<_>>()
+    };
+    assert_eq!(inputs(3), inputs(3));
+    assert_ne!(inputs(3), inputs(4));
+}

@@ -1,0 +1,67 @@
+//! The whole run, in the order in which mistakes are cheapest to find.
+
+use crate::steps::Steps;
+use crate::{cargo, needs, repository};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+/// Seconds that each fuzz entry gets in the whole run.
+const FUZZ_SECONDS: u32 = 3;
+
+/// Whether this process runs as root.
+pub(crate) fn is_root() -> bool {
+    std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+}
+
+fn cargo_with(arguments: &[&str]) -> Command {
+    let mut command = Command::new(cargo());
+    command.args(arguments).current_dir(repository());
+    command
+}
+
+fn target_folder() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from)
+}
+
+/// The release binary that the tests with real programs run.
+fn binary() -> PathBuf {
+    target_folder().join("release/dmlab")
+}
+
+/// Builds the one binary and the preload library that lies beside it.
+fn release() -> Command {
+    cargo_with(&["build", "--release", "-p", "dmlab-cli", "-p", "dmlab-shim"])
+}
+
+/// Sets up this machine and runs everything.
+pub(crate) fn run() -> Result<(), String> {
+    needs::ensure()?;
+    let mut steps = Steps::default();
+    steps.check("format", &mut cargo_with(&["fmt", "--all", "--check"]));
+    let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"];
+    steps.check("clippy", &mut cargo_with(&clippy));
+    steps.check("release build", &mut release());
+    // Every test that starts `dmlab` takes this binary; a missing program is a failure here, never a skip.
+    let mut tests = cargo_with(&["test", "--workspace", "--no-fail-fast", "--quiet"]);
+    steps.tests("tests", tests.env("DMLAB_BIN", binary()).env("CI", "true"));
+    let mut doc = cargo_with(&["doc", "--quiet", "--workspace", "--no-deps"]);
+    steps.check("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"));
+    steps.check("benches compile", &mut cargo_with(&["bench", "--quiet", "--workspace", "--no-run"]));
+    let seconds = FUZZ_SECONDS.to_string();
+    let fuzz = ["run", "--quiet", "--release", "-p", "dmlab-fuzz-entries", "--", "all", &seconds];
+    steps.check("fuzz", &mut cargo_with(&fuzz));
+    steps.finish()
+}
+
+/// Runs the recorded cases that must pass, or those of them that match a pattern.
+pub(crate) fn golden(arguments: &[&str]) -> Result<(), String> {
+    needs::ensure()?;
+    let is_built = release().arg("--quiet").status().is_ok_and(|s| s.success());
+    if !is_built {
+        return Err("the dmlab binary does not build".to_owned());
+    }
+    let mut test = cargo_with(&["test", "--quiet", "-p", "dmlab-conformance", "--test", "golden", "--"]);
+    let status = test.args(arguments).env("DMLAB_BIN", binary()).env("CI", "true").status();
+    if status.is_ok_and(|s| s.success()) { Ok(()) } else { Err("recorded cases failed".to_owned()) }
+}
