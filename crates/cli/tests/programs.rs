@@ -421,3 +421,36 @@ fn the_kernel_log_is_complete_when_the_run_ends() {
         ["device-mapper: table: 254:0: nosuch: unknown target type", "device-mapper: ioctl: error adding target to table"];
     assert_eq!(lines, expected);
 }
+
+#[test]
+fn clients_at_once_and_closed_descriptors() {
+    let program = r"
+import os, stat, threading
+X = '/dev/mapper/x'
+for i in range(200):
+    os.closerange(100, 30000)
+    assert stat.S_ISBLK(os.stat(X).st_mode)
+def work(n):
+    fd = os.open(X, os.O_RDWR)
+    for i in range(200):
+        at = n * 1048576 + i * 4096
+        os.pwrite(fd, bytes([n + 1]) * 4096, at)
+        assert os.pread(fd, 4096, at) == bytes([n + 1]) * 4096
+    os.close(fd)
+threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+[t.start() for t in threads]; [t.join() for t in threads]
+pids = []
+for n in range(4):
+    pid = os.fork()
+    if pid == 0:
+        work(n); os._exit(0)
+    pids.append(pid)
+print([os.waitpid(pid, 0)[1] for pid in pids])
+";
+    check_linear(
+        "clients",
+        &["python3"],
+        &format!("cat >p.py <<'EOF'\n{program}\nEOF\npython3 p.py && dmsetup remove x && echo removed"),
+        "[0, 0, 0, 0]\nremoved",
+    );
+}

@@ -90,6 +90,7 @@ calls! {
     fn io_cancel(ctx: usize, iocb: usize, result: usize) = SYS_io_cancel(ctx, iocb, result);
     fn io_getevents(ctx: usize, min: usize, nr: usize, out: *mut u8, timeout: *const libc::timespec)
         = SYS_io_getevents(ctx, min, nr, out, timeout);
+    fn nanosleep(time: *const libc::timespec) = SYS_nanosleep(time, 0usize);
 }
 
 /// `fstat`, by the kernel and not by whoever hooks it.

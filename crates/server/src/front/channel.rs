@@ -24,6 +24,13 @@ pub(crate) struct Channel {
     came: Option<OwnedFd>,
 }
 
+impl Drop for Channel {
+    /// A client that has lost its socket (it closed all its descriptors) sees here that no answer will come.
+    fn drop(&mut self) {
+        self.area.word(proto::GONE).store(1, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
 impl Channel {
     /// Begins a channel with a client that has connected: it gets the area.
     pub(crate) fn open(socket: OwnedFd) -> std::io::Result<Channel> {
