@@ -21,7 +21,7 @@ const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
 /// Runs `command` against the machine in `dir` and returns its exit status.
-pub fn run(dir: &Path, command: &[OsString]) -> ExitCode {
+pub(crate) fn run(dir: &Path, command: &[OsString]) -> ExitCode {
     let Some((program, words)) = command.split_first() else { return ExitCode::from(NOT_FOUND) };
     let path = match find(program) {
         Some(path) => path,

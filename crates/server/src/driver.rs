@@ -70,8 +70,9 @@ impl ThreadDriver {
         after_work: impl Fn() + Send + 'static,
     ) -> std::io::Result<JoinHandle<()>> {
         let driver = self.clone();
-        let handle =
-            thread::Builder::new().name("dmlab-worker".into()).spawn(move || driver.work(&runtime, after_work))?;
+        let handle = thread::Builder::new()
+            .name("dmlab-worker".into())
+            .spawn(move || driver.work(&runtime, after_work))?;
         *self.worker.lock() = Some(handle.thread().clone());
         self.kick();
         Ok(handle)
@@ -138,10 +139,10 @@ impl Driver for ThreadDriver {
         self.kicked.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         // On virtual time a new timer is nobody's business until somebody waits, but a task is.
-        if self.nr_running.load(Ordering::SeqCst) == 0 {
-            if let Some(worker) = &*self.worker.lock() {
-                worker.unpark();
-            }
+        if self.nr_running.load(Ordering::SeqCst) == 0
+            && let Some(worker) = &*self.worker.lock()
+        {
+            worker.unpark();
         }
     }
 

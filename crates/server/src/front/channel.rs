@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use dmlab_shim_proto as proto;
 use proto::{Header, Reply};
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
-    recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
 };
 
 use crate::shared::Area;
@@ -96,10 +96,10 @@ impl Channel {
     pub(crate) fn reply(&mut self, mut reply: Reply, fd: Option<OwnedFd>) -> bool {
         reply.with_fd = fd.is_some();
         self.area.set_reply(reply.to_bytes());
-        if let Some(fd) = fd {
-            if send(&self.socket, Some(&fd)).is_err() {
-                return false;
-            }
+        if let Some(fd) = fd
+            && send(&self.socket, Some(&fd)).is_err()
+        {
+            return false;
         }
         if self.area.give_turn(proto::TURN_REPLY, proto::CLIENT_SLEEPS) {
             return send(&self.socket, None).is_ok();
