@@ -16,7 +16,7 @@ mod info;
 
 pub use boot::{BootError, BootOptions, Disk, DiskKind};
 pub use dmlab_block::{
-    BlkStatus, BlockDevice, BlockFile, Caller, IoFlags, Kernel, LoopBacking, OpenMode, QueueLimits,
+    BlkStatus, BlockDevice, BlockFile, Caller, Features, IoFlags, Kernel, LoopBacking, OpenMode, QueueLimits,
     UserMemory, read_async, write_async,
 };
 pub use dmlab_dm::{ControlFile, DeviceMapper, TargetType};

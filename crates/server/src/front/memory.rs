@@ -6,15 +6,15 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
-use dmlab_block::{Caller, LoopBacking, UserMemory};
-use dmlab_runtime::Interrupt;
+use dmlab_machine::Interrupt;
+use dmlab_machine::{Caller, LoopBacking, UserMemory};
 use dmlab_shim_proto::STAGING_LIMIT;
 use dmlab_units::{DevT, Errno};
 use parking_lot::Mutex;
 
 use super::files::{Body, Files, OpenFile};
 use crate::world::{World, errno};
-use dmlab_block::{BlockFile, IoFlags};
+use dmlab_machine::{BlockFile, IoFlags};
 
 /// An ioctl argument that came with its request.
 pub(crate) struct Staged {

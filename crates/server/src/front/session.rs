@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use dmlab_block::OpenMode;
-use dmlab_runtime::Interrupt;
+use dmlab_machine::Interrupt;
+use dmlab_machine::OpenMode;
 use dmlab_shim_proto as proto;
 use dmlab_units::{DevT, Errno};
 use parking_lot::Mutex;
