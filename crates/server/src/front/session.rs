@@ -391,10 +391,11 @@ impl Session {
         out: &mut [u8],
     ) -> Answer {
         let file = self.file(file)?;
+        let shared = self.shared.clone();
         let answer = self.call(memory, fd, out, |process, memory| match &file.body {
             Body::Control(control) => control.ioctl(process, cmd, memory),
             Body::Block(_, block) => block.ioctl(process, cmd, arg, memory),
-            Body::LoopControl => Err(Errno::ENOTTY),
+            Body::LoopControl => shared.world.machine().loops().ioctl(cmd, arg),
             Body::Path => Err(Errno::EBADF),
         });
         self.shared.files.signal_controls();
