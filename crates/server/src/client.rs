@@ -35,7 +35,8 @@ pub struct Client {
 }
 
 fn connect_socket(path: &Path) -> io::Result<OwnedFd> {
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
     Ok(socket)
 }
@@ -77,7 +78,9 @@ impl Client {
         };
         let mut client = Client { socket, area: Area::map(&memory)? };
         client.call(&Request::Hello { protocol: proto::PROTOCOL })?.map_err(|_| {
-            other(format!("the machine {machine:?} was started by another version of dmlab: halt it and boot it again"))
+            other(format!(
+                "the machine {machine:?} was started by another version of dmlab: halt it and boot it again"
+            ))
         })?;
         Ok(client)
     }
@@ -94,12 +97,14 @@ impl Client {
         let mut came = None;
         while !self.area.about_to_sleep(proto::CLIENT_SLEEPS, proto::TURN_REPLY) {
             self.hear(&mut came)?;
-            let is_awake = self.area.word(proto::CLIENT_SLEEPS).load(std::sync::atomic::Ordering::SeqCst) == 0;
+            let is_awake =
+                self.area.word(proto::CLIENT_SLEEPS).load(std::sync::atomic::Ordering::SeqCst) == 0;
             if is_awake && self.area.turn() == proto::TURN_REPLY {
                 break;
             }
         }
-        let reply = Reply::from_bytes(&self.area.reply()).ok_or_else(|| other("the machine's answer makes no sense"))?;
+        let reply = Reply::from_bytes(&self.area.reply())
+            .ok_or_else(|| other("the machine's answer makes no sense"))?;
         while reply.with_fd && came.is_none() {
             self.hear(&mut came)?;
         }
@@ -142,7 +147,8 @@ impl Client {
             let (piece, _) = self.simple(&Request::Fetch { offset: answer.len() as u64, len: rest })?;
             answer.extend(self.payload(&piece));
         }
-        let place = buffer.get_mut(begin..begin + answer.len()).ok_or_else(|| other("the answer does not fit"))?;
+        let place =
+            buffer.get_mut(begin..begin + answer.len()).ok_or_else(|| other("the answer does not fit"))?;
         place.copy_from_slice(&answer);
         Ok(match Errno::from_raw((reply.value >> 32) as i32) {
             Some(errno) => Err(errno),
@@ -197,7 +203,10 @@ impl Client {
         let (reply, fd) = self.simple(&Request::Open { flags, mode: 0, path: path.as_bytes() })?;
         match (reply.kind, fd) {
             (FileKind::Block, Some(fd)) => Ok((reply.extra, fd)),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{path} is no block device of the machine"))),
+            _ => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                format!("{path} is no block device of the machine"),
+            )),
         }
     }
 
@@ -211,7 +220,14 @@ impl Client {
         while done < into.len() {
             let len = (into.len() - done).min(DATA_LEN);
             let pos = (offset + done as u64) as i64;
-            let (reply, _) = self.simple(&Request::Read { file, pos, len: len as u32, flags: 0, addresses: 0, lengths: 0 })?;
+            let (reply, _) = self.simple(&Request::Read {
+                file,
+                pos,
+                len: len as u32,
+                flags: 0,
+                addresses: 0,
+                lengths: 0,
+            })?;
             let got = (reply.value as usize).min(len);
             into[done..done + got].copy_from_slice(&self.area.data()[..got]);
             done += got;
@@ -232,7 +248,8 @@ impl Client {
         while done < from.len() {
             let data = &from[done..(done + DATA_LEN).min(from.len())];
             let pos = (offset + done as u64) as i64;
-            let (reply, _) = self.simple(&Request::Write { file, pos, flags: 0, addresses: 0, lengths: 0, data })?;
+            let (reply, _) =
+                self.simple(&Request::Write { file, pos, flags: 0, addresses: 0, lengths: 0, data })?;
             if reply.value == 0 {
                 return Err(io::ErrorKind::WriteZero.into());
             }

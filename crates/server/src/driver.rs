@@ -70,8 +70,9 @@ impl ThreadDriver {
         after_work: impl Fn() + Send + 'static,
     ) -> std::io::Result<JoinHandle<()>> {
         let driver = self.clone();
-        let handle =
-            thread::Builder::new().name("dmlab-worker".into()).spawn(move || driver.work(&runtime, after_work))?;
+        let handle = thread::Builder::new()
+            .name("dmlab-worker".into())
+            .spawn(move || driver.work(&runtime, after_work))?;
         *self.worker.lock() = Some(handle.thread().clone());
         self.kick();
         Ok(handle)

@@ -32,7 +32,10 @@ pub fn private_dir(dir: &Path) -> io::Result<()> {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         Err(error) => {
-            return Err(io::Error::new(error.kind(), format!("cannot make the directory {}: {error}", dir.display())));
+            return Err(io::Error::new(
+                error.kind(),
+                format!("cannot make the directory {}: {error}", dir.display()),
+            ));
         }
     }
     let meta = fs::symlink_metadata(dir)?;

@@ -33,7 +33,8 @@ impl Drop for Area {
 impl Area {
     /// A new area and the descriptor to map it by. It cannot be made smaller, so touching it cannot kill us.
     pub(crate) fn create() -> io::Result<(Area, OwnedFd)> {
-        let memory = rustix::fs::memfd_create("dmlab-channel", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        let memory =
+            rustix::fs::memfd_create("dmlab-channel", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         rustix::fs::ftruncate(&memory, AREA_LEN as u64)?;
         rustix::fs::fcntl_add_seals(&memory, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         Ok((Area::map(&memory)?, memory))

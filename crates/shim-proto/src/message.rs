@@ -274,7 +274,8 @@ mod tests {
         let header = request.encode(&mut payload).unwrap();
         let header = Header::from_bytes(&header.to_bytes());
         assert_eq!(Request::decode(&header, &payload), Ok(request));
-        let request = Request::Read { file: u64::MAX, pos: -1, len: 4096, flags: 0, addresses: 512, lengths: 512 };
+        let request =
+            Request::Read { file: u64::MAX, pos: -1, len: 4096, flags: 0, addresses: 512, lengths: 512 };
         let header = request.encode(&mut payload).unwrap();
         assert_eq!(Request::decode(&header, &payload), Ok(request));
     }

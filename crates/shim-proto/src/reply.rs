@@ -195,7 +195,8 @@ mod tests {
 
     #[test]
     fn replies_and_stats_survive_the_trip() {
-        let reply = Reply { value: -22, len: 9, with_fd: true, kind: FileKind::Block, extra: 7, ..Reply::default() };
+        let reply =
+            Reply { value: -22, len: 9, with_fd: true, kind: FileKind::Block, extra: 7, ..Reply::default() };
         assert_eq!(Reply::from_bytes(&reply.to_bytes()), Some(reply));
         assert_eq!(Reply::from_bytes(&[0xff; REPLY_LEN]), None);
         let stat = Stat { dev: 1, ino: 2, mode: 3, uid: 4, mtime_ns: -5, ..Stat::default() };

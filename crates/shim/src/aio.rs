@@ -116,7 +116,8 @@ impl Context {
     /// How many completions fit.
     fn room(&self) -> u32 {
         let ring = self.ring();
-        let used = (ring.tail.load(Ordering::Acquire) + ring.nr - ring.head.load(Ordering::Acquire)) % ring.nr;
+        let used =
+            (ring.tail.load(Ordering::Acquire) + ring.nr - ring.head.load(Ordering::Acquire)) % ring.nr;
         ring.nr - 1 - used
     }
 
@@ -193,8 +194,10 @@ fn perform(iocb: &Iocb, file: files::File) -> i64 {
     let result = match iocb.opcode {
         0 => read_file(file, buf, len, pos, 0),
         1 => write_file(file, buf, len, pos, 0),
-        2 | 3 => channel::ask(&dmlab_shim_proto::Request::Fsync { file: file.id, data_only: iocb.opcode == 3 })
-            .map(|reply| reply.value),
+        2 | 3 => {
+            channel::ask(&dmlab_shim_proto::Request::Fsync { file: file.id, data_only: iocb.opcode == 3 })
+                .map(|reply| reply.value)
+        }
         7 => vector(buf.cast(), len as c_int).and_then(|iovs| read_vec(file, iovs, pos, 0)),
         8 => vector(buf.cast(), len as c_int).and_then(|iovs| write_vec(file, iovs, pos, 0)),
         _ => Err(libc::EINVAL),
@@ -236,7 +239,13 @@ fn submit(context: Context, nr: c_long, iocbs: *const usize) -> Result<i64, i32>
     Ok(nr)
 }
 
-fn getevents(context: Context, min: c_long, nr: c_long, out: *mut Event, timeout: *const timespec) -> Result<i64, i32> {
+fn getevents(
+    context: Context,
+    min: c_long,
+    nr: c_long,
+    out: *mut Event,
+    timeout: *const timespec,
+) -> Result<i64, i32> {
     if min < 0 || nr < min {
         return Err(libc::EINVAL);
     }
@@ -287,9 +296,13 @@ pub(crate) fn by_number(nr: c_long, a: [usize; 6]) -> Option<Result<i64, i32>> {
         libc::SYS_io_destroy => Some(destroy(context()?)),
         libc::SYS_io_submit => Some(submit(context()?, a[1] as c_long, a[2] as *const usize)),
         libc::SYS_io_cancel => Some(cancel(context()?, a[1], a[2])),
-        libc::SYS_io_getevents | SYS_IO_PGETEVENTS => {
-            Some(getevents(context()?, a[1] as c_long, a[2] as c_long, a[3] as *mut Event, a[4] as *const timespec))
-        }
+        libc::SYS_io_getevents | SYS_IO_PGETEVENTS => Some(getevents(
+            context()?,
+            a[1] as c_long,
+            a[2] as c_long,
+            a[3] as *mut Event,
+            a[4] as *const timespec,
+        )),
         _ => None,
     }
 }
@@ -315,7 +328,10 @@ mod aiocb {
 }
 
 /// Does the IO of a POSIX control block on a simulated file at once; `None` when its file is real.
-fn posix(block: *mut u8, work: impl Fn(files::File, *mut u8, usize, i64) -> Result<i64, i32>) -> Option<c_int> {
+fn posix(
+    block: *mut u8,
+    work: impl Fn(files::File, *mut u8, usize, i64) -> Result<i64, i32>,
+) -> Option<c_int> {
     if !state::has_files() || block.is_null() {
         return None;
     }

@@ -6,7 +6,7 @@ use libc::{c_char, c_int, c_void, gid_t, mode_t, off_t, size_t, ssize_t, timespe
 use crate::hook::hook;
 use crate::nodes::path_call;
 use crate::paths::{PathBuf, c_bytes, leads_into_simulation, simulated};
-use crate::{c_result, channel, errno, files, state, stat};
+use crate::{c_result, channel, errno, files, stat, state};
 
 const HERE: c_int = libc::AT_FDCWD;
 
@@ -94,7 +94,12 @@ fn utimens_any(
 }
 
 /// Simulated files have no extended attributes, as devtmpfs and sysfs have none that matter.
-fn xattr_path(real: impl Fn() -> ssize_t, path: *const c_char, follow: bool, none: Result<i64, i32>) -> ssize_t {
+fn xattr_path(
+    real: impl Fn() -> ssize_t,
+    path: *const c_char,
+    follow: bool,
+    none: Result<i64, i32>,
+) -> ssize_t {
     let mut buf = PathBuf::new();
     let there = state::enabled()
         && (simulated(HERE, path, &mut buf) || leads_into_simulation(HERE, path, follow, &mut buf));

@@ -69,7 +69,8 @@ fn close_socket(slot: &Slot) {
 fn verify(slot: &Slot) -> Result<i32, i32> {
     let fd = slot.fd.load(Ordering::Relaxed);
     let stat = sys::fstat(fd)?;
-    let is_ours = stat.st_mode & libc::S_IFMT == libc::S_IFSOCK && stat.st_ino == slot.ino.load(Ordering::Relaxed);
+    let is_ours =
+        stat.st_mode & libc::S_IFMT == libc::S_IFSOCK && stat.st_ino == slot.ino.load(Ordering::Relaxed);
     if is_ours { Ok(fd) } else { Err(libc::EBADF) }
 }
 
@@ -221,7 +222,11 @@ impl Call {
         let bytes = header.to_bytes();
         // SAFETY: the header's place lies inside the mapped area, and it is the client's turn.
         unsafe {
-            core::ptr::copy_nonoverlapping(bytes.as_ptr(), self.area().add(proto::HEADER_OFFSET), bytes.len());
+            core::ptr::copy_nonoverlapping(
+                bytes.as_ptr(),
+                self.area().add(proto::HEADER_OFFSET),
+                bytes.len(),
+            );
         }
         if let Some(fd) = fd {
             self.signal(Some(fd)).map_err(|_| Lost::BeforeTheCall)?;
@@ -239,7 +244,11 @@ impl Call {
         let mut bytes = [0; proto::REPLY_LEN];
         // SAFETY: the reply's place lies inside the mapped area, and it is the client's turn again.
         unsafe {
-            core::ptr::copy_nonoverlapping(self.area().add(proto::REPLY_OFFSET), bytes.as_mut_ptr(), bytes.len());
+            core::ptr::copy_nonoverlapping(
+                self.area().add(proto::REPLY_OFFSET),
+                bytes.as_mut_ptr(),
+                bytes.len(),
+            );
         }
         self.word(proto::TURN).store(proto::TURN_CLIENT, Ordering::Relaxed);
         let reply = Reply::from_bytes(&bytes).ok_or(Lost::InTheCall)?;

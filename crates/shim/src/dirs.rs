@@ -94,7 +94,8 @@ fn scan(path: *const c_char, out: *mut *mut *mut dirent, filter: Filter, compare
         }
         libc::closedir(dir);
         if let Some(compare) = compare.filter(|_| len > 1) {
-            let compare: unsafe extern "C" fn(*const c_void, *const c_void) -> c_int = core::mem::transmute(compare);
+            let compare: unsafe extern "C" fn(*const c_void, *const c_void) -> c_int =
+                core::mem::transmute(compare);
             libc::qsort(list.cast(), len, size_of::<*mut dirent>(), Some(compare));
         }
         *out = list;

@@ -131,7 +131,9 @@ pub(crate) fn vector<'a>(iov: *const iovec, count: c_int) -> Result<&'a [iovec],
 }
 
 fn rwf(flags: c_int) -> Result<u32, i32> {
-    if flags & !(libc::RWF_HIPRI | libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_NOWAIT | libc::RWF_APPEND) != 0 {
+    if flags & !(libc::RWF_HIPRI | libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_NOWAIT | libc::RWF_APPEND)
+        != 0
+    {
         return Err(libc::EOPNOTSUPP);
     }
     let bit = |mask: c_int, ours: u32| if flags & mask != 0 { ours } else { 0 };

@@ -22,8 +22,8 @@ mod poll;
 mod stat;
 mod state;
 mod stdio;
-mod syscall;
 mod sys;
+mod syscall;
 
 /// Sets the calling thread's `errno`.
 pub(crate) fn set_errno(errno: i32) {
@@ -71,4 +71,5 @@ extern "C" fn constructor(
 
 #[used]
 #[unsafe(link_section = ".init_array")]
-static CONSTRUCTOR: extern "C" fn(libc::c_int, *const *const libc::c_char, *const *const libc::c_char) = constructor;
+static CONSTRUCTOR: extern "C" fn(libc::c_int, *const *const libc::c_char, *const *const libc::c_char) =
+    constructor;

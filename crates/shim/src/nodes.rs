@@ -23,7 +23,8 @@ pub(crate) fn path_call(
     let mut buf = PathBuf::new();
     if !simulated(dirfd, path, &mut buf) {
         let ret = real(dirfd, path);
-        let again = ret < 0 && errno() == libc::ENOENT && leads_into_simulation(dirfd, path, follow, &mut buf);
+        let again =
+            ret < 0 && errno() == libc::ENOENT && leads_into_simulation(dirfd, path, follow, &mut buf);
         if !again {
             return ret;
         }
@@ -35,7 +36,10 @@ pub(crate) fn path_call(
     }
 }
 
-fn ask_about(path: &mut PathBuf, request: impl for<'a> Fn(&'a [u8]) -> Request<'a>) -> Result<(i64, Place), i32> {
+fn ask_about(
+    path: &mut PathBuf,
+    request: impl for<'a> Fn(&'a [u8]) -> Request<'a>,
+) -> Result<(i64, Place), i32> {
     let mut call = Call::begin()?;
     let (reply, _) = call.send(&request(path.get()), 0, None)?;
     if reply.place == Place::Elsewhere && !path.set(call.payload(&reply)) {
@@ -137,7 +141,9 @@ fn describe_descriptor(out: *mut c_char, room: size_t, len: ssize_t) -> ssize_t 
     if !state::has_files() {
         return len;
     }
-    let Some(id) = digits.iter().try_fold(0u64, |n, &b| b.is_ascii_digit().then(|| n * 10 + u64::from(b - b'0'))) else {
+    let Some(id) =
+        digits.iter().try_fold(0u64, |n, &b| b.is_ascii_digit().then(|| n * 10 + u64::from(b - b'0')))
+    else {
         return len;
     };
     let Some(file) = files::by_inode(id) else { return len };
@@ -245,7 +251,11 @@ fn symlink_any(
     }
 }
 
-fn realpath_any(real: impl Fn(*const c_char) -> *mut c_char, path: *const c_char, out: *mut c_char) -> *mut c_char {
+fn realpath_any(
+    real: impl Fn(*const c_char) -> *mut c_char,
+    path: *const c_char,
+    out: *mut c_char,
+) -> *mut c_char {
     if !state::enabled() {
         return real(path);
     }

@@ -6,7 +6,7 @@ use libc::{c_char, c_int, mode_t};
 use crate::channel::Call;
 use crate::hook::hook;
 use crate::paths::{PathBuf, leads_into_simulation, simulated};
-use crate::{c_result, errno, files, paths, set_errno, state, stat, sys};
+use crate::{c_result, errno, files, paths, set_errno, stat, state, sys};
 
 /// A simulated open.
 pub(crate) enum Opened {
@@ -19,7 +19,8 @@ pub(crate) enum Opened {
 /// Opens the simulated path in `path`.
 pub(crate) fn open_simulated(path: &mut PathBuf, flags: c_int, mode: mode_t) -> Result<Opened, i32> {
     let mut call = Call::begin()?;
-    let (reply, fd) = call.send(&Request::Open { flags, mode: mode & !current_umask(flags), path: path.get() }, 0, None)?;
+    let (reply, fd) =
+        call.send(&Request::Open { flags, mode: mode & !current_umask(flags), path: path.get() }, 0, None)?;
     if reply.place == Place::Elsewhere {
         let fits = path.set(call.payload(&reply));
         return if fits { Ok(Opened::Elsewhere) } else { Err(libc::ENAMETOOLONG) };
@@ -79,7 +80,9 @@ pub(crate) fn open_any(
     let follow = flags & libc::O_NOFOLLOW == 0;
     // A dangling link that leads to a device must not be created as a file.
     let is_simulated = simulated(dirfd, path, &mut buf)
-        || (flags & libc::O_CREAT != 0 && is_link(dirfd, path) && leads_into_simulation(dirfd, path, follow, &mut buf));
+        || (flags & libc::O_CREAT != 0
+            && is_link(dirfd, path)
+            && leads_into_simulation(dirfd, path, follow, &mut buf));
     if !is_simulated {
         let saved = errno();
         let fd = real(dirfd, path, flags, mode);
@@ -124,7 +127,13 @@ enum Native {
 
 /// Looks at what a native open got: a marker file, a block device of the host (which does not exist here), or another name
 /// of a placeholder.
-fn judge(fd: c_int, dirfd: c_int, path: *const c_char, flags: c_int, buf: &mut PathBuf) -> Result<Native, i32> {
+fn judge(
+    fd: c_int,
+    dirfd: c_int,
+    path: *const c_char,
+    flags: c_int,
+    buf: &mut PathBuf,
+) -> Result<Native, i32> {
     if flags & libc::O_PATH != 0 {
         return Ok(Native::Fine(fd));
     }
@@ -143,14 +152,19 @@ fn judge(fd: c_int, dirfd: c_int, path: *const c_char, flags: c_int, buf: &mut P
         },
         libc::S_IFBLK => {
             let _ = sys::close(fd);
-            if leads_into_simulation(dirfd, path, true, buf) { Ok(Native::Simulated) } else { Err(libc::ENXIO) }
+            if leads_into_simulation(dirfd, path, true, buf) {
+                Ok(Native::Simulated)
+            } else {
+                Err(libc::ENXIO)
+            }
         }
         libc::S_IFIFO if files::file(fd).is_some() => {
             // /dev/stdin, /proc/self/fd/N: the same open file, but only read ends count as its holders.
             let mut name = [0u8; 32];
             paths::fd_name(fd, &mut name);
             let cloexec = flags & libc::O_CLOEXEC;
-            let again = sys::openat(libc::AT_FDCWD, name.as_ptr(), libc::O_RDONLY | libc::O_NONBLOCK | cloexec, 0);
+            let again =
+                sys::openat(libc::AT_FDCWD, name.as_ptr(), libc::O_RDONLY | libc::O_NONBLOCK | cloexec, 0);
             let _ = sys::close(fd);
             again.map(|fd| Native::Device(fd as c_int))
         }

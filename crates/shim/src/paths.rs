@@ -76,8 +76,23 @@ impl PathBuf {
 
 /// Entries of `/dev` that are the host's own and are not even asked about: every program opens some of them.
 const HOST_DEV: [&[u8]; 17] = [
-    b"null", b"zero", b"full", b"random", b"urandom", b"tty", b"console", b"ptmx", b"pts", b"shm", b"fd", b"stdin",
-    b"stdout", b"stderr", b"mqueue", b"hugepages", b"log",
+    b"null",
+    b"zero",
+    b"full",
+    b"random",
+    b"urandom",
+    b"tty",
+    b"console",
+    b"ptmx",
+    b"pts",
+    b"shm",
+    b"fd",
+    b"stdin",
+    b"stdout",
+    b"stderr",
+    b"mqueue",
+    b"hugepages",
+    b"log",
 ];
 
 const SYS_TREES: [&[u8]; 8] = [
@@ -183,7 +198,10 @@ pub(crate) fn simulated(dirfd: i32, path: *const libc::c_char, out: &mut PathBuf
         Some(b'/') => {
             let first = path.iter().position(|&b| b != b'/').map(|at| path[at]);
             let hopeful = matches!(first, Some(b'd' | b's' | b'p' | b'r' | b'.'));
-            if !hopeful && !has_dotdot(path) && (!state::has_mirror() || !path.starts_with(state::MIRROR.get())) {
+            if !hopeful
+                && !has_dotdot(path)
+                && (!state::has_mirror() || !path.starts_with(state::MIRROR.get()))
+            {
                 return false;
             }
             out.clear();

@@ -136,4 +136,3 @@ hook! {
         real(epoll, op, fd, event)
     }
 }
-

@@ -28,7 +28,11 @@ impl<const N: usize> Text<N> {
         for part in parts {
             // SAFETY: only the constructor gets here, alone; `at + part.len() < N` by the check above.
             unsafe {
-                core::ptr::copy_nonoverlapping(part.as_ptr(), self.bytes.get().cast::<u8>().add(at), part.len());
+                core::ptr::copy_nonoverlapping(
+                    part.as_ptr(),
+                    self.bytes.get().cast::<u8>().add(at),
+                    part.len(),
+                );
             }
             at += part.len();
         }
@@ -174,7 +178,8 @@ pub(crate) fn init(environment: *const *const libc::c_char) {
 
 /// Finds inherited placeholders and mirror directories among the open descriptors.
 fn look_at_descriptors() {
-    let Ok(dir) = sys::openat(libc::AT_FDCWD, c"/proc/self/fd".as_ptr().cast(), libc::O_RDONLY | libc::O_DIRECTORY, 0)
+    let Ok(dir) =
+        sys::openat(libc::AT_FDCWD, c"/proc/self/fd".as_ptr().cast(), libc::O_RDONLY | libc::O_DIRECTORY, 0)
     else {
         // No /proc: assume the worst, which is only slower.
         note_file();
@@ -188,7 +193,8 @@ fn look_at_descriptors() {
         while rest.len() > 19 {
             let size = usize::from(u16::from_ne_bytes([rest[16], rest[17]]));
             let name = rest[19..size].split(|&b| b == 0).next().unwrap_or_default();
-            let fd = name.iter().try_fold(0i32, |n, &b| b.is_ascii_digit().then(|| n * 10 + i32::from(b - b'0')));
+            let fd =
+                name.iter().try_fold(0i32, |n, &b| b.is_ascii_digit().then(|| n * 10 + i32::from(b - b'0')));
             if let Some(fd) = fd.filter(|&fd| fd != dir) {
                 if crate::files::may_be_placeholder(fd) {
                     note_file();

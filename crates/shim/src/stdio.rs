@@ -172,7 +172,8 @@ fn is_ours(path: *const c_char) -> bool {
             let is_node = sys::fstat_raw(fd as c_int, node.as_mut_ptr()).is_ok() && {
                 // SAFETY: just filled.
                 let node = unsafe { node.assume_init_ref() };
-                node.st_mode & libc::S_IFMT == libc::S_IFBLK || crate::stat::looks_like_marker(node)
+                node.st_mode & libc::S_IFMT == libc::S_IFBLK
+                    || crate::stat::looks_like_marker(node)
                     || (node.st_mode & libc::S_IFMT == libc::S_IFIFO && state::has_files())
             };
             let _ = sys::close(fd as c_int);

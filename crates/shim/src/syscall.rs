@@ -22,13 +22,19 @@ fn by_name(nr: c_long, a: [usize; 6]) -> Option<c_long> {
             libc::SYS_pwrite64 => libc::pwrite64(fd, memory(1), a[2], a[3] as off_t) as c_long,
             libc::SYS_readv => libc::readv(fd, a[1] as *const iovec, a[2] as c_int) as c_long,
             libc::SYS_writev => libc::writev(fd, a[1] as *const iovec, a[2] as c_int) as c_long,
-            libc::SYS_preadv => libc::preadv64(fd, a[1] as *const iovec, a[2] as c_int, a[3] as off_t) as c_long,
-            libc::SYS_pwritev => libc::pwritev64(fd, a[1] as *const iovec, a[2] as c_int, a[3] as off_t) as c_long,
+            libc::SYS_preadv => {
+                libc::preadv64(fd, a[1] as *const iovec, a[2] as c_int, a[3] as off_t) as c_long
+            }
+            libc::SYS_pwritev => {
+                libc::pwritev64(fd, a[1] as *const iovec, a[2] as c_int, a[3] as off_t) as c_long
+            }
             libc::SYS_preadv2 => {
-                libc::preadv64v2(fd, a[1] as *const iovec, a[2] as c_int, a[3] as off_t, a[5] as c_int) as c_long
+                libc::preadv64v2(fd, a[1] as *const iovec, a[2] as c_int, a[3] as off_t, a[5] as c_int)
+                    as c_long
             }
             libc::SYS_pwritev2 => {
-                libc::pwritev64v2(fd, a[1] as *const iovec, a[2] as c_int, a[3] as off_t, a[5] as c_int) as c_long
+                libc::pwritev64v2(fd, a[1] as *const iovec, a[2] as c_int, a[3] as off_t, a[5] as c_int)
+                    as c_long
             }
             libc::SYS_lseek => libc::lseek64(fd, a[1] as off_t, a[2] as c_int),
             libc::SYS_fsync => c_long::from(libc::fsync(fd)),
@@ -48,12 +54,18 @@ fn by_name(nr: c_long, a: [usize; 6]) -> Option<c_long> {
             libc::SYS_faccessat => c_long::from(libc::faccessat(fd, path(1), a[2] as c_int, 0)),
             libc::SYS_faccessat2 => c_long::from(libc::faccessat(fd, path(1), a[2] as c_int, a[3] as c_int)),
             libc::SYS_readlinkat => libc::readlinkat(fd, path(1), a[2] as *mut c_char, a[3]) as c_long,
-            libc::SYS_mknodat => c_long::from(libc::mknodat(fd, path(1), a[2] as mode_t, a[3] as libc::dev_t)),
-            libc::SYS_unlinkat => c_long::from(libc::unlinkat(fd, path(1), a[2] as c_int)),
-            libc::SYS_copy_file_range => {
-                libc::copy_file_range(fd, a[1] as *mut off_t, a[2] as c_int, a[3] as *mut off_t, a[4], a[5] as u32)
-                    as c_long
+            libc::SYS_mknodat => {
+                c_long::from(libc::mknodat(fd, path(1), a[2] as mode_t, a[3] as libc::dev_t))
             }
+            libc::SYS_unlinkat => c_long::from(libc::unlinkat(fd, path(1), a[2] as c_int)),
+            libc::SYS_copy_file_range => libc::copy_file_range(
+                fd,
+                a[1] as *mut off_t,
+                a[2] as c_int,
+                a[3] as *mut off_t,
+                a[4],
+                a[5] as u32,
+            ) as c_long,
             libc::SYS_getuid => c_long::from(libc::getuid()),
             libc::SYS_geteuid => c_long::from(libc::geteuid()),
             libc::SYS_getgid => c_long::from(libc::getgid()),

@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::events::EventCounter;
 use crate::live::{DRAINING, SUSPENDED};
 use crate::mapped_device::Names;
-use crate::{MappedDevice, TargetType};
+use crate::{MachineStates, MappedDevice, TargetType};
 
 /// Which minor number a new device gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +55,7 @@ pub struct DeviceMapper {
     devices: Mutex<Devices>,
     global_event: Arc<EventCounter>,
     remove_queue: WorkQueue,
+    states: Arc<MachineStates>,
     this: Weak<DeviceMapper>,
 }
 
@@ -80,6 +81,7 @@ impl DeviceMapper {
             devices: Mutex::default(),
             global_event: Arc::default(),
             remove_queue: WorkQueue::new("kdmremove"),
+            states: Arc::default(),
             this: this.clone(),
         })
     }
@@ -120,6 +122,11 @@ impl DeviceMapper {
     /// All kinds of target, the one registered last first.
     pub fn types(&self) -> Vec<&'static TargetType> {
         self.types.read().iter().rev().copied().collect()
+    }
+
+    /// What targets share within this machine.
+    pub(crate) fn states(&self) -> &Arc<MachineStates> {
+        &self.states
     }
 
     /// Moves whenever something happens that a poller of the control node may want to look at.

@@ -27,7 +27,7 @@ pub use events::{EventCounter, TableEvents};
 pub use ioctl::ControlFile;
 pub use mapped_device::{MappedDevice, Names, QueueMode};
 pub use suspend::SuspendFlags;
-pub use table::{Line, SharedDevice, SharedDevices, Table, TableBuilder, TableDevice};
+pub use table::{Line, MachineStates, SharedDevice, SharedDevices, Table, TableBuilder, TableDevice};
 pub use target::{
     Area, Built, Constructor, Ctr, CtrError, Later, Map, MessageResult, StatusKind, Target, TargetFeatures,
     TargetSettings, TargetType,

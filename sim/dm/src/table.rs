@@ -1,5 +1,6 @@
 //! Tables: which target serves which sectors.
 
+use std::any::Any;
 use std::sync::{Arc, Weak};
 
 use dmlab_block::{BlockDevice, Caller, Holder, OpenDevice, OpenMode, Registry};
@@ -63,6 +64,26 @@ impl SharedDevices {
         let shared = Arc::new(SharedDevice { opened, holder });
         open.push((device.dev(), mode, Arc::downgrade(&shared)));
         Ok(shared)
+    }
+}
+
+/// What targets of one kind share within a machine: pools by their device, snapshots by their origin. In a kernel
+/// these are the target module's global variables.
+#[derive(Default)]
+pub struct MachineStates {
+    states: Mutex<Vec<Arc<dyn Any + Send + Sync>>>,
+}
+
+impl MachineStates {
+    /// The machine's one value of type `T`, made at the first asking.
+    pub fn get<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        let mut states = self.states.lock();
+        if let Some(found) = states.iter().find_map(|state| state.clone().downcast::<T>().ok()) {
+            return found;
+        }
+        let made = Arc::new(T::default());
+        states.push(made.clone());
+        made
     }
 }
 
@@ -171,6 +192,7 @@ pub struct TableBuilder {
     lines: Vec<Line>,
     devices: Vec<(DevT, OpenMode, TableDevice)>,
     events: TableEvents,
+    states: Arc<MachineStates>,
     /// The first line's type, when it wants to be alone.
     singleton: Option<&'static TargetType>,
 }
@@ -181,6 +203,7 @@ impl TableBuilder {
         dev: DevT,
         registry: Arc<Registry>,
         shared: Arc<SharedDevices>,
+        states: Arc<MachineStates>,
         read_only: bool,
     ) -> TableBuilder {
         let mode = if read_only { OpenMode::READ } else { OpenMode::READ | OpenMode::WRITE };
@@ -192,6 +215,7 @@ impl TableBuilder {
             lines: Vec::new(),
             devices: Vec::new(),
             events: TableEvents::default(),
+            states,
             singleton: None,
         }
     }
@@ -206,6 +230,10 @@ impl TableBuilder {
 
     pub(crate) fn runtime(&self) -> &Arc<Runtime> {
         self.registry.runtime()
+    }
+
+    pub(crate) fn states(&self) -> &MachineStates {
+        &self.states
     }
 
     pub(crate) fn events(&self) -> TableEvents {

@@ -182,6 +182,11 @@ impl Ctr<'_> {
         self.table.runtime()
     }
 
+    /// The machine's one value of type `T`, shared by all targets that ask for it.
+    pub fn machine_state<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
+        self.table.states().get()
+    }
+
     /// What the target raises its events with.
     pub fn events(&self) -> TableEvents {
         self.table.events()

@@ -6,10 +6,18 @@
 
 pub mod error;
 pub mod linear;
+pub mod snapshot;
 pub mod striped;
 pub mod zero;
 
 use dmlab_dm::TargetType;
 
 /// Every target that is built, in the order in which the machine registers them.
-pub const ALL: &[&TargetType] = &[&zero::ZERO, &striped::STRIPED, &linear::LINEAR, &error::ERROR];
+pub const ALL: &[&TargetType] = &[
+    &snapshot::SNAPSHOT,
+    &snapshot::SNAPSHOT_ORIGIN,
+    &zero::ZERO,
+    &striped::STRIPED,
+    &linear::LINEAR,
+    &error::ERROR,
+];

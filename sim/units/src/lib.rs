@@ -5,11 +5,13 @@
 //! Place ± length = place, place − place = length, and nothing else adds up.
 #![forbid(unsafe_code)]
 
+mod block;
 mod devt;
 mod errno;
 mod length;
 mod name;
 
+pub use block::{DataBlock, MetaBlock, ThinBlock, ThinId};
 pub use devt::{DevT, ParseDevTError};
 pub use errno::Errno;
 pub use length::{Bytes, SECTOR_SHIFT, SECTOR_SIZE, Sector, Sectors};

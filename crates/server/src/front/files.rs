@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use dmlab_units::DevT;
 use parking_lot::{Condvar, Mutex, RwLock};
-use rustix::event::{epoll, Timespec};
+use rustix::event::{Timespec, epoll};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 
-use dmlab_machine::{BlockFile, ControlFile};
 use crate::world::Inode;
+use dmlab_machine::{BlockFile, ControlFile};
 
 /// What an open file is open on.
 pub(crate) enum Body {
@@ -59,7 +59,9 @@ impl OpenFile {
         }
         // The byte must go again. A pipe can be opened by its other end's name for a moment.
         let name = format!("/proc/self/fd/{}", self.placeholder.as_raw_fd());
-        if let Ok(read_end) = rustix::fs::open(name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty()) {
+        if let Ok(read_end) =
+            rustix::fs::open(name, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC, Mode::empty())
+        {
             let _ = rustix::io::read(&read_end, &mut [0u8; 8]);
         }
     }
@@ -167,8 +169,10 @@ impl Files {
             Body::LoopControl | Body::Path => return,
         };
         let _ = epoll::delete(&self.epoll, file.placeholder.as_fd());
-        let is_last = !self.open.read().values().any(|f| matches!(&f.body, Body::Block(other, _) if *other == dev));
-        let was_dirty = if is_last { self.dirty.lock().remove(&dev) } else { self.dirty.lock().contains(&dev) };
+        let is_last =
+            !self.open.read().values().any(|f| matches!(&f.body, Body::Block(other, _) if *other == dev));
+        let was_dirty =
+            if is_last { self.dirty.lock().remove(&dev) } else { self.dirty.lock().contains(&dev) };
         if !was_dirty {
             drop(file);
             return;

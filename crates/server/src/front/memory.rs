@@ -13,8 +13,8 @@ use dmlab_units::{DevT, Errno};
 use parking_lot::Mutex;
 
 use super::files::{Body, Files, OpenFile};
-use dmlab_block::{BlockFile, IoFlags};
 use crate::world::{World, errno};
+use dmlab_block::{BlockFile, IoFlags};
 
 /// An ioctl argument that came with its request.
 pub(crate) struct Staged {
@@ -61,7 +61,8 @@ impl UserMemory for Staged {
     }
 
     fn write(&mut self, offset: usize, from: &[u8]) -> Result<(), Errno> {
-        let end = offset.checked_add(from.len()).filter(|&end| end <= self.bytes.len()).ok_or(Errno::EFAULT)?;
+        let end =
+            offset.checked_add(from.len()).filter(|&end| end <= self.bytes.len()).ok_or(Errno::EFAULT)?;
         self.bytes[offset..end].copy_from_slice(from);
         if !from.is_empty() {
             // One stretch goes back: what lies between two writes is the client's own bytes.
@@ -216,7 +217,9 @@ impl LoopBacking for DeviceBacking {
 
     fn punch_hole(&self, offset: u64, len: u64) -> Result<(), Errno> {
         // PUNCH_HOLE | KEEP_SIZE
-        let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else { return Err(Errno::EINVAL) };
+        let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else {
+            return Err(Errno::EINVAL);
+        };
         self.block()?.fallocate(3, offset, len)
     }
 

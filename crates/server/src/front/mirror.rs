@@ -56,7 +56,9 @@ fn make(path: &Path, kind: &EntryKind) -> io::Result<()> {
     if let Ok(meta) = fs::symlink_metadata(path) {
         let fits = match kind {
             EntryKind::Dir => meta.is_dir(),
-            EntryKind::Link(target) => fs::read_link(path).is_ok_and(|have| have.as_os_str().as_bytes() == target),
+            EntryKind::Link(target) => {
+                fs::read_link(path).is_ok_and(|have| have.as_os_str().as_bytes() == target)
+            }
             EntryKind::File => meta.is_file(),
             EntryKind::Node => meta.file_type().is_socket(),
         };

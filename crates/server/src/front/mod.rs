@@ -28,10 +28,10 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 pub(crate) use channel::{receive, send};
 
 use crate::driver::ThreadDriver;
-use dmlab_machine::Machine;
 use crate::rundir;
 use crate::world::World;
 use channel::Channel;
+use dmlab_machine::Machine;
 use files::Files;
 use mirror::Mirror;
 use session::Session;
@@ -167,7 +167,8 @@ fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<JoinHan
 }
 
 fn listen(path: &Path) -> io::Result<OwnedFd> {
-    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let socket =
+        rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
     let address = SocketAddrUnix::new(path).map_err(|_| {
         let text = format!("the path of the socket is too long: {} (at most 107 bytes)", path.display());
         io::Error::new(io::ErrorKind::InvalidInput, text)

@@ -79,7 +79,10 @@ impl Session {
                 return self.write(file, pos, data, flags, (addresses, lengths));
             }
             Ok(Request::Fetch { offset, len }) => {
-                let from = usize::try_from(offset).ok().and_then(|from| self.answer.get(from..)).ok_or(Errno::EINVAL)?;
+                let from = usize::try_from(offset)
+                    .ok()
+                    .and_then(|from| self.answer.get(from..))
+                    .ok_or(Errno::EINVAL)?;
                 let piece = &from[..from.len().min(len as usize).min(data.len())];
                 data[..piece.len()].copy_from_slice(piece);
                 return Ok((Reply { len: piece.len() as u32, ..Reply::default() }, None));
@@ -99,7 +102,11 @@ impl Session {
         let world = &shared.world;
         match request {
             Request::Hello { protocol } => {
-                if protocol == proto::PROTOCOL { value(0) } else { Err(Errno::EPROTO) }
+                if protocol == proto::PROTOCOL {
+                    value(0)
+                } else {
+                    Err(Errno::EPROTO)
+                }
             }
             Request::Open { flags, mode, path } => self.open(path, flags, mode, out),
             Request::OpenMarker { dev, ino, flags } => {
@@ -243,7 +250,13 @@ impl Session {
                 let devices = world.devices();
                 let line = |d: &dmlab_machine::DeviceInfo| {
                     let dm = d.dm.as_ref().map_or("-".into(), |dm| String::from_utf8_lossy(&dm.name));
-                    format!("{} {} {} {} {dm}", d.name, d.dev, d.size.0, if d.read_only { "ro" } else { "rw" })
+                    format!(
+                        "{} {} {} {} {dm}",
+                        d.name,
+                        d.dev,
+                        d.size.0,
+                        if d.read_only { "ro" } else { "rw" }
+                    )
                 };
                 text_lines(out, 0, devices.iter().map(|device| (0, line(device))))
             }
@@ -280,7 +293,9 @@ impl Session {
         let shared = self.shared.clone();
         let world = &shared.world;
         let writes = flags & O_ACCMODE != 0;
-        let found = match world.find(path, flags & O_NOFOLLOW == 0 && flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL) {
+        let found = match world
+            .find(path, flags & O_NOFOLLOW == 0 && flags & (O_CREAT | O_EXCL) != O_CREAT | O_EXCL)
+        {
             Err(Errno::ENOENT) if flags & O_CREAT != 0 && area(path) == Area::Dev => {
                 let backing = world.make_file(path)?;
                 let mut real = rustix::fs::open(
@@ -406,8 +421,13 @@ impl Session {
             Ok(value) => i64::from(value as u32 & 0x7fff_ffff),
             Err(errno) => i64::from(errno.raw()) << 32,
         };
-        let reply =
-            Reply { value, len: now as u32, extra: begin as u64, total: written.len() as u64, ..Reply::default() };
+        let reply = Reply {
+            value,
+            len: now as u32,
+            extra: begin as u64,
+            total: written.len() as u64,
+            ..Reply::default()
+        };
         if written.len() > now {
             self.answer = written.to_vec();
         }
@@ -467,7 +487,10 @@ fn text_file(text: &[u8]) -> rustix::io::Result<OwnedFd> {
     let mut file = std::fs::File::from(memory);
     file.write_all(text).map_err(|_| rustix::io::Errno::NOSPC)?;
     let memory = OwnedFd::from(file);
-    rustix::fs::fcntl_add_seals(&memory, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    rustix::fs::fcntl_add_seals(
+        &memory,
+        SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL,
+    )?;
     rustix::fs::seek(&memory, rustix::fs::SeekFrom::Start(0))?;
     Ok(memory)
 }

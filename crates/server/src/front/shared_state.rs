@@ -8,8 +8,8 @@ use parking_lot::{Condvar, Mutex};
 
 use super::files::Files;
 use super::mirror::Mirror;
-use dmlab_machine::ControlFile;
 use crate::world::World;
+use dmlab_machine::ControlFile;
 
 pub(crate) struct Shared {
     pub(crate) world: World,

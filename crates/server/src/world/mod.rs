@@ -56,7 +56,8 @@ pub fn area(path: &[u8]) -> Area {
         Area::Dev
     } else if SYS.iter().any(|root| inside(root)) {
         Area::Sys
-    } else if matches!(path, b"/proc/devices" | b"/proc/misc" | b"/proc/partitions" | b"/proc/self/mountinfo") {
+    } else if matches!(path, b"/proc/devices" | b"/proc/misc" | b"/proc/partitions" | b"/proc/self/mountinfo")
+    {
         Area::Proc
     } else if inside(b"/run/udev") || inside(b"/sys/bus/block") {
         Area::Absent
@@ -85,7 +86,12 @@ impl World {
     /// The view of `machine`. Files that programs make under `/dev` go into the directory `files`.
     pub fn new(machine: Machine, files: PathBuf) -> World {
         let dev_dev = rustix::fs::stat("/dev").map_or(6, |stat| stat.st_dev);
-        World { machine, dev_dev, files, state: Mutex::new(State { tree: Tree::new(), markers: HashMap::new() }) }
+        World {
+            machine,
+            dev_dev,
+            files,
+            state: Mutex::new(State { tree: Tree::new(), markers: HashMap::new() }),
+        }
     }
 
     /// The machine.
@@ -259,4 +265,3 @@ fn add_host_entries(names: &mut Vec<(Vec<u8>, EntryKind)>) {
         names.push((name, kind));
     }
 }
-

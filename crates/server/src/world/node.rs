@@ -137,9 +137,10 @@ impl Inode {
 /// `stat` of a rendered file of `/sys` or `/proc`. The inode number is a hash of the path: stable, and distinct enough.
 pub(super) fn view_stat(path: &[u8], entry: &Entry) -> Stat {
     let is_proc = path.starts_with(b"/proc");
-    let ino = path.iter().fold(0xcbf2_9ce4_8422_2325u64, |hash, &b| {
-        (hash ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3)
-    }) & 0xffff_ffff;
+    let ino = path
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325u64, |hash, &b| (hash ^ u64::from(b)).wrapping_mul(0x0000_0100_0000_01b3))
+        & 0xffff_ffff;
     let (mode, nlink, size) = match entry {
         Entry::Dir(_) => (S_IFDIR | 0o755, 2, 0),
         Entry::Link(target) => (S_IFLNK | 0o777, 1, target.len() as u64),

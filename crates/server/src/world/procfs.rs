@@ -35,8 +35,13 @@ fn devices(machine: &Machine) -> Vec<u8> {
         let _ = writeln!(out, "{major:3} {name}");
     }
     out.push_str("\nBlock devices:\n");
-    let mut block =
-        vec![(1, "ramdisk"), (7, "loop"), (9, "md"), (machine.mapper().major(), "device-mapper"), (259, "blkext")];
+    let mut block = vec![
+        (1, "ramdisk"),
+        (7, "loop"),
+        (9, "md"),
+        (machine.mapper().major(), "device-mapper"),
+        (259, "blkext"),
+    ];
     if machine.mapper().major() != 253 {
         block.push((253, "mdp"));
     }

@@ -173,7 +173,9 @@ pub(super) fn place(tree: &Tree, machine: &Machine, path: &[u8]) -> Result<Vec<u
         dir.extend_from_slice(part);
     }
     match find(tree, machine, &dir, true)? {
-        Found::Node { path, inode } if inode.lock().kind == Kind::Dir => Ok([&path, &b"/"[..], name].concat()),
+        Found::Node { path, inode } if inode.lock().kind == Kind::Dir => {
+            Ok([&path, &b"/"[..], name].concat())
+        }
         Found::Node { .. } => Err(Errno::ENOTDIR),
         Found::View { .. } => Err(Errno::EPERM),
         // The caller asks the real file system.

@@ -166,7 +166,8 @@ fn device_entry(device: &DeviceInfo, all: &[DeviceInfo], attribute: &str) -> Opt
     let number = device.dev;
     match attribute {
         "" => {
-            let mut names: Vec<_> = PLAIN.iter().filter(|name| !name.contains('/')).map(|name| file(name)).collect();
+            let mut names: Vec<_> =
+                PLAIN.iter().filter(|name| !name.contains('/')).map(|name| file(name)).collect();
             names.push(link("bdi", &format!("../../bdi/{number}")));
             names.push(link("subsystem", "../../../../class/block"));
             for name in ["holders", "integrity", "power", "queue", "slaves", "trace"] {
@@ -233,7 +234,23 @@ fn neighbour(numbers: &[DevT], all: &[DeviceInfo], name: &str) -> Option<Entry> 
 fn stat_line(device: &DeviceInfo) -> String {
     let [reads, read_sectors, writes, write_sectors, discards, discard_sectors, flushes] = device.stat;
     let columns = [
-        reads, 0, read_sectors, 0, writes, 0, write_sectors, 0, 0, 0, 0, discards, 0, discard_sectors, 0, flushes, 0,
+        reads,
+        0,
+        read_sectors,
+        0,
+        writes,
+        0,
+        write_sectors,
+        0,
+        0,
+        0,
+        0,
+        discards,
+        0,
+        discard_sectors,
+        0,
+        flushes,
+        0,
     ];
     columns.iter().map(|n| format!("{n:8}")).collect::<Vec<_>>().join(" ")
 }

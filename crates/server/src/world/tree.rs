@@ -69,10 +69,8 @@ impl Tree {
         let events = machine.runtime().uevents().after(self.seen.unwrap_or(0));
         self.seen = Some(last);
         let devices = machine.devices();
-        let wanted: BTreeMap<Vec<u8>, DevT> = devices
-            .iter()
-            .map(|device| ([b"/dev/", device.name.as_bytes()].concat(), device.dev))
-            .collect();
+        let wanted: BTreeMap<Vec<u8>, DevT> =
+            devices.iter().map(|device| ([b"/dev/", device.name.as_bytes()].concat(), device.dev)).collect();
         let gone: Vec<Vec<u8>> =
             self.made_by_kernel.keys().filter(|path| !wanted.contains_key(*path)).cloned().collect();
         for path in gone {

@@ -1,0 +1,140 @@
+//! Snapshots against a plain model, and their store on disk.
+
+mod kit;
+
+use dmlab_abi::{Command, DmFlags};
+use dmlab_block::{Bio, SyncIo};
+use dmlab_units::{DevT, Sector};
+use kit::Kit;
+use proptest::prelude::*;
+
+const SECTOR: usize = 512;
+const SIZE: u64 = 128;
+
+fn write(kit: &Kit, dev: DevT, sector: u64, len: u64, byte: u8) -> bool {
+    let dev = kit.machine.registry().get(dev).unwrap();
+    SyncIo::default().submit(&dev, Bio::write(Sector(sector), &vec![byte; len as usize * SECTOR])).is_ok()
+}
+
+fn read(kit: &Kit, dev: DevT, sector: u64, len: u64) -> Vec<u8> {
+    let dev = kit.machine.registry().get(dev).unwrap();
+    let mut buf = vec![0xee; len as usize * SECTOR];
+    SyncIo::default().read(&dev, Sector(sector), &mut buf, |bio| bio).unwrap();
+    buf
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    WriteOrigin(u64, u64, u8),
+    WriteSnapshot(usize, u64, u64, u8),
+    Reload(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let place = || (0..SIZE, 1..24u64, 1..255u8);
+    prop_oneof![
+        3 => place().prop_map(|(at, len, byte)| Step::WriteOrigin(at, len.min(SIZE - at), byte)),
+        3 => (0..2usize, place()).prop_map(|(i, (at, len, byte))| Step::WriteSnapshot(i, at, len.min(SIZE - at), byte)),
+        1 => (0..2usize).prop_map(Step::Reload),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+
+    /// Two snapshots, of different chunk sizes and stores, keep what the origin held when they were taken; their own
+    /// writes stay theirs; the persistent one survives being torn down and set up again.
+    #[test]
+    fn origin_and_snapshots_keep_apart(steps in prop::collection::vec(step(), 1..40)) {
+        let kit = Kit::new();
+        let base = DevT::new(1, 0);
+        write(&kit, base, 0, SIZE, 1);
+        let origin = kit.create("origin", &format!("0 {SIZE} snapshot-origin 1:0"));
+        let tables = [format!("0 {SIZE} snapshot 1:0 1:1 P 8"), format!("0 {SIZE} snapshot 1:0 1:2 N 4")];
+        let mut snapshots = [kit.create("s0", &tables[0]), kit.create("s1", &tables[1])];
+        // The origin samples its snapshots' chunks when it is resumed.
+        kit.ask(Command::DevSuspend, "origin", DmFlags::SUSPEND).unwrap();
+        kit.resume("origin").unwrap();
+        let mut model = [vec![1u8; SIZE as usize], vec![1; SIZE as usize], vec![1; SIZE as usize]];
+        for step in steps {
+            match step {
+                Step::WriteOrigin(at, len, byte) => {
+                    prop_assert!(write(&kit, origin, at, len, byte));
+                    model[0][at as usize..(at + len) as usize].fill(byte);
+                }
+                Step::WriteSnapshot(i, at, len, byte) => {
+                    prop_assert!(write(&kit, snapshots[i], at, len, byte));
+                    model[i + 1][at as usize..(at + len) as usize].fill(byte);
+                }
+                Step::Reload(0) => {
+                    kit.ask(Command::DevRemove, "s0", DmFlags::empty()).unwrap();
+                    snapshots[0] = kit.create("s0", &tables[0]);
+                }
+                // A reload under the running snapshot hands its exceptions over.
+                Step::Reload(i) => {
+                    let name = format!("s{i}");
+                    kit.load(&name, &tables[i]).unwrap();
+                    kit.resume(&name).unwrap();
+                }
+            }
+            for (dev, model) in [origin, snapshots[0], snapshots[1]].into_iter().zip(&model) {
+                let got: Vec<u8> = read(&kit, dev, 0, SIZE).chunks(SECTOR).map(|sector| sector[0]).collect();
+                prop_assert_eq!(&got, model);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_store_on_disk_is_as_recorded() {
+    let kit = Kit::new();
+    let origin = kit.create("origin", "0 1024 snapshot-origin 1:0");
+    let snapshot = kit.create("s", "0 1024 snapshot 1:0 1:1 P 8");
+    assert_eq!(kit.status("s", DmFlags::empty()), "0 1024 snapshot 16/32768 16");
+    kit.ask(Command::DevSuspend, "origin", DmFlags::SUSPEND).unwrap();
+    kit.resume("origin").unwrap();
+    write(&kit, origin, 5 * 8, 1, 1);
+    write(&kit, snapshot, 9 * 8, 1, 2);
+    write(&kit, snapshot, 20 * 8, 8, 3);
+    assert_eq!(kit.status("s", DmFlags::empty()), "0 1024 snapshot 40/32768 16");
+    let cow = DevT::new(1, 1);
+    let header = read(&kit, cow, 0, 1);
+    assert_eq!(header[..16], [0x53, 0x6e, 0x41, 0x70, 1, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0, 0]);
+    let area = read(&kit, cow, 8, 1);
+    let words: Vec<u64> =
+        area.chunks(8).map(|word| u64::from_le_bytes(word.try_into().unwrap())).take(8).collect();
+    assert_eq!(words, [5, 2, 9, 3, 0x14, 4, 0, 0]);
+}
+
+#[test]
+fn a_full_store_invalidates_or_shows_overflow() {
+    let kit = Kit::new();
+    for (name, cow, store) in [("p", 1, "P"), ("po", 2, "PO"), ("n", 3, "N")] {
+        kit.create(&format!("{name}-cow"), &format!("0 64 linear 1:{cow} 0"));
+        let table = format!(
+            "0 1024 snapshot 1:0 {} {store} 8",
+            kit.ask(Command::DevStatus, &format!("{name}-cow"), DmFlags::empty()).unwrap().dev().unwrap()
+        );
+        let dev = kit.create(name, &table);
+        let room = if store == "N" { 8 } else { 6 };
+        for chunk in 0..room {
+            assert!(write(&kit, dev, chunk * 8, 1, 7), "{name} {chunk}");
+        }
+        assert!(!write(&kit, dev, 900, 1, 7), "{name}");
+    }
+    assert_eq!(kit.status("p", DmFlags::empty()), "0 1024 snapshot Invalid");
+    assert_eq!(kit.status("po", DmFlags::empty()), "0 1024 snapshot Overflow");
+    assert_eq!(kit.status("n", DmFlags::empty()), "0 1024 snapshot Invalid");
+    assert_eq!(
+        read(&kit, DevT::new(1, 1), 0, 1)[..16],
+        [0x53, 0x6e, 0x41, 0x70, 0, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0, 0]
+    );
+    assert_eq!(
+        kit.log(),
+        [
+            "device-mapper: snapshots: Invalidating snapshot: Unable to allocate exception.",
+            "device-mapper: snapshots: Snapshot overflowed: Unable to allocate exception.",
+            "device-mapper: snapshots: Invalidating snapshot: Unable to allocate exception.",
+        ]
+    );
+}

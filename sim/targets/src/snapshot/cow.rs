@@ -1,0 +1,428 @@
+//! The snapshot itself: which chunks were copied, which are being copied, and who waits for that.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use dmlab_block::{Bio, BlkStatus, End, EndIo, FrameData, Op, read_async, submit, write_async};
+use dmlab_dm::{Map, TableDevice, TableEvents};
+use dmlab_runtime::{Level, Runtime, WaitQueue};
+use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
+use parking_lot::Mutex;
+
+use super::origin::Origins;
+use super::store::{Loaded, Slot, Store, StoreKind};
+
+/// Optional features of the table line.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Features {
+    pub(super) zeroes_cow: bool,
+    pub(super) passdown: bool,
+}
+
+impl Features {
+    pub(super) fn write(self, out: &mut String) -> std::fmt::Result {
+        let count = u32::from(self.zeroes_cow) + u32::from(self.passdown);
+        if count > 0 {
+            write!(out, " {count}")?;
+        }
+        if self.zeroes_cow {
+            write!(out, " discard_zeroes_cow")?;
+        }
+        if self.passdown {
+            write!(out, " discard_passdown_origin")?;
+        }
+        Ok(())
+    }
+}
+
+/// What a new snapshot is to those that exist on the same COW device.
+pub(super) enum Role {
+    /// There is none.
+    Alone,
+    /// It will take over from the one there is.
+    Destination,
+    /// The one there is has its destination already.
+    Paired,
+}
+
+pub(super) struct Core {
+    pub(super) origin: TableDevice,
+    pub(super) cow: TableDevice,
+    pub(super) kind: StoreKind,
+    pub(super) features: Features,
+    pub(super) runtime: Arc<Runtime>,
+    events: TableEvents,
+    origins: Arc<Origins>,
+    len: Sectors,
+    state: Mutex<State>,
+    /// Moves when a copy has ended or a read of the origin has.
+    changed: WaitQueue,
+}
+
+#[derive(Default)]
+struct State {
+    /// `None` in a handover destination.
+    store: Option<Arc<Store>>,
+    /// Chunks of the origin that have a copy, and where.
+    exceptions: BTreeMap<u64, u64>,
+    /// Chunks that are being copied, and the writes to the snapshot that wait for them.
+    pending: BTreeMap<u64, Vec<Bio<'static>>>,
+    /// Chunks of the origin that are being read for the snapshot.
+    reading: BTreeMap<u64, u32>,
+    is_valid: bool,
+    has_overflowed: bool,
+    is_active: bool,
+    is_suspended: bool,
+}
+
+impl Core {
+    #[allow(clippy::too_many_arguments, reason = "what a table line and its table give, each once")]
+    pub(super) fn new(
+        origin: TableDevice,
+        cow: TableDevice,
+        kind: StoreKind,
+        features: Features,
+        runtime: Arc<Runtime>,
+        events: TableEvents,
+        origins: Arc<Origins>,
+        len: Sectors,
+    ) -> Arc<Core> {
+        let state = Mutex::new(State { is_valid: true, ..State::default() });
+        Arc::new(Core {
+            origin,
+            cow,
+            kind,
+            features,
+            runtime,
+            events,
+            origins,
+            len,
+            state,
+            changed: WaitQueue::default(),
+        })
+    }
+
+    pub(super) fn set_store(&self, store: Arc<Store>, loaded: Loaded) {
+        let mut state = self.state.lock();
+        state.store = Some(store);
+        state.exceptions = loaded.exceptions;
+        state.is_valid = loaded.is_valid;
+    }
+
+    /// The chunk size, unless this is a handover destination that has taken over nothing yet.
+    pub(super) fn chunk(&self) -> Option<Sectors> {
+        self.state.lock().store.as_ref().map(|store| store.chunk())
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.state.lock().is_active
+    }
+
+    pub(super) fn activate(&self) {
+        self.state.lock().is_active = true;
+    }
+
+    pub(super) fn set_suspended(&self, is_suspended: bool) {
+        self.state.lock().is_suspended = is_suspended;
+    }
+
+    pub(super) fn usage_text(&self) -> String {
+        let state = self.state.lock();
+        if !state.is_valid {
+            return "Invalid".to_owned();
+        }
+        if state.has_overflowed {
+            return "Overflow".to_owned();
+        }
+        match &state.store {
+            Some(store) => {
+                let (allocated, total, metadata) = store.usage();
+                format!("{allocated}/{total} {metadata}")
+            }
+            None => format!("0/{} 0", self.cow.device().capacity()),
+        }
+    }
+
+    fn log(&self, level: Level, text: &str) {
+        self.runtime.log(level, format!("device-mapper: snapshots: {text}"));
+    }
+
+    // Handover.
+
+    /// Whether a resume is allowed while another snapshot stands on the same COW device.
+    pub(super) fn may_resume(&self) -> Result<(), Errno> {
+        if let Some(source) = self.origins.source_for(self) {
+            if !source.state.lock().is_suspended {
+                self.log(Level::Err, "Unable to perform snapshot handover until source is suspended.");
+                return Err(Errno::EINVAL);
+            }
+        } else if self.is_active() && self.origins.destination_for(self).is_some() {
+            self.log(Level::Err, "Unable to resume snapshot source until handover completes.");
+            return Err(Errno::EINVAL);
+        }
+        Ok(())
+    }
+
+    /// Takes exceptions and store from the source, which is invalid from then on.
+    pub(super) fn take_over(&self) {
+        let Some(source) = self.origins.source_for(self) else { return };
+        let mut from = source.state.lock();
+        let mut to = self.state.lock();
+        to.store = from.store.take();
+        to.exceptions = std::mem::take(&mut from.exceptions);
+        to.is_valid = from.is_valid;
+        to.has_overflowed = from.has_overflowed;
+        from.is_valid = false;
+    }
+
+    // The way of a bio.
+
+    pub(super) fn map(self: &Arc<Self>, bio: &mut Bio<'_>) -> Map {
+        if bio.op == Op::Flush {
+            bio.set_dev(self.cow.device());
+            return Map::Remapped;
+        }
+        let mut state = self.state.lock();
+        if !state.is_valid {
+            return Map::Kill;
+        }
+        let Some(store) = state.store.clone() else { return Map::Kill };
+        let chunk = bio.sector.0 / store.chunk().0;
+        if bio.op == Op::Discard {
+            return self.map_discard(&state, &store, chunk, bio);
+        }
+        if bio.op == Op::Write && state.has_overflowed {
+            return Map::Kill;
+        }
+        if let Some(new) = state.exceptions.get(&chunk) {
+            self.to_cow(&store, *new, bio);
+            return Map::Remapped;
+        }
+        if bio.op == Op::Read {
+            *state.reading.entry(chunk).or_default() += 1;
+            bio.set_layer_word(chunk + 1);
+            bio.set_dev(self.origin.device());
+            return Map::Remapped;
+        }
+        if let Some(waiting) = state.pending.get_mut(&chunk) {
+            waiting.push(bio.take_owned());
+            return Map::Submitted;
+        }
+        let Some(slot) = store.allocate() else {
+            return self.no_room(state, bio);
+        };
+        if bio.len() == store.chunk() {
+            // The whole chunk is new: nothing of the old one is needed.
+            state.pending.insert(chunk, Vec::new());
+            let [turn, new] = slot.to_words();
+            bio.push_frame(Arc::new(WholeChunk { core: self.clone(), chunk }), [turn, new, 0]);
+            self.to_cow(&store, slot.new, bio);
+            return Map::Remapped;
+        }
+        state.pending.insert(chunk, vec![bio.take_owned()]);
+        drop(state);
+        self.start_copy(store, chunk, slot);
+        Map::Submitted
+    }
+
+    /// Points a bio at the place in the COW device that stands for its place in the origin.
+    fn to_cow(&self, store: &Store, new: u64, bio: &mut Bio<'_>) {
+        bio.set_dev(self.cow.device());
+        bio.sector = store.sector(new) + Sectors(bio.sector.0 % store.chunk().0);
+    }
+
+    /// A discard of a copied chunk zeroes the copy; one that has no copy frees nothing. The second clone, if there
+    /// is one, goes to the origin.
+    fn map_discard(
+        self: &Arc<Self>,
+        state: &State,
+        store: &Arc<Store>,
+        chunk: u64,
+        bio: &mut Bio<'_>,
+    ) -> Map {
+        if bio.clone_nr == 1 {
+            bio.set_dev(self.origin.device());
+            return Map::Remapped;
+        }
+        let Some(new) = state.exceptions.get(&chunk).copied() else { return Map::Done(BlkStatus::Ok) };
+        if bio.len() != store.chunk() {
+            self.to_cow(store, new, bio);
+            return Map::Remapped;
+        }
+        let (bio, place) = (bio.take_owned(), store.sector(new));
+        let zeros: Arc<[u8]> = vec![0; (store.chunk().0 * SECTOR_SIZE) as usize].into();
+        let cow = self.cow.device().clone();
+        let zeroing = async move {
+            let written = write_async(&cow, place, zeros).await;
+            bio.end(written.err().unwrap_or(BlkStatus::Ok));
+        };
+        self.runtime.spawn("snapshot-zero", zeroing).detach();
+        Map::Submitted
+    }
+
+    /// The COW device is full.
+    fn no_room(self: &Arc<Self>, mut state: parking_lot::MutexGuard<'_, State>, bio: &mut Bio<'_>) -> Map {
+        if self.kind == (StoreKind::Persistent { shows_overflow: true }) {
+            state.has_overflowed = true;
+            drop(state);
+            self.log(Level::Err, "Snapshot overflowed: Unable to allocate exception.");
+            return Map::Kill;
+        }
+        drop(state);
+        let (core, bio) = (self.clone(), bio.take_owned());
+        let invalidate = async move {
+            core.invalidate("Unable to allocate exception.").await;
+            bio.end(BlkStatus::IoErr);
+        };
+        self.runtime.spawn("snapshot-invalidate", invalidate).detach();
+        Map::Submitted
+    }
+
+    /// A read of the origin for the snapshot has ended; `word` is what `map` left with it.
+    pub(super) fn end_read(&self, word: u64) {
+        let Some(chunk) = word.checked_sub(1) else { return };
+        let mut state = self.state.lock();
+        if let Some(reads) = state.reading.get_mut(&chunk) {
+            *reads -= 1;
+            if *reads == 0 {
+                state.reading.remove(&chunk);
+                drop(state);
+                self.changed.wake_all();
+            }
+        }
+    }
+
+    /// Whether a write to the origin at `sector` concerns this snapshot.
+    pub(super) fn wants_copy(&self, sector: Sector) -> bool {
+        let state = self.state.lock();
+        let Some(store) = &state.store else { return false };
+        state.is_valid
+            && state.is_active
+            && sector.0 < self.len.0
+            && !state.exceptions.contains_key(&(sector.0 / store.chunk().0))
+    }
+
+    /// Makes sure that the chunk at `sector` of the origin has a copy, before the origin is written there.
+    pub(super) async fn preserve(self: &Arc<Self>, sector: Sector) {
+        let started = {
+            let mut state = self.state.lock();
+            let Some(store) = state.store.clone() else { return };
+            let chunk = sector.0 / store.chunk().0;
+            if !state.is_valid || state.exceptions.contains_key(&chunk) {
+                return;
+            }
+            match state.pending.entry(chunk) {
+                Entry::Occupied(_) => Some((store, chunk, None)),
+                Entry::Vacant(free) => store.allocate().map(|slot| {
+                    free.insert(Vec::new());
+                    (store, chunk, Some(slot))
+                }),
+            }
+        };
+        let Some((store, chunk, slot)) = started else {
+            // An overflow on the origin's account always invalidates: the origin goes on without the snapshot.
+            self.invalidate("Unable to allocate exception.").await;
+            return;
+        };
+        if let Some(slot) = slot {
+            self.start_copy(store, chunk, slot);
+        }
+        self.changed.until(|| !self.state.lock().pending.contains_key(&chunk)).await;
+    }
+
+    fn start_copy(self: &Arc<Self>, store: Arc<Store>, chunk: u64, slot: Slot) {
+        let core = self.clone();
+        let copy = async move {
+            let copied = core.copy(&store, chunk, slot).await;
+            core.finish(&store, chunk, slot, copied).await;
+        };
+        self.runtime.spawn("snapshot-copy", copy).detach();
+    }
+
+    /// Copies a chunk; the last one only up to the origin's end.
+    async fn copy(&self, store: &Store, chunk: u64, slot: Slot) -> bool {
+        let start = store.sector(chunk);
+        let Some(left) = Sector(self.origin.device().capacity().0).checked_since(start) else { return false };
+        let len = store.chunk().min(left);
+        match read_async(self.origin.device(), start, len).await {
+            Ok(data) => write_async(self.cow.device(), store.sector(slot.new), data.into()).await.is_ok(),
+            Err(_) => false,
+        }
+    }
+
+    /// The data of an exception are on the COW device, or could not be put there.
+    async fn finish(self: &Arc<Self>, store: &Store, chunk: u64, slot: Slot, copied: bool) {
+        let remembered = store.commit(slot, copied.then_some(chunk)).await;
+        if !remembered {
+            self.invalidate("Error reading/writing.").await;
+        } else {
+            self.state.lock().exceptions.insert(chunk, slot.new);
+            // The origin may be written now, but not under those who still read it for the snapshot.
+            self.changed.until(|| !self.state.lock().reading.contains_key(&chunk)).await;
+        }
+        let (waiting, is_valid) = {
+            let mut state = self.state.lock();
+            (state.pending.remove(&chunk).unwrap_or_default(), state.is_valid)
+        };
+        self.changed.wake_all();
+        for mut bio in waiting {
+            if is_valid {
+                self.to_cow(store, slot.new, &mut bio);
+                submit(bio);
+            } else {
+                bio.end(BlkStatus::IoErr);
+            }
+        }
+    }
+
+    /// The snapshot no longer shows what it should: it fails everything from now on, after a reboot too.
+    async fn invalidate(&self, why: &str) {
+        let store = {
+            let mut state = self.state.lock();
+            if !state.is_valid {
+                return;
+            }
+            state.is_valid = false;
+            state.store.clone()
+        };
+        self.log(Level::Err, &format!("Invalidating snapshot: {why}"));
+        if let Some(store) = store {
+            store.drop_snapshot().await;
+        }
+        self.events.raise();
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        // Reached only when no table holds it: a destination that still waits for it waits in vain.
+        let has_store = self.state.get_mut().store.is_some();
+        if let (true, Some(destination)) = (has_store, self.origins.destination_for(self)) {
+            self.log(Level::Err, "Cancelling snapshot handover.");
+            destination.state.lock().is_valid = false;
+        }
+    }
+}
+
+/// Hears the end of a write that fills a whole chunk of the COW device, and commits its exception.
+struct WholeChunk {
+    core: Arc<Core>,
+    chunk: u64,
+}
+
+impl EndIo for WholeChunk {
+    fn end_io(&self, bio: &mut Bio<'_>, [turn, new, _]: FrameData, status: BlkStatus) -> End {
+        let Some(store) = self.core.state.lock().store.clone() else { return End::Done(BlkStatus::IoErr) };
+        let (core, chunk, slot) = (self.core.clone(), self.chunk, Slot::from_words(turn, new));
+        let bio = bio.take_owned();
+        let commit = async move {
+            core.finish(&store, chunk, slot, status.is_ok()).await;
+            let is_valid = core.state.lock().is_valid;
+            bio.end(if is_valid { status } else { BlkStatus::IoErr });
+        };
+        self.core.runtime.spawn("snapshot-commit", commit).detach();
+        End::Kept
+    }
+}

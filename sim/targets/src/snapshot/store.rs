@@ -1,0 +1,365 @@
+//! Exception stores: where copied chunks go, and how that is remembered.
+//!
+//! A **persistent** store (`P`, `PO`) writes a record for each exception to the COW device, in the order the
+//! exceptions were allocated, whatever order their copies end in. Records become durable together: the area is written
+//! when nothing allocated is still uncommitted, or when it is full. A **transient** store (`N`) remembers nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, Tag, read_async, run_async};
+use dmlab_dm::CtrError;
+use dmlab_runtime::{AsyncMutex, Level, WaitQueue};
+use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
+use parking_lot::Mutex;
+
+use super::format::{self, Header, Record};
+
+/// Chunk size of a new persistent store that the table leaves open, in sectors.
+const DEFAULT_CHUNK: u64 = 32;
+/// Largest chunk in sectors (`INT_MAX >> 9`).
+const MAX_CHUNK: u64 = (i32::MAX >> 9) as u64;
+
+/// Which store the table asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StoreKind {
+    /// `P`, or `PO` when an overflow is to be shown apart from other ends.
+    Persistent { shows_overflow: bool },
+    /// `N`.
+    Transient,
+}
+
+impl StoreKind {
+    /// The letters of the table line.
+    pub(super) fn letters(self) -> &'static str {
+        match self {
+            StoreKind::Persistent { shows_overflow: false } => "P",
+            StoreKind::Persistent { shows_overflow: true } => "PO",
+            StoreKind::Transient => "N",
+        }
+    }
+}
+
+/// An allocated exception: its place on the COW device and its turn to be committed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Slot {
+    pub(super) new: u64,
+    turn: u64,
+}
+
+impl Slot {
+    /// As two words that a bio can carry.
+    pub(super) fn to_words(self) -> [u64; 2] {
+        [self.turn, self.new]
+    }
+
+    /// The inverse of [`Slot::to_words`].
+    pub(super) fn from_words(turn: u64, new: u64) -> Slot {
+        Slot { turn, new }
+    }
+}
+
+/// What a persistent store found when it was opened.
+pub(super) struct Loaded {
+    pub(super) exceptions: BTreeMap<u64, u64>,
+    /// The header says that the snapshot is still good.
+    pub(super) is_valid: bool,
+}
+
+pub(super) struct Store {
+    kind: StoreKind,
+    cow: Arc<BlockDevice>,
+    chunk: Sectors,
+    alloc: Mutex<Alloc>,
+    /// Held while records are written out, so that writes of the area don't overtake each other.
+    log: AsyncMutex<Log>,
+    committed: WaitQueue,
+}
+
+struct Alloc {
+    next_free: u64,
+    next_turn: u64,
+    /// Allocated and not yet committed.
+    pending: u64,
+    /// Every turn below this is durable, or has failed.
+    durable: u64,
+    area: u64,
+    is_valid: bool,
+}
+
+struct Log {
+    area: Vec<u8>,
+    used: usize,
+    next_turn: u64,
+    done: BTreeMap<u64, Option<Record>>,
+}
+
+/// Checks a chunk size against both devices; the log's words for what is wrong.
+pub(super) fn check_chunk(chunk: u64, origin: &BlockDevice, cow: &BlockDevice) -> Result<(), &'static str> {
+    let is_multiple = |dev: &BlockDevice| {
+        let block = dev.limits().logical_block_size.sectors_floor().0.max(1);
+        chunk.is_multiple_of(block)
+    };
+    if !chunk.is_power_of_two() {
+        Err("Chunk size is not a power of 2")
+    } else if !is_multiple(origin) || !is_multiple(cow) {
+        Err("Chunk size is not a multiple of device blocksize")
+    } else if chunk > MAX_CHUNK {
+        Err("Chunk size is too high")
+    } else {
+        Ok(())
+    }
+}
+
+impl Store {
+    fn new(kind: StoreKind, cow: Arc<BlockDevice>, chunk: Sectors) -> Store {
+        let next_free = if kind == StoreKind::Transient { 0 } else { format::FIRST_AREA + 1 };
+        let bytes = (chunk.0 * SECTOR_SIZE) as usize;
+        Store {
+            kind,
+            cow,
+            chunk,
+            alloc: Mutex::new(Alloc {
+                next_free,
+                next_turn: 0,
+                pending: 0,
+                durable: 0,
+                area: 0,
+                is_valid: true,
+            }),
+            log: AsyncMutex::new(Log { area: vec![0; bytes], used: 0, next_turn: 0, done: BTreeMap::new() }),
+            committed: WaitQueue::default(),
+        }
+    }
+
+    /// A store that remembers nothing.
+    pub(super) fn transient(cow: Arc<BlockDevice>, chunk: Sectors) -> Store {
+        Store::new(StoreKind::Transient, cow, chunk)
+    }
+
+    /// Opens a persistent store, making a new one where the magic number is 0.
+    pub(super) async fn open(
+        kind: StoreKind,
+        origin: &Arc<BlockDevice>,
+        cow: Arc<BlockDevice>,
+        asked_chunk: u64,
+    ) -> Result<(Store, Loaded), CtrError> {
+        let failed = |errno| CtrError::new(errno, "Failed to read snapshot metadata");
+        let io_error = |status: BlkStatus| failed(status.errno().unwrap_or(Errno::EIO));
+        let log = |level, text: String| {
+            cow.runtime().log(level, format!("device-mapper: persistent snapshot: {text}"));
+        };
+        let block = cow.limits().logical_block_size.sectors_floor();
+        let first = read_async(&cow, Sector::ZERO, block).await.map_err(io_error)?;
+        let header = first.first_chunk().map(Header::decode).ok_or(failed(Errno::EIO))?;
+        if header.magic == 0 {
+            let chunk = if asked_chunk == 0 { DEFAULT_CHUNK.max(block.0) } else { asked_chunk };
+            let store = Store::new(kind, cow, Sectors(chunk));
+            store.write_header(true).await.map_err(io_error)?;
+            store.zero_area(0).await.map_err(io_error)?;
+            return Ok((store, Loaded { exceptions: BTreeMap::new(), is_valid: true }));
+        }
+        if header.magic != format::MAGIC {
+            log(Level::Warning, "Invalid or corrupt snapshot".to_owned());
+            return Err(failed(Errno::ENXIO));
+        }
+        let chunk = u64::from(header.chunk_size);
+        if asked_chunk != 0 && asked_chunk != chunk {
+            log(
+                Level::Warning,
+                format!("chunk size {chunk} in device metadata overrides table chunk size of {asked_chunk}."),
+            );
+        }
+        if let Err(text) = check_chunk(chunk, origin, &cow) {
+            log(Level::Err, format!("invalid on-disk chunk size {chunk}: {text}."));
+            return Err(failed(Errno::EINVAL));
+        }
+        if header.version != format::VERSION {
+            log(Level::Warning, format!("unable to handle snapshot disk version {}", header.version));
+            return Err(failed(Errno::EINVAL));
+        }
+        let store = Store::new(kind, cow, Sectors(chunk));
+        let exceptions = store.load().await.map_err(io_error)?;
+        let is_valid = header.valid != 0;
+        store.alloc.lock().is_valid = is_valid;
+        Ok((store, Loaded { exceptions, is_valid }))
+    }
+
+    /// Reads areas until one is not full.
+    async fn load(&self) -> Result<BTreeMap<u64, u64>, BlkStatus> {
+        let mut exceptions = BTreeMap::new();
+        let mut highest = format::FIRST_AREA;
+        let mut log = self.log.lock().await;
+        for area in 0.. {
+            let chunk = format::area_chunk(area, self.records());
+            let bytes = read_async(&self.cow, self.sector(chunk), self.chunk).await?;
+            let mut used = 0;
+            while let Some(record) = Record::decode(&bytes, used).filter(|record| record.new != 0) {
+                highest = highest.max(record.new);
+                exceptions.insert(record.old, record.new);
+                used += 1;
+            }
+            if used < self.records() {
+                log.area = bytes.into_vec();
+                log.used = used;
+                let mut alloc = self.alloc.lock();
+                alloc.area = area;
+                alloc.next_free = self.skip_area(highest + 1);
+                break;
+            }
+        }
+        Ok(exceptions)
+    }
+
+    pub(super) fn chunk(&self) -> Sectors {
+        self.chunk
+    }
+
+    fn records(&self) -> usize {
+        format::records_per_area((self.chunk.0 * SECTOR_SIZE) as usize)
+    }
+
+    /// First sector of a chunk of the COW device.
+    pub(super) fn sector(&self, chunk: u64) -> Sector {
+        Sector(chunk.saturating_mul(self.chunk.0))
+    }
+
+    fn skip_area(&self, chunk: u64) -> u64 {
+        if format::is_area(chunk, self.records()) { chunk + 1 } else { chunk }
+    }
+
+    /// A place for one more exception, or `None` when the COW device is full.
+    pub(super) fn allocate(&self) -> Option<Slot> {
+        let mut alloc = self.alloc.lock();
+        let new = alloc.next_free;
+        let end = (new + 1).checked_mul(self.chunk.0)?;
+        if end > self.cow.capacity().0 {
+            return None;
+        }
+        alloc.next_free = match self.kind {
+            StoreKind::Transient => new + 1,
+            StoreKind::Persistent { .. } => self.skip_area(new + 1),
+        };
+        let turn = alloc.next_turn;
+        alloc.next_turn += 1;
+        alloc.pending += 1;
+        Some(Slot { new, turn })
+    }
+
+    /// Makes an exception durable once its data are on the COW device; `old` is `None` when they could not be put
+    /// there. Returns whether it is remembered.
+    pub(super) async fn commit(&self, slot: Slot, old: Option<u64>) -> bool {
+        if self.kind == StoreKind::Transient {
+            self.alloc.lock().pending -= 1;
+            return old.is_some();
+        }
+        {
+            let mut log = self.log.lock().await;
+            log.done.insert(slot.turn, old.map(|old| Record { old, new: slot.new }));
+            self.commit_in_order(&mut log).await;
+        }
+        self.committed.until(|| self.alloc.lock().durable > slot.turn).await;
+        old.is_some() && self.alloc.lock().is_valid
+    }
+
+    /// Appends the records whose turn has come, and writes the area when it is time.
+    async fn commit_in_order(&self, log: &mut Log) {
+        loop {
+            let turn = log.next_turn;
+            let Some(record) = log.done.remove(&turn) else { return };
+            log.next_turn += 1;
+            match record {
+                Some(record) => {
+                    let at = log.used;
+                    record.encode(&mut log.area, at);
+                    log.used += 1;
+                }
+                None => self.alloc.lock().is_valid = false,
+            }
+            let is_idle = {
+                let mut alloc = self.alloc.lock();
+                alloc.pending -= 1;
+                alloc.pending == 0
+            };
+            let is_full = log.used == self.records();
+            if is_idle || is_full {
+                self.write_out(log, is_full).await;
+                self.alloc.lock().durable = log.next_turn;
+                self.committed.wake_all();
+            }
+        }
+    }
+
+    async fn write_out(&self, log: &mut Log, is_full: bool) {
+        let area = {
+            let alloc = self.alloc.lock();
+            if !alloc.is_valid {
+                return;
+            }
+            alloc.area
+        };
+        // The next area must read as empty before this one can be found full.
+        let mut result = Ok(());
+        if is_full {
+            result = self.zero_area(area + 1).await;
+        }
+        if result.is_ok() {
+            result = self.write_area(area, &log.area).await;
+        }
+        let mut alloc = self.alloc.lock();
+        if result.is_err() {
+            alloc.is_valid = false;
+        }
+        if is_full {
+            alloc.area = area + 1;
+            log.used = 0;
+            log.area.fill(0);
+        }
+    }
+
+    async fn write_area(&self, area: u64, bytes: &[u8]) -> Result<(), BlkStatus> {
+        let chunk = format::area_chunk(area, self.records());
+        let tag = Tag { what: "exception-area", owner: 0, index: area };
+        let bio = Bio::write_owned(self.sector(chunk), bytes.into()).with_tag(tag);
+        run_async(bio.with_flags(BioFlags::PREFLUSH | BioFlags::FUA).to(&self.cow)).await
+    }
+
+    async fn zero_area(&self, area: u64) -> Result<(), BlkStatus> {
+        let zeros: Arc<[u8]> = vec![0; (self.chunk.0 * SECTOR_SIZE) as usize].into();
+        let chunk = format::area_chunk(area, self.records());
+        let tag = Tag { what: "exception-area", owner: 0, index: area };
+        run_async(Bio::write_owned(self.sector(chunk), zeros).with_tag(tag).to(&self.cow)).await
+    }
+
+    async fn write_header(&self, is_valid: bool) -> Result<(), BlkStatus> {
+        let header = Header {
+            magic: format::MAGIC,
+            valid: u32::from(is_valid),
+            version: format::VERSION,
+            chunk_size: self.chunk.0 as u32,
+        };
+        let mut bytes = vec![0; (self.chunk.0 * SECTOR_SIZE) as usize];
+        bytes[..format::HEADER_BYTES].copy_from_slice(&header.encode());
+        let tag = Tag { what: "exception-header", owner: 0, index: 0 };
+        run_async(Bio::write_owned(Sector::ZERO, bytes.into()).with_tag(tag).to(&self.cow)).await
+    }
+
+    /// Forgets everything for good, on disk too.
+    pub(super) async fn drop_snapshot(&self) {
+        self.alloc.lock().is_valid = false;
+        if self.kind != StoreKind::Transient && self.write_header(false).await.is_err() {
+            let text = "device-mapper: persistent snapshot: write header failed";
+            self.cow.runtime().log(Level::Warning, text);
+        }
+    }
+
+    /// Sectors allocated, in all, and of those for metadata.
+    pub(super) fn usage(&self) -> (Sectors, Sectors, Sectors) {
+        let alloc = self.alloc.lock();
+        let metadata = match self.kind {
+            StoreKind::Transient => 0,
+            StoreKind::Persistent { .. } => (alloc.area + 2) * self.chunk.0,
+        };
+        (Sectors(alloc.next_free * self.chunk.0), self.cow.capacity(), Sectors(metadata))
+    }
+}
