@@ -15,11 +15,11 @@ use dmlab_units::Bytes;
 /// The preload library, built beside this binary.
 const SHIM: &[u8] = include_bytes!(env!("DMLAB_SHIM"));
 /// Its name in a machine's directory.
-pub const SHIM_NAME: &str = "libdmlab_shim.so";
+pub(crate) const SHIM_NAME: &str = "libdmlab_shim.so";
 
 /// What a machine has.
 #[derive(Args, Clone, Debug)]
-pub struct MachineArgs {
+pub(crate) struct MachineArgs {
     /// How many RAM disks there are: /dev/ram0 and so on.
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub ram: u32,
@@ -45,7 +45,7 @@ pub struct MachineArgs {
 
 /// Which clock a machine lives by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Clock {
+pub(crate) enum Clock {
     /// The wall clock.
     Real,
     /// Virtual time.
@@ -54,7 +54,7 @@ pub enum Clock {
 
 impl MachineArgs {
     /// The same as command line words, for a process of its own.
-    pub fn to_words(&self) -> io::Result<Vec<String>> {
+    pub(crate) fn to_words(&self) -> io::Result<Vec<String>> {
         let absolute =
             |path: &PathBuf| -> io::Result<String> { Ok(std::path::absolute(path)?.display().to_string()) };
         let mut words = vec![format!("--ram={}", self.ram), format!("--ram-size={}", self.ram_size)];
@@ -104,7 +104,7 @@ fn open_disk(path: &Path, read_only: bool) -> io::Result<File> {
 }
 
 /// Boots a machine and serves it from `dir`.
-pub fn boot(args: &MachineArgs, dir: PathBuf) -> io::Result<Server> {
+pub(crate) fn boot(args: &MachineArgs, dir: PathBuf) -> io::Result<Server> {
     let driver = ThreadDriver::new(match args.time {
         Clock::Real => Time::Real,
         Clock::Virtual => Time::Virtual,
@@ -145,12 +145,11 @@ fn follow_log(machine: &Machine, args: &MachineArgs) -> io::Result<()> {
     let file = Arc::new(Mutex::new(file));
     machine.klog().set_sink(move |line| {
         let text = format!("{line}\n");
-        if let Ok(mut file) = file.lock() {
-            if let Some(file) = &mut *file {
+        if let Ok(mut file) = file.lock()
+            && let Some(file) = &mut *file {
                 // A full disk of the host must not stop the machine.
                 let _ = file.write_all(text.as_bytes());
             }
-        }
         if explain {
             let _ = io::stderr().write_all(text.as_bytes());
         }

@@ -21,7 +21,7 @@ const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
 /// Runs `command` against the machine in `dir` and returns its exit status.
-pub fn run(dir: &Path, command: &[OsString]) -> ExitCode {
+pub(crate) fn run(dir: &Path, command: &[OsString]) -> ExitCode {
     let Some((program, words)) = command.split_first() else { return ExitCode::from(NOT_FOUND) };
     let path = match find(program) {
         Some(path) => path,
@@ -44,6 +44,10 @@ pub fn run(dir: &Path, command: &[OsString]) -> ExitCode {
         if std::env::var_os(name).is_none() {
             start.env(name, "1");
         }
+    }
+    // The cache of block devices that libblkid keeps is the machine's, not the host's.
+    if std::env::var_os("BLKID_FILE").is_none() {
+        start.env("BLKID_FILE", dir.join("blkid.tab"));
     }
     match start.spawn() {
         Ok(child) => wait(child, signals),

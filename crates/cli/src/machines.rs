@@ -13,7 +13,7 @@ use crate::launch;
 
 /// Boots a machine that stays until it is halted.
 #[derive(Args, Debug)]
-pub struct BootArgs {
+pub(crate) struct BootArgs {
     /// Its name.
     name: String,
     #[command(flatten)]
@@ -22,7 +22,7 @@ pub struct BootArgs {
 
 /// Runs a command against a machine that `boot` left running.
 #[derive(Args, Debug)]
-pub struct AttachArgs {
+pub(crate) struct AttachArgs {
     /// The machine's name.
     name: String,
     /// The command and its arguments.
@@ -32,7 +32,7 @@ pub struct AttachArgs {
 
 /// Ends a machine.
 #[derive(Args, Debug)]
-pub struct HaltArgs {
+pub(crate) struct HaltArgs {
     /// Its name.
     name: String,
 }
@@ -44,7 +44,7 @@ const READY: &str = "ready\n";
 ///
 /// # Errors
 /// When it cannot be booted: the reason is the server's.
-pub fn boot_machine(args: &BootArgs) -> io::Result<ExitCode> {
+pub(crate) fn boot_machine(args: &BootArgs) -> io::Result<ExitCode> {
     let dir = rundir::named(&args.name)?;
     let mut server = Command::new(std::env::current_exe()?)
         .arg("serve-machine")
@@ -75,7 +75,7 @@ pub fn boot_machine(args: &BootArgs) -> io::Result<ExitCode> {
 ///
 /// # Errors
 /// None: a failure is told to the process that waits for word, and is the exit status.
-pub fn serve_machine(args: &BootArgs) -> io::Result<ExitCode> {
+pub(crate) fn serve_machine(args: &BootArgs) -> io::Result<ExitCode> {
     // A session of its own: the terminal's hang-up and keys do not reach it.
     let _ = rustix::process::setsid();
     let server = match rundir::named(&args.name).and_then(|dir| boot(&args.machine, dir)) {
@@ -109,7 +109,7 @@ pub fn serve_machine(args: &BootArgs) -> io::Result<ExitCode> {
 ///
 /// # Errors
 /// When none of that name runs.
-pub fn attach(args: &AttachArgs) -> io::Result<ExitCode> {
+pub(crate) fn attach(args: &AttachArgs) -> io::Result<ExitCode> {
     Client::connect(&args.name)?;
     Ok(launch::run(&rundir::named(&args.name)?, &args.command))
 }
@@ -118,7 +118,7 @@ pub fn attach(args: &AttachArgs) -> io::Result<ExitCode> {
 ///
 /// # Errors
 /// When none of that name runs.
-pub fn halt(args: &HaltArgs) -> io::Result<ExitCode> {
+pub(crate) fn halt(args: &HaltArgs) -> io::Result<ExitCode> {
     Client::connect(&args.name)?.halt()?;
     let dir = rundir::named(&args.name)?;
     for _ in 0..500 {
@@ -138,7 +138,7 @@ pub fn halt(args: &HaltArgs) -> io::Result<ExitCode> {
 ///
 /// # Errors
 /// When their directory cannot be read.
-pub fn machines() -> io::Result<ExitCode> {
+pub(crate) fn machines() -> io::Result<ExitCode> {
     for name in rundir::machines()? {
         let nr =
             Client::connect(&name).and_then(|mut client| client.devices()).map_or(0, |devices| devices.len());

@@ -12,7 +12,7 @@ use crate::launch;
 
 /// Runs a command against a fresh machine, which ends with it.
 #[derive(Args, Debug)]
-pub struct RunArgs {
+pub(crate) struct RunArgs {
     #[command(flatten)]
     machine: MachineArgs,
     /// Give the machine a name, so that `dmlab attach` and other commands reach it meanwhile.
@@ -27,7 +27,7 @@ pub struct RunArgs {
 ///
 /// # Errors
 /// When the machine cannot be made.
-pub fn run(args: &RunArgs) -> io::Result<ExitCode> {
+pub(crate) fn run(args: &RunArgs) -> io::Result<ExitCode> {
     let dir = match &args.name {
         Some(name) => rundir::named(name)?,
         None => rundir::home()?.join(format!("run-{}", std::process::id())),

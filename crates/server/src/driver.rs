@@ -139,10 +139,10 @@ impl Driver for ThreadDriver {
         self.kicked.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         // On virtual time a new timer is nobody's business until somebody waits, but a task is.
-        if self.nr_running.load(Ordering::SeqCst) == 0 {
-            if let Some(worker) = &*self.worker.lock() {
-                worker.unpark();
-            }
+        if self.nr_running.load(Ordering::SeqCst) == 0
+            && let Some(worker) = &*self.worker.lock()
+        {
+            worker.unpark();
         }
     }
 

@@ -13,6 +13,8 @@ pub const TURN: usize = 0;
 pub const SERVER_SLEEPS: usize = 64;
 /// Offset of the word that the client sets before it sleeps on the socket.
 pub const CLIENT_SLEEPS: usize = 128;
+/// Offset of the word that the server sets when it has left the channel.
+pub const GONE: usize = 192;
 /// Offset of the request header.
 pub const HEADER_OFFSET: usize = 256;
 /// Offset of the reply.

@@ -235,6 +235,8 @@ requests! {
     Halt = 37 {;}
     /// The path by which an open file was opened (`readlink` of `/proc/self/fd/N`).
     PathOf = 39 { file: u64; }
+    /// `open` of `/proc/self/fd/N` or `/dev/stdin`: a new open file of the same node.
+    Reopen = 40 { file: u64, flags: i32; }
     /// A DM ioctl without an open control node, for dmlab's own commands.
     DmIoctl = 38 { cmd: u32; data }
 }

@@ -106,7 +106,7 @@ impl Call {
     }
 
     fn connect(&mut self) -> Result<(), i32> {
-        let fd = high(sys::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC, 0)? as i32);
+        let fd = high(dial()?);
         let connected = self.shake_hands(fd);
         if connected.is_err() {
             let _ = sys::close(fd);
@@ -115,21 +115,6 @@ impl Call {
     }
 
     fn shake_hands(&mut self, fd: i32) -> Result<(), i32> {
-        // SAFETY: all zeroes are a valid `sockaddr_un`.
-        let mut addr: libc::sockaddr_un = unsafe { core::mem::zeroed() };
-        addr.sun_family = libc::AF_UNIX as libc::sa_family_t;
-        for (to, from) in addr.sun_path.iter_mut().zip(state::SOCKET.get()) {
-            *to = *from as libc::c_char;
-        }
-        loop {
-            match sys::connect(fd, &addr, size_of::<libc::sockaddr_un>()) {
-                Ok(_) => break,
-                Err(libc::EINTR) => continue,
-                // The machine is gone: its devices are gone too.
-                Err(libc::ENOENT | libc::ECONNREFUSED) => return Err(libc::ENXIO),
-                Err(errno) => return Err(errno),
-            }
-        }
         let memory = loop {
             match receive(fd) {
                 Ok((0, _)) => return Err(libc::ENXIO),
@@ -193,10 +178,18 @@ impl Call {
         let mut header = request.encode_with_tail(self.data(), tail).map_err(|_| libc::ENAMETOOLONG)?;
         let interruptible = matches!(request, Request::Ioctl { .. });
         let mut answer = self.exchange(&header, fd, interruptible);
-        if answer == Err(Lost::BeforeTheCall) && tail == 0 {
-            // The program closed our socket under us (daemons do): begin again on a new one.
-            self.give_up();
-            self.connect()?;
+        if answer == Err(Lost::BeforeTheCall) {
+            // The program closed our socket under us (daemons do): begin again on a new one, with the same data.
+            let old = self.slot.area.swap(core::ptr::null_mut(), Ordering::Relaxed);
+            close_socket(self.slot);
+            let connected = self.connect();
+            if connected.is_ok() && tail > 0 {
+                // SAFETY: both areas are mapped, and `tail` bytes lie in the data part of the old one.
+                let data = unsafe { core::slice::from_raw_parts(old.add(proto::DATA_OFFSET), tail) };
+                self.data()[..tail].copy_from_slice(data);
+            }
+            let _ = sys::munmap(old, proto::AREA_LEN);
+            connected?;
             header = request.encode_with_tail(self.data(), tail).map_err(|_| libc::ENAMETOOLONG)?;
             answer = self.exchange(&header, fd, interruptible);
         }
@@ -294,7 +287,7 @@ impl Call {
                 return Ok(());
             }
             // Otherwise a wake is on its way (or the server has yet to look at the word).
-            let fd = verify(self.slot).map_err(|_| Lost::InTheCall)?;
+            let Ok(fd) = verify(self.slot) else { return self.wait_without_socket() };
             match receive(fd) {
                 Ok((0, _)) => return Err(Lost::InTheCall),
                 Ok((_, fd)) => {
@@ -314,6 +307,28 @@ impl Call {
                 Err(_) => return Err(Lost::InTheCall),
             }
         }
+    }
+
+    /// The program closed our socket. The server sees the end of it when it next looks; until then it may still be at this
+    /// call, and the area says when it has answered or gone.
+    fn wait_without_socket(&self) -> Result<(), Lost> {
+        let moment = libc::timespec { tv_sec: 0, tv_nsec: 50_000 };
+        for moments in 1u64.. {
+            let gone = self.word(proto::GONE).load(Ordering::SeqCst) != 0;
+            if self.replied() {
+                return Ok(());
+            }
+            if gone {
+                return Err(Lost::BeforeTheCall);
+            }
+            let _ = sys::nanosleep(&moment);
+            // A server that was killed says nothing: knock from time to time.
+            if moments.is_multiple_of(4096) {
+                let fd = dial().map_err(|_| Lost::InTheCall)?;
+                let _ = sys::close(fd);
+            }
+        }
+        Err(Lost::InTheCall)
     }
 
     fn signal(&self, with: Option<i32>) -> Result<(), i32> {
@@ -337,6 +352,28 @@ impl Call {
                 Err(errno) => return Err(errno),
             }
         }
+    }
+}
+
+/// A new connection to the server.
+fn dial() -> Result<i32, i32> {
+    let fd = sys::socket(libc::AF_UNIX, libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC, 0)? as i32;
+    // SAFETY: all zeroes are a valid `sockaddr_un`.
+    let mut addr: libc::sockaddr_un = unsafe { core::mem::zeroed() };
+    addr.sun_family = libc::AF_UNIX as libc::sa_family_t;
+    for (to, from) in addr.sun_path.iter_mut().zip(state::SOCKET.get()) {
+        *to = *from as libc::c_char;
+    }
+    loop {
+        let errno = match sys::connect(fd, &addr, size_of::<libc::sockaddr_un>()) {
+            Ok(_) => return Ok(fd),
+            Err(libc::EINTR) => continue,
+            // The machine is gone: its devices are gone too.
+            Err(libc::ENOENT | libc::ECONNREFUSED) => libc::ENXIO,
+            Err(errno) => errno,
+        };
+        let _ = sys::close(fd);
+        return Err(errno);
     }
 }
 

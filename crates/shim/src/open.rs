@@ -6,7 +6,7 @@ use libc::{c_char, c_int, mode_t};
 use crate::channel::Call;
 use crate::hook::hook;
 use crate::paths::{PathBuf, leads_into_simulation, simulated};
-use crate::{c_result, errno, files, paths, set_errno, stat, state, sys};
+use crate::{c_result, errno, files, set_errno, stat, state, sys};
 
 /// A simulated open.
 pub(crate) enum Opened {
@@ -158,16 +158,17 @@ fn judge(
                 Err(libc::ENXIO)
             }
         }
-        libc::S_IFIFO if files::file(fd).is_some() => {
-            // /dev/stdin, /proc/self/fd/N: the same open file, but only read ends count as its holders.
-            let mut name = [0u8; 32];
-            paths::fd_name(fd, &mut name);
-            let cloexec = flags & libc::O_CLOEXEC;
-            let again =
-                sys::openat(libc::AT_FDCWD, name.as_ptr(), libc::O_RDONLY | libc::O_NONBLOCK | cloexec, 0);
-            let _ = sys::close(fd);
-            again.map(|fd| Native::Device(fd as c_int))
-        }
+        libc::S_IFIFO => match files::file(fd) {
+            // /dev/stdin, /proc/self/fd/N: a new open file of the same device.
+            Some(file) => {
+                let answer = Call::begin()
+                    .and_then(|mut call| call.send(&Request::Reopen { file: file.id, flags }, 0, None));
+                let _ = sys::close(fd);
+                let (reply, fd) = answer?;
+                arrived(&reply, fd, flags).map(Native::Device)
+            }
+            None => Ok(Native::Fine(fd)),
+        },
         _ => Ok(Native::Fine(fd)),
     }
 }

@@ -123,7 +123,7 @@ fn is_simulated(path: &[u8]) -> bool {
 }
 
 /// Replaces the mirror's prefix by what it mirrors.
-fn unmirror<'p>(path: &'p [u8]) -> Option<&'p [u8]> {
+fn unmirror(path: &[u8]) -> Option<&[u8]> {
     let mirror = state::MIRROR.get();
     path.strip_prefix(mirror).filter(|rest| !mirror.is_empty() && (rest.is_empty() || rest[0] == b'/'))
 }

@@ -105,10 +105,12 @@ fn review(out: *mut libc::stat, through_proc: bool) {
         if let Some(node) = stat_marker(native) {
             return fill(out, &node);
         }
-    } else if through_proc && native.st_mode & libc::S_IFMT == libc::S_IFIFO && state::has_files() {
-        if let Some(node) = files::by_inode(native.st_ino).and_then(|file| stat_file(file.id).ok()) {
-            return fill(out, &node);
-        }
+    } else if through_proc
+        && native.st_mode & libc::S_IFMT == libc::S_IFIFO
+        && state::has_files()
+        && let Some(node) = files::by_inode(native.st_ino).and_then(|file| stat_file(file.id).ok())
+    {
+        return fill(out, &node);
     }
     native.st_dev = host_dev(native.st_dev);
 }
@@ -241,10 +243,12 @@ fn review_statx(out: *mut libc::statx, through_proc: bool) {
         if let Some(node) = stat_marker(&stat) {
             return fill_statx(out, &node);
         }
-    } else if through_proc && mode & libc::S_IFMT == libc::S_IFIFO && state::has_files() {
-        if let Some(node) = files::by_inode(native.stx_ino).and_then(|file| stat_file(file.id).ok()) {
-            return fill_statx(out, &node);
-        }
+    } else if through_proc
+        && mode & libc::S_IFMT == libc::S_IFIFO
+        && state::has_files()
+        && let Some(node) = files::by_inode(native.stx_ino).and_then(|file| stat_file(file.id).ok())
+    {
+        return fill_statx(out, &node);
     }
     if host_major_collides(native.stx_dev_major) {
         native.stx_dev_major |= 0x800;

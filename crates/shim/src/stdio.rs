@@ -118,7 +118,7 @@ pub(crate) fn adopt(fd: c_int) {
             1 => (&raw mut stdout, c"w"),
             _ => (&raw mut stderr, c"w"),
         };
-        if *variable != core::ptr::null_mut() && libc::fileno(*variable) == fd {
+        if !(*variable).is_null() && libc::fileno(*variable) == fd {
             let new = stream(fd, mode.as_ptr());
             if !new.is_null() {
                 if fd == 2 {

@@ -71,7 +71,6 @@ calls! {
     fn munmap(at: *mut u8, len: usize) = SYS_munmap(at, len);
     fn madvise(at: *mut u8, len: usize, advice: i32) = SYS_madvise(at, len, advice);
     fn getpid() = SYS_getpid();
-    fn gettid() = SYS_gettid();
     fn getuid() = SYS_getuid();
     fn getrlimit_nofile(out: *mut libc::rlimit) = SYS_prlimit64(0usize, libc::RLIMIT_NOFILE, 0usize, out);
     fn vm_read(pid: usize, local: *const libc::iovec, remote: *const libc::iovec)

@@ -24,6 +24,13 @@ pub(crate) struct Channel {
     came: Option<OwnedFd>,
 }
 
+impl Drop for Channel {
+    /// A client that has lost its socket (it closed all its descriptors) sees here that no answer will come.
+    fn drop(&mut self) {
+        self.area.word(proto::GONE).store(1, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
 impl Channel {
     /// Begins a channel with a client that has connected: it gets the area.
     pub(crate) fn open(socket: OwnedFd) -> std::io::Result<Channel> {
@@ -89,10 +96,10 @@ impl Channel {
     pub(crate) fn reply(&mut self, mut reply: Reply, fd: Option<OwnedFd>) -> bool {
         reply.with_fd = fd.is_some();
         self.area.set_reply(reply.to_bytes());
-        if let Some(fd) = fd {
-            if send(&self.socket, Some(&fd)).is_err() {
-                return false;
-            }
+        if let Some(fd) = fd
+            && send(&self.socket, Some(&fd)).is_err()
+        {
+            return false;
         }
         if self.area.give_turn(proto::TURN_REPLY, proto::CLIENT_SLEEPS) {
             return send(&self.socket, None).is_ok();

@@ -88,6 +88,7 @@ impl Session {
                 put
             }
         };
+        file.inode.lock().written();
         value(put as i64)
     }
 

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use dmlab_runtime::Interrupt;
 use dmlab_shim_proto::{MIRROR_DIR, SOCKET_NAME};
@@ -99,6 +100,8 @@ impl Server {
             move || {
                 while !shared.is_stopping() {
                     shared.files.wait();
+                    // Mostly a request comes right after a close, and releases the file itself: do not fight it.
+                    thread::sleep(Duration::from_millis(1));
                     shared.files.drain();
                 }
             }

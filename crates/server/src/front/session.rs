@@ -113,6 +113,10 @@ impl Session {
                 let inode = world.marker(dev, ino).ok_or(Errno::ENOENT)?;
                 self.open_node(b"", &inode, flags)
             }
+            Request::Reopen { file, flags } => {
+                let file = self.file(file)?;
+                self.open_node(&file.path, &file.inode, flags)
+            }
             Request::Stat { follow, path } => {
                 let found = world.find(path, follow)?;
                 match (world.stat(&found), found) {

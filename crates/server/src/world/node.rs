@@ -99,6 +99,13 @@ impl Inode {
         self.times[2] = now_ns();
     }
 
+    /// Notes a write through the node: `blkid` and others look at its time to see whether what they know is stale.
+    pub fn written(&mut self) {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        let now = now.tv_sec * 1_000_000_000 + now.tv_nsec;
+        (self.times[1], self.times[2]) = (now, now);
+    }
+
     pub(super) fn entry_kind(&self) -> EntryKind {
         match &self.kind {
             Kind::Dir => EntryKind::Dir,

@@ -73,10 +73,10 @@ fn mount_info() -> Vec<u8> {
     let mut out = String::new();
     for line in text.lines() {
         let mut fields: Vec<String> = line.split(' ').map(str::to_owned).collect();
-        if let Some((major, minor)) = fields.get(2).and_then(|dev| dev.split_once(':')) {
-            if let Ok(major @ (1 | 7 | 240..=254)) = major.parse::<u32>() {
-                fields[2] = format!("{}:{minor}", major | 0x800);
-            }
+        if let Some((major, minor)) = fields.get(2).and_then(|dev| dev.split_once(':'))
+            && let Ok(major @ (1 | 7 | 240..=254)) = major.parse::<u32>()
+        {
+            fields[2] = format!("{}:{minor}", major | 0x800);
         }
         out.push_str(&fields.join(" "));
         out.push('\n');
