@@ -146,10 +146,11 @@ fn follow_log(machine: &Machine, args: &MachineArgs) -> io::Result<()> {
     machine.klog().set_sink(move |line| {
         let text = format!("{line}\n");
         if let Ok(mut file) = file.lock()
-            && let Some(file) = &mut *file {
-                // A full disk of the host must not stop the machine.
-                let _ = file.write_all(text.as_bytes());
-            }
+            && let Some(file) = &mut *file
+        {
+            // A full disk of the host must not stop the machine.
+            let _ = file.write_all(text.as_bytes());
+        }
         if explain {
             let _ = io::stderr().write_all(text.as_bytes());
         }

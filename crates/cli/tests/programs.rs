@@ -41,7 +41,8 @@ fn need(programs: &[&str]) {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     for program in programs {
         let found = path.split(':').any(|dir| Path::new(dir).join(program).is_file());
-        let package = PACKAGES.iter().find(|(name, _)| name == program).map_or(*program, |(_, package)| package);
+        let package =
+            PACKAGES.iter().find(|(name, _)| name == program).map_or(*program, |(_, package)| package);
         assert!(found, "{program} is not installed: apt-get install {package}");
     }
 }
@@ -215,7 +216,8 @@ clean",
 
 #[test]
 fn fio_with_each_engine() {
-    let job = "--name=j --filename=$X --size=8M --rw=randrw --bs=4k --number_ios=500 --verify=crc32c --minimal";
+    let job =
+        "--name=j --filename=$X --size=8M --rw=randrw --bs=4k --number_ios=500 --verify=crc32c --minimal";
     check_linear(
         "fio",
         &["fio"],
@@ -412,13 +414,16 @@ fn the_kernel_log_is_complete_when_the_run_ends() {
     need(&["dmsetup"]);
     let scratch = Scratch::new("klog");
     let log = scratch.0.join("log");
-    let words = ["run", "--klog", log.to_str().unwrap(), "--", "dmsetup", "create", "x", "--table", "0 8 nosuch"];
+    let words =
+        ["run", "--klog", log.to_str().unwrap(), "--", "dmsetup", "create", "x", "--table", "0 8 nosuch"];
     let output = dmlab("klog-run", &words);
     assert_eq!(output.status.code(), Some(1));
     let text = std::fs::read_to_string(&log).unwrap();
     let lines: Vec<&str> = text.lines().map(|line| line.split_once("] ").unwrap().1).collect();
-    let expected =
-        ["device-mapper: table: 254:0: nosuch: unknown target type", "device-mapper: ioctl: error adding target to table"];
+    let expected = [
+        "device-mapper: table: 254:0: nosuch: unknown target type",
+        "device-mapper: ioctl: error adding target to table",
+    ];
     assert_eq!(lines, expected);
 }
 

@@ -3,6 +3,7 @@
 //! The other side may scribble over the area at any time. Headers and replies are therefore copied out before they are
 //! looked at; only the data of reads and writes is used in place, where any byte is as good as another and a program that
 //! changes its own data during a call gets what it would get from a kernel: either version.
+#![allow(unsafe_code)]
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
