@@ -16,12 +16,14 @@ mod block;
 mod bytes;
 mod command;
 mod header;
+mod loop_info;
 mod payload;
 mod spec;
 
 pub use block::*;
 pub use command::{Command, DM_IOCTL_TYPE, request_number};
 pub use header::{Header, HeaderError, NAME_LEN, UUID_LEN};
+pub use loop_info::{LoopConfig, LoopFlags, LoopInfo, LoopInfo64};
 pub use payload::{
     Geometry, GeometryError, NameEntry, PayloadError, TargetVersion, decode_deps, decode_names,
     decode_versions, encode_deps, encode_names, encode_versions, names_len, nul_terminated, versions_len,

@@ -15,7 +15,7 @@
 //!
 //! No lock is held while a bio is under way, so a suspended device stops only those who wait for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -56,7 +56,8 @@ pub(crate) struct PageCache {
 
 struct State {
     pages: BTreeMap<u64, Page>,
-    nr_dirty: usize,
+    /// Pages with dirty blocks, so that an fsync does not look at all the others.
+    dirty: BTreeSet<u64>,
     /// Grows whenever pages are thrown away: what was read from the device before must not be kept after.
     invalidations: u64,
     block_sectors: u64,
@@ -89,7 +90,7 @@ impl PageCache {
         PageCache {
             state: Mutex::new(State {
                 pages: BTreeMap::new(),
-                nr_dirty: 0,
+                dirty: BTreeSet::new(),
                 invalidations: 0,
                 block_sectors: initial_block_size(dev) / SECTOR_SIZE,
             }),
@@ -286,7 +287,7 @@ impl PageCache {
                 Err(errno) if done == 0 => return Err(errno),
                 Err(_) => break,
             }
-            if self.state.lock().nr_dirty > MAX_DIRTY_PAGES {
+            if self.state.lock().dirty.len() > MAX_DIRTY_PAGES {
                 let _heard_by_fsync = self.write_back(dev, 0..u64::MAX);
             }
         }
@@ -321,10 +322,9 @@ impl PageCache {
             }
             page.data[range.clone()].copy_from_slice(data);
             let mask = sector_mask(touched);
-            let was_clean = page.dirty == 0;
             page.valid |= mask;
             page.dirty |= mask;
-            state.nr_dirty += usize::from(was_clean);
+            state.dirty.insert(index);
             self.account(&mut state);
             return Ok(());
         }
@@ -368,12 +368,9 @@ impl PageCache {
         if pages.is_empty() {
             return None;
         }
-        let mut state = self.state.lock();
-        let found = state.pages.range(pages.clone()).find(|(_, page)| page.dirty != 0);
-        let Some((&index, page)) = found else {
-            self.account(&mut state);
-            return None;
-        };
+        let state = self.state.lock();
+        let index = *state.dirty.range(pages).next()?;
+        let page = state.pages.get(&index)?;
         let first = u64::from(page.dirty.trailing_zeros());
         let block_first = first / state.block_sectors * state.block_sectors;
         let in_block = page.dirty >> block_first;
@@ -392,7 +389,8 @@ impl PageCache {
         into.copy_from_slice(&page.data[in_page]);
         page.dirty &= !mask;
         if page.dirty == 0 {
-            state.nr_dirty -= 1;
+            state.dirty.remove(&index);
+            self.account(&mut state);
         }
         true
     }
@@ -405,10 +403,11 @@ impl PageCache {
             return;
         }
         let pages = bytes.start / PAGE_SIZE..bytes.end.div_ceil(PAGE_SIZE);
-        let State { pages: all, nr_dirty, .. } = &mut *state;
+        let State { pages: all, dirty, .. } = &mut *state;
         let dropped: Vec<u64> = all.range(pages).map(|(&index, _)| index).collect();
-        for page in dropped.iter().filter_map(|index| all.remove(index)) {
-            *nr_dirty -= usize::from(page.dirty != 0);
+        for index in &dropped {
+            all.remove(index);
+            dirty.remove(index);
         }
         self.account(&mut state);
     }
@@ -432,7 +431,7 @@ impl PageCache {
             state.pages.retain(|_, page| page.dirty != 0);
         }
         self.nr_pages.store(state.pages.len(), Ordering::Release);
-        self.has_dirty.store(state.nr_dirty != 0, Ordering::Release);
+        self.has_dirty.store(!state.dirty.is_empty(), Ordering::Release);
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dmlab_runtime::Interrupt;
 use dmlab_units::{DevT, Errno};
 
-use crate::Registry;
+use crate::{BlockDevice, Registry};
 
 /// The memory of the calling process around the argument of an ioctl.
 pub trait UserMemory {
@@ -68,8 +68,12 @@ pub trait LoopBacking: Send + Sync {
     fn is_read_only(&self) -> bool;
     /// Its path, for `/sys/block/loopN/loop/backing_file`.
     fn path(&self) -> Vec<u8>;
-    /// Device and inode number of the file.
+    /// Device and inode number of the file, as `stat` encodes them.
     fn identity(&self) -> (u64, u64);
+    /// The block device that it is, if it is one.
+    fn block_device(&self) -> Option<Arc<BlockDevice>> {
+        None
+    }
 }
 
 /// The process behind a call: its rights, its view of paths, its signals.

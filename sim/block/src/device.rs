@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use dmlab_abi::Geometry;
-use dmlab_runtime::{Level, RateLimit, Runtime, ShardedCounter};
+use dmlab_runtime::{Level, RateLimit, Runtime, ShardedCounter, UeventAction};
 use dmlab_units::{DevT, Errno, Sectors};
 use parking_lot::{Mutex, RwLock};
 
@@ -36,25 +36,31 @@ pub trait DiskOps: Send + Sync {
         false
     }
 
+    /// The device whose contents this one shows as its own, for a loop device bound to another device.
+    fn stands_on(&self) -> Option<Arc<BlockDevice>> {
+        None
+    }
+
     /// What HDIO_GETGEO returns; `None` makes it ENOTTY.
     fn geometry(&self, dev: &BlockDevice) -> Option<Geometry> {
         let _ = dev;
         None
     }
 
-    /// An ioctl that the block layer does not handle itself.
+    /// An ioctl that the block layer does not handle itself, on a file opened with `mode`.
     ///
     /// # Errors
     /// ENOTTY for one that the driver does not know either.
     fn ioctl(
         &self,
         dev: &Arc<BlockDevice>,
+        mode: OpenMode,
         caller: &dyn Caller,
         request: u32,
         arg: u64,
         memory: &mut dyn UserMemory,
     ) -> Result<i32, Errno> {
-        let _ = (dev, caller, request, arg, memory);
+        let _ = (dev, mode, caller, request, arg, memory);
         Err(Errno::ENOTTY)
     }
 }
@@ -132,8 +138,10 @@ pub struct BlockDevice {
     has_warned_read_only: AtomicBool,
     is_dead: AtomicBool,
     has_write_cache: AtomicBool,
+    /// Logical block size less one in the upper half, `dma_alignment` in the lower: what each direct IO looks at.
+    alignment: AtomicU64,
     limits: RwLock<Arc<QueueLimits>>,
-    disk_seq: u64,
+    disk_seq: AtomicU64,
     openers: Mutex<Openers>,
     stats: DiskStats,
     eod_limit: RateLimit,
@@ -167,8 +175,9 @@ impl BlockDevice {
             has_warned_read_only: AtomicBool::new(false),
             is_dead: AtomicBool::new(false),
             has_write_cache: AtomicBool::new(false),
+            alignment: AtomicU64::new(0),
             limits: RwLock::new(Arc::new(limits)),
-            disk_seq,
+            disk_seq: AtomicU64::new(disk_seq),
             openers: Mutex::default(),
             stats: DiskStats::default(),
             eod_limit: RateLimit::default(),
@@ -245,7 +254,24 @@ impl BlockDevice {
 
     /// Number of the disk among all that this machine ever had.
     pub fn disk_seq(&self) -> u64 {
-        self.disk_seq
+        self.disk_seq.load(Ordering::Relaxed)
+    }
+
+    /// Gives it a new number: it is another disk from here on, on the same device (a loop device with another file).
+    pub fn set_disk_seq(&self, disk_seq: u64) {
+        self.disk_seq.store(disk_seq, Ordering::Relaxed);
+    }
+
+    /// Sends an event of the disk to user space. `extra` stands between SUBSYSTEM and MAJOR.
+    pub fn send_uevent(&self, action: UeventAction, extra: Vec<(&'static str, String)>) {
+        let mut vars = extra;
+        vars.push(("MAJOR", self.dev.major().to_string()));
+        vars.push(("MINOR", self.dev.minor().to_string()));
+        vars.push(("DEVNAME", self.name.clone()));
+        vars.push(("DEVTYPE", "disk".to_owned()));
+        vars.push(("DISKSEQ", self.disk_seq().to_string()));
+        let path = format!("/devices/virtual/block/{}", self.name);
+        self.runtime.uevents().send(action, path, "block", vars);
     }
 
     /// IO statistics, kept by drivers that count (device mapper, loop).
@@ -261,7 +287,15 @@ impl BlockDevice {
     /// Replaces what it can take.
     pub fn set_limits(&self, limits: QueueLimits) {
         self.has_write_cache.store(limits.has_write_cache(), Ordering::Relaxed);
+        let block_mask = limits.logical_block_size.0.saturating_sub(1);
+        self.alignment.store(block_mask << 32 | u64::from(limits.dma_alignment), Ordering::Relaxed);
         *self.limits.write() = Arc::new(limits);
+    }
+
+    /// Masks of what positions and lengths, and what memory addresses, of direct IO must be multiples of.
+    pub(crate) fn direct_io_masks(&self) -> (u64, u64) {
+        let both = self.alignment.load(Ordering::Relaxed);
+        (both >> 32, both & u64::from(u32::MAX))
     }
 
     /// Whether it has a volatile write cache, so that flushes reach its driver.
@@ -305,6 +339,13 @@ impl BlockDevice {
     pub fn write_back(self: &Arc<Self>) -> Result<(), Errno> {
         let cache = self.cache.lock().clone();
         cache.map_or(Ok(()), |cache| cache.write_back(self, 0..u64::MAX))
+    }
+
+    /// Drops the clean pages of its page cache: the device below them has changed.
+    pub(crate) fn drop_cached_pages(&self) {
+        if let Some(cache) = &*self.cache.lock() {
+            cache.drop_clean();
+        }
     }
 
     /// How many have it open.

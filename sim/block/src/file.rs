@@ -215,10 +215,9 @@ impl BlockFile {
     }
 
     fn check_aligned(&self, pos: u64, len: usize, flags: IoFlags) -> Result<(), Errno> {
-        let limits = self.device().limits();
-        let block = limits.logical_block_size.0 - 1;
+        let (block, memory) = self.device().direct_io_masks();
         let lengths = len as u64 | flags.length_bits as u64;
-        if (pos | lengths) & block != 0 || flags.address_bits & limits.dma_alignment as usize != 0 {
+        if (pos | lengths) & block != 0 || flags.address_bits as u64 & memory != 0 {
             return Err(Errno::EINVAL);
         }
         Ok(())

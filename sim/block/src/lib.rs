@@ -16,6 +16,7 @@ mod disk;
 mod file;
 mod join;
 mod limits;
+mod loop_device;
 mod registry;
 mod status;
 mod submit;
@@ -32,6 +33,7 @@ pub use file::{BlockFile, IoFlags};
 pub use limits::{
     Alignment, Features, PAGE_SIZE, QueueLimits, UNLIMITED_SECTORS, is_valid_logical_block_size,
 };
+pub use loop_device::{DeviceBacking, FileBacking, LOOP_MAJOR, LoopAttributes, LoopControl, LoopDevice};
 pub use registry::Registry;
 pub use status::BlkStatus;
 pub use submit::{BioQueue, MAX_DEPTH, submit};

@@ -24,7 +24,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use arc_swap::ArcSwapOption;
 use dmlab_abi::Geometry;
 use dmlab_block::{
-    Bio, BioFlags, BioQueue, BlkStatus, BlockDevice, Caller, DiskOps, End, EndIo, FrameData, Op, UserMemory,
+    Bio, BioFlags, BioQueue, BlkStatus, BlockDevice, Caller, DiskOps, End, EndIo, FrameData, Op, OpenMode,
+    UserMemory,
 };
 use dmlab_runtime::{Level, RateLimit, Runtime, ShardedCounter, TraceEvent, TracePoint, WaitQueue};
 use dmlab_units::{DevT, Errno, Sector, Sectors};
@@ -416,6 +417,7 @@ impl DiskOps for MappedDisk {
     fn ioctl(
         &self,
         dev: &Arc<BlockDevice>,
+        mode: OpenMode,
         caller: &dyn Caller,
         request: u32,
         arg: u64,
@@ -434,6 +436,6 @@ impl DiskOps for MappedDisk {
             );
             return Err(Errno::ENOTTY);
         }
-        below.ops().ioctl(&below, caller, request, arg, memory)
+        below.ops().ioctl(&below, mode, caller, request, arg, memory)
     }
 }

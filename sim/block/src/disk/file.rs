@@ -61,19 +61,7 @@ impl FileDisk {
     /// # Errors
     /// What the host's `pread` fails with.
     pub fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), Errno> {
-        let mut done = 0;
-        while done < buf.len() {
-            match self.file.read_at(&mut buf[done..], offset + done as u64) {
-                Ok(0) => {
-                    buf[done..].fill(0);
-                    break;
-                }
-                Ok(n) => done += n,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(errno_of(error)),
-            }
-        }
-        Ok(())
+        read_or_zeros(&self.file, offset, buf)
     }
 
     /// Stores `data` from byte `offset` on.
@@ -145,6 +133,26 @@ impl Medium for FileDisk {
     fn zero(&self, start: Sector, len: Sectors) -> Result<(), Errno> {
         FileDisk::zero(self, start, len)
     }
+}
+
+/// Fills `buf` from byte `offset` of `file` on, with zeros for what lies past its end.
+///
+/// # Errors
+/// What the host's `pread` fails with.
+pub(crate) fn read_or_zeros(file: &File, offset: u64, buf: &mut [u8]) -> Result<(), Errno> {
+    let mut done = 0;
+    while done < buf.len() {
+        match file.read_at(&mut buf[done..], offset + done as u64) {
+            Ok(0) => {
+                buf[done..].fill(0);
+                break;
+            }
+            Ok(n) => done += n,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(errno_of(error)),
+        }
+    }
+    Ok(())
 }
 
 /// Frees `len` bytes of `file` from `offset` on; they read as zeros afterwards.

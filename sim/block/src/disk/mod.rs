@@ -9,6 +9,8 @@ mod sparse;
 mod tests;
 
 pub use file::FileDisk;
+pub(crate) use file::{errno_of, punch_hole, read_or_zeros};
+pub(crate) use medium::{Medium, serve};
 pub use mmap::MmapDisk;
 pub use ram::{RamDisk, WriteCache};
 pub use sparse::SparseMemory;

@@ -1,16 +1,17 @@
 //! Sparse memory that can be forked: what a RAM disk keeps its sectors in.
 //!
 //! A radix tree of three levels: the root's slots cover 4 GiB each, those of an upper node 16 MiB, those of a lower
-//! node one *chunk* of 64 KiB. What was never written has no chunk and reads as zeros.
+//! node (a *region*) one *chunk* of 64 KiB. What was never written has no chunk and reads as zeros.
 //!
 //! **Fork** makes two trees that share everything. Only the root is copied, so the cost does not depend on what was
-//! written: one slot per 4 GiB of capacity. Afterwards each tree copies a node or a chunk when it first writes below
-//! it.
+//! written: one slot per 4 GiB of capacity. Afterwards each tree copies a node when it first writes below it, and a
+//! chunk when it first writes to it.
 //!
 //! **Reading takes no lock on the tree**, without epochs or unsafe code, because a slot never changes its mind
 //! more than once: it has a `base`, fixed when the node was made and possibly shared with forks, and an `own`, set
-//! at most once and reachable through this tree alone. `own` counts if set, else `base`. A chunk is only ever
-//! written through a path of `own`s. The bytes of a chunk stand behind a lock of the chunk's own.
+//! at most once and reachable through this tree alone. `own` counts if set, else `base`. A region is only ever
+//! written through a path of `own`s. Each of its chunks stands behind a lock of the chunk's own, in the region itself:
+//! from there to the bytes is one step. Chunks are aligned to pages, so that a page of the disk is a page of memory.
 //!
 //! **A fork beside writers**: each root has a `frozen` mark, which fork sets. A writer checks it when it holds the
 //! chunk's lock and starts again at the new root if it is set; a writer that passed the check is finished before the
@@ -26,18 +27,20 @@ use parking_lot::{Mutex, RwLock};
 
 /// Bytes of a chunk: the unit of allocation and of copy on write.
 pub(crate) const CHUNK_SIZE: u64 = 64 << 10;
-/// Slots of an upper or lower node.
+/// Slots of an upper node, chunks of a region.
 const FANOUT: usize = 256;
-/// Bytes that a lower node covers.
-const LOWER_SPAN: u64 = CHUNK_SIZE * FANOUT as u64;
+/// Bytes of a page.
+const PAGE: usize = 4096;
+const PAGES_PER_CHUNK: usize = CHUNK_SIZE as usize / PAGE;
+/// Bytes that a region covers.
+const REGION_SPAN: u64 = CHUNK_SIZE * FANOUT as u64;
 /// Bytes that an upper node covers.
-const UPPER_SPAN: u64 = LOWER_SPAN * FANOUT as u64;
+const UPPER_SPAN: u64 = REGION_SPAN * FANOUT as u64;
 
 /// Bytes at offsets from 0 to a fixed capacity, zero until written, forkable in next to no time.
 ///
 /// All methods take `&self` and may be called from many threads. An operation that crosses chunks is not atomic
 /// against others, as on a real disk.
-#[derive(Debug)]
 pub struct SparseMemory {
     capacity: u64,
     root: ArcSwap<Root>,
@@ -45,28 +48,43 @@ pub struct SparseMemory {
     forking: Mutex<()>,
 }
 
-#[derive(Debug)]
 struct Root {
-    slots: Box<[Slot<Node<Node<Chunk>>>]>,
+    slots: Box<[Slot<Upper>]>,
     is_frozen: AtomicBool,
 }
 
-#[derive(Debug)]
-struct Node<T> {
-    slots: Box<[Slot<T>]>,
+struct Upper {
+    slots: [Slot<Region>; FANOUT],
 }
 
-#[derive(Debug)]
+struct Region {
+    chunks: [RwLock<Chunk>; FANOUT],
+}
+
 struct Slot<T> {
     base: Option<Arc<T>>,
     own: OnceLock<Arc<T>>,
 }
 
-/// `None` = all zeros.
-#[derive(Debug)]
-struct Chunk {
-    bytes: RwLock<Option<Box<[u8]>>>,
+/// 64 KiB of the disk.
+enum Chunk {
+    /// Never written, or given back.
+    Zeros,
+    /// Also read by forks: copied before it is written.
+    #[allow(
+        clippy::redundant_allocation,
+        reason = "what was our own becomes shared without copying its bytes"
+    )]
+    Shared(Arc<Box<Pages>>),
+    /// Of this tree alone.
+    Own(Box<Pages>),
 }
+
+type Pages = [Page; PAGES_PER_CHUNK];
+
+#[derive(Clone)]
+#[repr(C, align(4096))]
+struct Page([u8; PAGE]);
 
 /// What can stand in a slot: it can be made empty, and copied for a fork's first write below it.
 trait Fork {
@@ -100,38 +118,105 @@ impl<T: Fork> Slot<T> {
     }
 }
 
-impl<T> Fork for Node<T> {
+impl Fork for Upper {
     fn empty() -> Self {
-        Node { slots: (0..FANOUT).map(|_| Slot::vacant()).collect() }
+        Upper { slots: std::array::from_fn(|_| Slot::vacant()) }
     }
 
     fn fork(&self) -> Self {
-        Node { slots: self.slots.iter().map(Slot::share).collect() }
+        Upper { slots: std::array::from_fn(|i| self.slots[i].share()) }
     }
 }
 
-impl Fork for Chunk {
+impl Fork for Region {
     fn empty() -> Self {
-        Chunk { bytes: RwLock::new(None) }
+        Region { chunks: std::array::from_fn(|_| RwLock::new(Chunk::Zeros)) }
     }
 
     fn fork(&self) -> Self {
-        Chunk { bytes: RwLock::new(self.bytes.read().clone()) }
+        Region { chunks: std::array::from_fn(|i| RwLock::new(self.chunks[i].write().share())) }
     }
+}
+
+impl Chunk {
+    fn pages(&self) -> Option<&Pages> {
+        match self {
+            Chunk::Zeros => None,
+            Chunk::Shared(pages) => Some(pages),
+            Chunk::Own(pages) => Some(pages),
+        }
+    }
+
+    /// The same chunk for a second region. It was ours alone: now it is shared, without a copy.
+    fn share(&mut self) -> Chunk {
+        if let Chunk::Own(_) = self
+            && let Chunk::Own(pages) = std::mem::replace(self, Chunk::Zeros)
+        {
+            *self = Chunk::Shared(Arc::new(pages));
+        }
+        match self {
+            Chunk::Shared(pages) => Chunk::Shared(pages.clone()),
+            Chunk::Zeros | Chunk::Own(_) => Chunk::Zeros,
+        }
+    }
+
+    /// The pages, to be written; allocated or copied first if need be.
+    fn own(&mut self) -> &mut Pages {
+        match self {
+            Chunk::Own(_) => {}
+            Chunk::Zeros => *self = Chunk::Own(zero_pages()),
+            Chunk::Shared(pages) => {
+                let copy = pages.to_vec().into_boxed_slice();
+                *self =
+                    Chunk::Own(copy.try_into().unwrap_or_else(|_| unreachable!("as many pages as before")));
+            }
+        }
+        match self {
+            Chunk::Own(pages) => pages,
+            Chunk::Zeros | Chunk::Shared(_) => unreachable!("made its own above"),
+        }
+    }
+
+    fn read(&self, at: usize, buf: &mut [u8]) {
+        let Some(pages) = self.pages() else { return buf.fill(0) };
+        let mut done = 0;
+        while done < buf.len() {
+            let (page, inside) = ((at + done) / PAGE, (at + done) % PAGE);
+            let len = (PAGE - inside).min(buf.len() - done);
+            buf[done..done + len].copy_from_slice(&pages[page].0[inside..inside + len]);
+            done += len;
+        }
+    }
+
+    /// Hands each piece of `len` bytes from `at` on to `change`, with its place among them.
+    fn write(&mut self, at: usize, len: usize, mut change: impl FnMut(&mut [u8], usize)) {
+        let pages = self.own();
+        let mut done = 0;
+        while done < len {
+            let (page, inside) = ((at + done) / PAGE, (at + done) % PAGE);
+            let piece = (PAGE - inside).min(len - done);
+            change(&mut pages[page].0[inside..inside + piece], done);
+            done += piece;
+        }
+    }
+}
+
+fn zero_pages() -> Box<Pages> {
+    let pages = vec![Page([0; PAGE]); PAGES_PER_CHUNK].into_boxed_slice();
+    pages.try_into().unwrap_or_else(|_| unreachable!("as many pages as a chunk has"))
 }
 
 impl Root {
-    fn chunk(&self, at: u64) -> Option<&Chunk> {
+    fn chunk(&self, at: u64) -> Option<&RwLock<Chunk>> {
         let upper = self.slots.get((at / UPPER_SPAN) as usize)?.get()?;
-        let lower = upper.slots[(at % UPPER_SPAN / LOWER_SPAN) as usize].get()?;
-        let chunk = lower.slots[(at % LOWER_SPAN / CHUNK_SIZE) as usize].get()?;
-        Some(chunk)
+        let region = upper.slots[(at % UPPER_SPAN / REGION_SPAN) as usize].get()?;
+        Some(&region.chunks[(at % REGION_SPAN / CHUNK_SIZE) as usize])
     }
 
-    fn own_chunk(&self, at: u64) -> Option<&Chunk> {
+    fn own_chunk(&self, at: u64) -> Option<&RwLock<Chunk>> {
         let upper = self.slots.get((at / UPPER_SPAN) as usize)?.own();
-        let lower = upper.slots[(at % UPPER_SPAN / LOWER_SPAN) as usize].own();
-        Some(lower.slots[(at % LOWER_SPAN / CHUNK_SIZE) as usize].own())
+        let region = upper.slots[(at % UPPER_SPAN / REGION_SPAN) as usize].own();
+        Some(&region.chunks[(at % REGION_SPAN / CHUNK_SIZE) as usize])
     }
 }
 
@@ -174,15 +259,9 @@ impl SparseMemory {
         for (at, range) in Pieces::new(offset, buf.len() as u64) {
             let into = (at % CHUNK_SIZE) as usize;
             let piece = &mut buf[range.start as usize..range.end as usize];
-            let copied = root.chunk(at).is_some_and(|chunk| match chunk.bytes.read().as_deref() {
-                Some(bytes) => {
-                    piece.copy_from_slice(&bytes[into..into + piece.len()]);
-                    true
-                }
-                None => false,
-            });
-            if !copied {
-                piece.fill(0);
+            match root.chunk(at) {
+                Some(chunk) => chunk.read().read(into, piece),
+                None => piece.fill(0),
             }
         }
     }
@@ -193,14 +272,10 @@ impl SparseMemory {
         for (at, range) in Pieces::new(offset, len) {
             let into = (at % CHUNK_SIZE) as usize;
             let piece = &data[range.start as usize..range.end as usize];
-            self.modify(at, |chunk| match chunk {
-                Some(bytes) => bytes[into..into + piece.len()].copy_from_slice(piece),
-                None if piece.len() == CHUNK_SIZE as usize => *chunk = Some(piece.into()),
-                None => {
-                    let mut bytes = vec![0; CHUNK_SIZE as usize].into_boxed_slice();
-                    bytes[into..into + piece.len()].copy_from_slice(piece);
-                    *chunk = Some(bytes);
-                }
+            self.modify(at, |chunk| {
+                chunk.write(into, piece.len(), |bytes, done| {
+                    bytes.copy_from_slice(&piece[done..done + bytes.len()]);
+                });
             });
         }
     }
@@ -218,9 +293,9 @@ impl SparseMemory {
                 let piece_len = (next - at) as usize;
                 self.modify(at, |chunk| {
                     if piece_len == CHUNK_SIZE as usize {
-                        *chunk = None;
-                    } else if let Some(bytes) = chunk {
-                        bytes[into..into + piece_len].fill(0);
+                        *chunk = Chunk::Zeros;
+                    } else if chunk.pages().is_some() {
+                        chunk.write(into, piece_len, |bytes, _| bytes.fill(0));
                     }
                 });
                 at = next;
@@ -237,13 +312,12 @@ impl SparseMemory {
         let Some(upper) = root.slots.get((at / UPPER_SPAN) as usize).and_then(Slot::get) else {
             return after(UPPER_SPAN);
         };
-        let Some(lower) = upper.slots[(at % UPPER_SPAN / LOWER_SPAN) as usize].get() else {
-            return after(LOWER_SPAN);
+        let Some(region) = upper.slots[(at % UPPER_SPAN / REGION_SPAN) as usize].get() else {
+            return after(REGION_SPAN);
         };
-        match lower.slots[(at % LOWER_SPAN / CHUNK_SIZE) as usize].get() {
-            None => after(CHUNK_SIZE),
-            Some(chunk) if chunk.bytes.read().is_none() => after(CHUNK_SIZE),
-            Some(_) => None,
+        match &*region.chunks[(at % REGION_SPAN / CHUNK_SIZE) as usize].read() {
+            Chunk::Zeros => after(CHUNK_SIZE),
+            Chunk::Shared(_) | Chunk::Own(_) => None,
         }
     }
 
@@ -251,27 +325,33 @@ impl SparseMemory {
     pub fn allocated(&self) -> u64 {
         let root = self.root.load();
         let uppers = root.slots.iter().filter_map(Slot::get);
-        let lowers = uppers.flat_map(|upper| upper.slots.iter().filter_map(Slot::get));
-        let chunks = lowers.flat_map(|lower| lower.slots.iter().filter_map(Slot::get));
-        chunks.filter(|chunk| chunk.bytes.read().is_some()).count() as u64 * CHUNK_SIZE
+        let regions = uppers.flat_map(|upper| upper.slots.iter().filter_map(Slot::get));
+        let chunks = regions.flat_map(|region| &region.chunks);
+        chunks.filter(|chunk| chunk.read().pages().is_some()).count() as u64 * CHUNK_SIZE
     }
 
     /// Changes the chunk at `at` under its lock, in a tree that no fork shares.
-    fn modify(&self, at: u64, change: impl FnOnce(&mut Option<Box<[u8]>>)) {
+    fn modify(&self, at: u64, change: impl FnOnce(&mut Chunk)) {
         loop {
             let root = self.root.load();
             let Some(chunk) = root.own_chunk(at) else { return };
-            let mut bytes = chunk.bytes.write();
+            let mut chunk = chunk.write();
             // Pairs with the fence of `fork`: if we don't see its mark, it sees the slots that led us here.
             fence(Ordering::SeqCst);
             if !root.is_frozen.load(Ordering::SeqCst) {
-                return change(&mut bytes);
+                return change(&mut chunk);
             }
             // A fork is replacing the root right now: it is there once the fork is done.
-            drop(bytes);
+            drop(chunk);
             drop(root);
             drop(self.forking.lock());
         }
+    }
+}
+
+impl std::fmt::Debug for SparseMemory {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SparseMemory({})", dmlab_units::Bytes(self.capacity))
     }
 }
 

@@ -24,7 +24,7 @@ impl BlockFile {
     ) -> Result<i32, Errno> {
         match self.generic_ioctl(caller, request, arg, memory) {
             Some(answer) => answer.map(|()| 0),
-            None => self.device().ops().ioctl(self.device(), caller, request, arg, memory),
+            None => self.device().ops().ioctl(self.device(), self.mode(), caller, request, arg, memory),
         }
     }
 
