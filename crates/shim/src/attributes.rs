@@ -95,7 +95,7 @@ fn utimens_any(
 
 /// Simulated files have no extended attributes, as devtmpfs and sysfs have none that matter.
 fn xattr_path(
-    real: impl Fn() -> ssize_t,
+    real: impl Fn(*const c_char) -> ssize_t,
     path: *const c_char,
     follow: bool,
     none: Result<i64, i32>,
@@ -104,12 +104,11 @@ fn xattr_path(
     let there = state::enabled()
         && (simulated(HERE, path, &mut buf) || leads_into_simulation(HERE, path, follow, &mut buf));
     if !there {
-        return real();
+        return real(path);
     }
     match stat::stat_simulated(&mut buf, follow) {
         Ok(stat::Found::Node(_)) => c_result(none),
-        Ok(stat::Found::Elsewhere) if !state::cwd_matters() => real(),
-        Ok(stat::Found::Elsewhere) => c_result(none),
+        Ok(stat::Found::Elsewhere) => real(buf.c_str()),
         Err(errno) => c_result(Err(errno)),
     }
 }
@@ -212,19 +211,19 @@ hook! {
         }
     }
     getxattr => |real| (path: *const c_char, name: *const c_char, out: *mut c_void, len: size_t) -> ssize_t {
-        xattr_path(|| real(path, name, out, len), path, true, UNSUPPORTED)
+        xattr_path(|path| real(path, name, out, len), path, true, UNSUPPORTED)
     }
     lgetxattr => |real| (path: *const c_char, name: *const c_char, out: *mut c_void, len: size_t) -> ssize_t {
-        xattr_path(|| real(path, name, out, len), path, false, UNSUPPORTED)
+        xattr_path(|path| real(path, name, out, len), path, false, UNSUPPORTED)
     }
     fgetxattr => |real| (fd: c_int, name: *const c_char, out: *mut c_void, len: size_t) -> ssize_t {
         if files::file(fd).is_some() { c_result(UNSUPPORTED) } else { real(fd, name, out, len) }
     }
     listxattr => |real| (path: *const c_char, out: *mut c_char, len: size_t) -> ssize_t {
-        xattr_path(|| real(path, out, len), path, true, Ok(0))
+        xattr_path(|path| real(path, out, len), path, true, Ok(0))
     }
     llistxattr => |real| (path: *const c_char, out: *mut c_char, len: size_t) -> ssize_t {
-        xattr_path(|| real(path, out, len), path, false, Ok(0))
+        xattr_path(|path| real(path, out, len), path, false, Ok(0))
     }
     flistxattr => |real| (fd: c_int, out: *mut c_char, len: size_t) -> ssize_t {
         if files::file(fd).is_some() { 0 } else { real(fd, out, len) }

@@ -230,6 +230,7 @@ pub(crate) fn simulated(dirfd: i32, path: *const libc::c_char, out: &mut PathBuf
     if !out.push(path) {
         return false;
     }
+    let wants_dir = path.ends_with(b"/");
     if in_mirror {
         // Even a path that is not simulated: natively it would be looked for in the mirror. The server sends it back.
         return true;
@@ -240,7 +241,13 @@ pub(crate) fn simulated(dirfd: i32, path: *const libc::c_char, out: &mut PathBuf
         *out = copy;
         return true;
     }
-    is_simulated(out.get())
+    let is_ours = is_simulated(out.get());
+    if is_ours && wants_dir && out.len + 2 < PATH_MAX {
+        // A slash at the end follows a symlink there and refuses what is no directory.
+        out.bytes[out.len] = b'/';
+        out.len += 1;
+    }
+    is_ours
 }
 
 /// For a real path that leads nowhere, or where it should not: follows its symlinks by hand until they enter the simulated

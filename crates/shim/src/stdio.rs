@@ -1,7 +1,7 @@
 //! Streams on simulated files. glibc's streams read and write by hidden calls, so a stream on a device is one of glibc's
 //! custom streams whose functions ask this library; texts and directories have real descriptors and need nothing.
 
-use core::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU32, Ordering};
 
 use dmlab_shim_proto::FileKind;
 use libc::{FILE, c_char, c_int, c_void, off64_t, size_t, ssize_t};
@@ -14,6 +14,9 @@ use crate::paths::{PathBuf, leads_into_simulation, simulated};
 use crate::{c_result, set_errno, state, sys};
 
 unsafe extern "C" {
+    fn __fpending(file: *mut FILE) -> size_t;
+    fn __fpurge(file: *mut FILE);
+    fn __flbf(file: *mut FILE) -> c_int;
     static mut stdin: *mut FILE;
     static mut stdout: *mut FILE;
     static mut stderr: *mut FILE;
@@ -80,6 +83,25 @@ const FUNCTIONS: Functions =
 /// `fileno` then fails; programs want the descriptor for `fstat` and `posix_fadvise`.
 const FILENO_OFFSET: usize = 112;
 
+/// Where glibc keeps the start of what a stream has yet to write (`_IO_write_base`), on 64-bit architectures.
+const WRITE_BASE_OFFSET: usize = 32;
+
+/// Moves what `old` has yet to write to `new`: it belongs to whatever the descriptor stands for when it is written.
+///
+/// # Safety
+/// Both are open streams of glibc.
+unsafe fn move_pending(old: *mut FILE, new: *mut FILE) {
+    // SAFETY: the caller vouches for the streams; the pending bytes lie at the base of the write buffer.
+    unsafe {
+        let pending = __fpending(old);
+        if pending > 0 {
+            let base = *old.cast::<u8>().add(WRITE_BASE_OFFSET).cast::<*const c_void>();
+            libc::fwrite(base, 1, pending, new);
+            __fpurge(old);
+        }
+    }
+}
+
 /// A stream on descriptor `fd`.
 fn stream(fd: c_int, mode: *const c_char) -> *mut FILE {
     // SAFETY: functions of this library, and a mode string of the program.
@@ -97,8 +119,6 @@ fn stream(fd: c_int, mode: *const c_char) -> *mut FILE {
 
 /// Which of the standard streams are custom already, one bit each.
 static ADOPTED: AtomicU32 = AtomicU32::new(0);
-/// The streams before, which programs may still hold.
-static BEFORE: [AtomicPtr<FILE>; 3] = [const { AtomicPtr::new(core::ptr::null_mut()) }; 3];
 
 /// Descriptor 0, 1 or 2 may stand for a device now: from then on the standard stream of that number asks each time.
 pub(crate) fn adopt(fd: c_int) {
@@ -109,9 +129,7 @@ pub(crate) fn adopt(fd: c_int) {
         return;
     }
     let saved = crate::errno();
-    // SAFETY: the three variables are glibc's public names of the standard streams, which programs may assign. What the
-    // old stream has buffered belongs to the descriptor's past and was flushed by whoever moved the descriptor; a stream
-    // that still has text for it could only write it to the wrong file.
+    // SAFETY: the three variables are glibc's public names of the standard streams, which programs may assign.
     unsafe {
         let (variable, mode) = match fd {
             0 => (&raw mut stdin, c"r"),
@@ -124,7 +142,12 @@ pub(crate) fn adopt(fd: c_int) {
                 if fd == 2 {
                     libc::setvbuf(new, core::ptr::null_mut(), libc::_IONBF, 0);
                 }
-                BEFORE[fd as usize].store(*variable, Ordering::Relaxed);
+                if fd != 0 {
+                    move_pending(*variable, new);
+                }
+                if __flbf(*variable) != 0 {
+                    libc::setvbuf(new, core::ptr::null_mut(), libc::_IOLBF, 0);
+                }
                 *variable = new;
             }
         }

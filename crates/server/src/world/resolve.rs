@@ -64,7 +64,7 @@ pub(super) fn find(tree: &Tree, machine: &Machine, path: &[u8], follow_last: boo
         let target = match look(tree, machine, &done)? {
             Step::Link(_) if is_last && !follow_last && !wants_dir => None,
             Step::Link(target) => Some(target),
-            Step::End if !is_last => return Err(Errno::ENOTDIR),
+            Step::End if !is_last || wants_dir => return Err(Errno::ENOTDIR),
             Step::Host => {
                 // The rest is the host's business.
                 for part in todo.iter().rev() {

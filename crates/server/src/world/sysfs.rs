@@ -1,10 +1,12 @@
 //! The parts of `/sys` that tell of block devices, rendered when somebody looks (program-surface.md section 6).
 
+use std::sync::Arc;
+
 use dmlab_block::{Features, QueueLimits};
 use dmlab_units::DevT;
 
 use super::node::EntryKind;
-use dmlab_machine::{DeviceInfo, Machine};
+use dmlab_machine::{BlockDevice, DeviceInfo, Machine};
 
 /// Something at a path of `/sys` or `/proc`.
 #[derive(Clone, Debug)]
@@ -68,25 +70,34 @@ pub(super) fn lookup(machine: &Machine, path: &[u8]) -> Option<Entry> {
 fn links(machine: &Machine, root: &str, up: &str, name: &str) -> Option<Entry> {
     let by_number = root != "/sys/block" && root != "/sys/class/block";
     let to_bdi = root == "/sys/class/bdi";
-    let entry = |device: &DeviceInfo| {
-        let number = device.dev.to_string();
-        let target = format!("{up}/{}", if to_bdi { &number } else { &device.name });
-        (if by_number { number } else { device.name.clone() }, target)
+    let target = |block: &BlockDevice| match to_bdi {
+        true => format!("{up}/{}", block.dev()),
+        false => format!("{up}/{}", block.name()),
     };
-    let all = machine.devices();
+    let own_name = |block: &BlockDevice| if by_number { block.dev().to_string() } else { block.name().to_owned() };
     if name.is_empty() {
-        return dir(all.iter().map(entry).map(|(name, target)| link(&name, &target)));
+        return dir(machine.registry().all().iter().map(|block| link(&own_name(block), &target(block))));
     }
-    all.iter().map(entry).find(|(have, _)| have == name).map(|(_, target)| Entry::Link(target))
+    let block = if by_number { by_dev(machine, name)? } else { by_name(machine, name)? };
+    Some(Entry::Link(target(&block)))
+}
+
+fn by_dev(machine: &Machine, number: &str) -> Option<Arc<BlockDevice>> {
+    let block = machine.registry().get(number.parse().ok()?)?;
+    // `01:0` and the like are no names.
+    (block.dev().to_string() == number).then_some(block)
+}
+
+fn by_name(machine: &Machine, name: &str) -> Option<Arc<BlockDevice>> {
+    machine.registry().all().into_iter().find(|block| block.name() == name)
 }
 
 fn bdi(machine: &Machine, rest: &str) -> Option<Entry> {
-    let all = machine.devices();
     if rest.is_empty() {
-        return dir(all.iter().map(|device| subdir(&device.dev.to_string())));
+        return dir(machine.registry().all().iter().map(|block| subdir(&block.dev().to_string())));
     }
     let (number, attribute) = rest.split_once('/').unwrap_or((rest, ""));
-    all.iter().find(|device| device.dev.to_string() == number)?;
+    by_dev(machine, number)?;
     const VALUES: [(&str, &str); 7] = [
         ("max_bytes", "0"),
         ("max_ratio", "100"),
@@ -129,13 +140,12 @@ fn dm_module(rest: &str) -> Option<Entry> {
 }
 
 fn devices(machine: &Machine, rest: &str) -> Option<Entry> {
-    let all = machine.devices();
     if rest.is_empty() {
-        return dir(all.iter().map(|device| subdir(&device.name)));
+        return dir(machine.registry().all().iter().map(|block| subdir(block.name())));
     }
     let (name, attribute) = rest.split_once('/').unwrap_or((rest, ""));
-    let device = all.iter().find(|device| device.name == name)?;
-    device_entry(device, &all, attribute)
+    let device = machine.device(by_name(machine, name)?.dev())?;
+    device_entry(machine, &device, attribute)
 }
 
 const PLAIN: [&str; 20] = [
@@ -161,7 +171,7 @@ const PLAIN: [&str; 20] = [
     "power/control",
 ];
 
-fn device_entry(device: &DeviceInfo, all: &[DeviceInfo], attribute: &str) -> Option<Entry> {
+fn device_entry(machine: &Machine, device: &DeviceInfo, attribute: &str) -> Option<Entry> {
     let limits = &device.limits;
     let number = device.dev;
     match attribute {
@@ -200,8 +210,8 @@ fn device_entry(device: &DeviceInfo, all: &[DeviceInfo], attribute: &str) -> Opt
             device.name,
             device.disk_seq
         )),
-        "holders" => dir(neighbours(&device.holders, all)),
-        "slaves" => dir(neighbours(&device.slaves, all)),
+        "holders" => dir(neighbours(machine, &device.holders)),
+        "slaves" => dir(neighbours(machine, &device.slaves)),
         "integrity" => dir([]),
         "power" => dir([file("control")]),
         "power/control" => text("auto"),
@@ -212,22 +222,22 @@ fn device_entry(device: &DeviceInfo, all: &[DeviceInfo], attribute: &str) -> Opt
             match group {
                 "queue" => queue(device, name),
                 "dm" => dm(device, name),
-                "holders" => neighbour(&device.holders, all, name),
-                "slaves" => neighbour(&device.slaves, all, name),
+                "holders" => neighbour(machine, &device.holders, name),
+                "slaves" => neighbour(machine, &device.slaves, name),
                 _ => None,
             }
         }
     }
 }
 
-fn neighbours(numbers: &[DevT], all: &[DeviceInfo]) -> Vec<(String, EntryKind)> {
-    let named = all.iter().filter(|device| numbers.contains(&device.dev));
-    named.map(|device| link(&device.name, &format!("../../{}", device.name))).collect()
+fn neighbours(machine: &Machine, numbers: &[DevT]) -> Vec<(String, EntryKind)> {
+    let blocks = numbers.iter().filter_map(|&dev| machine.registry().get(dev));
+    blocks.map(|block| link(block.name(), &format!("../../{}", block.name()))).collect()
 }
 
-fn neighbour(numbers: &[DevT], all: &[DeviceInfo], name: &str) -> Option<Entry> {
-    let device = all.iter().find(|device| device.name == name)?;
-    numbers.contains(&device.dev).then(|| Entry::Link(format!("../../{name}")))
+fn neighbour(machine: &Machine, numbers: &[DevT], name: &str) -> Option<Entry> {
+    let block = by_name(machine, name)?;
+    numbers.contains(&block.dev()).then(|| Entry::Link(format!("../../{name}")))
 }
 
 /// The seventeen numbers of `stat`.
