@@ -45,7 +45,11 @@ fn ioctls_data_and_lists_over_the_socket() {
     assert_eq!(u64::from_le_bytes(buffer[40..48].try_into().unwrap()), 254 << 8);
     let mut again = request("one");
     assert_eq!(client.dm_ioctl(DM_DEV_CREATE, &mut again).unwrap().unwrap_err().name(), Some("EBUSY"));
-    assert_eq!(again[0..12], [4, 0, 0, 0, 48, 0, 0, 0, 0, 0, 0, 0], "the version comes back even with an error");
+    assert_eq!(
+        again[0..12],
+        [4, 0, 0, 0, 48, 0, 0, 0, 0, 0, 0, 0],
+        "the version comes back even with an error"
+    );
     assert_eq!(client.dm_ioctl(DM_DEV_REMOVE, &mut request("one")).unwrap(), Ok(0));
     let data: Vec<u8> = (0..3_000_000u32).map(|i| i as u8).collect();
     client.write_block("/dev/ram1", 4096, &data).unwrap();
@@ -62,7 +66,8 @@ fn a_client_that_talks_nonsense_harms_nobody() {
     let path = server.socket();
     for round in 0..50 {
         let socket =
-            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+            rustix::net::socket_with(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .unwrap();
         rustix::net::connect(&socket, &SocketAddrUnix::new(&path).unwrap()).unwrap();
         for _ in 0..round % 4 {
             let _ = rustix::net::send(&socket, b"anything at all", SendFlags::NOSIGNAL);

@@ -74,7 +74,8 @@ fn links(machine: &Machine, root: &str, up: &str, name: &str) -> Option<Entry> {
         true => format!("{up}/{}", block.dev()),
         false => format!("{up}/{}", block.name()),
     };
-    let own_name = |block: &BlockDevice| if by_number { block.dev().to_string() } else { block.name().to_owned() };
+    let own_name =
+        |block: &BlockDevice| if by_number { block.dev().to_string() } else { block.name().to_owned() };
     if name.is_empty() {
         return dir(machine.registry().all().iter().map(|block| link(&own_name(block), &target(block))));
     }
