@@ -122,11 +122,8 @@ impl Info {
         if devices.is_empty() {
             println!("No devices found");
         }
-        for (at, (_, id)) in devices.iter().enumerate() {
-            if at > 0 {
-                println!();
-            }
-            print!("{}", info_block(&dm.info(id, self.which.query())?));
+        for (_, id) in &devices {
+            println!("{}", info_block(&dm.info(id, self.which.query())?));
         }
         Ok(())
     }

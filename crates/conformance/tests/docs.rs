@@ -89,6 +89,19 @@ fn commands_in_the_text_exist() {
 }
 
 #[test]
+fn the_walk_through_linear_shows_linear() {
+    let squeezed = |code: &str| tidy::code_only(code).split_whitespace().collect::<Vec<_>>().join(" ");
+    let linear = squeezed(&fs::read_to_string(repository().join("sim/targets/src/linear.rs")).unwrap());
+    let page = fs::read_to_string(repository().join("docs/src/adding-a-target.md")).unwrap();
+    let blocks: Vec<&str> =
+        page.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(blocks.len() >= 3);
+    for block in blocks {
+        assert!(linear.contains(squeezed(block).trim()), "linear.rs has changed; the page shows\n{block}");
+    }
+}
+
+#[test]
 fn console_examples_print_what_they_show() {
     let blocks: Vec<(String, docs::Step)> = pages()
         .iter()

@@ -111,6 +111,23 @@ impl Table {
         self.lines.last().map_or(Sector::ZERO, |line| line.start + line.len)
     }
 
+    /// The table that a TABLE_LOAD brought, as the kernel will split it: what another program asked for.
+    ///
+    /// # Errors
+    /// A target type that is no name (the kernel answers EINVAL to that).
+    pub fn from_specs(specs: &[TargetSpec]) -> Result<Table, NameError> {
+        let line = |spec: &TargetSpec| {
+            let target = TargetName::new(&spec.target_type)?;
+            Ok(TableLine {
+                start: spec.start,
+                len: spec.len,
+                target,
+                params: Params::from_kernel(&spec.params),
+            })
+        };
+        Ok(Table { lines: specs.iter().map(line).collect::<Result<_, NameError>>()? })
+    }
+
     /// The bytes for TABLE_LOAD.
     pub fn to_specs(&self) -> Vec<TargetSpec> {
         self.lines.iter().map(TableLine::to_spec).collect()

@@ -4,6 +4,7 @@
 //! - [`world`]: what `/dev`, `/sys` and `/proc` look like on that machine; every front asks it;
 //! - [`Server`]: the preload front: a socket, channels in shared memory, the table of open files;
 //! - [`client`]: the other end, for dmlab's own commands.
+// One exception, with its reason: the memory that clients share, in `shared`.
 #![deny(unsafe_code)]
 
 pub mod client;

@@ -33,7 +33,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dmlab-control", &["dmlab-units", "dmlab-abi"]),
     ("dmlab-shim-proto", &["dmlab-units"]),
     ("dmlab-shim", &["dmlab-shim-proto"]),
-    ("dmlab-server", &["dmlab-units", "dmlab-abi", "dmlab-machine", "dmlab-shim-proto"]),
+    (
+        "dmlab-server",
+        &["dmlab-units", "dmlab-abi", "dmlab-runtime", "dmlab-block", "dmlab-machine", "dmlab-shim-proto"],
+    ),
     ("dmlab", &["dmlab-units", "dmlab-abi", "dmlab-machine", "dmlab-control"]),
     (
         "dmlab-cli",

@@ -14,6 +14,7 @@ struct Ban {
 const DISK_FILES: &[(&str, &str)] = &[
     ("sim/block/src/disk/file.rs", "a disk whose bytes are a file of the host"),
     ("sim/block/src/disk/mmap.rs", "a disk whose bytes are a mapped file of the host"),
+    ("sim/block/src/loop_device/backing.rs", "a loop device stands on a file of the host"),
     ("sim/machine/src/boot.rs", "a boot option takes a file that its caller opened"),
 ];
 

@@ -13,6 +13,7 @@ fn text_reads_back() {
         .then(Sectors(8), Zero)
         .then(Sectors(8), ErrorTarget::default());
     assert_eq!(built, table);
+    assert_eq!(Table::from_specs(&table.to_specs()), Ok(table));
 }
 
 #[test]

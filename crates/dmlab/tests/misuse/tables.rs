@@ -1,4 +1,5 @@
-//! Misuse of tables (dm-core.md section 13.1, rows 9 to 37, 66 to 71, 75, 77, 78).
+//! Misuse of tables (dm-core.md section 13.1, rows 9 to 37, 70, 71, 77, 78; rows 66 to 68 and 75 need odd disks and are
+//! in sim/machine/tests/misuse_limits.rs).
 //!
 //! Rows that need what isn't built yet:
 //!
@@ -6,7 +7,7 @@
 //! |---|---|
 //! | 29, 30, 31, 32, 33, 34 | the thin-pool target |
 //! | 30, 35, 69, 76 | the multipath target |
-//! | 71 to 74 | a mounted file system; exclusive openers stand for it in row 71 |
+//! | 73, 74 | a mounted file system; exclusive openers stand for one in rows 71 and 72 |
 
 use crate::*;
 use dmlab_control::{LoadOptions, Query, SuspendOptions, Table};

@@ -5,7 +5,9 @@
 #![forbid(unsafe_code)]
 
 mod abi;
+mod machine;
 pub mod mutate;
+mod shim;
 mod tables;
 
 /// One function to fuzz.
@@ -24,6 +26,8 @@ pub struct Entry {
 pub const ENTRIES: &[Entry] = &[
     Entry { name: "ioctl_decode", run: abi::decode, samples: abi::samples, len_max: 4096 },
     Entry { name: "table_parse", run: tables::parse, samples: tables::samples, len_max: 1024 },
+    Entry { name: "shim_protocol", run: shim::decode, samples: shim::samples, len_max: 4096 },
+    Entry { name: "machine_ioctls", run: machine::ioctls, samples: machine::samples, len_max: 16384 },
 ];
 
 /// The entry with this name.

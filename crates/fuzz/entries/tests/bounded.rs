@@ -16,18 +16,29 @@ fn samples_are_taken() {
 
 #[test]
 fn the_ioctl_decoder_takes_anything() {
-    feed("ioctl_decode");
+    feed("ioctl_decode", INPUTS);
 }
 
 #[test]
 fn the_table_parser_takes_anything() {
-    feed("table_parse");
+    feed("table_parse", INPUTS);
 }
 
-fn feed(name: &str) {
+#[test]
+fn the_shim_protocol_takes_anything() {
+    feed("shim_protocol", INPUTS);
+}
+
+#[test]
+fn a_machine_takes_any_ioctls() {
+    // Each input boots a machine, so there are fewer.
+    feed("machine_ioctls", INPUTS / 20);
+}
+
+fn feed(name: &str, inputs: usize) {
     let entry = entry(name).expect("an entry of this name");
     let mut mutator = Mutator::new(7, (entry.samples)(), entry.len_max);
-    for _ in 0..INPUTS {
+    for _ in 0..inputs {
         (entry.run)(&mutator.next_input());
     }
 }

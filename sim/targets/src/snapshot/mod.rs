@@ -12,7 +12,7 @@
 //! ```
 //!
 //! The unit is a **chunk**, a power of two of sectors. Which chunk was copied where is an **exception**, kept by an
-//! exception store ([`store`]): `P` persistent, `PO` persistent and able to show that it overflowed, `N` transient.
+//! exception store (`store`): `P` persistent, `PO` persistent and able to show that it overflowed, `N` transient.
 //! A snapshot sees only those writes to its origin that pass through a `snapshot-origin` of the same device.
 //!
 //! | | |

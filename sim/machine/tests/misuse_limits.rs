@@ -1,0 +1,78 @@
+//! Misuse of disks with large blocks and of read-only disks (dm-core.md section 13.1, rows 66, 67, 68 and 75). The
+//! other rows of that section are in crates/dmlab/tests/misuse.
+
+mod kit;
+
+use std::sync::Arc;
+
+use dmlab_block::{BlockDevice, QueueLimits, RamDisk, WriteCache};
+use dmlab_units::{Bytes, DevT, Errno, Sectors};
+use kit::Kit;
+
+/// A machine with a further disk `nullb0` (252:0) of 4096-byte logical blocks.
+fn kit() -> Kit {
+    let kit = Kit::new();
+    let size = Sectors(32768);
+    let disk = RamDisk::new(size, WriteCache::WriteThrough);
+    let block = Bytes(4096);
+    let limits =
+        QueueLimits { logical_block_size: block, physical_block_size: block, io_min: block, ..disk.limits() };
+    let runtime = kit.machine.runtime().clone();
+    let name = "nullb0".to_owned();
+    let device = BlockDevice::new(DevT::new(252, 0), name, 100, runtime, Arc::new(disk), limits);
+    device.set_capacity(size);
+    kit.machine.registry().add(device).unwrap();
+    kit
+}
+
+/// Loads a first table; the errno, and the log lines about it without their common prefix.
+fn refused(table: &str) -> (Option<Errno>, Vec<String>) {
+    let kit = kit();
+    kit.ask(dmlab_abi::Command::DevCreate, "t1", dmlab_abi::DmFlags::empty()).unwrap();
+    let before = kit.machine.klog().next_seq();
+    let errno = kit.load("t1", table).err();
+    let lines = kit.machine.klog().since(before).into_iter();
+    (errno, lines.map(|line| line.text.strip_prefix("device-mapper: ").unwrap().to_owned()).collect())
+}
+
+/// What follows when the limits of a first table cannot be computed.
+const LAST: [&str; 2] =
+    ["core: Cannot calculate initial queue limits", "ioctl: unable to set up device queue for new table."];
+
+#[test]
+fn row_66_a_start_inside_a_block() {
+    let (errno, log) = refused("0 8 linear /dev/nullb0 1");
+    assert_eq!(errno, Some(Errno::EINVAL));
+    let want = [
+        "table: 254:0: adding target device nullb0 caused an alignment inconsistency: physical_block_size=4096, logical_block_size=4096, alignment_offset=0, start=512",
+        "table: 254:0: start=1 not aligned to h/w logical block size 4096 of nullb0",
+        LAST[0],
+        LAST[1],
+    ];
+    assert_eq!(log, want);
+}
+
+#[test]
+fn row_67_a_length_of_no_whole_blocks() {
+    let (errno, log) = refused("0 9 linear /dev/nullb0 0");
+    assert_eq!(errno, Some(Errno::EINVAL));
+    let want = ["table: 254:0: len=9 not aligned to h/w logical block size 4096 of nullb0", LAST[0], LAST[1]];
+    assert_eq!(log, want);
+}
+
+#[test]
+fn row_68_a_line_that_begins_inside_a_block() {
+    let (errno, log) = refused("0 9 linear /dev/ram0 0\n9 8 linear /dev/nullb0 0");
+    assert_eq!(errno, Some(Errno::EINVAL));
+    let line = "table: 254:0: table line 1 (start sect 9 len 8) not aligned to h/w logical block size 4096";
+    assert_eq!(log, [line, LAST[0], LAST[1]]);
+}
+
+#[test]
+fn row_75_a_writable_table_over_a_read_only_disk() {
+    let kit = Kit::new();
+    let ram0 = kit.machine.registry().get(DevT::new(1, 0)).unwrap();
+    ram0.set_read_only(true);
+    kit.create("a", "0 8 linear /dev/ram0 0");
+    assert!(!kit.machine.device(DevT::new(254, 0)).unwrap().read_only);
+}
