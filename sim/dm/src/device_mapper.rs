@@ -237,7 +237,7 @@ impl DeviceMapper {
         let held = device.suspend_lock.lock().await;
         if let (false, Some(table)) = (device.is_suspended(), device.live_table()) {
             for line in table.lines() {
-                line.target.presuspend().await;
+                line.target.presuspend(false).await;
             }
             device.flight.set(SUSPENDED, true);
             for line in table.lines() {

@@ -102,6 +102,12 @@ impl<T> Mutex<T> {
         Mutex { value: Lock::new(Some(value)), queue: WaitQueue::default() }
     }
 
+    /// Takes the lock if nobody holds it.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        let value = self.value.lock().take()?;
+        Some(MutexGuard { mutex: self, value: Some(value) })
+    }
+
     /// Takes the lock, waiting for it if it is held.
     pub async fn lock(&self) -> MutexGuard<'_, T> {
         let value = self.queue.wait(|| self.value.lock().take()).await;

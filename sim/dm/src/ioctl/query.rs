@@ -121,9 +121,7 @@ impl ControlFile {
         request.header.set_target_count(table.lines().len() as u32);
         let mut writer = StatusWriter::new(request.room());
         for line in table.lines() {
-            if kind == StatusKind::Info && !request.has(DmFlags::NOFLUSH) {
-                line.target.before_status().await;
-            }
+            line.target.prepare_status(kind, request.has(DmFlags::NOFLUSH)).await;
             let mut text = String::new();
             line.target.status(kind, &mut text);
             let spec = TargetSpec {

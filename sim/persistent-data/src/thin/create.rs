@@ -152,7 +152,8 @@ impl ThinMetadata {
     /// What reading the metadata again says; then it cannot be used any more.
     pub async fn abort(&mut self) -> Result<(), Errno> {
         let device = self.store.blocks.device().clone();
-        let again = ThinMetadata::open_formatted(BlockManager::new(device), None).await?;
+        let mut again = ThinMetadata::open_formatted(BlockManager::new(device), None).await?;
+        again.store.metadata.low_water = self.store.metadata.low_water.take();
         self.store = again.store;
         self.mapping_root = again.mapping_root;
         self.details_root = again.details_root;

@@ -118,6 +118,28 @@ impl ThinMetadata {
         self.store.metadata.counts.nr_blocks
     }
 
+    /// Calls `tell` when an allocation leaves `mark` metadata blocks or fewer, once until there are more again.
+    pub fn set_metadata_low_water(&mut self, mark: u64, tell: impl Fn() + Send + Sync + 'static) {
+        let low = crate::space_map::LowWater { mark, is_reached: false, tell: Box::new(tell) };
+        self.store.metadata.low_water = Some(low);
+    }
+
+    /// The metadata device.
+    pub fn device(&self) -> &Arc<BlockDevice> {
+        self.store.blocks.device()
+    }
+
+    /// Writes the superblock as it stands in memory, for a mark that must not be lost.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub async fn write_mark(&mut self) -> Result<(), Errno> {
+        self.store.blocks.set_read_only(false);
+        let written = self.store.blocks.write_superblock().await;
+        self.store.blocks.set_read_only(true);
+        written
+    }
+
     fn reserve(&self) -> u64 {
         MAX_RESERVE.min(self.metadata_blocks() / 10)
     }
