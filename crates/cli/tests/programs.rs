@@ -459,3 +459,31 @@ print([os.waitpid(pid, 0)[1] for pid in pids])
         "[0, 0, 0, 0]\nremoved",
     );
 }
+
+#[test]
+fn loop_devices() {
+    check(
+        "loop",
+        &["losetup", "mkfs.ext4", "dmsetup"],
+        "truncate -s 16M f; L=$(losetup -f --show f); echo $L; losetup -a | cut -d: -f1
+         cat /sys/block/loop0/size; mkfs.ext4 -q $L && echo made; sync; fsck.ext4 -fn f >/dev/null 2>&1 && echo clean
+         truncate -s 20M f; losetup -c $L; blockdev --getsize64 $L
+         losetup --sizelimit 1M -o 4096 -r /dev/loop7 f && blockdev --getsize64 --getro /dev/loop7
+         dmsetup create x --table \"0 2048 linear $L 0\"; losetup -d $L; losetup -n -O NAME,AUTOCLEAR $L | tr -s ' '
+         dmsetup remove x; losetup -d /dev/loop7; losetup -a; ls /sys/block/loop0/loop 2>&1 | wc -l
+         losetup -f --show /dev/ram1; blockdev --getsize64 /dev/loop0; losetup -D; losetup -a",
+        "
+/dev/loop0
+/dev/loop0
+32768
+made
+clean
+20971520
+1048576
+1
+/dev/loop0 1
+1
+/dev/loop0
+268435456",
+    );
+}

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
-use dmlab_runtime::{Driver, Instant, Runtime, Stalled, WakeFlag};
+use dmlab_machine::{Driver, Instant, Runtime, Stalled, WakeFlag};
 use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
 

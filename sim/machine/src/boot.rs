@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::sync::Arc;
 
-use dmlab_block::{BlockDevice, DiskOps, FileDisk, MmapDisk, RamDisk, Registry, WriteCache};
+use dmlab_block::{BlockDevice, DiskOps, FileDisk, LoopControl, MmapDisk, RamDisk, Registry, WriteCache};
 use dmlab_dm::{DeviceMapper, TargetType};
 use dmlab_runtime::{Driver, Runtime, VirtualDriver};
 use dmlab_units::{Bytes, DevT, Errno, Sectors};
@@ -124,7 +124,8 @@ impl Machine {
         for kind in dmlab_targets::ALL.iter().copied().chain(options.targets) {
             mapper.register(kind).map_err(|_| BootError::TargetTaken(kind.name))?;
         }
-        Ok(Machine { inner: Arc::new(Inner { runtime, registry, mapper }) })
+        let loops = LoopControl::new(registry.clone());
+        Ok(Machine { inner: Arc::new(Inner { runtime, registry, mapper, loops }) })
     }
 }
 

@@ -16,8 +16,9 @@ mod info;
 
 pub use boot::{BootError, BootOptions, Disk, DiskKind};
 pub use dmlab_block::{
-    BlkStatus, BlockDevice, BlockFile, Caller, IoFlags, Kernel, LoopBacking, OpenMode, QueueLimits,
-    UserMemory, read_async, write_async,
+    BlkStatus, BlockDevice, BlockFile, Caller, DeviceBacking, Features, FileBacking, IoFlags, Kernel,
+    LOOP_MAJOR, LoopAttributes, LoopBacking, LoopControl, OpenMode, QueueLimits, UserMemory, read_async,
+    write_async,
 };
 pub use dmlab_dm::{ControlFile, DeviceMapper, TargetType};
 pub use dmlab_runtime::{
@@ -41,6 +42,7 @@ struct Inner {
     runtime: Arc<Runtime>,
     registry: Arc<Registry>,
     mapper: Arc<DeviceMapper>,
+    loops: LoopControl,
 }
 
 impl Machine {
@@ -57,6 +59,11 @@ impl Machine {
     /// The machine's device mapper.
     pub fn mapper(&self) -> &Arc<DeviceMapper> {
         &self.inner.mapper
+    }
+
+    /// The machine's loop devices: `/dev/loop-control`.
+    pub fn loops(&self) -> &LoopControl {
+        &self.inner.loops
     }
 
     /// Opens `/dev/mapper/control`.

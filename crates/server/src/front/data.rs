@@ -7,7 +7,7 @@ use dmlab_units::Errno;
 
 use super::files::{Body, OpenFile};
 use super::session::{Answer, Session, value};
-use dmlab_block::{BlockFile, IoFlags};
+use dmlab_machine::{BlockFile, IoFlags};
 
 const O_ACCMODE: i32 = 3;
 const O_WRONLY: i32 = 1;

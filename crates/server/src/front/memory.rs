@@ -3,18 +3,16 @@
 use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::Arc;
 
-use dmlab_block::{Caller, LoopBacking, UserMemory};
-use dmlab_runtime::Interrupt;
+use dmlab_machine::Interrupt;
+use dmlab_machine::{Caller, DeviceBacking, FileBacking, LoopBacking, OpenMode, UserMemory};
 use dmlab_shim_proto::STAGING_LIMIT;
 use dmlab_units::{DevT, Errno};
 use parking_lot::Mutex;
 
-use super::files::{Body, Files, OpenFile};
+use super::files::{Body, Files};
 use crate::world::{World, errno};
-use dmlab_block::{BlockFile, IoFlags};
 
 /// An ioctl argument that came with its request.
 pub(crate) struct Staged {
@@ -44,6 +42,10 @@ impl Staged {
         }
     }
 }
+
+const S_IFMT: u32 = 0o170_000;
+const S_IFIFO: u32 = 0o010_000;
+const S_IFREG: u32 = 0o100_000;
 
 /// Room that is made for answers beyond what was readable.
 const DATA_ROOM: u64 = 1 << 20;
@@ -106,133 +108,20 @@ impl Caller for Process<'_> {
     fn backing_file(&self, _fd: i32) -> Result<Arc<dyn LoopBacking>, Errno> {
         let descriptor = self.descriptor.lock().take().ok_or(Errno::EBADF)?;
         let stat = rustix::fs::fstat(&descriptor).map_err(errno)?;
-        if let Some(file) = self.files.get(stat.st_ino).filter(|_| stat.st_mode & 0o170_000 == 0o010_000) {
-            return Ok(Arc::new(DeviceBacking { file, _placeholder: descriptor }));
+        if let Some(file) = self.files.get(stat.st_ino).filter(|_| stat.st_mode & S_IFMT == S_IFIFO) {
+            // A simulated device under a loop device, which opens it for itself.
+            let Body::Block(dev, block) = &file.body else { return Err(Errno::EINVAL) };
+            let block =
+                self.world.machine().open_block(*dev, block.mode().difference(OpenMode::EXCLUSIVE))?;
+            return Ok(Arc::new(DeviceBacking::new(block)));
         }
         let writable = rustix::fs::fcntl_getfl(&descriptor).map_err(errno)?;
         let read_only = !writable.intersects(rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::RDWR);
         let name = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
         let path = std::fs::read_link(name).map_err(|_| Errno::EBADF)?.into_os_string().into_vec();
-        if stat.st_mode & 0o170_000 != 0o100_000 {
+        if stat.st_mode & S_IFMT != S_IFREG {
             return Err(Errno::EINVAL);
         }
-        Ok(Arc::new(FileBacking { file: File::from(descriptor), path, read_only }))
-    }
-}
-
-/// A regular file of the host under a loop device.
-struct FileBacking {
-    file: File,
-    path: Vec<u8>,
-    read_only: bool,
-}
-
-fn host(error: std::io::Error) -> Errno {
-    error.raw_os_error().and_then(Errno::from_raw).unwrap_or(Errno::EIO)
-}
-
-impl LoopBacking for FileBacking {
-    fn size(&self) -> Result<u64, Errno> {
-        self.file.metadata().map(|meta| meta.len()).map_err(host)
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), Errno> {
-        let mut done = 0;
-        while done < buf.len() {
-            match self.file.read_at(&mut buf[done..], offset + done as u64) {
-                Ok(0) => {
-                    buf[done..].fill(0);
-                    break;
-                }
-                Ok(n) => done += n,
-                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(host(error)),
-            }
-        }
-        Ok(())
-    }
-
-    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<(), Errno> {
-        self.file.write_all_at(buf, offset).map_err(host)
-    }
-
-    fn sync(&self) -> Result<(), Errno> {
-        self.file.sync_data().map_err(host)
-    }
-
-    fn punch_hole(&self, offset: u64, len: u64) -> Result<(), Errno> {
-        use rustix::fs::FallocateFlags as Flags;
-        rustix::fs::fallocate(&self.file, Flags::PUNCH_HOLE | Flags::KEEP_SIZE, offset, len).map_err(errno)
-    }
-
-    fn is_read_only(&self) -> bool {
-        self.read_only
-    }
-
-    fn path(&self) -> Vec<u8> {
-        self.path.clone()
-    }
-
-    fn identity(&self) -> (u64, u64) {
-        self.file.metadata().map_or((0, 0), |meta| (meta.dev(), meta.ino()))
-    }
-}
-
-/// A simulated block device under a loop device. Keeping a copy of its placeholder keeps it open.
-struct DeviceBacking {
-    file: Arc<OpenFile>,
-    _placeholder: OwnedFd,
-}
-
-impl DeviceBacking {
-    fn block(&self) -> Result<&BlockFile, Errno> {
-        match &self.file.body {
-            Body::Block(_, block) => Ok(block),
-            _ => Err(Errno::EINVAL),
-        }
-    }
-}
-
-impl LoopBacking for DeviceBacking {
-    fn size(&self) -> Result<u64, Errno> {
-        self.block().map(|block| block.size())
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<(), Errno> {
-        let got = self.block()?.read_at(offset, buf, IoFlags::default())?;
-        buf[got..].fill(0);
-        Ok(())
-    }
-
-    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<(), Errno> {
-        match self.block()?.write_at(offset, buf, IoFlags::default())? {
-            n if n == buf.len() => Ok(()),
-            _ => Err(Errno::EIO),
-        }
-    }
-
-    fn sync(&self) -> Result<(), Errno> {
-        self.block()?.sync()
-    }
-
-    fn punch_hole(&self, offset: u64, len: u64) -> Result<(), Errno> {
-        // PUNCH_HOLE | KEEP_SIZE
-        let (Ok(offset), Ok(len)) = (i64::try_from(offset), i64::try_from(len)) else {
-            return Err(Errno::EINVAL);
-        };
-        self.block()?.fallocate(3, offset, len)
-    }
-
-    fn is_read_only(&self) -> bool {
-        self.file.flags.load(std::sync::atomic::Ordering::Relaxed) & 3 == 0
-    }
-
-    fn path(&self) -> Vec<u8> {
-        self.file.path.clone()
-    }
-
-    fn identity(&self) -> (u64, u64) {
-        let inode = self.file.inode.lock();
-        (6, inode.ino)
+        Ok(Arc::new(FileBacking::new(File::from(descriptor), path, read_only)))
     }
 }

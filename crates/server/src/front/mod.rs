@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use dmlab_runtime::Interrupt;
+use dmlab_machine::Interrupt;
 use dmlab_shim_proto::{MIRROR_DIR, SOCKET_NAME};
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{Timespec, epoll};

@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use dmlab_block::OpenMode;
-use dmlab_runtime::Interrupt;
+use dmlab_machine::Interrupt;
+use dmlab_machine::OpenMode;
 use dmlab_shim_proto as proto;
 use dmlab_units::{DevT, Errno};
 use parking_lot::Mutex;
@@ -391,10 +391,11 @@ impl Session {
         out: &mut [u8],
     ) -> Answer {
         let file = self.file(file)?;
+        let shared = self.shared.clone();
         let answer = self.call(memory, fd, out, |process, memory| match &file.body {
             Body::Control(control) => control.ioctl(process, cmd, memory),
             Body::Block(_, block) => block.ioctl(process, cmd, arg, memory),
-            Body::LoopControl => Err(Errno::ENOTTY),
+            Body::LoopControl => shared.world.machine().loops().ioctl(cmd, arg),
             Body::Path => Err(Errno::EBADF),
         });
         self.shared.files.signal_controls();

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use dmlab_block::{Features, QueueLimits};
+use dmlab_machine::{Features, QueueLimits};
 use dmlab_units::DevT;
 
 use super::node::EntryKind;
-use dmlab_machine::{BlockDevice, DeviceInfo, Machine};
+use dmlab_machine::{BlockDevice, DeviceInfo, LOOP_MAJOR, Machine};
 
 /// Something at a path of `/sys` or `/proc`.
 #[derive(Clone, Debug)]
@@ -187,6 +187,9 @@ fn device_entry(machine: &Machine, device: &DeviceInfo, attribute: &str) -> Opti
             if device.dm.is_some() {
                 names.push(subdir("dm"));
             }
+            if loop_device(machine, device, "").is_some() {
+                names.push(subdir("loop"));
+            }
             dir(names)
         }
         "alignment_offset" => text(limits.shown_alignment_offset()),
@@ -222,6 +225,7 @@ fn device_entry(machine: &Machine, device: &DeviceInfo, attribute: &str) -> Opti
             let (group, name) = attribute.split_once('/').unwrap_or((attribute, ""));
             match group {
                 "queue" => queue(device, name),
+                "loop" => loop_device(machine, device, name),
                 "dm" => dm(device, name),
                 "holders" => neighbour(machine, &device.holders, name),
                 "slaves" => neighbour(machine, &device.slaves, name),
@@ -275,6 +279,24 @@ fn dm(device: &DeviceInfo, name: &str) -> Option<Entry> {
         "suspended" => text(u8::from(view.suspended)),
         "rq_based_seq_io_merge_deadline" => text(0),
         "use_blk_mq" => text(1),
+        _ => None,
+    }
+}
+
+/// The `loop` directory, which exists while the device is bound.
+fn loop_device(machine: &Machine, device: &DeviceInfo, name: &str) -> Option<Entry> {
+    if device.dev.major() != LOOP_MAJOR {
+        return None;
+    }
+    let bound = machine.loops().get(device.dev.minor())?.attributes()?;
+    match name {
+        "" => dir(["autoclear", "backing_file", "dio", "offset", "partscan", "sizelimit"].map(file)),
+        "autoclear" => text(u8::from(bound.autoclear)),
+        "backing_file" => line(&bound.backing_file),
+        "dio" => text(u8::from(bound.dio)),
+        "offset" => text(bound.offset.0),
+        "partscan" => text(u8::from(bound.partscan)),
+        "sizelimit" => text(bound.sizelimit.0),
         _ => None,
     }
 }

@@ -1,0 +1,280 @@
+//! The block manager: metadata blocks in memory, checked when read and sealed when written.
+
+use std::sync::Arc;
+
+use dmlab_block::{Bio, BlockDevice, Tag, read_async, run_async};
+use dmlab_runtime::Level;
+use dmlab_units::{Errno, MetaBlock, Sector, Sectors};
+
+use crate::format::{BLOCK_SECTORS, BLOCK_SIZE, Block, Kind, check, seal};
+
+/// Blocks that stand side by side in the cache's directory.
+const PAGE: usize = 512;
+/// Clean blocks kept before some are let go: 256 MiB.
+const CLEAN_LIMIT: usize = 65_536;
+
+struct Slot {
+    data: Block,
+    /// As what it was read or made; `None` for one that was read unchecked.
+    kind: Option<Kind>,
+    is_dirty: bool,
+    /// Used since the hand last came by.
+    is_recent: bool,
+}
+
+type Page = Box<[Option<Box<Slot>>]>;
+
+/// Metadata blocks of one device, read when wanted and written together.
+pub struct BlockManager {
+    device: Arc<BlockDevice>,
+    pages: Vec<Option<Page>>,
+    clean: usize,
+    dirty: Vec<MetaBlock>,
+    /// Where the search for a block to let go goes on.
+    hand: usize,
+    is_read_only: bool,
+}
+
+impl BlockManager {
+    /// An empty cache over `device`.
+    pub fn new(device: Arc<BlockDevice>) -> BlockManager {
+        BlockManager { device, pages: Vec::new(), clean: 0, dirty: Vec::new(), hand: 0, is_read_only: false }
+    }
+
+    /// Blocks that the device has.
+    pub fn nr_blocks(&self) -> u64 {
+        self.device.capacity().0 / BLOCK_SECTORS
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Arc<BlockDevice> {
+        &self.device
+    }
+
+    /// Refuses to write from now on, or no longer.
+    pub fn set_read_only(&mut self, is_read_only: bool) {
+        self.is_read_only = is_read_only;
+    }
+
+    /// Forgets everything, what was not written too.
+    pub fn forget(&mut self) {
+        self.pages.clear();
+        self.dirty.clear();
+        self.clean = 0;
+    }
+
+    fn slot(&self, block: MetaBlock) -> Option<&Slot> {
+        let at = block.0 as usize;
+        self.pages.get(at / PAGE)?.as_ref()?[at % PAGE].as_deref()
+    }
+
+    fn slot_mut(&mut self, block: MetaBlock) -> Option<&mut Slot> {
+        let at = block.0 as usize;
+        self.pages.get_mut(at / PAGE)?.as_mut()?[at % PAGE].as_deref_mut()
+    }
+
+    fn put(&mut self, block: MetaBlock, slot: Slot) {
+        let at = block.0 as usize;
+        if self.pages.len() <= at / PAGE {
+            self.pages.resize_with(at / PAGE + 1, || None);
+        }
+        let page = self.pages[at / PAGE].get_or_insert_with(|| (0..PAGE).map(|_| None).collect());
+        if slot.is_dirty {
+            self.dirty.push(block);
+        } else {
+            self.clean += 1;
+        }
+        page[at % PAGE] = Some(Box::new(slot));
+    }
+
+    /// A block that is in memory as `kind`, for those who may not wait.
+    pub fn cached(&self, block: MetaBlock, kind: Kind) -> Option<&Block> {
+        let slot = self.slot(block)?;
+        (slot.kind == Some(kind)).then_some(&slot.data)
+    }
+
+    /// Brings a block into memory and checks that it is a `kind`.
+    ///
+    /// # Errors
+    /// EIO and its like from the device; ENOTBLK or EILSEQ when it is not what it should be; EINVAL when it is in
+    /// memory as something else. The log says which.
+    pub async fn load(&mut self, block: MetaBlock, kind: Kind) -> Result<(), Errno> {
+        if let Some(slot) = self.slot_mut(block) {
+            slot.is_recent = true;
+            match slot.kind {
+                Some(known) if known == kind => return Ok(()),
+                Some(known) => {
+                    let (old, new) = (known.name(), kind.name());
+                    let text = format!("validator mismatch (old={old} vs new={new}) for block {block}");
+                    self.log("block manager", text);
+                    return Err(Errno::EINVAL);
+                }
+                None => {}
+            }
+        } else {
+            let data = self.read(block).await?;
+            self.make_room();
+            self.put(block, Slot { data, kind: None, is_dirty: false, is_recent: true });
+        }
+        let slot = self.slot_mut(block).expect("just put there or found");
+        match check(kind, block, &slot.data) {
+            Ok(()) => {
+                slot.kind = Some(kind);
+                Ok(())
+            }
+            Err(error) => {
+                self.log(error.log_prefix(), error.to_string());
+                let text = format!("{} validator check failed for block {block}", kind.name());
+                self.log("block manager", text);
+                Err(error.errno())
+            }
+        }
+    }
+
+    /// Reads a block without looking at it: to find out whether there is anything at all.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub async fn read(&self, block: MetaBlock) -> Result<Block, Errno> {
+        if block.0 >= self.nr_blocks() {
+            return Err(Errno::EIO);
+        }
+        let sector = Sector(block.0 * BLOCK_SECTORS);
+        let bytes = read_async(&self.device, sector, Sectors(BLOCK_SECTORS)).await;
+        let bytes = bytes.map_err(|status| status.errno().unwrap_or(Errno::EIO))?;
+        let mut data = [0; BLOCK_SIZE];
+        data.copy_from_slice(&bytes);
+        Ok(data)
+    }
+
+    /// A block in memory.
+    ///
+    /// # Panics
+    /// When it was not loaded or made before: a bug of this crate.
+    pub fn get(&self, block: MetaBlock) -> &Block {
+        &self.slot(block).expect("a block is loaded before it is looked at").data
+    }
+
+    /// A block in memory, to change; it will be written.
+    ///
+    /// # Panics
+    /// When it was not loaded or made before.
+    pub fn get_mut(&mut self, block: MetaBlock) -> &mut Block {
+        self.mark_dirty(block);
+        &mut self.slot_mut(block).expect("a block is loaded before it is changed").data
+    }
+
+    fn mark_dirty(&mut self, block: MetaBlock) {
+        if let Some(slot) = self.slot_mut(block)
+            && !slot.is_dirty
+        {
+            slot.is_dirty = true;
+            self.clean -= 1;
+            self.dirty.push(block);
+        }
+    }
+
+    /// Makes a block of zeros, whatever is on the disk.
+    pub fn make_zero(&mut self, block: MetaBlock, kind: Kind) {
+        self.make(block, kind, [0; BLOCK_SIZE]);
+    }
+
+    /// Makes a block that is a copy of another one in memory.
+    ///
+    /// # Panics
+    /// When `from` was not loaded before.
+    pub fn make_copy(&mut self, from: MetaBlock, to: MetaBlock, kind: Kind) {
+        let data = *self.get(from);
+        self.make(to, kind, data);
+    }
+
+    fn make(&mut self, block: MetaBlock, kind: Kind, data: Block) {
+        match self.slot_mut(block) {
+            Some(slot) => {
+                slot.data = data;
+                slot.kind = Some(kind);
+                slot.is_recent = true;
+                self.mark_dirty(block);
+            }
+            None => self.put(block, Slot { data, kind: Some(kind), is_dirty: true, is_recent: true }),
+        }
+    }
+
+    /// Writes every changed block but the superblock, in order of their numbers, and flushes the device.
+    ///
+    /// # Errors
+    /// The first error of a write or of the flush; what could not be written stays changed.
+    pub async fn write_all_but_superblock(&mut self) -> Result<(), Errno> {
+        let is_due = |block: &MetaBlock| block.0 != 0 && self.slot(*block).is_some_and(|slot| slot.is_dirty);
+        let mut dirty: Vec<MetaBlock> = self.dirty.iter().copied().filter(is_due).collect();
+        dirty.sort_unstable();
+        dirty.dedup();
+        for block in dirty {
+            self.write(block).await?;
+        }
+        self.dirty.retain(|block| block.0 == 0);
+        self.flush().await
+    }
+
+    /// Writes the superblock through the cache of the device.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub async fn write_superblock(&mut self) -> Result<(), Errno> {
+        let superblock = MetaBlock(0);
+        if self.slot(superblock).is_some_and(|slot| slot.is_dirty) {
+            self.write(superblock).await?;
+            self.dirty.retain(|block| block.0 != 0);
+        }
+        self.flush().await
+    }
+
+    async fn flush(&self) -> Result<(), Errno> {
+        let flushed = run_async(Bio::flush().to(&self.device)).await;
+        flushed.map_err(|status| status.errno().unwrap_or(Errno::EIO))
+    }
+
+    async fn write(&mut self, block: MetaBlock) -> Result<(), Errno> {
+        if self.is_read_only {
+            return Err(Errno::EPERM);
+        }
+        let slot = self.slot_mut(block).expect("a changed block is in memory");
+        let kind = slot.kind.unwrap_or(Kind::Node);
+        seal(kind, block, &mut slot.data);
+        let tag = Tag { what: kind.name(), owner: 0, index: block.0 };
+        let bio = Bio::write_owned(Sector(block.0 * BLOCK_SECTORS), Arc::from(&slot.data[..]));
+        let written = run_async(bio.with_tag(tag).to(&self.device)).await;
+        written.map_err(|status| status.errno().unwrap_or(Errno::EIO))?;
+        let slot = self.slot_mut(block).expect("nobody else changes the cache meanwhile");
+        slot.is_dirty = false;
+        self.clean += 1;
+        Ok(())
+    }
+
+    /// Lets clean blocks go that were not used for a while, when there are too many.
+    fn make_room(&mut self) {
+        if self.clean < CLEAN_LIMIT {
+            return;
+        }
+        let total = self.pages.len() * PAGE;
+        let mut steps = 2 * total;
+        while self.clean > CLEAN_LIMIT - CLEAN_LIMIT / 16 && steps > 0 {
+            steps -= 1;
+            self.hand = (self.hand + 1) % total;
+            let at = self.hand;
+            let Some(page) = &mut self.pages[at / PAGE] else { continue };
+            match &mut page[at % PAGE] {
+                Some(slot) if slot.is_recent => slot.is_recent = false,
+                Some(slot) if !slot.is_dirty => {
+                    page[at % PAGE] = None;
+                    self.clean -= 1;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(crate) fn log(&self, prefix: &str, text: impl std::fmt::Display) {
+        self.device.runtime().log(Level::Err, format!("device-mapper: {prefix}: {text}"));
+    }
+}

@@ -1,0 +1,57 @@
+//! Deleting whole trees.
+
+use dmlab_units::{Errno, MetaBlock};
+
+use crate::format::Mapping;
+use crate::store::{Later, runs};
+use crate::{Rule, Store};
+
+impl Store {
+    /// Takes a parent from a tree's root, and if it was the last deletes all that is below, depth first, children
+    /// before their node.
+    ///
+    /// # Errors
+    /// What reading the nodes or changing the space maps says.
+    pub fn delete_tree(&mut self, root: MetaBlock, rule: Rule) -> Later<'_, Result<(), Errno>> {
+        Box::pin(async move {
+            // Nodes on the way down: what is left of each one's children, and the rule of its tree.
+            let mut path: Vec<(MetaBlock, Vec<MetaBlock>, Rule)> = Vec::new();
+            let mut next = Some((root, rule));
+            loop {
+                if let Some((block, rule)) = next.take() {
+                    if self.is_shared(block).await? {
+                        self.decrement_metadata(block.0, block.0 + 1).await?;
+                    } else {
+                        let children = self.children_to_delete(block, rule).await?;
+                        path.push((block, children, rule));
+                    }
+                }
+                let Some((block, children, rule)) = path.last_mut() else { return Ok(()) };
+                if let Some(child) = children.pop() {
+                    let node = self.blocks.get(*block);
+                    let is_internal = crate::format::Node::new(node).is_internal();
+                    next = Some((child, if is_internal { *rule } else { Rule::Data }));
+                } else {
+                    let block = *block;
+                    path.pop();
+                    self.decrement_metadata(block.0, block.0 + 1).await?;
+                }
+            }
+        })
+    }
+
+    /// The nodes below one that is to go, the last first; what a leaf of the last level refers to is counted down here.
+    async fn children_to_delete(&mut self, block: MetaBlock, rule: Rule) -> Result<Vec<MetaBlock>, Errno> {
+        let node = self.node(block).await?;
+        if node.is_internal() || rule == Rule::Roots {
+            return Ok((0..node.len()).rev().map(|i| node.value(i)).collect());
+        }
+        if rule == Rule::Data {
+            let numbers: Vec<u64> = (0..node.len()).map(|i| node.value::<Mapping>(i).block.0).collect();
+            for (begin, end) in runs(&numbers) {
+                self.decrement_data(begin, end).await?;
+            }
+        }
+        Ok(Vec::new())
+    }
+}

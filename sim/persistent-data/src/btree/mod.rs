@@ -1,0 +1,49 @@
+//! B-trees of metadata blocks (thin.md section 9).
+//!
+//! Trees are never changed in place but by shadowing: every node on the way down is made changeable first, and its new
+//! number written into its parent. The order in which siblings are looked at, split and evened out decides which
+//! blocks are taken, so it is the format's as much as the bytes are.
+
+mod delete;
+mod insert;
+mod lookup;
+mod rebalance;
+mod remove;
+mod split;
+
+pub use lookup::Cached;
+
+use dmlab_units::{Errno, MetaBlock};
+
+use crate::format::{Kind, NodeMut};
+use crate::{Rule, Store};
+
+/// What the nodes of a tree have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tree {
+    /// Bytes of a value in a leaf.
+    pub value_size: usize,
+    /// What the values refer to.
+    pub rule: Rule,
+}
+
+impl Store {
+    /// Makes a tree without entries: one empty leaf.
+    ///
+    /// # Errors
+    /// ENOSPC.
+    pub async fn empty_tree(&mut self, value_size: usize) -> Result<MetaBlock, Errno> {
+        let root = self.new_block(Kind::Node).await?;
+        NodeMut::new(self.blocks.get_mut(root)).format(true, value_size);
+        Ok(root)
+    }
+
+    pub(crate) fn node_mut(&mut self, block: MetaBlock) -> NodeMut<'_> {
+        NodeMut::new(self.blocks.get_mut(block))
+    }
+
+    /// A node that is in memory because it was shadowed a moment ago.
+    pub(crate) fn node_here(&self, block: MetaBlock) -> crate::format::Node<'_> {
+        crate::format::Node::new(self.blocks.get(block))
+    }
+}

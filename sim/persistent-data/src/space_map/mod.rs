@@ -1,0 +1,92 @@
+//! Space maps: how many parents each block has (thin.md sections 4, 7 and 8).
+//!
+//! Counts up to 2 stand in bitmaps, larger ones in an overflow tree. There are two maps: one for the data device, one
+//! for the metadata device itself. The second changes while it is being used, so what it is asked to do meanwhile is
+//! queued ([`metadata`]).
+
+mod counts;
+mod data;
+mod metadata;
+
+use std::collections::HashSet;
+
+use dmlab_units::MetaBlock;
+
+pub(crate) use data::DataMap;
+pub(crate) use metadata::MetadataMap;
+
+use crate::format::{BITMAP_ENTRIES, SpaceMapRoot};
+
+/// One of the two maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// Of the metadata device.
+    Metadata,
+    /// Of the data device.
+    Data,
+}
+
+/// What both maps have.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) nr_blocks: u64,
+    pub(crate) nr_allocated: u64,
+    pub(crate) bitmap_root: MetaBlock,
+    pub(crate) ref_count_root: MetaBlock,
+    /// Allocation goes on from here.
+    pub(crate) begin: u64,
+    /// Size and blocks in use as of the last commit.
+    pub(crate) committed: (u64, u64),
+    /// Blocks that were in use at the last commit and are free now: not to be taken before the next.
+    pub(crate) freed: HashSet<u64>, // tidy: never iterated
+    /// Blocks that were free at the last commit and are in use now.
+    pub(crate) fresh: HashSet<u64>, // tidy: never iterated
+}
+
+impl Counts {
+    pub(crate) fn open(root: SpaceMapRoot) -> Counts {
+        Counts {
+            nr_blocks: root.nr_blocks,
+            nr_allocated: root.nr_allocated,
+            bitmap_root: root.bitmap_root,
+            ref_count_root: root.ref_count_root,
+            committed: (root.nr_blocks, root.nr_allocated),
+            ..Counts::default()
+        }
+    }
+
+    pub(crate) fn root(&self) -> SpaceMapRoot {
+        SpaceMapRoot {
+            nr_blocks: self.nr_blocks,
+            nr_allocated: self.nr_allocated,
+            bitmap_root: self.bitmap_root,
+            ref_count_root: self.ref_count_root,
+        }
+    }
+
+    fn taken(&mut self, number: u64) {
+        self.nr_allocated += 1;
+        // A block that was freed in this transaction and is taken again was in use at the commit all along.
+        if !self.freed.remove(&number) {
+            self.fresh.insert(number);
+        }
+    }
+
+    fn given_back(&mut self, number: u64) {
+        self.nr_allocated -= 1;
+        if !self.fresh.remove(&number) {
+            self.freed.insert(number);
+        }
+    }
+
+    fn committed(&mut self) {
+        self.committed = (self.nr_blocks, self.nr_allocated);
+        self.freed.clear();
+        self.fresh.clear();
+    }
+}
+
+/// Number of the bitmap that counts a block, and its entry there.
+pub(crate) fn place(number: u64) -> (u64, u64) {
+    (number / BITMAP_ENTRIES, number % BITMAP_ENTRIES)
+}
