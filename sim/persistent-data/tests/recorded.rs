@@ -30,7 +30,8 @@ impl Pool {
     }
 
     fn hash(&self) -> String {
-        let bytes = self.runtime.block_on(read_async(&self.device, Sector(0), Sectors(4096))).unwrap().unwrap();
+        let bytes =
+            self.runtime.block_on(read_async(&self.device, Sector(0), Sectors(4096))).unwrap().unwrap();
         Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
@@ -70,12 +71,20 @@ impl Pool {
 #[test]
 fn formatted_and_first_blocks() {
     let mut pool = Pool::new();
-    assert_eq!(pool.hash(), "95d7fd919de95af882c4b775db488aea85cc25e333369b20a7bb92c9801c2c7b", "00-formatted");
+    assert_eq!(
+        pool.hash(),
+        "95d7fd919de95af882c4b775db488aea85cc25e333369b20a7bb92c9801c2c7b",
+        "00-formatted"
+    );
     pool.grow();
     assert_eq!(pool.hash(), "5165f530b97dbd356390676a3fcd87cf8cbc2be1c3fa620f246ff58f52b736ee", "01-fresh");
     pool.create(0);
     pool.write(0, 0);
-    assert_eq!(pool.hash(), "0e53d96be8c70bb8a2f4cc81fa71f9557ecc36eb2dccb4198247924ecdbb9238", "02-one-block");
+    assert_eq!(
+        pool.hash(),
+        "0e53d96be8c70bb8a2f4cc81fa71f9557ecc36eb2dccb4198247924ecdbb9238",
+        "02-one-block"
+    );
 }
 
 /// Every number below `count` once, in the scrambled order of the recordings.
