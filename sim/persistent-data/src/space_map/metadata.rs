@@ -95,7 +95,7 @@ impl Store {
     pub(crate) async fn allocate_metadata(&mut self) -> Result<MetaBlock, Errno> {
         if let Some(next) = &mut self.metadata.bootstrap {
             let block = *next;
-            if block >= self.metadata.counts.nr_blocks.max(self.blocks.nr_blocks()) {
+            if block == self.metadata.counts.nr_blocks {
                 self.blocks.log("space map metadata", "unable to allocate new metadata block");
                 return Err(Errno::ENOSPC);
             }
@@ -212,7 +212,10 @@ impl Store {
         self.extend_map(Which::Metadata, nr_blocks).await?;
         let used = self.metadata.bootstrap.take().unwrap_or_default();
         self.metadata.counts.begin = used;
-        self.count_up(Which::Metadata, 0, used).await?;
+        self.count_up(Which::Metadata, 0, used).await.inspect_err(|_| {
+            let text = "dm_sm_metadata_create: apply_bops failed";
+            self.blocks.log("space map metadata", text);
+        })?;
         self.write_index().await?;
         self.metadata.counts.committed();
         self.metadata.taken = 0;

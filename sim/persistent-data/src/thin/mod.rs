@@ -103,7 +103,7 @@ impl ThinMetadata {
         self.is_in_service = true;
         self.superblock.flags |= NEEDS_CHECK;
         let superblock = self.superblock.clone();
-        if self.store.blocks.cached(SUPERBLOCK, Kind::Superblock).is_some() {
+        if matches!(self.store.blocks.cached(SUPERBLOCK, Kind::Superblock), Some(Ok(_))) {
             superblock.encode(self.store.blocks.get_mut(SUPERBLOCK));
         }
     }

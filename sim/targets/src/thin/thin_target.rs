@@ -139,6 +139,10 @@ impl Target for Thin {
                 bio.sector = Sector(block.0.wrapping_mul(pool.block_size.0).wrapping_add(inside));
                 Map::Remapped
             }
+            Some(Cached::Bad(_)) => {
+                pool.leave();
+                Map::Kill
+            }
             _ => {
                 pool.leave();
                 if pool.mode() == Mode::Fail { Map::Kill } else { self.defer(bio) }
