@@ -36,6 +36,7 @@ impl Pool {
         let passes_down = self.state.lock().features.passes_discards_down;
         if !passes_down {
             let mut metadata = self.metadata().await;
+            self.forget_mappings(thin.id, begin, end);
             self.quiesce().await;
             return self.unmap(&mut metadata, thin, begin, end).await;
         }
@@ -77,6 +78,7 @@ impl Pool {
         let (begin, end) = (run.data_begin, run.data_begin + (run.thin_end - run.thin_begin));
         let free_runs = {
             let mut metadata = self.metadata().await;
+            self.forget_mappings(thin.id, run.thin_begin, run.thin_end);
             self.quiesce().await;
             self.unmap(&mut metadata, thin, run.thin_begin, run.thin_end).await?;
             if let Err(errno) = metadata.increment_data(begin, end).await {
@@ -89,7 +91,7 @@ impl Pool {
             let start = Sector(begin * self.block_size.0);
             let len = Sectors((end - begin) * self.block_size.0);
             // An error below changes nothing: the blocks are free all the same.
-            let _ = run_async(Bio::range(Op::Discard, start, len).to(&self.data())).await;
+            let _ = run_async(Bio::range(Op::Discard, start, len).to(&self.data)).await;
         }
         let mut metadata = self.metadata().await;
         let released = metadata.decrement_data(begin, end).await;

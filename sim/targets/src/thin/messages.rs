@@ -71,6 +71,8 @@ impl Pool {
             })
         } else if is("create_snap") {
             let (id, origin) = (self.id(&args[0])?, self.id(&args[1])?);
+            // From here on all its blocks are shared.
+            self.forget_mappings(origin, 0, u64::MAX);
             metadata.create_snapshot(id, origin).await.inspect_err(|_| {
                 let (id, origin) = (shown(&args[0]), shown(&args[1]));
                 self.warn(format_args!("Creation of new snapshot {id} of device {origin} failed."));

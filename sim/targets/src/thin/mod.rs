@@ -40,6 +40,7 @@
 //! Behaviour: thin.md; recorded cases `thin/*`, `thin-errors/*`, `docker/*`.
 
 mod discard;
+mod mapping_cache;
 mod messages;
 mod modes;
 mod pool;

@@ -1,6 +1,7 @@
 //! What a pool may do (thin.md section 15).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dmlab_block::BlkStatus;
@@ -54,6 +55,7 @@ impl Pool {
         }
         metadata.set_read_only(new >= Mode::OutOfMetadataSpace);
         self.state.lock().mode = new;
+        self.glance.store(new as u8, Ordering::Relaxed);
         match new {
             Mode::Write => self.state.lock().no_space_round += 1,
             Mode::OutOfDataSpace if old != new => self.start_no_space_timeout(),

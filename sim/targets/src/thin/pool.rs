@@ -1,7 +1,7 @@
 //! The pool: what all thin devices on one metadata device share.
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use dmlab_runtime::{
 use dmlab_units::{DevT, Errno, Sectors, ThinId};
 use parking_lot::Mutex;
 
+use super::mapping_cache::MappingCache;
 use super::modes::Mode;
 
 /// Mapped changes are committed at least this often.
@@ -53,6 +54,7 @@ pub(super) struct ThinCore {
     pub(super) queue: Mutex<VecDeque<Bio<'static>>>,
     /// A suspend without flushing is under way: queued bios go back to the core.
     pub(super) is_requeueing: AtomicBool,
+    pub(super) mappings: MappingCache,
 }
 
 /// All pools of a machine.
@@ -87,6 +89,12 @@ pub(super) struct Pool {
     pub(super) dev: DevT,
     pub(super) metadata_dev: DevT,
     pub(super) block_size: Sectors,
+    /// log2 of the block size, if it is a power of two.
+    block_shift: Option<u32>,
+    /// The data device: another one makes another pool.
+    pub(super) data: Arc<BlockDevice>,
+    /// The mode once more, for those who only glance at it.
+    pub(super) glance: AtomicU8,
     pub(super) runtime: Arc<Runtime>,
     metadata: AsyncMutex<ThinMetadata>,
     /// Thin devices that were closed while the metadata was in use.
@@ -96,6 +104,7 @@ pub(super) struct Pool {
     pub(super) work: WaitQueue,
     /// Bios that thin devices have sent to the data device.
     pub(super) in_flight: ShardedCounter,
+    is_quiescing: AtomicBool,
     pub(super) quiet: WaitQueue,
     pub(super) error_limit: RateLimit,
     /// A block of zeros, made when one is first needed.
@@ -105,7 +114,6 @@ pub(super) struct Pool {
 pub(super) struct State {
     pub(super) mode: Mode,
     pub(super) features: Features,
-    pub(super) data: Arc<BlockDevice>,
     pub(super) low_water: u64,
     pub(super) is_low_water_reached: bool,
     pub(super) is_suspended: bool,
@@ -142,18 +150,21 @@ impl Pool {
     ) -> Arc<Pool> {
         let runtime = data.runtime().clone();
         let now = runtime.now();
+        let block_size = metadata.data_block_size();
         let pool = Arc::new_cyclic(|this| Pool {
             this: this.clone(),
             dev,
             metadata_dev: metadata.device().dev(),
-            block_size: metadata.data_block_size(),
+            block_size,
+            block_shift: block_size.0.is_power_of_two().then(|| block_size.0.trailing_zeros()),
+            data,
+            glance: AtomicU8::new(Mode::Write as u8),
             runtime: runtime.clone(),
             metadata: AsyncMutex::new(metadata),
             closed: Mutex::default(),
             state: Mutex::new(State {
                 mode: Mode::Write,
                 features,
-                data,
                 low_water: 0,
                 is_low_water_reached: false,
                 is_suspended: true,
@@ -173,6 +184,7 @@ impl Pool {
             }),
             work: WaitQueue::default(),
             in_flight: ShardedCounter::default(),
+            is_quiescing: AtomicBool::new(false),
             quiet: WaitQueue::default(),
             error_limit: RateLimit::default(),
             zero_block: OnceLock::new(),
@@ -276,8 +288,25 @@ impl Pool {
         self.state.lock().mode
     }
 
-    pub(super) fn data(&self) -> Arc<BlockDevice> {
-        self.state.lock().data.clone()
+    /// Whether nothing goes any more.
+    pub(super) fn has_failed(&self) -> bool {
+        self.glance.load(Ordering::Relaxed) == Mode::Fail as u8
+    }
+
+    /// Which block a sector lies in, and where in it.
+    #[inline]
+    pub(super) fn split(&self, sector: u64) -> (u64, u64) {
+        match self.block_shift {
+            Some(shift) => (sector >> shift, sector & (self.block_size.0 - 1)),
+            None => (sector / self.block_size.0, sector % self.block_size.0),
+        }
+    }
+
+    /// Forgets what is cached of a thin device's mappings, however many targets it has.
+    pub(super) fn forget_mappings(&self, id: ThinId, begin: u64, end: u64) {
+        for thin in self.state.lock().thins.iter().filter(|thin| thin.id == id) {
+            thin.mappings.forget(begin, end);
+        }
     }
 
     pub(super) fn raise_event(&self) {
@@ -301,12 +330,16 @@ impl Pool {
 
     pub(super) fn leave(&self) {
         self.in_flight.add(-1);
-        self.quiet.wake_all();
+        if self.is_quiescing.load(Ordering::SeqCst) {
+            self.quiet.wake_all();
+        }
     }
 
     /// Waits until no bio of a thin device is under way. The caller holds the metadata, so none can start.
     pub(super) async fn quiesce(&self) {
+        self.is_quiescing.store(true, Ordering::SeqCst);
         self.quiet.until(|| self.in_flight.sum() == 0).await;
+        self.is_quiescing.store(false, Ordering::SeqCst);
     }
 
     // Metadata operations and what their failures mean.
@@ -354,6 +387,9 @@ impl Pool {
             return;
         }
         self.log(Level::Err, "aborting current metadata transaction");
+        for thin in &self.state.lock().thins {
+            thin.mappings.clear();
+        }
         if metadata.abort().await.is_err() {
             self.log(Level::Err, "failed to abort metadata transaction");
             self.set_mode(metadata, Mode::Fail);

@@ -138,7 +138,7 @@ async fn find_or_open(
         if pool.dev != ctr.dev() {
             return Err(CtrError::new(Errno::EBUSY, "metadata device already in use by a pool"));
         }
-        if pool.data().dev() != data.dev() {
+        if pool.data.dev() != data.dev() {
             return Err(CtrError::new(Errno::EBUSY, "data device already in use by a pool"));
         }
         return Ok(pool);
@@ -240,7 +240,6 @@ impl PoolTarget {
             let mut state = self.pool.state.lock();
             let is_new_table = state.bound_table != self.number;
             state.bound_table = self.number;
-            state.data = self.data.device().clone();
             state.events = self.events.clone();
             state.low_water = self.low_water;
             let timed_out = state.features.errors_if_no_space && !is_new_table;

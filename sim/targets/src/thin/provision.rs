@@ -75,7 +75,7 @@ impl Pool {
             Fill::WholeBio
         } else {
             let start = self.block_start(shared.0);
-            Fill::Copy { from: self.data(), start, len: self.block_size, zero_rest: false }
+            Fill::Copy { from: self.data.clone(), start, len: self.block_size, zero_rest: false }
         };
         self.fill_and_map(thin, bio, block, data_block, fill, batch).await;
     }
@@ -125,6 +125,8 @@ impl Pool {
                 return;
             }
             self.state.lock().has_changes = true;
+            // Not shared: it was mapped this moment.
+            thin.mappings.put(block, DataBlock(data_block));
         }
         if !is_written {
             self.remap(thin, bio, data_block, batch).await;
@@ -137,7 +139,7 @@ impl Pool {
 
     async fn fill(&self, bio: &mut Bio<'static>, data_block: u64, fill: Fill) -> Result<(), BlkStatus> {
         let target = self.block_start(data_block);
-        let data = self.data();
+        let data = self.data.clone();
         match fill {
             Fill::Leave => Ok(()),
             Fill::WholeBio => run_async(bio.write_elsewhere(target).to(&data)).await,

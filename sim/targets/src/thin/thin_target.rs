@@ -11,9 +11,10 @@ use dmlab_dm::{
 };
 use dmlab_persistent_data::{Cached, Lookup};
 use dmlab_runtime::Level;
-use dmlab_units::{Bytes, Sector, Sectors, ThinId};
+use dmlab_units::{Bytes, DataBlock, Sector, Sectors, ThinBlock, ThinId};
 use parking_lot::Mutex;
 
+use super::mapping_cache::MappingCache;
 use super::messages::MAX_ID;
 use super::modes::Mode;
 use super::pool::{Pool, Pools, ThinCore};
@@ -77,6 +78,7 @@ async fn construct(ctr: &mut Ctr<'_>) -> Built {
         start: ctr.start.0,
         queue: Mutex::default(),
         is_requeueing: AtomicBool::new(false),
+        mappings: MappingCache::default(),
     });
     if pool.state.lock().is_suspended {
         pool.close_thin(id);
@@ -96,7 +98,28 @@ async fn construct(ctr: &mut Ctr<'_>) -> Built {
     Ok(Box::new(Thin { pool, core, pool_device, origin, prepared: Mutex::default() }))
 }
 
+/// Why a block cannot be had without waiting.
+enum Missed {
+    /// It is not mapped, shared, or not in memory.
+    NeedsWorker,
+    /// A node on the way to it is damaged.
+    Damaged,
+}
+
 impl Thin {
+    /// Looks a block up in the metadata, if that is free and has the nodes in memory.
+    fn look_up(&self, block: ThinBlock) -> Result<DataBlock, Missed> {
+        let metadata = self.pool.try_metadata().ok_or(Missed::NeedsWorker)?;
+        match metadata.lookup_cached(self.core.id, block) {
+            Cached::Found(Lookup { block: data_block, is_shared: false }) => {
+                self.core.mappings.put(block, data_block);
+                Ok(data_block)
+            }
+            Cached::Bad(_) => Err(Missed::Damaged),
+            Cached::Found(_) | Cached::Missing | Cached::Unknown => Err(Missed::NeedsWorker),
+        }
+    }
+
     /// Gives a bio to the worker.
     fn defer(&self, bio: &mut Bio<'_>) -> Map {
         self.core.queue.lock().push_back(bio.take_owned());
@@ -125,27 +148,28 @@ impl Target for Thin {
     /// What is mapped and not shared goes straight on; the rest is the worker's.
     fn map(&self, bio: &mut Bio<'_>) -> Map {
         let pool = &self.pool;
-        if bio.op == Op::Flush || bio.op == Op::Discard || bio.flags.contains(BioFlags::FUA) {
-            return if pool.mode() == Mode::Fail { Map::Kill } else { self.defer(bio) };
+        if pool.has_failed() {
+            return Map::Kill;
         }
-        // Counted before the lookup, so that whoever holds the metadata can wait for those that looked before.
+        if bio.op == Op::Flush || bio.op == Op::Discard || bio.flags.contains(BioFlags::FUA) {
+            return self.defer(bio);
+        }
+        // Counted before the lookup, so that whoever changes a mapping can wait for those that looked before.
         pool.enter();
         let (block, inside) = pool.place(&self.core, bio);
-        let found = pool.try_metadata().map(|metadata| metadata.lookup_cached(self.core.id, block));
-        match found {
-            Some(Cached::Found(Lookup { block, is_shared: false })) if pool.mode() != Mode::Fail => {
+        match self.core.mappings.get(block).map_or_else(|| self.look_up(block), Ok) {
+            Ok(data_block) => {
                 bio.set_layer_word(1);
-                bio.set_dev(&pool.data());
-                bio.sector = Sector(block.0.wrapping_mul(pool.block_size.0).wrapping_add(inside));
+                bio.set_dev(&pool.data);
+                bio.sector = Sector(data_block.0.wrapping_mul(pool.block_size.0).wrapping_add(inside));
                 Map::Remapped
             }
-            Some(Cached::Bad(_)) => {
+            Err(missed) => {
                 pool.leave();
-                Map::Kill
-            }
-            _ => {
-                pool.leave();
-                if pool.mode() == Mode::Fail { Map::Kill } else { self.defer(bio) }
+                match missed {
+                    Missed::NeedsWorker => self.defer(bio),
+                    Missed::Damaged => Map::Kill,
+                }
             }
         }
     }

@@ -134,8 +134,8 @@ impl Pool {
 
     /// Thin block at a bio, and the sector inside it.
     pub(super) fn place(&self, thin: &ThinCore, bio: &Bio<'_>) -> (ThinBlock, u64) {
-        let into = bio.sector.0 - thin.start;
-        (ThinBlock(into / self.block_size.0), into % self.block_size.0)
+        let (block, inside) = self.split(bio.sector.0 - thin.start);
+        (ThinBlock(block), inside)
     }
 
     async fn process(self: &Arc<Self>, thin: &Arc<ThinCore>, bio: Bio<'static>, batch: &mut Batch) {
@@ -226,7 +226,7 @@ impl Pool {
     pub(super) fn point(&self, thin: &ThinCore, bio: &mut Bio<'_>, data_block: u64) {
         self.enter();
         bio.set_layer_word(1);
-        bio.set_dev(&self.data());
+        bio.set_dev(&self.data);
         if bio.op != Op::Flush {
             let (_, inside) = self.place(thin, bio);
             bio.sector = Sector(data_block.wrapping_mul(self.block_size.0).wrapping_add(inside));
