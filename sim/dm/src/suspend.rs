@@ -24,7 +24,8 @@ impl MappedDevice {
     /// Stops the device: no bio is in flight when this returns, and those that come wait.
     ///
     /// # Errors
-    /// EINTR when a signal ends the wait for bios in flight; then everything is as it was.
+    /// EINTR when a signal ends the wait for bios in flight; EIO when buffered writes cannot reach the table that is
+    /// about to stop. Then everything is as it was.
     pub async fn suspend(&self, flags: SuspendFlags, interrupt: Option<&Interrupt>) -> Result<(), Errno> {
         let _held = match interruptible(interrupt, self.lock_for_state()).await {
             Ok(held) => held,
@@ -56,18 +57,22 @@ impl MappedDevice {
                 line.target.presuspend(flags.noflush).await;
             }
         }
-        // Freezing a file system is the user side's affair: no file system is mounted from a simulated device.
+        // What Linux does here is to freeze the file system, if one is mounted, and to write the device's page cache
+        // back. None is ever mounted from a simulated device.
+        if table.is_some()
+            && !flags.noflush
+            && !flags.skip_lockfs
+            && let Err(errno) = self.block.write_back()
+        {
+            self.give_up(table.as_ref()).await;
+            return Err(errno);
+        }
         self.flight.set(BLOCKED | DRAINING, true);
         let drained = self.flight.drained.until(|| self.flight.in_flight() == 0);
         let waited = interruptible(interrupt, drained).await;
         self.flight.set(DRAINING, false);
         if waited == Err(Interrupted) {
-            self.release_bios();
-            if let Some(table) = &table {
-                for line in table.lines() {
-                    line.target.presuspend_undo().await;
-                }
-            }
+            self.give_up(table.as_ref()).await;
             return Err(Errno::EINTR);
         }
         self.flight.set(SUSPENDED, true);
@@ -77,6 +82,14 @@ impl MappedDevice {
             }
         }
         Ok(())
+    }
+
+    /// Takes back a suspend that did not come to its end.
+    async fn give_up(&self, table: Option<&Arc<Table>>) {
+        self.release_bios();
+        for line in table.iter().flat_map(|table| table.lines()) {
+            line.target.presuspend_undo().await;
+        }
     }
 
     /// Starts the device again with the table it has.
