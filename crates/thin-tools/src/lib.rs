@@ -33,6 +33,7 @@ mod walk;
 mod xml;
 
 pub use build::BuildError;
+pub use dmlab_persistent_data::format::{Block, Superblock};
 pub use check::{CheckOptions, Report, check, clear_needs_check};
 pub use counts::{DataCounts, MetaCounts};
 pub use delta::{Delta, Difference, delta};
