@@ -65,7 +65,7 @@ fn lists_and_reverse_maps_are_the_same() {
         assert_eq!(ls_table(&parsed, &rows, true), String::from_utf8(listed.stdout).unwrap(), "{name}");
         let Some(mapped) = run("thin_rmap", &["--region", "3..300"], &metadata) else { return };
         let survey = Survey::new(&metadata, Scope::Mappings).unwrap();
-        let lines = rmap(&survey, &survey.live, &[3..300]).unwrap();
+        let lines = rmap(&survey, &survey.live, std::slice::from_ref(&(3..300))).unwrap();
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
         assert_eq!(text, String::from_utf8(mapped.stdout).unwrap(), "{name}");
     }

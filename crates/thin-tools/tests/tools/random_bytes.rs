@@ -27,7 +27,7 @@ fn run_all(metadata: &BytesMetadata) {
         let _ = draw_text(&survey, &survey.live);
         let _ = draw_svg(&survey, &survey.live);
         let _ = delta(&survey, &survey.live, ThinId(0), ThinId(1));
-        let _ = rmap(&survey, &survey.live, &[0..u64::MAX]);
+        let _ = rmap(&survey, &survey.live, std::slice::from_ref(&(0..u64::MAX)));
         if let Ok(Some(runs)) = map(&survey, &survey.live, ThinId(0)) {
             let _ = picture(&runs);
         }
