@@ -137,8 +137,13 @@ fn best(
                 let time = details.iter().map(|(_, d)| d.creation_time.max(d.snapshotted_time)).max();
                 let transaction = details.iter().map(|(_, d)| d.transaction_id).max();
                 let mapped: u64 = details.iter().fold(0, |sum, (_, d)| sum.saturating_add(d.mapped_blocks));
-                // A pool with devices says more than the empty one that every pool once was.
-                let agreement = (nr_agreeing == nr_devices && nr_devices > 0, nr_agreeing);
+                // A pool with devices says more than the empty one that every pool once was. States that agree in all
+                // are not told apart by their size: the last thing that happened may have been a deletion.
+                let agreement = if nr_agreeing < nr_devices {
+                    (0, nr_agreeing)
+                } else {
+                    (1 + u64::from(nr_devices > 0), 0)
+                };
                 let height = if has_wrapped { 0 } else { mapping_root.0.max(details_root.0) };
                 let rank = (agreement, time, transaction, height, mapped, mapping_root.0, details_root.0);
                 found.push((rank, roots));
