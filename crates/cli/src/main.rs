@@ -13,6 +13,7 @@ mod machines;
 mod remote;
 mod run;
 mod show;
+mod thin;
 mod tour;
 mod tree;
 
@@ -72,6 +73,8 @@ enum Command {
     Info(show::Info),
     /// List devices.
     Ls(show::Ls),
+    /// Check, dump, restore, repair and show the metadata of thin pools.
+    Thin(thin::Thin),
     /// List the kernel's target types.
     Targets(show::Targets),
     /// Show the kernel log.
@@ -111,6 +114,7 @@ fn main() -> ExitCode {
         Command::Tree(command) => done(command.run()),
         Command::Info(command) => done(command.run()),
         Command::Ls(command) => done(command.run()),
+        Command::Thin(command) => command.run(),
         Command::Targets(command) => done(command.run()),
         Command::Klog(command) => done(command.run()),
         Command::Io(command) => done(command.run()),

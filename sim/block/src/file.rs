@@ -191,7 +191,7 @@ impl BlockFile {
     ///
     /// # Errors
     /// EIO: a write-back failed since this file last asked, whoever started it; reported once to each file, also when
-    /// the device said ENOSPC [oracle]. Else the flush's error.
+    /// the device said ENOSPC (seen on Linux). Else the flush's error.
     pub fn sync(&self) -> Result<(), Errno> {
         self.sync_range(0..u64::MAX)
     }

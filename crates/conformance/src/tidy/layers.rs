@@ -30,6 +30,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-persistent-data",
         ],
     ),
+    // Of persistent-data the codecs only: these tools read what stands still and know no transactions.
+    ("dmlab-thin-tools", &["dmlab-units", "dmlab-persistent-data"]),
     ("dmlab-control", &["dmlab-units", "dmlab-abi"]),
     ("dmlab-shim-proto", &["dmlab-units"]),
     ("dmlab-shim", &["dmlab-shim-proto"]),
@@ -48,6 +50,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-machine",
             "dmlab-server",
             "dmlab-shim-proto",
+            "dmlab-thin-tools",
         ],
     ),
     ("dmlab-conformance", &["dmlab-units", "dmlab-abi"]),
@@ -76,6 +79,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-machine",
             "dmlab-control",
             "dmlab",
+            "dmlab-thin-tools",
         ],
     ),
 ];

@@ -291,7 +291,7 @@ impl ControlFile {
         let header = &mut request.header;
         let live = device.live_table();
         header.set_flag(DmFlags::SUSPEND, device.is_suspended());
-        header.set_flag(DmFlags::INTERNAL_SUSPEND, false);
+        header.set_flag(DmFlags::INTERNAL_SUSPEND, device.is_suspended_internally());
         if device.is_deferred_remove.load(Ordering::Acquire) {
             header.set_flag(DmFlags::DEFERRED_REMOVE, true);
         }

@@ -122,9 +122,7 @@ impl ControlFile {
         let mut writer = StatusWriter::new(request.under());
         let mut is_full = false;
         for line in table.lines() {
-            if kind == StatusKind::Info && !request.has(DmFlags::NOFLUSH) {
-                line.target.before_status().await;
-            }
+            line.target.prepare_status(kind, request.has(DmFlags::NOFLUSH)).await;
             let mut text = String::new();
             line.target.status(kind, &mut text);
             let spec = TargetSpec {

@@ -142,7 +142,9 @@ pub fn check(kind: Kind, number: MetaBlock, block: &Block) -> Result<(), CheckEr
 
 fn check_node(node: Node<'_>) -> Result<(), CheckError> {
     let entry = 8 + node.value_size() as u64;
-    if 32 + entry * node.max_entries() as u64 > BLOCK_SIZE as u64 {
+    // Both come from the disk: their product may be larger than 64 bits.
+    let size = entry.saturating_mul(node.max_entries() as u64).saturating_add(32);
+    if size > BLOCK_SIZE as u64 {
         Err(CheckError::NodeTooLarge)
     } else if node.len() > node.max_entries() {
         Err(CheckError::TooManyEntries)
@@ -167,5 +169,14 @@ mod tests {
         assert_eq!(moved.to_string(), "bitmap check failed: blocknr 5 != wanted 6");
         block[4095] ^= 1;
         assert_eq!(check(Kind::Bitmap, MetaBlock(5), &block).unwrap_err().errno(), Errno::EILSEQ);
+    }
+
+    #[test]
+    fn a_node_whose_size_overflows_is_too_large() {
+        let mut block = [0; BLOCK_SIZE];
+        block[4] = 2;
+        block[20..28].fill(0xff);
+        seal(Kind::Node, MetaBlock(5), &mut block);
+        assert_eq!(check(Kind::Node, MetaBlock(5), &block), Err(CheckError::NodeTooLarge));
     }
 }

@@ -1,0 +1,224 @@
+//! `dmlab thin ls`, `delta`, `rmap`, `stat`, `map` and `tree`.
+
+use super::source::{Source, View};
+use crate::kernel::Failure;
+use clap::Args;
+use dmlab_thin_tools::{
+    Column, MapRun, Scope, Survey, TreeStatistics, delta, draw_svg, draw_text, ls, ls_table, map, picture, rmap,
+    statistics,
+};
+use dmlab_units::{SECTOR_SIZE, ThinId};
+use std::path::PathBuf;
+
+/// `dmlab thin ls`.
+#[derive(Args)]
+pub(crate) struct Ls {
+    #[command(flatten)]
+    source: Source,
+    #[command(flatten)]
+    view: View,
+    /// Columns, with commas between them.
+    #[arg(short = 'o', long, value_delimiter = ',', value_parser = Column::parse)]
+    format: Vec<Column>,
+    /// No first line with the columns' names.
+    #[arg(long)]
+    no_headers: bool,
+}
+
+impl Ls {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let columns = if self.format.is_empty() { &Column::DEFAULT[..] } else { &self.format[..] };
+        let rows = ls(&self.source.open()?, self.view.which(), columns)?;
+        print!("{}", ls_table(columns, &rows, !self.no_headers));
+        Ok(())
+    }
+}
+
+/// `dmlab thin delta`.
+#[derive(Args)]
+pub(crate) struct Delta {
+    #[command(flatten)]
+    source: Source,
+    #[command(flatten)]
+    view: View,
+    /// The one device.
+    #[arg(long, visible_alias = "snap1", value_name = "ID")]
+    thin1: u64,
+    /// The other device.
+    #[arg(long, visible_alias = "snap2", value_name = "ID")]
+    thin2: u64,
+    /// Say where the data is.
+    #[arg(long)]
+    verbose: bool,
+}
+
+fn no_device(id: ThinId, known: impl Iterator<Item = ThinId>) -> Failure {
+    let known: Vec<String> = known.take(20).map(|id| id.to_string()).collect();
+    format!("no thin device {id}; the pool has {}", known.join(", ")).into()
+}
+
+impl Delta {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let metadata = self.source.open()?;
+        let survey = Survey::new(&metadata, Scope::Mappings)?;
+        let view = survey.view(self.view.which())?;
+        let found = delta(&survey, view, ThinId(self.thin1), ThinId(self.thin2))?;
+        let found = found.map_err(|id| no_device(id, view.roots.keys().copied()))?;
+        print!("{}", found.xml(self.verbose));
+        Ok(())
+    }
+}
+
+/// `dmlab thin rmap`.
+#[derive(Args)]
+pub(crate) struct Rmap {
+    #[command(flatten)]
+    source: Source,
+    /// Data blocks, FIRST..END with END not among them; may be given several times.
+    #[arg(long, required = true, value_parser = region)]
+    region: Vec<std::ops::Range<u64>>,
+}
+
+fn region(text: &str) -> Result<std::ops::Range<u64>, String> {
+    let (first, end) = text.split_once("..").ok_or("it should be FIRST..END")?;
+    let number = |text: &str| text.parse::<u64>().map_err(|e| format!("`{text}`: {e}"));
+    let region = number(first)?..number(end)?;
+    if region.is_empty() {
+        return Err(format!("it is empty: the end must be above {}", region.start));
+    }
+    Ok(region)
+}
+
+impl Rmap {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let metadata = self.source.open()?;
+        let survey = Survey::new(&metadata, Scope::Mappings)?;
+        for run in rmap(&survey, &survey.live, &self.region)? {
+            println!("{run}");
+        }
+        Ok(())
+    }
+}
+
+/// `dmlab thin stat`.
+#[derive(Args)]
+pub(crate) struct Stat {
+    #[command(flatten)]
+    source: Source,
+    #[command(flatten)]
+    view: View,
+}
+
+impl Stat {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let statistics = statistics(&self.source.open()?, self.view.which())?;
+        let s = &statistics.superblock;
+        let line = |name: &str, text: String| println!("{name:<22}{text}");
+        println!("{}", self.source.path().display());
+        line("transaction id", s.trans_id.to_string());
+        line("time", s.time.to_string());
+        line("needs_check", if s.needs_check() { "yes" } else { "no" }.to_owned());
+        let held = if s.held_root.0 == 0 { "none".to_owned() } else { format!("block {}", s.held_root) };
+        line("metadata snapshot", held);
+        let bytes = s.data_block_size.0.saturating_mul(SECTOR_SIZE);
+        line("data block", format!("{} sectors ({} KiB)", s.data_block_size, bytes / 1024));
+        line("data blocks", of(statistics.nr_data_allocated, s.data_space_map.nr_blocks));
+        line("metadata blocks", of(statistics.nr_metadata_allocated, s.metadata_space_map.nr_blocks));
+        line("devices", statistics.nr_devices.to_string());
+        line("mappings", statistics.nr_mappings.to_string());
+        line(
+            "mapped data blocks",
+            format!("{}, {} by several leaves", statistics.nr_data_used, statistics.nr_data_shared),
+        );
+        line("device tree", tree(&statistics.devices));
+        line("details tree", tree(&statistics.details));
+        line("mapping trees", tree(&statistics.mappings));
+        Ok(())
+    }
+}
+
+fn of(used: u64, all: u64) -> String {
+    let percent = if all == 0 { 0.0 } else { used as f64 * 100.0 / all as f64 };
+    format!("{used} of {all} in use ({percent:.1} %)")
+}
+
+fn tree(tree: &TreeStatistics) -> String {
+    format!(
+        "{} level(s), {} internal, {} leaves {:.0} % full, {} node(s) shared",
+        tree.depth,
+        tree.nr_internal,
+        tree.nr_leaves,
+        tree.fill_percent(),
+        tree.nr_shared
+    )
+}
+
+/// `dmlab thin map`.
+#[derive(Args)]
+pub(crate) struct Map {
+    #[command(flatten)]
+    source: Source,
+    #[command(flatten)]
+    view: View,
+    /// The device's number in its pool.
+    device_id: u64,
+    /// The picture only.
+    #[arg(long, conflicts_with = "runs")]
+    picture: bool,
+    /// The runs only.
+    #[arg(long)]
+    runs: bool,
+}
+
+impl Map {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let metadata = self.source.open()?;
+        let survey = Survey::new(&metadata, Scope::Mappings)?;
+        let view = survey.view(self.view.which())?;
+        let id = ThinId(self.device_id);
+        let runs = map(&survey, view, id)?.ok_or_else(|| no_device(id, view.roots.keys().copied()))?;
+        if !self.picture {
+            println!("{:>20}  {:>20}  {:>5}  STATE", "VIRTUAL", "DATA", "SINCE");
+            for MapRun { run, state } in &runs {
+                let range = |begin: u64| match run.length {
+                    1 => begin.to_string(),
+                    length => format!("{begin}-{}", begin + length - 1),
+                };
+                let (begin, data) = (range(run.begin.0), range(run.data.0));
+                println!("{begin:>20}  {data:>20}  {:>5}  {state}", run.time);
+            }
+        }
+        if !self.runs {
+            print!("{}", picture(&runs));
+        }
+        Ok(())
+    }
+}
+
+/// `dmlab thin tree`.
+#[derive(Args)]
+pub(crate) struct Tree {
+    #[command(flatten)]
+    source: Source,
+    #[command(flatten)]
+    view: View,
+    /// Draw into an SVG file instead.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+}
+
+impl Tree {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        let metadata = self.source.open()?;
+        let survey = Survey::new(&metadata, Scope::Mappings)?;
+        let view = survey.view(self.view.which())?;
+        match &self.svg {
+            Some(path) => std::fs::write(path, draw_svg(&survey, view))
+                .map_err(|e| format!("{}: {e}", path.display()).into()),
+            None => {
+                print!("{}", draw_text(&survey, view));
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! Where a command's metadata is.
+
+use crate::kernel::Failure;
+use clap::Args;
+use dmlab_thin_tools::{Block, FileMetadata, Metadata, Which, read_superblock};
+use dmlab_units::MetaBlock;
+use indicatif::{ProgressBar, ProgressStyle};
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+
+/// Metadata to read.
+#[derive(Args, Clone, Debug)]
+pub(super) struct Source {
+    /// A file or device that holds a pool's metadata. The pool should not be active, or hold a metadata snapshot.
+    metadata: PathBuf,
+}
+
+/// The pool, or its snapshot.
+#[derive(Args, Clone, Debug)]
+pub(super) struct View {
+    /// Show the pool's metadata snapshot, which also an active pool keeps as it is.
+    #[arg(short = 'm', long)]
+    metadata_snap: bool,
+}
+
+impl View {
+    pub(super) fn which(&self) -> Which {
+        if self.metadata_snap { Which::Snapshot } else { Which::Live }
+    }
+}
+
+pub(super) fn named(path: &Path, result: io::Result<FileMetadata>) -> Result<FileMetadata, Failure> {
+    result.map_err(|e| format!("{}: {e}", path.display()).into())
+}
+
+impl Source {
+    pub(super) fn path(&self) -> &Path {
+        &self.metadata
+    }
+
+    /// Opens it; with a bar that shows how much has been read, if somebody watches.
+    pub(super) fn open(&self) -> Result<Watched, Failure> {
+        Ok(Watched::new(named(&self.metadata, FileMetadata::open(&self.metadata))?))
+    }
+
+    /// Opens it to be changed.
+    pub(super) fn open_rw(&self) -> Result<FileMetadata, Failure> {
+        named(&self.metadata, FileMetadata::open_rw(&self.metadata))
+    }
+}
+
+/// Metadata with a progress bar on stderr, if that is a terminal.
+pub(super) struct Watched {
+    file: FileMetadata,
+    bar: ProgressBar,
+}
+
+impl Watched {
+    fn new(file: FileMetadata) -> Watched {
+        let bar = if io::stderr().is_terminal() {
+            // What is in use is about what will be read; a lost superblock leaves all of it to be looked at.
+            let used = read_superblock(&file, MetaBlock(0)).map(|s| s.metadata_space_map.nr_allocated);
+            let bar = ProgressBar::new(used.unwrap_or(file.nr_blocks()).min(file.nr_blocks()));
+            let style = ProgressStyle::with_template("{bar:40} {pos}/{len} metadata blocks, {eta} left");
+            style.map_or(bar.clone(), |style| bar.with_style(style))
+        } else {
+            ProgressBar::hidden()
+        };
+        Watched { file, bar }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl Metadata for Watched {
+    fn nr_blocks(&self) -> u64 {
+        self.file.nr_blocks()
+    }
+
+    fn read(&self, block: MetaBlock, into: &mut Block) -> io::Result<()> {
+        if !self.bar.is_hidden() {
+            self.bar.inc(1);
+        }
+        self.file.read(block, into)
+    }
+}
