@@ -50,7 +50,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-shim-proto",
         ],
     ),
-    ("dmlab-conformance", &["dmlab-units", "dmlab-abi"]),
+    ("dmlab-conformance", &["dmlab-units", "dmlab-abi", "dmlab-control", "dmlab"]),
     ("xtask", &["dmlab-conformance"]),
     (
         "dmlab-fuzz-entries",
