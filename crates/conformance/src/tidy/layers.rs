@@ -61,6 +61,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-units",
             "dmlab-abi",
             "dmlab-control",
+            "dmlab-persistent-data",
             "dmlab-machine",
             "dmlab",
             "dmlab-shim-proto",
