@@ -53,7 +53,18 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-thin-tools",
         ],
     ),
-    ("dmlab-conformance", &["dmlab-units", "dmlab-abi", "dmlab-control", "dmlab"]),
+    (
+        "dmlab-conformance",
+        &[
+            "dmlab-units",
+            "dmlab-abi",
+            "dmlab-runtime",
+            "dmlab-block",
+            "dmlab-control",
+            "dmlab",
+            "dmlab-thin-tools",
+        ],
+    ),
     ("xtask", &["dmlab-conformance"]),
     (
         "dmlab-fuzz-entries",
