@@ -2,6 +2,7 @@
 
 mod disk;
 mod model;
+mod snapshot;
 mod thin;
 
 /// How many states were examined: shown with `--nocapture`.

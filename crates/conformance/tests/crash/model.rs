@@ -63,5 +63,5 @@ pub(crate) fn bytes_of(value: u64, sectors: u64) -> Vec<u8> {
 /// The value of a sector; `None` if it has several.
 fn value_of(sector: &[u8]) -> Option<u64> {
     let (first, _) = sector.split_first_chunk::<8>()?;
-    sector[8..].iter().eq(&sector[..504]).then(|| u64::from_le_bytes(*first))
+    (sector[8..] == sector[..504]).then(|| u64::from_le_bytes(*first))
 }
