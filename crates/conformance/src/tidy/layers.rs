@@ -60,6 +60,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-abi",
             "dmlab-runtime",
             "dmlab-block",
+            "dmlab-persistent-data",
             "dmlab-control",
             "dmlab",
             "dmlab-thin-tools",
