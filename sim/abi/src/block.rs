@@ -45,6 +45,12 @@ numbers! {
     BLKBSZSET = 0x4008_1271;
     /// Size in bytes, into a `u64`.
     BLKGETSIZE64 = 0x8008_1272;
+    /// Starts a trace that was set up.
+    BLKTRACESTART = 0x1274;
+    /// Stops a trace.
+    BLKTRACESTOP = 0x1275;
+    /// Ends a trace.
+    BLKTRACETEARDOWN = 0x1276;
     /// Discard a range, from `u64[2]` in bytes.
     BLKDISCARD = 0x1277;
     /// Smallest efficient IO in bytes, into an `unsigned`.

@@ -15,6 +15,14 @@ pub(crate) fn until_nul(buf: &[u8]) -> &[u8] {
     &buf[..buf.iter().position(|&b| b == 0).unwrap_or(buf.len())]
 }
 
+/// Lengthens `out` to `end` with what stands there in `under`: gaps of a reply keep what the request's buffer held
+/// (recorded). Zeros where `under` ends.
+pub(crate) fn keep(out: &mut Vec<u8>, end: usize, under: &[u8]) {
+    let kept = under.get(out.len()..end.min(under.len())).unwrap_or(&[]);
+    out.extend_from_slice(kept);
+    out.resize(end, 0);
+}
+
 /// `n` rounded up to a multiple of eight.
 pub(crate) const fn align8(n: usize) -> usize {
     (n + 7) & !7

@@ -3,7 +3,7 @@
 use dmlab_units::DevT;
 
 use crate::HEADER_MIN;
-use crate::bytes::{align8, u32_at, u64_at, until_nul};
+use crate::bytes::{align8, keep, u32_at, u64_at, until_nul};
 
 /// What is wrong with a reply's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,8 +56,13 @@ pub fn names_len(entries: &[NameEntry]) -> usize {
     entries.iter().map(NameEntry::encoded_len).sum()
 }
 
-/// The payload of a LIST_DEVICES reply.
+/// The payload of a LIST_DEVICES reply, with zeros between its fields.
 pub fn encode_names(entries: &[NameEntry]) -> Vec<u8> {
+    encode_names_over(entries, &[])
+}
+
+/// The payload of a LIST_DEVICES reply; bytes between its fields stay as they stood in the request's payload `under`.
+pub fn encode_names_over(entries: &[NameEntry], under: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(names_len(entries));
     for (i, entry) in entries.iter().enumerate() {
         let end = out.len() + entry.encoded_len();
@@ -66,7 +71,8 @@ pub fn encode_names(entries: &[NameEntry]) -> Vec<u8> {
         out.extend_from_slice(&next.to_le_bytes());
         out.extend_from_slice(&entry.name);
         out.push(0);
-        out.resize(align8(out.len()), 0);
+        let tail = align8(out.len());
+        keep(&mut out, tail, under);
         out.extend_from_slice(&entry.event_nr.to_le_bytes());
         let flags = match &entry.uuid {
             None => 0,
@@ -78,7 +84,7 @@ pub fn encode_names(entries: &[NameEntry]) -> Vec<u8> {
             out.extend_from_slice(uuid);
             out.push(0);
         }
-        out.resize(end, 0);
+        keep(&mut out, end, under);
     }
     out
 }
@@ -133,8 +139,13 @@ pub fn versions_len(versions: &[TargetVersion]) -> usize {
     versions.iter().map(|v| VERSION_NAME_AT + v.name.len() + 1 + 7).sum()
 }
 
-/// The payload of a LIST_VERSIONS reply: [`versions_len`] bytes.
+/// The payload of a LIST_VERSIONS reply: [`versions_len`] bytes, with zeros between its fields.
 pub fn encode_versions(versions: &[TargetVersion]) -> Vec<u8> {
+    encode_versions_over(versions, &[])
+}
+
+/// The payload of a LIST_VERSIONS reply; bytes between its fields stay as they stood in the request's payload `under`.
+pub fn encode_versions_over(versions: &[TargetVersion], under: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(versions_len(versions));
     for (i, version) in versions.iter().enumerate() {
         let size = align8(VERSION_NAME_AT + version.name.len() + 1);
@@ -145,9 +156,10 @@ pub fn encode_versions(versions: &[TargetVersion]) -> Vec<u8> {
             out.extend_from_slice(&part.to_le_bytes());
         }
         out.extend_from_slice(&version.name);
-        out.resize(end, 0);
+        out.push(0);
+        keep(&mut out, end, under);
     }
-    out.resize(versions_len(versions), 0);
+    keep(&mut out, versions_len(versions), under);
     out
 }
 
@@ -278,6 +290,19 @@ mod tests {
         assert_eq!(&bytes[24..32], b"U-a2\0\0\0\0");
         assert_eq!(bytes[40..44], [0x18, 0, 0, 0]);
         assert_eq!(decode_names(&bytes).unwrap(), entries);
+    }
+
+    #[test]
+    fn gaps_keep_what_the_request_held() {
+        let entry = NameEntry { dev: DevT::new(254, 0), name: b"r".to_vec(), event_nr: 0, uuid: None };
+        let bytes = encode_names_over(std::slice::from_ref(&entry), &[0xa5; 100]);
+        assert_eq!(bytes[12..16], *b"r\0\xa5\xa5");
+        assert_eq!(bytes.len(), 24);
+        // A shorter request leaves zeros where it holds nothing.
+        assert_eq!(encode_names_over(&[entry], &[0xa5; 15])[12..16], *b"r\0\xa5\0");
+        let linear = TargetVersion { name: b"linear".to_vec(), version: [1, 4, 0] };
+        let bytes = encode_versions_over(&[linear], &[0xa5; 100]);
+        assert_eq!(bytes[16..], *b"linear\0\xa5\xa5\xa5\xa5\xa5\xa5\xa5");
     }
 
     #[test]

@@ -9,7 +9,7 @@
 use dmlab_units::{Sector, Sectors};
 
 use crate::HEADER_SIZE;
-use crate::bytes::{align8, u32_at, u64_at, until_nul};
+use crate::bytes::{align8, keep, u32_at, u64_at, until_nul};
 
 /// Bytes of `struct dm_target_spec` before its parameter string.
 pub const SPEC_SIZE: usize = 40;
@@ -125,8 +125,9 @@ fn read_spec(spec: &[u8], params: &[u8]) -> Option<TargetSpec> {
     Some(TargetSpec {
         start: Sector(u64_at(spec, 0)?),
         len: Sectors(u64_at(spec, 8)?),
-        // The kernel ends the type in the last byte of its field, so 15 bytes at most count.
-        target_type: until_nul(spec.get(TYPE_AT..TYPE_AT + TYPE_LEN - 1)?).to_vec(),
+        // Nobody ends the field: a type of 16 bytes runs on into the parameters (recorded). No target has such a name,
+        // but the log shows it.
+        target_type: until_nul(spec.get(TYPE_AT..)?).to_vec(),
         params: params.to_vec(),
     })
 }
@@ -178,21 +179,22 @@ pub fn decode_status(payload: &[u8], count: u32) -> Vec<TargetSpec> {
 }
 
 /// Writes the payload of a TABLE_STATUS reply into a space of fixed size, with the kernel's rules for what fits.
-pub struct StatusWriter {
+pub struct StatusWriter<'a> {
     out: Vec<u8>,
-    room: usize,
+    /// The request's own payload: the reply fits into it, and its gaps keep what it held.
+    under: &'a [u8],
     used: usize,
 }
 
-impl StatusWriter {
-    /// A reply of at most `room` bytes.
-    pub fn new(room: usize) -> StatusWriter {
-        StatusWriter { out: Vec::new(), room, used: 0 }
+impl<'a> StatusWriter<'a> {
+    /// A reply that takes the place of the request's payload `under`.
+    pub fn new(under: &'a [u8]) -> StatusWriter<'a> {
+        StatusWriter { out: Vec::new(), under, used: 0 }
     }
 
     /// Bytes left for the text of the next target, its NUL included; `None` when not even its spec fits.
     pub fn text_room(&self) -> Option<usize> {
-        let left = self.room.checked_sub(self.out.len())?;
+        let left = self.under.len().checked_sub(self.out.len())?;
         (left > SPEC_SIZE).then(|| left - SPEC_SIZE)
     }
 
@@ -206,11 +208,11 @@ impl StatusWriter {
         }
         let used = self.out.len() + SPEC_SIZE + spec.params.len() + 1;
         let next = align8(used);
-        if next > self.room {
+        if next > self.under.len() {
             return false;
         }
         write_spec(&mut self.out, spec, next as u32);
-        self.out.resize(next, 0);
+        keep(&mut self.out, next, self.under);
         self.used = used;
         true
     }
@@ -265,17 +267,26 @@ mod tests {
     }
 
     #[test]
+    fn a_type_of_sixteen_bytes_runs_on_into_its_parameters() {
+        let mut buf = load(&[spec(0, 8, "zero", "zz")]);
+        buf[312 + 24..312 + 40].fill(b'a');
+        let read = TargetSpecs::new(&buf, 312, 1).next().unwrap().unwrap();
+        assert_eq!(read.target_type, b"aaaaaaaaaaaaaaaazz");
+        assert_eq!(read.params, b"zz");
+    }
+
+    #[test]
     fn a_status_reply_reads_back_and_knows_when_it_is_full() {
         let specs = [spec(0, 8, "linear", "1:0 0"), spec(8, 8, "zero", "")];
-        let mut writer = StatusWriter::new(1000);
+        let mut writer = StatusWriter::new(&[0; 1000]);
         assert!(specs.iter().all(|s| writer.push(s)));
         let payload = writer.finish();
         assert_eq!(payload.len(), 48 + 41);
         assert_eq!(decode_status(&payload, 2), specs);
-        let mut tight = StatusWriter::new(48);
+        let mut tight = StatusWriter::new(&[0; 48]);
         assert!(tight.push(&specs[0]));
         assert!(!tight.push(&specs[1]));
         // 46 bytes hold the text and its NUL, but no spare byte.
-        assert!(!StatusWriter::new(46).push(&specs[0]));
+        assert!(!StatusWriter::new(&[0; 46]).push(&specs[0]));
     }
 }

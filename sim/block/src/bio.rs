@@ -258,6 +258,20 @@ impl<'a> Bio<'a> {
         }
     }
 
+    /// Another write of this one's bytes, to another place; both share them.
+    pub fn write_elsewhere(&mut self, sector: Sector) -> Bio<'static> {
+        self.buf = std::mem::take(&mut self.buf).into_shared();
+        let buf = match &self.buf {
+            BioBuf::OwnedOut { data, start, len } => {
+                BioBuf::OwnedOut { data: data.clone(), start: *start, len: *len }
+            }
+            _ => BioBuf::None,
+        };
+        let mut twin = Bio::new(Op::Write, sector, self.len, buf);
+        twin.tag = self.tag;
+        twin
+    }
+
     /// Brings the parts that split pieces have read together, for a layer that wants to look at them.
     pub fn gather(&mut self) -> Option<&mut [u8]> {
         if let BioBuf::Parts(parts) = &mut self.buf {

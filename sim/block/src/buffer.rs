@@ -123,6 +123,14 @@ impl<'a> BioBuf<'a> {
         }
     }
 
+    /// The same content of a write in memory that can be shared.
+    pub(crate) fn into_shared(self) -> BioBuf<'a> {
+        match self {
+            BioBuf::Out(buf) => BioBuf::owned_out(buf.into()),
+            other => other,
+        }
+    }
+
     /// What was read, as parts of the original request, where this buffer begins `offset` bytes into it. Memory that
     /// was lent needs no way back.
     pub(crate) fn into_parts(self, offset: usize) -> Vec<Part> {

@@ -152,9 +152,6 @@ pub struct BlockDevice {
     read_ahead: AtomicU64,
 }
 
-/// Read-ahead of a new device in sectors (BLKRAGET).
-const DEFAULT_READ_AHEAD: u64 = 256;
-
 impl BlockDevice {
     /// A device of no size that nobody has open. It is not in any registry yet.
     pub fn new(
@@ -183,7 +180,7 @@ impl BlockDevice {
             eod_limit: RateLimit::default(),
             cache: Mutex::default(),
             write_back_errors: Arc::default(),
-            read_ahead: AtomicU64::new(DEFAULT_READ_AHEAD),
+            read_ahead: AtomicU64::new(0),
         };
         device.set_limits(limits);
         Arc::new(device)
@@ -289,6 +286,8 @@ impl BlockDevice {
         self.has_write_cache.store(limits.has_write_cache(), Ordering::Relaxed);
         let block_mask = limits.logical_block_size.0.saturating_sub(1);
         self.alignment.store(block_mask << 32 | u64::from(limits.dma_alignment), Ordering::Relaxed);
+        // New limits raise what the user or other limits had chosen, and never lower it [oracle].
+        self.set_read_ahead(self.read_ahead().max(limits.default_read_ahead()));
         *self.limits.write() = Arc::new(limits);
     }
 

@@ -105,7 +105,11 @@ impl BlockFile {
         if !self.mode().contains(OpenMode::READ) {
             return Err(Errno::EBADF);
         }
-        // The end comes before alignment: an unaligned direct read past it returns 0 [oracle].
+        check_position(pos, buf.len())?;
+        // No bytes and the end come before alignment: such unaligned direct reads return 0 [oracle].
+        if buf.is_empty() {
+            return Ok(0);
+        }
         let Some(len) = self.until_end(pos, buf.len()) else { return Ok(0) };
         let buf = &mut buf[..len];
         if self.is_direct(flags) {
@@ -139,6 +143,7 @@ impl BlockFile {
         if !self.mode().contains(OpenMode::WRITE) {
             return Err(Errno::EBADF);
         }
+        check_position(pos, data.len())?;
         if self.device().is_read_only() {
             return Err(Errno::EPERM);
         }
@@ -186,7 +191,7 @@ impl BlockFile {
     ///
     /// # Errors
     /// EIO: a write-back failed since this file last asked, whoever started it; reported once to each file, also when
-    /// the device said ENOSPC [oracle]. Else the flush's error.
+    /// the device said ENOSPC (seen on Linux). Else the flush's error.
     pub fn sync(&self) -> Result<(), Errno> {
         self.sync_range(0..u64::MAX)
     }
@@ -229,6 +234,14 @@ impl BlockFile {
             None => work(&mut SyncIo::default()),
         };
         result.map_err(IoFailed::errno)
+    }
+}
+
+/// Positions are signed: nothing may end beyond the largest.
+fn check_position(pos: u64, len: usize) -> Result<(), Errno> {
+    match pos.checked_add(len as u64) {
+        Some(end) if end <= i64::MAX as u64 => Ok(()),
+        _ => Err(Errno::EINVAL),
     }
 }
 

@@ -52,6 +52,8 @@ pub const UNLIMITED_SECTORS: Sectors = Sectors(u32::MAX as u64);
 pub const PAGE_SIZE: u64 = 4096;
 /// Largest request that file systems send unless told otherwise (`BLK_DEF_MAX_SECTORS_CAP`, 1280 KiB).
 const DEFAULT_MAX_SECTORS: Sectors = Sectors(2560);
+/// Read-ahead of devices that name no best IO size: 128 KiB.
+const DEFAULT_READ_AHEAD: Sectors = Sectors(256);
 /// `max_hw_sectors` of a driver that names none (`BLK_SAFE_MAX_SECTORS`).
 const SAFE_MAX_SECTORS: Sectors = Sectors(255);
 /// `max_segments` of a driver that names none.
@@ -240,6 +242,17 @@ impl QueueLimits {
     /// `alignment_offset` as `/sys` and BLKALIGNOFF show it, in bytes: -1 when the device is misaligned.
     pub fn shown_alignment_offset(&self) -> i64 {
         if self.is_misaligned { -1 } else { self.alignment_offset.0 as i64 }
+    }
+
+    /// `discard_alignment` as `/sys` shows it, in bytes: -1 when the device is misaligned.
+    pub fn shown_discard_alignment(&self) -> i64 {
+        if self.is_misaligned { -1 } else { self.discard_alignment.0 as i64 }
+    }
+
+    /// How far sequential readers are read ahead of at least, until the user says otherwise:
+    /// 128 KiB, or twice the best IO size.
+    pub fn default_read_ahead(&self) -> Sectors {
+        Sectors(DEFAULT_READ_AHEAD.0.max(2 * (self.io_opt.0 >> 9)))
     }
 
     /// Puts `below`, used from `start` on, under this device: each limit becomes one that both can keep.

@@ -219,17 +219,20 @@ impl DeviceMapper {
 
     /// Makes a device that nobody has open unfindable: the first half of its removal.
     pub(crate) fn unhash(&self, device: &Arc<MappedDevice>) {
-        let mut devices = self.devices.lock();
-        let names = device.names.lock();
-        devices.by_name.remove(&names.name);
-        if let Some(uuid) = &names.uuid {
-            devices.by_uuid.remove(uuid);
+        {
+            let mut devices = self.devices.lock();
+            let names = device.names.lock();
+            devices.by_name.remove(&names.name);
+            if let Some(uuid) = &names.uuid {
+                devices.by_uuid.remove(uuid);
+            }
         }
-        drop(names);
         if let Some(table) = device.live_table() {
             table.raise_event();
         }
-        *device.inactive.lock() = None;
+        // Dropped without any lock: closing its devices may set off the removal of others.
+        let inactive = device.inactive.lock().take();
+        drop(inactive);
     }
 
     /// Takes an unfindable device apart: the second half of its removal.
@@ -237,7 +240,7 @@ impl DeviceMapper {
         let held = device.suspend_lock.lock().await;
         if let (false, Some(table)) = (device.is_suspended(), device.live_table()) {
             for line in table.lines() {
-                line.target.presuspend().await;
+                line.target.presuspend(false).await;
             }
             device.flight.set(SUSPENDED, true);
             for line in table.lines() {

@@ -13,7 +13,7 @@ use crate::{Area, Line, MappedDevice, Table, TargetFeatures};
 pub(crate) fn calculate(device: &MappedDevice, table: &Table) -> Result<QueueLimits, Errno> {
     let mut limits = QueueLimits::stacking();
     for line in table.lines() {
-        let below = line_limits(device, line, true);
+        let below = line_limits(device, line);
         for area in line.target.devices().iter().flatten() {
             check_area(device, area, &below)?;
         }
@@ -73,12 +73,13 @@ fn supports(table: &Table, op: Op) -> bool {
     })
 }
 
-/// Limits of the devices of one line, with the target's own hints. `warns`: misaligned devices go to the log.
-fn line_limits(device: &MappedDevice, line: &Line, warns: bool) -> QueueLimits {
+/// Limits of the devices of one line, with the target's own hints. Misaligned devices go to the log, each time that
+/// this is asked (recorded).
+fn line_limits(device: &MappedDevice, line: &Line) -> QueueLimits {
     let mut limits = QueueLimits::stacking();
     for area in line.target.devices().iter().flatten() {
         let below = area.dev.device().limits();
-        if limits.stack(&below, area.start) == Alignment::Inconsistent && warns {
+        if limits.stack(&below, area.start) == Alignment::Inconsistent {
             warn(
                 device,
                 format_args!(
@@ -136,7 +137,7 @@ fn check_lines(device: &MappedDevice, table: &Table, limits: &QueueLimits) -> Re
     let mut last = None;
     for (i, line) in table.lines().iter().enumerate() {
         last = Some((i, line));
-        let own = line_limits(device, line, false).logical_block_size.sectors_floor().0.max(1);
+        let own = line_limits(device, line).logical_block_size.sectors_floor().0.max(1);
         if unfinished < line.len.0 && unfinished % own != 0 {
             break;
         }

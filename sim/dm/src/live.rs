@@ -167,7 +167,7 @@ impl EndIo for LiveTable {
             }
         }
         if status == BlkStatus::DmRequeue {
-            if self.flight.has(NOFLUSH) && self.flight.has(BLOCKED) {
+            if self.flight.has(NOFLUSH) {
                 let mut again = bio.take_owned();
                 if let Some(block) = self.block.upgrade() {
                     again.set_dev(&block);

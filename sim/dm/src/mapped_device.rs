@@ -1,11 +1,11 @@
 //! The mapped device: its name, its two tables, its disk.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use dmlab_abi::Geometry;
 use dmlab_block::{BlockDevice, QueueLimits, Registry};
-use dmlab_runtime::{AsyncMutex, UeventAction};
+use dmlab_runtime::{AsyncMutex, UeventAction, WaitQueue};
 use dmlab_units::{DevT, Errno};
 use parking_lot::Mutex;
 
@@ -48,6 +48,9 @@ pub struct MappedDevice {
     pub(crate) inactive: Mutex<Option<Arc<Table>>>,
     /// Held over every suspend, resume and swap.
     pub(crate) suspend_lock: AsyncMutex<()>,
+    /// How many others have stopped it, and who waits for them.
+    pub(crate) internal_suspends: AtomicU32,
+    pub(crate) internal_changed: WaitQueue,
     pub(crate) shared: Arc<SharedDevices>,
     pub(crate) events: Arc<EventCounter>,
     pub(crate) event_target: Arc<EventTarget>,
@@ -83,6 +86,8 @@ impl MappedDevice {
             names: Mutex::new(names),
             inactive: Mutex::default(),
             suspend_lock: AsyncMutex::new(()),
+            internal_suspends: AtomicU32::new(0),
+            internal_changed: WaitQueue::default(),
             shared: Arc::default(),
             events,
             event_target,

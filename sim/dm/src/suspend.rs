@@ -1,9 +1,10 @@
 //! Suspend, resume, swap: how a device changes its table under running IO (dm-core.md section 6.2).
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use dmlab_block::submit;
-use dmlab_runtime::{Interrupt, Interrupted, Level, UeventAction, interruptible};
+use dmlab_runtime::{AsyncMutexGuard, Interrupt, Interrupted, Level, UeventAction, interruptible};
 use dmlab_units::Errno;
 
 use crate::limits;
@@ -23,9 +24,10 @@ impl MappedDevice {
     /// Stops the device: no bio is in flight when this returns, and those that come wait.
     ///
     /// # Errors
-    /// EINTR when a signal ends the wait for bios in flight; then everything is as it was.
+    /// EINTR when a signal ends the wait for bios in flight; EIO when buffered writes cannot reach the table that is
+    /// about to stop. Then everything is as it was.
     pub async fn suspend(&self, flags: SuspendFlags, interrupt: Option<&Interrupt>) -> Result<(), Errno> {
-        let _held = match interruptible(interrupt, self.suspend_lock.lock()).await {
+        let _held = match interruptible(interrupt, self.lock_for_state()).await {
             Ok(held) => held,
             Err(Interrupted) => return Err(Errno::EINTR),
         };
@@ -35,26 +37,42 @@ impl MappedDevice {
         self.suspend_locked(flags, interrupt).await
     }
 
+    /// Takes the lock once no other device has this one stopped.
+    async fn lock_for_state(&self) -> AsyncMutexGuard<'_, ()> {
+        loop {
+            let held = self.suspend_lock.lock().await;
+            if !self.is_suspended_internally() {
+                return held;
+            }
+            drop(held);
+            self.internal_changed.until(|| !self.is_suspended_internally()).await;
+        }
+    }
+
     async fn suspend_locked(&self, flags: SuspendFlags, interrupt: Option<&Interrupt>) -> Result<(), Errno> {
         let table = self.live_table();
         self.flight.set(NOFLUSH, flags.noflush);
         if let Some(table) = &table {
             for line in table.lines() {
-                line.target.presuspend().await;
+                line.target.presuspend(flags.noflush).await;
             }
         }
-        // Freezing a file system is the user side's affair: no file system is mounted from a simulated device.
+        // What Linux does here is to freeze the file system, if one is mounted, and to write the device's page cache
+        // back. None is ever mounted from a simulated device.
+        if table.is_some()
+            && !flags.noflush
+            && !flags.skip_lockfs
+            && let Err(errno) = self.block.write_back()
+        {
+            self.give_up(table.as_ref()).await;
+            return Err(errno);
+        }
         self.flight.set(BLOCKED | DRAINING, true);
         let drained = self.flight.drained.until(|| self.flight.in_flight() == 0);
         let waited = interruptible(interrupt, drained).await;
         self.flight.set(DRAINING, false);
         if waited == Err(Interrupted) {
-            self.release_bios();
-            if let Some(table) = &table {
-                for line in table.lines() {
-                    line.target.presuspend_undo().await;
-                }
-            }
+            self.give_up(table.as_ref()).await;
             return Err(Errno::EINTR);
         }
         self.flight.set(SUSPENDED, true);
@@ -66,12 +84,20 @@ impl MappedDevice {
         Ok(())
     }
 
+    /// Takes back a suspend that did not come to its end.
+    async fn give_up(&self, table: Option<&Arc<Table>>) {
+        self.release_bios();
+        for line in table.iter().flat_map(|table| table.lines()) {
+            line.target.presuspend_undo().await;
+        }
+    }
+
     /// Starts the device again with the table it has.
     ///
     /// # Errors
     /// EINVAL without a live table; a target's refusal. The device stays suspended.
     pub async fn resume(&self) -> Result<(), Errno> {
-        let _held = self.suspend_lock.lock().await;
+        let _held = self.lock_for_state().await;
         if !self.is_suspended() {
             return Ok(());
         }
@@ -90,6 +116,46 @@ impl MappedDevice {
         self.flight.set(SUSPENDED, false);
         self.release_bios();
         Ok(())
+    }
+
+    /// Stops the device on behalf of another (a pool stops its thin devices), without flushing; such stops nest.
+    ///
+    /// A device that is suspended already only takes note.
+    pub async fn internal_suspend(&self) {
+        let _held = self.suspend_lock.lock().await;
+        if self.internal_suspends.fetch_add(1, Ordering::AcqRel) > 0 || self.is_suspended() {
+            return;
+        }
+        let table = self.live_table();
+        self.flight.set(NOFLUSH, true);
+        for line in table.iter().flat_map(|table| table.lines()) {
+            line.target.presuspend(true).await;
+        }
+        self.flight.set(BLOCKED | DRAINING, true);
+        self.flight.drained.until(|| self.flight.in_flight() == 0).await;
+        self.flight.set(DRAINING, false);
+        for line in table.iter().flat_map(|table| table.lines()) {
+            line.target.postsuspend().await;
+        }
+    }
+
+    /// Ends one such stop; the last lets the device go on, unless it is suspended by itself too.
+    pub async fn internal_resume(&self) {
+        let _held = self.suspend_lock.lock().await;
+        if self.internal_suspends.fetch_sub(1, Ordering::AcqRel) == 1 {
+            if !self.is_suspended() {
+                for line in self.live_table().iter().flat_map(|table| table.lines()) {
+                    line.target.resume().await;
+                }
+                self.release_bios();
+            }
+            self.internal_changed.wake_all();
+        }
+    }
+
+    /// Whether another device has stopped this one.
+    pub fn is_suspended_internally(&self) -> bool {
+        self.internal_suspends.load(Ordering::Acquire) > 0
     }
 
     /// Lets bios go to the table again, those that waited first, in their order.

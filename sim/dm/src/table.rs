@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 
 use crate::events::EventTarget;
 use crate::{
-    Args, Constructor, Ctr, CtrError, TableEvents, Target, TargetFeatures, TargetSettings, TargetType,
-    split_args,
+    Args, Constructor, Ctr, CtrError, MappedDevice, TableEvents, Target, TargetFeatures, TargetSettings,
+    TargetType, split_args,
 };
 
 /// Largest end of a target: `LLONG_MAX >> 9` sectors, and exactly that is allowed (recorded).
@@ -186,6 +186,7 @@ impl Table {
 /// A table while it is being loaded, line by line.
 pub struct TableBuilder {
     dev: DevT,
+    mapped_device: Weak<MappedDevice>,
     registry: Arc<Registry>,
     shared: Arc<SharedDevices>,
     mode: OpenMode,
@@ -198,19 +199,14 @@ pub struct TableBuilder {
 }
 
 impl TableBuilder {
-    /// An empty table for mapped device `dev`.
-    pub fn new(
-        dev: DevT,
-        registry: Arc<Registry>,
-        shared: Arc<SharedDevices>,
-        states: Arc<MachineStates>,
-        read_only: bool,
-    ) -> TableBuilder {
+    /// An empty table for `device`.
+    pub fn new(device: &Arc<MappedDevice>, states: Arc<MachineStates>, read_only: bool) -> TableBuilder {
         let mode = if read_only { OpenMode::READ } else { OpenMode::READ | OpenMode::WRITE };
         TableBuilder {
-            dev,
-            registry,
-            shared,
+            dev: device.dev(),
+            mapped_device: Arc::downgrade(device),
+            registry: device.registry.clone(),
+            shared: device.shared.clone(),
             mode,
             lines: Vec::new(),
             devices: Vec::new(),
@@ -218,6 +214,10 @@ impl TableBuilder {
             states,
             singleton: None,
         }
+    }
+
+    pub(crate) fn mapped_device(&self) -> Weak<MappedDevice> {
+        self.mapped_device.clone()
     }
 
     pub(crate) fn mode(&self) -> OpenMode {

@@ -7,14 +7,14 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use dmlab_block::{Bio, BlkStatus, BlockDevice, End, OpenMode, QueueLimits};
 use dmlab_runtime::{Level, Runtime};
 use dmlab_units::{Errno, Sector, Sectors};
 
 use crate::table::TableBuilder;
-use crate::{Args, TableDevice, TableEvents};
+use crate::{Args, MappedDevice, TableDevice, TableEvents};
 
 bitflags::bitflags! {
     /// Features of a target type, with the kernel's bits (dm-core.md section 5.4).
@@ -182,6 +182,11 @@ impl Ctr<'_> {
         self.table.runtime()
     }
 
+    /// The mapped device that the table is for.
+    pub fn mapped_device(&self) -> Weak<MappedDevice> {
+        self.table.mapped_device()
+    }
+
     /// The machine's one value of type `T`, shared by all targets that ask for it.
     pub fn machine_state<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
         self.table.states().get()
@@ -262,8 +267,9 @@ pub trait Target: Send + Sync {
         bio.len()
     }
 
-    /// A suspend begins; bios still come.
-    fn presuspend(&self) -> Later<'_, ()> {
+    /// A suspend begins; bios still come. With `noflush`, those that the target has queued may be given back.
+    fn presuspend(&self, noflush: bool) -> Later<'_, ()> {
+        let _ = noflush;
         Box::pin(async {})
     }
 
@@ -290,8 +296,9 @@ pub trait Target: Send + Sync {
         Box::pin(async {})
     }
 
-    /// What must happen before status may be read, such as a commit; not called when the caller said "noflush".
-    fn before_status(&self) -> Later<'_, ()> {
+    /// Called before each [`Target::status`], for what takes time: a commit, unless `noflush` says not to make one.
+    fn prepare_status(&self, kind: StatusKind, noflush: bool) -> Later<'_, ()> {
+        let _ = (kind, noflush);
         Box::pin(async {})
     }
 

@@ -22,6 +22,8 @@ pub struct DeviceInfo {
     pub limits: QueueLimits,
     /// Its number among all disks that the machine ever had.
     pub disk_seq: u64,
+    /// How far it is read ahead.
+    pub read_ahead: Sectors,
     /// How many have it open.
     pub open_count: u32,
     /// Mapped devices that stand on it.
@@ -82,6 +84,7 @@ impl Machine {
             read_only: block.is_read_only(),
             limits: *block.limits(),
             disk_seq: block.disk_seq(),
+            read_ahead: block.read_ahead(),
             open_count: block.open_count(),
             holders: block.holders(),
             slaves,

@@ -145,6 +145,18 @@ fn a_device_in_use_stays_and_a_marked_one_goes_later() {
 }
 
 #[test]
+fn a_device_with_only_an_inactive_table_can_be_removed() {
+    let kit = Kit::new();
+    let low = kit.create("low", "0 64 linear 1:0 0");
+    kit.ask(Command::DevCreate, "top", DmFlags::empty()).unwrap();
+    kit.load("top", &format!("0 64 linear {low} 0")).unwrap();
+    kit.ask(Command::DevRemove, "low", DmFlags::DEFERRED_REMOVE).unwrap();
+    kit.ask(Command::DevRemove, "top", DmFlags::empty()).unwrap();
+    kit.machine.runtime().run_until_idle();
+    assert_eq!(kit.machine.devices().len(), 8);
+}
+
+#[test]
 fn remove_all_takes_stacks_apart_and_names_what_is_left() {
     let kit = Kit::new();
     let low = kit.create("a-low", "0 64 linear 1:0 0");

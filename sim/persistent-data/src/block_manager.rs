@@ -6,7 +6,7 @@ use dmlab_block::{Bio, BlockDevice, Tag, read_async, run_async};
 use dmlab_runtime::Level;
 use dmlab_units::{Errno, MetaBlock, Sector, Sectors};
 
-use crate::format::{BLOCK_SECTORS, BLOCK_SIZE, Block, Kind, check, seal};
+use crate::format::{BLOCK_SECTORS, BLOCK_SIZE, Block, CheckError, Kind, check, seal};
 
 /// Blocks that stand side by side in the cache's directory.
 const PAGE: usize = 512;
@@ -87,10 +87,26 @@ impl BlockManager {
         page[at % PAGE] = Some(Box::new(slot));
     }
 
-    /// A block that is in memory as `kind`, for those who may not wait.
-    pub fn cached(&self, block: MetaBlock, kind: Kind) -> Option<&Block> {
+    /// A block that is in memory as `kind`, for those who may not wait. `None`: it would have to be read.
+    ///
+    /// # Errors
+    /// As [`BlockManager::load`], for a block that was read before and found bad.
+    pub fn cached(&self, block: MetaBlock, kind: Kind) -> Option<Result<&Block, Errno>> {
         let slot = self.slot(block)?;
-        (slot.kind == Some(kind)).then_some(&slot.data)
+        match slot.kind {
+            Some(known) if known == kind => Some(Ok(&slot.data)),
+            Some(_) => None,
+            None => match check(kind, block, &slot.data) {
+                Ok(()) => None,
+                Err(error) => Some(Err(self.log_bad(block, kind, error))),
+            },
+        }
+    }
+
+    fn log_bad(&self, block: MetaBlock, kind: Kind, error: CheckError) -> Errno {
+        self.log(error.log_prefix(), error);
+        self.log("block manager", format_args!("{} validator check failed for block {block}", kind.name()));
+        error.errno()
     }
 
     /// Brings a block into memory and checks that it is a `kind`.
@@ -122,12 +138,7 @@ impl BlockManager {
                 slot.kind = Some(kind);
                 Ok(())
             }
-            Err(error) => {
-                self.log(error.log_prefix(), error.to_string());
-                let text = format!("{} validator check failed for block {block}", kind.name());
-                self.log("block manager", text);
-                Err(error.errno())
-            }
+            Err(error) => Err(self.log_bad(block, kind, error)),
         }
     }
 

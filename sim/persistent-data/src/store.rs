@@ -130,6 +130,7 @@ impl Store {
     pub(crate) async fn bitmap_count(&mut self, which: Which, number: u64) -> Result<u8, Errno> {
         let (index, bit) = crate::space_map::place(number);
         if number >= self.counts(which).nr_blocks {
+            self.blocks.log("space map common", "metadata block out of bounds");
             return Err(Errno::EINVAL);
         }
         let entry = self.load_entry(which, index).await?;

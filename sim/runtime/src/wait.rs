@@ -90,16 +90,22 @@ impl<C> Drop for Wait<'_, C> {
 }
 
 /// A lock that may be held across an await: for the long operations of the kernel, such as a suspend.
-#[derive(Default)]
 pub struct Mutex<T> {
-    value: Lock<Option<T>>,
+    /// Boxed, so that taking it moves a pointer and not the value.
+    value: Lock<Option<Box<T>>>,
     queue: WaitQueue,
 }
 
 impl<T> Mutex<T> {
     /// An unlocked lock around `value`.
     pub fn new(value: T) -> Mutex<T> {
-        Mutex { value: Lock::new(Some(value)), queue: WaitQueue::default() }
+        Mutex { value: Lock::new(Some(Box::new(value))), queue: WaitQueue::default() }
+    }
+
+    /// Takes the lock if nobody holds it.
+    pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        let value = self.value.lock().take()?;
+        Some(MutexGuard { mutex: self, value: Some(value) })
     }
 
     /// Takes the lock, waiting for it if it is held.
@@ -112,7 +118,7 @@ impl<T> Mutex<T> {
 /// Holds a [`Mutex`] locked.
 pub struct MutexGuard<'a, T> {
     mutex: &'a Mutex<T>,
-    value: Option<T>,
+    value: Option<Box<T>>,
 }
 
 impl<T> Deref for MutexGuard<'_, T> {

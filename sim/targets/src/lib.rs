@@ -8,12 +8,15 @@ pub mod error;
 pub mod linear;
 pub mod snapshot;
 pub mod striped;
+pub mod thin;
 pub mod zero;
 
 use dmlab_dm::TargetType;
 
 /// Every target that is built, in the order in which the machine registers them.
 pub const ALL: &[&TargetType] = &[
+    &thin::THIN_POOL,
+    &thin::THIN,
     &snapshot::SNAPSHOT,
     &snapshot::SNAPSHOT_ORIGIN,
     &zero::ZERO,

@@ -53,7 +53,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-thin-tools",
         ],
     ),
-    ("dmlab-conformance", &["dmlab-units", "dmlab-abi"]),
+    ("dmlab-conformance", &["dmlab-units", "dmlab-abi", "dmlab-control", "dmlab"]),
     ("xtask", &["dmlab-conformance"]),
     (
         "dmlab-fuzz-entries",

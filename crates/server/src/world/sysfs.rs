@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dmlab_machine::{Features, QueueLimits};
+use dmlab_machine::Features;
 use dmlab_units::DevT;
 
 use super::node::EntryKind;
@@ -98,24 +98,25 @@ fn bdi(machine: &Machine, rest: &str) -> Option<Entry> {
         return dir(machine.registry().all().iter().map(|block| subdir(&block.dev().to_string())));
     }
     let (number, attribute) = rest.split_once('/').unwrap_or((rest, ""));
-    by_dev(machine, number)?;
-    const VALUES: [(&str, &str); 7] = [
+    let block = by_dev(machine, number)?;
+    let read_ahead = (block.read_ahead().0 >> 1).to_string();
+    let values = [
         ("max_bytes", "0"),
         ("max_ratio", "100"),
         ("max_ratio_fine", "1000000"),
         ("min_bytes", "0"),
         ("min_ratio", "0"),
-        ("read_ahead_kb", "128"),
+        ("read_ahead_kb", &read_ahead[..]),
         ("strict_limit", "0"),
     ];
     match attribute {
-        "" => dir(VALUES
+        "" => dir(values
             .iter()
             .map(|(name, _)| file(name))
             .chain([file("uevent"), link("subsystem", "../../../../class/bdi")])),
         "uevent" => Some(Entry::Text(Vec::new())),
         "subsystem" => Some(Entry::Link("../../../../class/bdi".into())),
-        name => text(VALUES.iter().find(|(have, _)| *have == name)?.1),
+        name => text(values.iter().find(|(have, _)| *have == name)?.1),
     }
 }
 
@@ -197,7 +198,7 @@ fn device_entry(machine: &Machine, device: &DeviceInfo, attribute: &str) -> Opti
         "subsystem" => Some(Entry::Link("../../../../class/block".into())),
         "capability" | "hidden" | "removable" | "partscan" => text(0),
         "dev" => text(number),
-        "discard_alignment" => text(limits.discard_alignment.0),
+        "discard_alignment" => text(limits.shown_discard_alignment()),
         "diskseq" => text(device.disk_seq),
         "events" | "events_async" => text(""),
         "events_poll_msecs" => text(-1),
@@ -303,14 +304,15 @@ fn loop_device(machine: &Machine, device: &DeviceInfo, name: &str) -> Option<Ent
 
 /// The `queue` directory. A bio-based device has no scheduler and no request files.
 fn queue(device: &DeviceInfo, name: &str) -> Option<Entry> {
-    let values = queue_values(&device.limits);
+    let values = queue_values(device);
     if name.is_empty() {
         return dir(values.iter().map(|(name, _)| file(name)));
     }
     text(&values.into_iter().find(|(have, _)| *have == name)?.1)
 }
 
-fn queue_values(limits: &QueueLimits) -> Vec<(&'static str, String)> {
+fn queue_values(device: &DeviceInfo) -> Vec<(&'static str, String)> {
+    let limits = &device.limits;
     let bytes = |sectors: u64| (sectors << 9).to_string();
     let has = |feature: Features| u8::from(limits.features.contains(feature)).to_string();
     let zero = || "0".to_owned();
@@ -329,7 +331,7 @@ fn queue_values(limits: &QueueLimits) -> Vec<(&'static str, String)> {
         ("dma_alignment", limits.dma_alignment.to_string()),
         ("fua", u8::from(limits.has_fua()).to_string()),
         ("hw_sector_size", limits.logical_block_size.0.to_string()),
-        ("io_poll", zero()),
+        ("io_poll", has(Features::POLL)),
         ("io_poll_delay", "-1".to_owned()),
         ("iostats", "1".to_owned()),
         ("logical_block_size", limits.logical_block_size.0.to_string()),
@@ -344,7 +346,7 @@ fn queue_values(limits: &QueueLimits) -> Vec<(&'static str, String)> {
         ("nr_zones", zero()),
         ("optimal_io_size", limits.io_opt.0.to_string()),
         ("physical_block_size", limits.physical_block_size.0.to_string()),
-        ("read_ahead_kb", "128".to_owned()),
+        ("read_ahead_kb", (device.read_ahead.0 >> 1).to_string()),
         ("rotational", has(Features::ROTATIONAL)),
         ("stable_writes", has(Features::STABLE_WRITES)),
         ("virt_boundary_mask", limits.virt_boundary_mask.to_string()),

@@ -78,6 +78,10 @@ impl BlockFile {
             abi::BLKSECDISCARD => self.ioctl_secure_erase(memory),
             abi::BLKZEROOUT => self.ioctl_zero_out(memory),
             abi::HDIO_GETGEO => self.geometry(arg, memory),
+            // No trace is ever set up here.
+            abi::BLKTRACESTART | abi::BLKTRACESTOP | abi::BLKTRACETEARDOWN => {
+                admin(caller).and(Err(Errno::EINVAL))
+            }
             abi::BLKREPORTZONE => Err(Errno::ENOTTY),
             _ => return None,
         })

@@ -129,8 +129,7 @@ impl ControlFile {
         if device.cookie_uevent(UeventAction::Change, request.header.event_nr(), false) {
             request.header.set_flag(DmFlags::UEVENT_GENERATED, true);
         }
-        let has_inactive = device.inactive_table().is_some();
-        request.header.set_flag(DmFlags::INACTIVE_PRESENT, has_inactive);
+        // Whether there is an inactive table stays as the caller sent it (recorded): no lookup has looked.
         self.fill_status(&device, request);
         Ok(())
     }

@@ -98,8 +98,12 @@ impl ControlFile {
     }
 }
 
-/// Puts a text into the answer, if it leaves a byte to spare.
+/// Puts a text into the answer, if it leaves a byte to spare. An empty text is never written, so what the request held
+/// in its place, up to a NUL, is the answer (recorded).
 fn answer_text(request: &mut Request<'_>, mut text: Vec<u8>) {
+    if text.is_empty() {
+        text.extend(request.under().iter().take_while(|&&b| b != 0));
+    }
     request.header.set_flag(DmFlags::DATA_OUT, true);
     request.header.set_data_start(HEADER_SIZE as u32);
     if text.len() + 1 >= request.room() {

@@ -45,9 +45,14 @@ struct Request<'a> {
 }
 
 impl Request<'_> {
+    /// What the request's buffer holds where the answer's payload will stand.
+    fn under(&self) -> &[u8] {
+        self.input.get(HEADER_SIZE..).unwrap_or(&[])
+    }
+
     /// Bytes that a payload may have.
     fn room(&self) -> usize {
-        self.input.len().saturating_sub(HEADER_SIZE)
+        self.under().len()
     }
 
     fn flags(&self) -> DmFlags {
@@ -133,16 +138,18 @@ impl ControlFile {
         };
         let input = self.copy_in(command, memory)?;
         let mut header = Header::decode(&input).map_err(|_| Errno::EINVAL)?;
-        let data_size = header.data_size();
         if header.flags().contains(DmFlags::SECURE_DATA) {
-            wipe(memory, data_size as usize)?;
+            // As much as was read: of a command without parameters only the struct, whatever its size says (recorded).
+            wipe(memory, input.len())?;
         }
         for flag in [DmFlags::BUFFER_FULL, DmFlags::UEVENT_GENERATED, DmFlags::SECURE_DATA, DmFlags::DATA_OUT]
         {
             header.set_flag(flag, false);
         }
         self.check_names(command, &header)?;
-        header.terminate_strings();
+        if !matches!(command, Command::RemoveAll | Command::ListDevices | Command::ListVersions) {
+            header.terminate_strings();
+        }
         header.set_version(DM_VERSION);
         header.set_data_size(HEADER_MIN as u32);
         let mut request = Request { header, input, payload: None, is_silent: false, caller };
@@ -284,7 +291,7 @@ impl ControlFile {
         let header = &mut request.header;
         let live = device.live_table();
         header.set_flag(DmFlags::SUSPEND, device.is_suspended());
-        header.set_flag(DmFlags::INTERNAL_SUSPEND, false);
+        header.set_flag(DmFlags::INTERNAL_SUSPEND, device.is_suspended_internally());
         if device.is_deferred_remove.load(Ordering::Acquire) {
             header.set_flag(DmFlags::DEFERRED_REMOVE, true);
         }

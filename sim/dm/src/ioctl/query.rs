@@ -1,8 +1,8 @@
 //! Questions that change nothing.
 
 use dmlab_abi::{
-    DmFlags, HEADER_SIZE, NameEntry, StatusWriter, TargetSpec, TargetVersion, encode_deps, encode_names,
-    encode_versions, names_len,
+    DmFlags, HEADER_SIZE, NameEntry, StatusWriter, TargetSpec, TargetVersion, encode_deps, encode_names_over,
+    encode_versions_over, names_len,
 };
 use dmlab_runtime::{Interrupted, interruptible};
 use dmlab_units::{DevT, Errno};
@@ -36,7 +36,7 @@ impl ControlFile {
         if request.room() < names_len(&entries).max(8) {
             request.buffer_full();
         } else {
-            request.payload = Some(encode_names(&entries));
+            request.payload = Some(encode_names_over(&entries, request.under()));
         }
         Ok(())
     }
@@ -49,7 +49,7 @@ impl ControlFile {
             .into_iter()
             .map(|kind| TargetVersion { name: kind.name.into(), version: kind.version })
             .collect();
-        request.reply(encode_versions(&versions));
+        request.reply(encode_versions_over(&versions, request.under()));
         Ok(())
     }
 
@@ -57,7 +57,7 @@ impl ControlFile {
     pub(super) fn target_version(&self, request: &mut Request<'_>) -> Result<(), Errno> {
         let kind = self.mapper.find_type(request.header.name()).ok_or(Errno::EINVAL)?;
         let version = TargetVersion { name: kind.name.into(), version: kind.version };
-        request.reply(encode_versions(&[version]));
+        request.reply(encode_versions_over(&[version], request.under()));
         Ok(())
     }
 
@@ -76,7 +76,7 @@ impl ControlFile {
         let mut devs: Vec<DevT> = table.devices().iter().map(|device| device.dev()).collect();
         devs.reverse();
         // The word behind the count is the request's own (recorded).
-        let pad = request.input.get(HEADER_SIZE + 4..HEADER_SIZE + 8);
+        let pad = request.under().get(4..8);
         let pad = pad.map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
         request.reply(encode_deps(&devs, pad));
         Ok(())
@@ -119,11 +119,10 @@ impl ControlFile {
         };
         request.header.set_data_start(HEADER_SIZE as u32);
         request.header.set_target_count(table.lines().len() as u32);
-        let mut writer = StatusWriter::new(request.room());
+        let mut writer = StatusWriter::new(request.under());
+        let mut is_full = false;
         for line in table.lines() {
-            if kind == StatusKind::Info && !request.has(DmFlags::NOFLUSH) {
-                line.target.before_status().await;
-            }
+            line.target.prepare_status(kind, request.has(DmFlags::NOFLUSH)).await;
             let mut text = String::new();
             line.target.status(kind, &mut text);
             let spec = TargetSpec {
@@ -133,11 +132,14 @@ impl ControlFile {
                 params: text.into_bytes(),
             };
             if !writer.push(&spec) {
-                request.buffer_full();
+                is_full = true;
                 break;
             }
         }
         let payload = writer.finish();
+        if is_full {
+            request.buffer_full();
+        }
         if !payload.is_empty() {
             request.payload = Some(payload);
         }

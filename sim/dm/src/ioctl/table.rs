@@ -41,14 +41,7 @@ impl ControlFile {
             return Err(Errno::EINVAL);
         }
         let read_only = request.has(DmFlags::READONLY);
-        let registry = self.mapper.registry().clone();
-        let mut builder = TableBuilder::new(
-            device.dev(),
-            registry,
-            device.shared.clone(),
-            self.mapper.states().clone(),
-            read_only,
-        );
+        let mut builder = TableBuilder::new(device, self.mapper.states().clone(), read_only);
         for spec in TargetSpecs::new(&request.input, request.header.data_start(), count) {
             let spec = spec.map_err(|error| {
                 self.log(format_args!("{error}"));

@@ -15,6 +15,8 @@ pub enum Cached<V> {
     Missing,
     /// A node on the way is not in memory.
     Unknown,
+    /// A node on the way is in memory and bad.
+    Bad(Errno),
 }
 
 /// Most levels that a sound tree can have: more means a loop.
@@ -42,8 +44,11 @@ impl Store {
     pub fn lookup_cached<V: Value>(&self, root: MetaBlock, key: u64) -> Cached<V> {
         let mut block = root;
         for _ in 0..MAX_DEPTH {
-            let Some(bytes) = self.blocks.cached(block, Kind::Node) else { return Cached::Unknown };
-            let node = Node::new(bytes);
+            let node = match self.blocks.cached(block, Kind::Node) {
+                Some(Ok(bytes)) => Node::new(bytes),
+                Some(Err(errno)) => return Cached::Bad(errno),
+                None => return Cached::Unknown,
+            };
             let Some(i) = node.lower(key) else { return Cached::Missing };
             if !node.is_internal() {
                 return if node.key(i) == key { Cached::Found(node.value(i)) } else { Cached::Missing };

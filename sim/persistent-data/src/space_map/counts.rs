@@ -1,6 +1,6 @@
 //! Counting up and down, in either map.
 
-use dmlab_units::Errno;
+use dmlab_units::{Errno, MetaBlock};
 
 use super::{Counts, Which, place};
 use crate::format::{BITMAP_ENTRIES, Bitmap, BitmapMut, IndexEntry, Kind};
@@ -80,12 +80,12 @@ impl Store {
         let mut number = begin;
         while number < end {
             let (index, first) = place(number);
+            let last = (end - index * BITMAP_ENTRIES).min(BITMAP_ENTRIES);
+            let mut entry = self.load_entry(which, index).await?;
+            entry.bitmap = self.shadow_bitmap(entry.bitmap).await?;
             if end > self.counts(which).nr_blocks {
                 return Err(Errno::EINVAL);
             }
-            let last = (end - index * BITMAP_ENTRIES).min(BITMAP_ENTRIES);
-            let mut entry = self.load_entry(which, index).await?;
-            entry.bitmap = self.shadow(entry.bitmap, Kind::Bitmap).await?.0;
             for bit in first..last {
                 let block = index * BITMAP_ENTRIES + bit;
                 match Bitmap::new(self.blocks.get(entry.bitmap)).get(bit) {
@@ -120,12 +120,12 @@ impl Store {
         let mut number = begin;
         while number < end {
             let (index, first) = place(number);
+            let last = (end - index * BITMAP_ENTRIES).min(BITMAP_ENTRIES);
+            let mut entry = self.load_entry(which, index).await?;
+            entry.bitmap = self.shadow_bitmap(entry.bitmap).await?;
             if end > self.counts(which).nr_blocks {
                 return Err(Errno::EINVAL);
             }
-            let last = (end - index * BITMAP_ENTRIES).min(BITMAP_ENTRIES);
-            let mut entry = self.load_entry(which, index).await?;
-            entry.bitmap = self.shadow(entry.bitmap, Kind::Bitmap).await?.0;
             for bit in first..last {
                 let block = index * BITMAP_ENTRIES + bit;
                 match Bitmap::new(self.blocks.get(entry.bitmap)).get(bit) {
@@ -152,6 +152,11 @@ impl Store {
             number = index * BITMAP_ENTRIES + last;
         }
         Ok(freed)
+    }
+
+    async fn shadow_bitmap(&mut self, bitmap: MetaBlock) -> Result<MetaBlock, Errno> {
+        let shadow = self.shadow(bitmap, Kind::Bitmap).await;
+        Ok(shadow.inspect_err(|_| self.blocks.log("space map common", "dm_tm_shadow_block() failed"))?.0)
     }
 
     async fn overflow_up(&mut self, which: Which, block: u64) -> Result<(), Errno> {

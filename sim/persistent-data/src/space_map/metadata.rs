@@ -22,6 +22,13 @@ enum Change {
     Down(u64, u64),
 }
 
+/// A mark, whether it was reached, and whom to tell.
+pub(crate) struct LowWater {
+    pub(crate) mark: u64,
+    pub(crate) is_reached: bool,
+    pub(crate) tell: Box<dyn Fn() + Send + Sync>,
+}
+
 pub(crate) struct MetadataMap {
     pub(crate) counts: Counts,
     index: IndexBlock,
@@ -30,6 +37,8 @@ pub(crate) struct MetadataMap {
     waiting: VecDeque<Change>,
     /// Blocks taken in this transaction, whatever was freed.
     taken: u64,
+    /// Called when an allocation leaves this many blocks free or fewer, once until there are more again.
+    pub(crate) low_water: Option<LowWater>,
     /// While the map is made or grows: blocks simply follow one another, and nothing is counted.
     pub(crate) bootstrap: Option<u64>,
 }
@@ -44,6 +53,7 @@ impl MetadataMap {
             is_busy: false,
             waiting: VecDeque::new(),
             taken: 0,
+            low_water: None,
             bootstrap: Some(first),
         }
     }
@@ -85,7 +95,7 @@ impl Store {
     pub(crate) async fn allocate_metadata(&mut self) -> Result<MetaBlock, Errno> {
         if let Some(next) = &mut self.metadata.bootstrap {
             let block = *next;
-            if block >= self.metadata.counts.nr_blocks.max(self.blocks.nr_blocks()) {
+            if block == self.metadata.counts.nr_blocks {
                 self.blocks.log("space map metadata", "unable to allocate new metadata block");
                 return Err(Errno::ENOSPC);
             }
@@ -104,6 +114,13 @@ impl Store {
         self.metadata.counts.begin = block + 1;
         self.change_metadata(Change::Up(block, block + 1)).await?;
         self.metadata.taken += 1;
+        let free = self.metadata.nr_free();
+        if let Some(low) = &mut self.metadata.low_water {
+            let was_reached = std::mem::replace(&mut low.is_reached, free <= low.mark);
+            if low.is_reached && !was_reached {
+                (low.tell)();
+            }
+        }
         Ok(MetaBlock(block))
     }
 
@@ -195,7 +212,10 @@ impl Store {
         self.extend_map(Which::Metadata, nr_blocks).await?;
         let used = self.metadata.bootstrap.take().unwrap_or_default();
         self.metadata.counts.begin = used;
-        self.count_up(Which::Metadata, 0, used).await?;
+        self.count_up(Which::Metadata, 0, used).await.inspect_err(|_| {
+            let text = "dm_sm_metadata_create: apply_bops failed";
+            self.blocks.log("space map metadata", text);
+        })?;
         self.write_index().await?;
         self.metadata.counts.committed();
         self.metadata.taken = 0;

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use dmlab_units::MetaBlock;
 
 pub(crate) use data::DataMap;
-pub(crate) use metadata::MetadataMap;
+pub(crate) use metadata::{LowWater, MetadataMap};
 
 use crate::format::{BITMAP_ENTRIES, SpaceMapRoot};
 

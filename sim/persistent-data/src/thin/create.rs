@@ -18,7 +18,11 @@ use crate::{BlockManager, Store};
 const MAX_BLOCKS: u64 = MAX_INDEX_ENTRIES as u64 * BITMAP_ENTRIES;
 
 fn log(device: &BlockDevice, text: impl std::fmt::Display) {
-    device.runtime().log(Level::Err, format!("device-mapper: thin metadata: {text}"));
+    log_as(device, "thin metadata", text);
+}
+
+fn log_as(device: &BlockDevice, prefix: &str, text: impl std::fmt::Display) {
+    device.runtime().log(Level::Err, format!("device-mapper: {prefix}: {text}"));
 }
 
 impl ThinMetadata {
@@ -58,7 +62,10 @@ impl ThinMetadata {
             let device = device.clone();
             move |_: &Errno| log(&device, text)
         };
-        store.create_metadata_map(nr_blocks).await.inspect_err(failed("tm_create_with_sm failed"))?;
+        store.create_metadata_map(nr_blocks).await.inspect_err(|_| {
+            log_as(&device, "transaction manager", "couldn't create metadata space map");
+            log(&device, "tm_create_with_sm failed");
+        })?;
         store.create_data_map().await.inspect_err(failed("sm_disk_create failed"))?;
         let mapping_root = store.empty_tree(super::TOP.value_size).await?;
         let details_root = store
@@ -121,7 +128,10 @@ impl ThinMetadata {
         }
         let index_block = superblock.metadata_space_map.bitmap_root;
         let read = blocks.load(index_block, Kind::Index).await;
-        read.inspect_err(|_| log(&device, "tm_open_with_sm failed"))?;
+        read.inspect_err(|_| {
+            log_as(&device, "transaction manager", "couldn't open metadata space map");
+            log(&device, "tm_open_with_sm failed");
+        })?;
         let index = IndexBlock::decode(blocks.get(index_block));
         let store = Store::new(
             blocks,
@@ -152,7 +162,8 @@ impl ThinMetadata {
     /// What reading the metadata again says; then it cannot be used any more.
     pub async fn abort(&mut self) -> Result<(), Errno> {
         let device = self.store.blocks.device().clone();
-        let again = ThinMetadata::open_formatted(BlockManager::new(device), None).await?;
+        let mut again = ThinMetadata::open_formatted(BlockManager::new(device), None).await?;
+        again.store.metadata.low_water = self.store.metadata.low_water.take();
         self.store = again.store;
         self.mapping_root = again.mapping_root;
         self.details_root = again.details_root;

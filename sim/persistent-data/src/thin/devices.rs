@@ -124,18 +124,18 @@ impl ThinMetadata {
         }
     }
 
-    fn device(&self, id: ThinId) -> Option<&InCore> {
+    fn open_device(&self, id: ThinId) -> Option<&InCore> {
         self.devices.iter().find(|device| device.id == id)
     }
 
     /// What is known of an open device, uncommitted changes included.
     pub fn details(&self, id: ThinId) -> Option<DeviceDetails> {
-        self.device(id).map(|device| device.details)
+        self.open_device(id).map(|device| device.details)
     }
 
     /// Whether an open device changed in this transaction.
     pub fn is_changed(&self, id: ThinId) -> bool {
-        self.device(id).is_some_and(|device| device.is_changed)
+        self.open_device(id).is_some_and(|device| device.is_changed)
     }
 
     /// Notes a change of an open device's mappings.

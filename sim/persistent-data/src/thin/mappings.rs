@@ -34,11 +34,13 @@ impl ThinMetadata {
             Cached::Found(root) => root,
             Cached::Missing => return Cached::Missing,
             Cached::Unknown => return Cached::Unknown,
+            Cached::Bad(errno) => return Cached::Bad(errno),
         };
         match self.store.lookup_cached::<Mapping>(root, block.0) {
             Cached::Found(mapping) => Cached::Found(self.seen_by(id, mapping)),
             Cached::Missing => Cached::Missing,
             Cached::Unknown => Cached::Unknown,
+            Cached::Bad(errno) => Cached::Bad(errno),
         }
     }
 

@@ -103,7 +103,7 @@ impl ThinMetadata {
         self.is_in_service = true;
         self.superblock.flags |= NEEDS_CHECK;
         let superblock = self.superblock.clone();
-        if self.store.blocks.cached(SUPERBLOCK, Kind::Superblock).is_some() {
+        if matches!(self.store.blocks.cached(SUPERBLOCK, Kind::Superblock), Some(Ok(_))) {
             superblock.encode(self.store.blocks.get_mut(SUPERBLOCK));
         }
     }
@@ -116,6 +116,28 @@ impl ThinMetadata {
     /// Metadata blocks in all.
     pub fn metadata_blocks(&self) -> u64 {
         self.store.metadata.counts.nr_blocks
+    }
+
+    /// Calls `tell` when an allocation leaves `mark` metadata blocks or fewer, once until there are more again.
+    pub fn set_metadata_low_water(&mut self, mark: u64, tell: impl Fn() + Send + Sync + 'static) {
+        let low = crate::space_map::LowWater { mark, is_reached: false, tell: Box::new(tell) };
+        self.store.metadata.low_water = Some(low);
+    }
+
+    /// The metadata device.
+    pub fn device(&self) -> &Arc<BlockDevice> {
+        self.store.blocks.device()
+    }
+
+    /// Writes the superblock as it stands in memory, for a mark that must not be lost.
+    ///
+    /// # Errors
+    /// What the device says.
+    pub async fn write_mark(&mut self) -> Result<(), Errno> {
+        self.store.blocks.set_read_only(false);
+        let written = self.store.blocks.write_superblock().await;
+        self.store.blocks.set_read_only(true);
+        written
     }
 
     fn reserve(&self) -> u64 {

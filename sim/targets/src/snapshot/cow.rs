@@ -128,6 +128,21 @@ impl Core {
         self.state.lock().is_suspended = is_suspended;
     }
 
+    /// The measurement line.
+    pub(super) fn write_measurement(&self, out: &mut String) -> std::fmt::Result {
+        let state = self.state.lock();
+        let yes_or_no = |is: bool| if is { 'y' } else { 'n' };
+        write!(
+            out,
+            "target_name=snapshot,target_version=1.16.0,snap_origin_name={},snap_cow_name={},snap_valid={},\
+             snap_merge_failed=n,snapshot_overflowed={};",
+            self.origin.dev(),
+            self.cow.dev(),
+            yes_or_no(state.is_valid),
+            yes_or_no(state.has_overflowed),
+        )
+    }
+
     pub(super) fn usage_text(&self) -> String {
         let state = self.state.lock();
         if !state.is_valid {

@@ -208,7 +208,7 @@ impl Target for Snapshot {
                 let _ = write!(out, "{origin} {cow} {} {chunk}", core.kind.letters());
                 core.features.write(out)
             }
-            StatusKind::Ima => Ok(()),
+            StatusKind::Ima => core.write_measurement(out),
         };
     }
 

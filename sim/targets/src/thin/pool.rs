@@ -1,0 +1,435 @@
+//! The pool: what all thin devices on one metadata device share.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use dmlab_block::{Bio, BlkStatus, BlockDevice};
+use dmlab_dm::{MappedDevice, TableEvents};
+use dmlab_persistent_data::ThinMetadata;
+use dmlab_runtime::{
+    AsyncMutex, AsyncMutexGuard, Instant, Level, RateLimit, Runtime, ShardedCounter, WaitQueue,
+};
+use dmlab_units::{DevT, Errno, Sectors, ThinId};
+use parking_lot::Mutex;
+
+use super::mapping_cache::MappingCache;
+use super::modes::Mode;
+
+/// Mapped changes are committed at least this often.
+pub(super) const COMMIT_PERIOD: Duration = Duration::from_secs(1);
+
+/// Features of a pool, as its table line asks for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Features {
+    pub(super) zeroes_new_blocks: bool,
+    pub(super) discards: bool,
+    pub(super) passes_discards_down: bool,
+    pub(super) read_only: bool,
+    pub(super) errors_if_no_space: bool,
+}
+
+impl Default for Features {
+    fn default() -> Features {
+        Features {
+            zeroes_new_blocks: true,
+            discards: true,
+            passes_discards_down: true,
+            read_only: false,
+            errors_if_no_space: false,
+        }
+    }
+}
+
+/// A thin device as its pool knows it, shared by its target and the worker.
+pub(super) struct ThinCore {
+    pub(super) id: ThinId,
+    pub(super) mapped_device: Weak<MappedDevice>,
+    pub(super) origin: Option<Arc<BlockDevice>>,
+    /// Size of the external origin, taken at each resume.
+    pub(super) origin_size: Mutex<Sectors>,
+    /// First sector of the target within its mapped device.
+    pub(super) start: u64,
+    pub(super) queue: Mutex<VecDeque<Bio<'static>>>,
+    /// A suspend without flushing is under way: queued bios go back to the core.
+    pub(super) is_requeueing: AtomicBool,
+    pub(super) mappings: MappingCache,
+}
+
+/// All pools of a machine.
+#[derive(Default)]
+pub(super) struct Pools {
+    pools: Mutex<Vec<Weak<Pool>>>,
+}
+
+impl Pools {
+    fn all(&self) -> Vec<Arc<Pool>> {
+        let mut pools = self.pools.lock();
+        pools.retain(|pool| pool.strong_count() > 0);
+        pools.iter().filter_map(Weak::upgrade).filter(|pool| !pool.state.lock().is_stopped).collect()
+    }
+
+    pub(super) fn add(&self, pool: &Arc<Pool>) {
+        self.pools.lock().push(Arc::downgrade(pool));
+    }
+
+    pub(super) fn on_metadata(&self, metadata: DevT) -> Option<Arc<Pool>> {
+        self.all().into_iter().find(|pool| pool.metadata_dev == metadata)
+    }
+
+    pub(super) fn of_device(&self, dev: DevT) -> Option<Arc<Pool>> {
+        self.all().into_iter().find(|pool| pool.dev == dev)
+    }
+}
+
+pub(super) struct Pool {
+    this: Weak<Pool>,
+    /// The pool's mapped device.
+    pub(super) dev: DevT,
+    pub(super) metadata_dev: DevT,
+    pub(super) block_size: Sectors,
+    /// log2 of the block size, if it is a power of two.
+    block_shift: Option<u32>,
+    /// The data device: another one makes another pool.
+    pub(super) data: Arc<BlockDevice>,
+    /// The mode once more, for those who only glance at it.
+    pub(super) glance: AtomicU8,
+    pub(super) runtime: Arc<Runtime>,
+    metadata: AsyncMutex<ThinMetadata>,
+    /// Thin devices that were closed while the metadata was in use.
+    closed: Mutex<Vec<ThinId>>,
+    pub(super) state: Mutex<State>,
+    /// Wakes the worker.
+    pub(super) work: WaitQueue,
+    /// Bios that thin devices have sent to the data device.
+    pub(super) in_flight: ShardedCounter,
+    is_quiescing: AtomicBool,
+    pub(super) quiet: WaitQueue,
+    pub(super) error_limit: RateLimit,
+    /// A block of zeros, made when one is first needed.
+    pub(super) zero_block: OnceLock<Arc<[u8]>>,
+}
+
+pub(super) struct State {
+    pub(super) mode: Mode,
+    pub(super) features: Features,
+    pub(super) low_water: u64,
+    pub(super) is_low_water_reached: bool,
+    pub(super) is_suspended: bool,
+    pub(super) thins: Vec<Arc<ThinCore>>,
+    /// Writes that wait for space.
+    pub(super) waiting_for_space: VecDeque<(Arc<ThinCore>, Bio<'static>)>,
+    pub(super) last_commit: Instant,
+    pub(super) resumed_at: Instant,
+    pub(super) events: TableEvents,
+    /// Which wait for space is under way: a timeout that belongs to an older one does nothing.
+    pub(super) no_space_round: u64,
+    /// Something was queued since the worker last looked.
+    pub(super) has_work: bool,
+    /// The worker is in the middle of something.
+    pub(super) is_busy: bool,
+    /// Something is uncommitted, so the commit timer runs.
+    pub(super) has_changes: bool,
+    /// No table uses the pool any more: the worker ends.
+    pub(super) is_stopped: bool,
+    /// Tables, live and inactive, that use the pool.
+    pub(super) tables: u32,
+    /// Which table the pool follows, by a number of its own; 0 before the first resume.
+    pub(super) bound_table: u64,
+    last_table: u64,
+}
+
+impl Pool {
+    pub(super) fn new(
+        dev: DevT,
+        metadata: ThinMetadata,
+        data: Arc<BlockDevice>,
+        features: Features,
+        events: TableEvents,
+    ) -> Arc<Pool> {
+        let runtime = data.runtime().clone();
+        let now = runtime.now();
+        let block_size = metadata.data_block_size();
+        let pool = Arc::new_cyclic(|this| Pool {
+            this: this.clone(),
+            dev,
+            metadata_dev: metadata.device().dev(),
+            block_size,
+            block_shift: block_size.0.is_power_of_two().then(|| block_size.0.trailing_zeros()),
+            data,
+            glance: AtomicU8::new(Mode::Write as u8),
+            runtime: runtime.clone(),
+            metadata: AsyncMutex::new(metadata),
+            closed: Mutex::default(),
+            state: Mutex::new(State {
+                mode: Mode::Write,
+                features,
+                low_water: 0,
+                is_low_water_reached: false,
+                is_suspended: true,
+                thins: Vec::new(),
+                waiting_for_space: VecDeque::new(),
+                last_commit: now,
+                resumed_at: now,
+                events,
+                no_space_round: 0,
+                has_work: false,
+                is_busy: false,
+                has_changes: false,
+                is_stopped: false,
+                tables: 0,
+                bound_table: 0,
+                last_table: 0,
+            }),
+            work: WaitQueue::default(),
+            in_flight: ShardedCounter::default(),
+            is_quiescing: AtomicBool::new(false),
+            quiet: WaitQueue::default(),
+            error_limit: RateLimit::default(),
+            zero_block: OnceLock::new(),
+        });
+        super::worker::start(&pool);
+        pool
+    }
+
+    pub(super) fn this(&self) -> Option<Arc<Pool>> {
+        self.this.upgrade()
+    }
+
+    /// A table of the pool was made. Returns its number among all that the pool ever had, from 1.
+    pub(super) fn add_table(&self) -> u64 {
+        let mut state = self.state.lock();
+        state.tables += 1;
+        state.last_table += 1;
+        state.last_table
+    }
+
+    /// The mapped devices of all active thin devices.
+    pub(super) fn thin_devices(&self) -> Vec<Arc<MappedDevice>> {
+        let thins = self.state.lock().thins.clone();
+        let mut devices: Vec<Arc<MappedDevice>> = Vec::new();
+        for device in thins.iter().filter_map(|thin| thin.mapped_device.upgrade()) {
+            if !devices.iter().any(|known| Arc::ptr_eq(known, &device)) {
+                devices.push(device);
+            }
+        }
+        devices
+    }
+
+    /// Gives the bios that a thin device has queued here back to the core, which queues them until its resume.
+    pub(super) fn requeue(&self, thin: &Arc<ThinCore>) {
+        let mut back: Vec<Bio<'static>> = std::mem::take(&mut *thin.queue.lock()).into();
+        {
+            let mut state = self.state.lock();
+            for (owner, bio) in std::mem::take(&mut state.waiting_for_space) {
+                if Arc::ptr_eq(&owner, thin) {
+                    back.push(bio);
+                } else {
+                    state.waiting_for_space.push_back((owner, bio));
+                }
+            }
+        }
+        for bio in back {
+            bio.end(BlkStatus::DmRequeue);
+        }
+    }
+
+    /// A table of the pool went away; with the last one the worker ends, and so does the pool.
+    pub(super) fn remove_table(&self) {
+        let mut state = self.state.lock();
+        state.tables -= 1;
+        if state.tables == 0 {
+            state.is_stopped = true;
+            drop(state);
+            self.work.wake_all();
+        }
+    }
+
+    /// The metadata, for as long as the guard lives.
+    pub(super) async fn metadata(&self) -> AsyncMutexGuard<'_, ThinMetadata> {
+        let mut metadata = self.metadata.lock().await;
+        self.close_closed(&mut metadata);
+        metadata
+    }
+
+    /// The metadata if nobody uses it now.
+    pub(super) fn try_metadata(&self) -> Option<AsyncMutexGuard<'_, ThinMetadata>> {
+        let mut metadata = self.metadata.try_lock()?;
+        self.close_closed(&mut metadata);
+        Some(metadata)
+    }
+
+    fn close_closed(&self, metadata: &mut ThinMetadata) {
+        let mut closed = self.closed.lock();
+        for id in closed.drain(..) {
+            metadata.close_thin(id);
+        }
+    }
+
+    /// A target has closed its thin device.
+    pub(super) fn close_thin(&self, id: ThinId) {
+        self.closed.lock().push(id);
+        drop(self.try_metadata());
+    }
+
+    pub(super) fn log(&self, level: Level, text: impl std::fmt::Display) {
+        self.runtime.log(level, format!("device-mapper: thin: {}: {text}", self.dev));
+    }
+
+    /// Logs an error that may come often, without the pool's number.
+    pub(super) fn log_limited(&self, text: impl std::fmt::Display) {
+        if self.error_limit.allows(self.runtime.now()) {
+            self.runtime.log(Level::Err, format!("device-mapper: thin: {text}"));
+        }
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        self.state.lock().mode
+    }
+
+    /// Whether nothing goes any more.
+    pub(super) fn has_failed(&self) -> bool {
+        self.glance.load(Ordering::Relaxed) == Mode::Fail as u8
+    }
+
+    /// Which block a sector lies in, and where in it.
+    #[inline]
+    pub(super) fn split(&self, sector: u64) -> (u64, u64) {
+        match self.block_shift {
+            Some(shift) => (sector >> shift, sector & (self.block_size.0 - 1)),
+            None => (sector / self.block_size.0, sector % self.block_size.0),
+        }
+    }
+
+    /// Forgets what is cached of a thin device's mappings, however many targets it has.
+    pub(super) fn forget_mappings(&self, id: ThinId, begin: u64, end: u64) {
+        for thin in self.state.lock().thins.iter().filter(|thin| thin.id == id) {
+            thin.mappings.forget(begin, end);
+        }
+    }
+
+    pub(super) fn raise_event(&self) {
+        let events = self.state.lock().events.clone();
+        events.raise();
+    }
+
+    /// What bios get that the pool cannot serve.
+    pub(super) fn generic_error(&self) -> BlkStatus {
+        match self.mode() {
+            Mode::OutOfDataSpace => BlkStatus::NoSpc,
+            _ => BlkStatus::IoErr,
+        }
+    }
+
+    // Bios on their way to the data device.
+
+    pub(super) fn enter(&self) {
+        self.in_flight.add(1);
+    }
+
+    pub(super) fn leave(&self) {
+        self.in_flight.add(-1);
+        if self.is_quiescing.load(Ordering::SeqCst) {
+            self.quiet.wake_all();
+        }
+    }
+
+    /// Waits until no bio of a thin device is under way. The caller holds the metadata, so none can start.
+    pub(super) async fn quiesce(&self) {
+        self.is_quiescing.store(true, Ordering::SeqCst);
+        self.quiet.until(|| self.in_flight.sum() == 0).await;
+        self.is_quiescing.store(false, Ordering::SeqCst);
+    }
+
+    // Metadata operations and what their failures mean.
+
+    /// Commits, and looks at what space there is afterwards.
+    pub(super) async fn commit(&self, metadata: &mut ThinMetadata) -> Result<(), Errno> {
+        if self.mode() >= Mode::OutOfMetadataSpace {
+            return Err(Errno::EINVAL);
+        }
+        if let Err(errno) = metadata.commit().await {
+            self.metadata_failed(metadata, "dm_pool_commit_metadata", errno).await;
+            return Err(errno);
+        }
+        self.check_metadata_space(metadata);
+        self.check_data_space(metadata);
+        Ok(())
+    }
+
+    fn check_metadata_space(&self, metadata: &mut ThinMetadata) {
+        if metadata.free_metadata() == 0 {
+            self.runtime.log(Level::Err, "device-mapper: thin: No free metadata blocks");
+            self.set_mode(metadata, Mode::OutOfMetadataSpace);
+        }
+    }
+
+    fn check_data_space(&self, metadata: &mut ThinMetadata) {
+        if self.mode() == Mode::OutOfDataSpace && metadata.free_data() > 0 {
+            self.set_mode(metadata, Mode::Write);
+            self.retry_waiting();
+        }
+    }
+
+    /// A metadata operation failed: the transaction is lost, and the pool can only be read.
+    pub(super) async fn metadata_failed(&self, metadata: &mut ThinMetadata, operation: &str, errno: Errno) {
+        if self.error_limit.allows(self.runtime.now()) {
+            let text = format!("metadata operation '{operation}' failed: error = -{}", errno.raw());
+            self.log(Level::Err, text);
+        }
+        self.abort(metadata).await;
+        self.set_mode(metadata, Mode::ReadOnly);
+    }
+
+    async fn abort(&self, metadata: &mut ThinMetadata) {
+        if self.mode() >= Mode::ReadOnly {
+            return;
+        }
+        self.log(Level::Err, "aborting current metadata transaction");
+        for thin in &self.state.lock().thins {
+            thin.mappings.clear();
+        }
+        if metadata.abort().await.is_err() {
+            self.log(Level::Err, "failed to abort metadata transaction");
+            self.set_mode(metadata, Mode::Fail);
+            self.log(Level::Err, "failed to set 'needs_check' flag in metadata");
+            return;
+        }
+        metadata.set_needs_check();
+    }
+
+    /// Lets writes that waited for space try again.
+    pub(super) fn retry_waiting(&self) {
+        let waiting = std::mem::take(&mut self.state.lock().waiting_for_space);
+        for (thin, bio) in waiting {
+            thin.queue.lock().push_back(bio);
+        }
+        self.wake();
+    }
+
+    /// Ends writes that waited for space.
+    pub(super) fn fail_waiting(&self, status: BlkStatus) {
+        let waiting = std::mem::take(&mut self.state.lock().waiting_for_space);
+        for (_, bio) in waiting {
+            bio.end(status);
+        }
+    }
+
+    /// Gives the worker something to do.
+    pub(super) fn wake(&self) {
+        self.state.lock().has_work = true;
+        self.work.wake_all();
+    }
+
+    /// Waits until the worker has done all that was queued.
+    pub(super) async fn drain(&self) {
+        self.wake();
+        self.quiet
+            .until(|| {
+                let state = self.state.lock();
+                !state.has_work && !state.is_busy
+            })
+            .await;
+    }
+}

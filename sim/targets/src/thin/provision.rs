@@ -1,0 +1,203 @@
+//! New blocks: for what was never written, and for what is shared.
+
+use std::sync::Arc;
+
+use dmlab_block::{Bio, BioFlags, BlkStatus, read_async, run_async, submit, write_async};
+use dmlab_units::{DataBlock, Errno, SECTOR_SIZE, Sector, Sectors, ThinBlock};
+
+use super::modes::Mode;
+use super::pool::{Pool, ThinCore};
+use super::worker::{AfterCommit, Batch};
+
+/// What must be in a new block before a bio is sent there.
+enum Fill {
+    /// Nothing: what is there is not shown or does not matter.
+    Leave,
+    /// Zeros.
+    Zero,
+    /// The bio itself fills all of it.
+    WholeBio,
+    /// A copy of sectors of a device, and zeros behind them if wanted.
+    Copy { from: Arc<dmlab_block::BlockDevice>, start: Sector, len: Sectors, zero_rest: bool },
+}
+
+impl Pool {
+    fn block_start(&self, block: u64) -> Sector {
+        Sector(block.saturating_mul(self.block_size.0))
+    }
+
+    fn is_whole_block(&self, bio: &Bio<'_>) -> bool {
+        bio.len() == self.block_size
+    }
+
+    /// Takes a block for a write to one that was never written.
+    pub(super) async fn provision(
+        self: &Arc<Self>,
+        thin: &Arc<ThinCore>,
+        bio: Bio<'static>,
+        block: ThinBlock,
+        batch: &mut Batch,
+    ) {
+        let Some(data_block) = self.take_block("provision_block").await else {
+            self.no_block(thin, bio);
+            return;
+        };
+        let zeroes = self.state.lock().features.zeroes_new_blocks;
+        let fill = match self.origin_part(thin, block) {
+            Some((from, start, len)) => {
+                if self.is_whole_block(&bio) {
+                    Fill::WholeBio
+                } else {
+                    Fill::Copy { from, start, len, zero_rest: zeroes && len < self.block_size }
+                }
+            }
+            None if !zeroes => Fill::Leave,
+            None if self.is_whole_block(&bio) => Fill::WholeBio,
+            None => Fill::Zero,
+        };
+        self.fill_and_map(thin, bio, block, data_block, fill, batch).await;
+    }
+
+    /// Takes a block of its own for a write to one that a snapshot may share.
+    pub(super) async fn break_sharing(
+        self: &Arc<Self>,
+        thin: &Arc<ThinCore>,
+        bio: Bio<'static>,
+        block: ThinBlock,
+        shared: DataBlock,
+        batch: &mut Batch,
+    ) {
+        let Some(data_block) = self.take_block("break_sharing").await else {
+            self.no_block(thin, bio);
+            return;
+        };
+        let fill = if self.is_whole_block(&bio) {
+            Fill::WholeBio
+        } else {
+            let start = self.block_start(shared.0);
+            Fill::Copy { from: self.data.clone(), start, len: self.block_size, zero_rest: false }
+        };
+        self.fill_and_map(thin, bio, block, data_block, fill, batch).await;
+    }
+
+    async fn take_block(&self, who: &str) -> Option<u64> {
+        let mut metadata = self.metadata().await;
+        match self.allocate(&mut metadata).await {
+            Ok(block) => block,
+            Err(errno) => {
+                self.log_limited(format!("{who}: alloc_data_block() failed: error = -{}", errno.raw()));
+                None
+            }
+        }
+    }
+
+    /// No block was to be had: out of space, the bio waits or fails; else the metadata failed, and so does it.
+    fn no_block(&self, thin: &Arc<ThinCore>, bio: Bio<'static>) {
+        if self.mode() == Mode::OutOfDataSpace {
+            self.unserviceable(thin, bio);
+        } else {
+            bio.end(BlkStatus::IoErr);
+        }
+    }
+
+    async fn fill_and_map(
+        self: &Arc<Self>,
+        thin: &Arc<ThinCore>,
+        mut bio: Bio<'static>,
+        block: ThinBlock,
+        data_block: u64,
+        fill: Fill,
+        batch: &mut Batch,
+    ) {
+        let is_written = matches!(fill, Fill::WholeBio);
+        if let Err(status) = self.fill(&mut bio, data_block, fill).await {
+            // The block stays taken until the metadata is repaired.
+            bio.end(status);
+            return;
+        }
+        {
+            let mut metadata = self.metadata().await;
+            let mapped = metadata.map(thin.id, block, DataBlock(data_block)).await;
+            if let Err(errno) = mapped {
+                self.metadata_failed(&mut metadata, "dm_thin_insert_block", errno).await;
+                drop(metadata);
+                bio.end(BlkStatus::IoErr);
+                return;
+            }
+            self.state.lock().has_changes = true;
+            // Not shared: it was mapped this moment.
+            thin.mappings.put(block, DataBlock(data_block));
+        }
+        if !is_written {
+            self.remap(thin, bio, data_block, batch).await;
+        } else if bio.flags.contains(BioFlags::FUA) {
+            batch.push(AfterCommit::End(bio));
+        } else {
+            bio.end_ok();
+        }
+    }
+
+    async fn fill(&self, bio: &mut Bio<'static>, data_block: u64, fill: Fill) -> Result<(), BlkStatus> {
+        let target = self.block_start(data_block);
+        let data = self.data.clone();
+        match fill {
+            Fill::Leave => Ok(()),
+            Fill::WholeBio => run_async(bio.write_elsewhere(target).to(&data)).await,
+            Fill::Zero => write_async(&data, target, self.zeros()).await,
+            Fill::Copy { from, start, len, zero_rest } => {
+                let mut bytes = read_async(&from, start, len).await?.into_vec();
+                if zero_rest {
+                    bytes.resize((self.block_size.0 * SECTOR_SIZE) as usize, 0);
+                }
+                write_async(&data, target, bytes.into()).await
+            }
+        }
+    }
+
+    fn zeros(&self) -> Arc<[u8]> {
+        self.zero_block.get_or_init(|| vec![0; (self.block_size.0 * SECTOR_SIZE) as usize].into()).clone()
+    }
+
+    /// The part of the external origin that a block stands for, if any of it lies inside.
+    fn origin_part(
+        &self,
+        thin: &ThinCore,
+        block: ThinBlock,
+    ) -> Option<(Arc<dmlab_block::BlockDevice>, Sector, Sectors)> {
+        let origin = thin.origin.clone()?;
+        let start = self.block_start(block.0);
+        let left = Sector(thin.origin_size.lock().0).checked_since(start)?;
+        (!left.is_zero()).then(|| (origin, start, left.min(self.block_size)))
+    }
+
+    /// Reads what was never written from the external origin, and zeros from beyond its end.
+    pub(super) async fn read_origin(&self, thin: &Arc<ThinCore>, mut bio: Bio<'static>, mode: Mode) {
+        let Some(origin) = &thin.origin else {
+            bio.end(BlkStatus::IoErr);
+            return;
+        };
+        let start = Sector(bio.sector.0 - thin.start);
+        let size = *thin.origin_size.lock();
+        if start.0.saturating_add(bio.len().0) <= size.0 || mode != Mode::Write {
+            bio.set_dev(origin);
+            bio.sector = start;
+            submit(bio);
+            return;
+        }
+        let inside = Sector(size.0).checked_since(start).unwrap_or(Sectors::ZERO);
+        let read = if inside.is_zero() {
+            Ok(Vec::new())
+        } else {
+            read_async(origin, start, inside).await.map(<[u8]>::into_vec)
+        };
+        match (read, bio.bytes_mut()) {
+            (Ok(head), Some(bytes)) => {
+                bytes.fill(0);
+                bytes[..head.len()].copy_from_slice(&head);
+                bio.end_ok();
+            }
+            (Err(status), _) => bio.end(status),
+            (Ok(_), None) => bio.end(Errno::EIO.into()),
+        }
+    }
+}

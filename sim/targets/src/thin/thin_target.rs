@@ -1,0 +1,251 @@
+//! `thin`, the target: one thin device of a pool.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use dmlab_block::{Bio, BioFlags, BlkStatus, End, Op, OpenMode, QueueLimits};
+use dmlab_dm::{
+    Area, Built, Constructor, Ctr, CtrError, Later, Map, StatusKind, TableDevice, Target, TargetFeatures,
+    TargetType, parse_u64_strict,
+};
+use dmlab_persistent_data::{Cached, Lookup};
+use dmlab_runtime::Level;
+use dmlab_units::{Bytes, DataBlock, Sector, Sectors, ThinBlock, ThinId};
+use parking_lot::Mutex;
+
+use super::mapping_cache::MappingCache;
+use super::messages::MAX_ID;
+use super::modes::Mode;
+use super::pool::{Pool, Pools, ThinCore};
+use super::pool_target::max_discard;
+
+/// `thin` 1.23.0.
+pub static THIN: TargetType = TargetType {
+    name: "thin",
+    version: [1, 23, 0],
+    features: TargetFeatures::empty(),
+    ctr: Constructor::Waiting(|ctr| Box::pin(construct(ctr))),
+};
+
+struct Thin {
+    pool: Arc<Pool>,
+    core: Arc<ThinCore>,
+    pool_device: TableDevice,
+    origin: Option<TableDevice>,
+    prepared: Mutex<String>,
+}
+
+async fn construct(ctr: &mut Ctr<'_>) -> Built {
+    if ctr.args.len() != 2 && ctr.args.len() != 3 {
+        return Err(CtrError::invalid("Invalid argument count"));
+    }
+    let [pool_word, id] = std::array::from_fn(|_| ctr.args.shift().unwrap_or_default());
+    let origin = match ctr.args.shift() {
+        Some(word) if word == pool_word => return Err(CtrError::invalid("Error setting origin device")),
+        Some(word) => Some(
+            ctr.device_with_mode(&word, OpenMode::READ)
+                .map_err(|errno| CtrError::new(errno, "Error opening origin device"))?,
+        ),
+        None => None,
+    };
+    let pool_device =
+        ctr.device(&pool_word).map_err(|errno| CtrError::new(errno, "Error opening pool device"))?;
+    let id = match parse_u64_strict(&id) {
+        Some(id) if id <= MAX_ID => ThinId(id),
+        _ => return Err(CtrError::invalid("Invalid device id")),
+    };
+    if pool_device.dev().major() != ctr.dev().major() {
+        return Err(CtrError::invalid("Couldn't get pool mapped device"));
+    }
+    let pool = ctr
+        .machine_state::<Pools>()
+        .of_device(pool_device.dev())
+        .ok_or(CtrError::invalid("Couldn't find pool object"))?;
+    if pool.mode() == Mode::Fail {
+        return Err(CtrError::invalid("Couldn't open thin device, Pool is in fail mode"));
+    }
+    pool.metadata()
+        .await
+        .open_thin(id)
+        .await
+        .map_err(|errno| CtrError::new(errno, "Couldn't open thin internal device"))?;
+    let core = Arc::new(ThinCore {
+        id,
+        mapped_device: ctr.mapped_device(),
+        origin: origin.as_ref().map(|origin| origin.device().clone()),
+        origin_size: Mutex::new(Sectors::ZERO),
+        start: ctr.start.0,
+        queue: Mutex::default(),
+        is_requeueing: AtomicBool::new(false),
+        mappings: MappingCache::default(),
+    });
+    if pool.state.lock().is_suspended {
+        pool.close_thin(id);
+        return Err(CtrError::invalid("Unable to activate thin device while pool is suspended"));
+    }
+    pool.state.lock().thins.push(core.clone());
+
+    ctr.settings.max_io_len = pool.block_size;
+    ctr.settings.num_flush_bios = 1;
+    ctr.settings.flush_supported = true;
+    ctr.settings.wants_end_io = true;
+    if pool.state.lock().features.discards {
+        ctr.settings.num_discard_bios = 1;
+        ctr.settings.discards_supported = true;
+        ctr.settings.max_discard_granularity = true;
+    }
+    Ok(Box::new(Thin { pool, core, pool_device, origin, prepared: Mutex::default() }))
+}
+
+/// Why a block cannot be had without waiting.
+enum Missed {
+    /// It is not mapped, shared, or not in memory.
+    NeedsWorker,
+    /// A node on the way to it is damaged.
+    Damaged,
+}
+
+impl Thin {
+    /// Looks a block up in the metadata, if that is free and has the nodes in memory.
+    fn look_up(&self, block: ThinBlock) -> Result<DataBlock, Missed> {
+        let metadata = self.pool.try_metadata().ok_or(Missed::NeedsWorker)?;
+        match metadata.lookup_cached(self.core.id, block) {
+            Cached::Found(Lookup { block: data_block, is_shared: false }) => {
+                self.core.mappings.put(block, data_block);
+                Ok(data_block)
+            }
+            Cached::Bad(_) => Err(Missed::Damaged),
+            Cached::Found(_) | Cached::Missing | Cached::Unknown => Err(Missed::NeedsWorker),
+        }
+    }
+
+    /// Gives a bio to the worker.
+    fn defer(&self, bio: &mut Bio<'_>) -> Map {
+        self.core.queue.lock().push_back(bio.take_owned());
+        self.pool.wake();
+        Map::Submitted
+    }
+
+    async fn status_text(&self) -> String {
+        let mut metadata = self.pool.metadata().await;
+        let Some(details) = metadata.details(self.core.id) else { return "-".to_owned() };
+        let mapped = details.mapped_blocks * self.pool.block_size.0;
+        match metadata.highest_mapped(self.core.id).await {
+            Ok(Some(block)) => format!("{mapped} {}", (block.0 + 1) * self.pool.block_size.0 - 1),
+            Ok(None) => format!("{mapped} -"),
+            Err(errno) => {
+                let raw = errno.raw();
+                let text = format!("device-mapper: thin: dm_thin_get_highest_mapped_block returned -{raw}");
+                self.pool.runtime.log(Level::Err, text);
+                "Error".to_owned()
+            }
+        }
+    }
+}
+
+impl Target for Thin {
+    /// What is mapped and not shared goes straight on; the rest is the worker's.
+    fn map(&self, bio: &mut Bio<'_>) -> Map {
+        let pool = &self.pool;
+        if pool.has_failed() {
+            return Map::Kill;
+        }
+        if bio.op == Op::Flush || bio.op == Op::Discard || bio.flags.contains(BioFlags::FUA) {
+            return self.defer(bio);
+        }
+        // Counted before the lookup, so that whoever changes a mapping can wait for those that looked before.
+        pool.enter();
+        let (block, inside) = pool.place(&self.core, bio);
+        match self.core.mappings.get(block).map_or_else(|| self.look_up(block), Ok) {
+            Ok(data_block) => {
+                bio.set_layer_word(1);
+                bio.set_dev(&pool.data);
+                bio.sector = Sector(data_block.0.wrapping_mul(pool.block_size.0).wrapping_add(inside));
+                Map::Remapped
+            }
+            Err(missed) => {
+                pool.leave();
+                match missed {
+                    Missed::NeedsWorker => self.defer(bio),
+                    Missed::Damaged => Map::Kill,
+                }
+            }
+        }
+    }
+
+    fn end_io(&self, _bio: &mut Bio<'_>, word: u64, status: BlkStatus) -> End {
+        if word != 0 {
+            self.pool.leave();
+        }
+        End::Done(status)
+    }
+
+    /// With noflush the bios that the worker has not begun go back to the core, to be queued again.
+    fn presuspend(&self, noflush: bool) -> Later<'_, ()> {
+        if noflush {
+            self.core.is_requeueing.store(true, Ordering::Release);
+            self.pool.requeue(&self.core);
+        }
+        Box::pin(async {})
+    }
+
+    fn postsuspend(&self) -> Later<'_, ()> {
+        self.core.is_requeueing.store(false, Ordering::Release);
+        Box::pin(async {})
+    }
+
+    fn resume(&self) -> Later<'_, ()> {
+        if let Some(origin) = &self.core.origin {
+            *self.core.origin_size.lock() = origin.capacity();
+        }
+        Box::pin(async {})
+    }
+
+    fn prepare_status(&self, kind: StatusKind, _noflush: bool) -> Later<'_, ()> {
+        Box::pin(async move {
+            if kind == StatusKind::Info && self.pool.mode() != Mode::Fail {
+                *self.prepared.lock() = self.status_text().await;
+            }
+        })
+    }
+
+    fn status(&self, kind: StatusKind, out: &mut String) {
+        if self.pool.mode() == Mode::Fail && kind != StatusKind::Ima {
+            out.push_str("Fail");
+            return;
+        }
+        // Writing to a String cannot fail.
+        let _ = match kind {
+            StatusKind::Info => write!(out, "{}", self.prepared.lock()),
+            StatusKind::Table => {
+                let _ = write!(out, "{} {}", self.pool_device.dev(), self.core.id);
+                self.origin.as_ref().map_or(Ok(()), |origin| write!(out, " {}", origin.dev()))
+            }
+            StatusKind::Ima => Ok(()),
+        };
+    }
+
+    fn devices(&self) -> Option<Vec<Area<'_>>> {
+        // As long as the pool: a thin device may be longer than what it stands on.
+        let pool_size = self.pool_device.device().capacity();
+        let len = Sectors(pool_size.0 / self.pool.block_size.0 * self.pool.block_size.0);
+        let area = Area { dev: &self.pool_device, start: Sector::ZERO, len };
+        Some(if len.is_zero() { Vec::new() } else { vec![area] })
+    }
+
+    fn io_hints(&self, limits: &mut QueueLimits) {
+        if self.pool.state.lock().features.discards {
+            limits.discard_granularity = Bytes(self.pool.block_size.0 * 512);
+            limits.max_hw_discard_sectors = max_discard(&self.pool);
+            limits.max_discard_sectors = limits.max_hw_discard_sectors;
+        }
+    }
+}
+
+impl Drop for Thin {
+    fn drop(&mut self) {
+        self.pool.state.lock().thins.retain(|core| !Arc::ptr_eq(core, &self.core));
+        self.pool.close_thin(self.core.id);
+    }
+}

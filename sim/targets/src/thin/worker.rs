@@ -1,0 +1,288 @@
+//! The worker: everything that takes more than a lookup, one after the other.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use dmlab_block::{Bio, BioFlags, BlkStatus, Op, submit};
+use dmlab_persistent_data::{Lookup, ThinMetadata};
+use dmlab_units::{Errno, Sector, ThinBlock};
+
+use super::modes::Mode;
+use super::pool::{COMMIT_PERIOD, Pool, ThinCore};
+
+/// What is left to do with a bio that waits for a commit.
+pub(super) enum AfterCommit {
+    /// Send it to the data device; a flush is done already.
+    Submit(Bio<'static>),
+    /// Its data are written: end it.
+    End(Bio<'static>),
+}
+
+/// Bios of one pass that wait for its commit.
+pub(super) type Batch = Vec<AfterCommit>;
+
+/// Starts a pool's worker. It keeps the pool alive until it is stopped, when the last table of the pool goes.
+pub(super) fn start(pool: &Arc<Pool>) {
+    let (runtime, pool) = (pool.runtime.clone(), Arc::downgrade(pool));
+    let worker = async move {
+        loop {
+            let Some(strong) = pool.upgrade() else { return };
+            if strong.state.lock().is_stopped {
+                return;
+            }
+            if !strong.run_once().await {
+                strong.wait_for_work(strong.next_tick()).await;
+            }
+        }
+    };
+    runtime.spawn("thin-worker", worker).detach();
+}
+
+impl Pool {
+    /// When the next timed commit is due: at the first tick of the pool's second that comes more than a second after
+    /// the last commit of the worker. `None` while nothing has changed.
+    fn next_tick(&self) -> Option<dmlab_runtime::Instant> {
+        let state = self.state.lock();
+        if state.is_suspended || state.mode >= Mode::OutOfMetadataSpace || !state.has_changes {
+            return None;
+        }
+        let due = state.last_commit + COMMIT_PERIOD;
+        let since = due.saturating_since(state.resumed_at);
+        let ticks = (since.as_nanos() / COMMIT_PERIOD.as_nanos()) as u32 + 1;
+        Some(state.resumed_at + COMMIT_PERIOD * ticks)
+    }
+
+    /// Sleeps until there is work or it is `tick`.
+    async fn wait_for_work(&self, tick: Option<dmlab_runtime::Instant>) {
+        let has_work = self.work.until(|| {
+            let state = self.state.lock();
+            state.has_work || state.is_stopped
+        });
+        let Some(tick) = tick else { return has_work.await };
+        let mut has_work = pin!(has_work);
+        let mut sleep = pin!(self.runtime.sleep_until(tick));
+        std::future::poll_fn(|context| match has_work.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => sleep.as_mut().poll(context),
+        })
+        .await;
+    }
+
+    /// Does what is queued. `false`: there was nothing.
+    async fn run_once(self: &Arc<Self>) -> bool {
+        let thins = {
+            let mut state = self.state.lock();
+            let due = state.has_changes
+                && !state.is_suspended
+                && state.mode < Mode::OutOfMetadataSpace
+                && self.runtime.now() > state.last_commit + COMMIT_PERIOD;
+            if !state.has_work && !due {
+                return false;
+            }
+            state.has_work = false;
+            state.is_busy = true;
+            state.thins.clone()
+        };
+        let mut batch = Batch::new();
+        for thin in &thins {
+            let mut bios: Vec<Bio<'static>> = std::mem::take(&mut *thin.queue.lock()).into();
+            bios.sort_by_key(|bio| bio.sector);
+            for bio in bios {
+                self.process(thin, bio, &mut batch).await;
+            }
+        }
+        self.commit_batch(batch).await;
+        self.state.lock().is_busy = false;
+        self.quiet.wake_all();
+        true
+    }
+
+    /// Commits if somebody waits for it or it is time, and finishes those who waited.
+    async fn commit_batch(self: &Arc<Self>, batch: Batch) {
+        let mut metadata = self.metadata().await;
+        let is_time = {
+            let state = self.state.lock();
+            let has_changed = state.thins.iter().any(|thin| metadata.is_changed(thin.id));
+            has_changed && self.runtime.now() > state.last_commit + COMMIT_PERIOD
+        };
+        if batch.is_empty() && !is_time {
+            self.note_changes(&metadata);
+            return;
+        }
+        let committed = self.commit(&mut metadata).await;
+        self.state.lock().last_commit = self.runtime.now();
+        self.note_changes(&metadata);
+        drop(metadata);
+        for waiting in batch {
+            match (waiting, committed) {
+                (AfterCommit::End(bio), Ok(())) => bio.end_ok(),
+                // The commit has flushed the data device: nothing is left to do.
+                (AfterCommit::Submit(bio), Ok(())) if bio.op == Op::Flush => bio.end_ok(),
+                (AfterCommit::Submit(bio), Ok(())) => submit(bio),
+                (AfterCommit::Submit(bio) | AfterCommit::End(bio), Err(_)) => bio.end(BlkStatus::IoErr),
+            }
+        }
+    }
+
+    /// Remembers whether anything is uncommitted, which makes the timer run.
+    pub(super) fn note_changes(&self, metadata: &ThinMetadata) {
+        let mut state = self.state.lock();
+        state.has_changes = state.thins.iter().any(|thin| metadata.is_changed(thin.id));
+    }
+
+    /// Thin block at a bio, and the sector inside it.
+    pub(super) fn place(&self, thin: &ThinCore, bio: &Bio<'_>) -> (ThinBlock, u64) {
+        let (block, inside) = self.split(bio.sector.0 - thin.start);
+        (ThinBlock(block), inside)
+    }
+
+    async fn process(self: &Arc<Self>, thin: &Arc<ThinCore>, bio: Bio<'static>, batch: &mut Batch) {
+        if self.mode() == Mode::Fail {
+            bio.end(BlkStatus::IoErr);
+            return;
+        }
+        if bio.op == Op::Discard {
+            self.process_discard(thin, bio).await;
+            return;
+        }
+        let (block, _) = self.place_or_zero(thin, &bio);
+        let found = self.metadata().await.lookup(thin.id, block).await;
+        match found {
+            Err(errno) => {
+                let text = format!("process_cell: dm_thin_find_block() failed: error = -{}", errno.raw());
+                self.log_limited(text);
+                bio.end(BlkStatus::IoErr);
+            }
+            Ok(Some(lookup)) => self.process_mapped(thin, bio, block, lookup, batch).await,
+            Ok(None) => self.process_unmapped(thin, bio, block, batch).await,
+        }
+    }
+
+    /// A flush has no place; it goes where block 0 is.
+    fn place_or_zero(&self, thin: &ThinCore, bio: &Bio<'_>) -> (ThinBlock, u64) {
+        if bio.op == Op::Flush { (ThinBlock(0), 0) } else { self.place(thin, bio) }
+    }
+
+    async fn process_mapped(
+        self: &Arc<Self>,
+        thin: &Arc<ThinCore>,
+        bio: Bio<'static>,
+        block: ThinBlock,
+        lookup: Lookup,
+        batch: &mut Batch,
+    ) {
+        if !lookup.is_shared || bio.op != Op::Write {
+            self.remap(thin, bio, lookup.block.0, batch).await;
+        } else if self.mode() == Mode::Write {
+            self.break_sharing(thin, bio, block, lookup.block, batch).await;
+        } else {
+            self.unserviceable(thin, bio);
+        }
+    }
+
+    async fn process_unmapped(
+        self: &Arc<Self>,
+        thin: &Arc<ThinCore>,
+        mut bio: Bio<'static>,
+        block: ThinBlock,
+        batch: &mut Batch,
+    ) {
+        let mode = self.mode();
+        match bio.op {
+            Op::Read if thin.origin.is_some() => self.read_origin(thin, bio, mode).await,
+            Op::Read => {
+                if let Some(bytes) = bio.bytes_mut() {
+                    bytes.fill(0);
+                }
+                bio.end_ok();
+            }
+            _ if mode != Mode::Write => self.unserviceable(thin, bio),
+            Op::Flush => self.remap(thin, bio, 0, batch).await,
+            _ => self.provision(thin, bio, block, batch).await,
+        }
+    }
+
+    /// Sends a bio to its data block; one that wants durability waits for a commit if its device has changed.
+    pub(super) async fn remap(
+        self: &Arc<Self>,
+        thin: &Arc<ThinCore>,
+        mut bio: Bio<'static>,
+        data_block: u64,
+        batch: &mut Batch,
+    ) {
+        let wants_commit = bio.op == Op::Flush || bio.flags.contains(BioFlags::FUA);
+        let waits = wants_commit && self.metadata().await.is_changed(thin.id);
+        self.point(thin, &mut bio, data_block);
+        if waits {
+            batch.push(AfterCommit::Submit(bio));
+        } else {
+            submit(bio);
+        }
+    }
+
+    /// Points a bio at its place in a data block, and counts it as under way.
+    pub(super) fn point(&self, thin: &ThinCore, bio: &mut Bio<'_>, data_block: u64) {
+        self.enter();
+        bio.set_layer_word(1);
+        bio.set_dev(&self.data);
+        if bio.op != Op::Flush {
+            let (_, inside) = self.place(thin, bio);
+            bio.sector = Sector(data_block.wrapping_mul(self.block_size.0).wrapping_add(inside));
+        }
+    }
+
+    /// A bio that needs space or metadata that the pool cannot give now.
+    pub(super) fn unserviceable(&self, thin: &Arc<ThinCore>, bio: Bio<'static>) {
+        let mut state = self.state.lock();
+        if state.mode == Mode::OutOfDataSpace && !state.features.errors_if_no_space {
+            state.waiting_for_space.push_back((thin.clone(), bio));
+            return;
+        }
+        drop(state);
+        bio.end(self.generic_error());
+    }
+
+    /// Takes a data block, after one more commit if that frees any. `None` when there is none; the mode then says so.
+    pub(super) async fn allocate(&self, metadata: &mut ThinMetadata) -> Result<Option<u64>, Errno> {
+        self.check_low_water(metadata.free_data());
+        if metadata.free_data() == 0 {
+            self.commit(metadata).await?;
+            if metadata.free_data() == 0 {
+                self.set_mode(metadata, Mode::OutOfDataSpace);
+                return Ok(None);
+            }
+        }
+        let block = match metadata.allocate_data().await {
+            Ok(Some(block)) => block,
+            Ok(None) => {
+                self.set_mode(metadata, Mode::OutOfDataSpace);
+                return Ok(None);
+            }
+            Err(errno) => {
+                self.metadata_failed(metadata, "dm_pool_alloc_data_block", errno).await;
+                return Err(errno);
+            }
+        };
+        if metadata.free_metadata() == 0 {
+            // Before the reserve is touched.
+            self.commit(metadata).await?;
+        }
+        Ok(Some(block.0))
+    }
+
+    fn check_low_water(&self, free: u64) {
+        let reached = {
+            let mut state = self.state.lock();
+            let reached = free <= state.low_water && !state.is_low_water_reached;
+            state.is_low_water_reached |= reached;
+            reached
+        };
+        if reached {
+            let text = "reached low water mark for data device: sending event.";
+            self.log(dmlab_runtime::Level::Warning, text);
+            self.raise_event();
+        }
+    }
+}
