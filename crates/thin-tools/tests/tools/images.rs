@@ -167,7 +167,11 @@ impl Metadata for Vast {
     }
 
     fn read(&self, block: MetaBlock, into: &mut Block) -> std::io::Result<()> {
-        if block.0 < self.0.nr_blocks() { self.0.read(block, into) } else { Ok(into.fill(0)) }
+        if block.0 < self.0.nr_blocks() {
+            return self.0.read(block, into);
+        }
+        into.fill(0);
+        Ok(())
     }
 }
 
