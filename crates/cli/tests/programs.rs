@@ -505,7 +505,10 @@ fn layers_of_snapshots() {
             "and its file system is clean",
             "$ dmsetup load pool --table 0 262144",
         ] {
-            assert!(printed.lines().any(|printed| printed.starts_with(line)), "no line `{line}` in\n{printed}");
+            assert!(
+                printed.lines().any(|printed| printed.starts_with(line)),
+                "no line `{line}` in\n{printed}"
+            );
         }
         assert!(printed.contains("/2048 - rw discard_passdown queue_if_no_space - "), "{printed}");
     }

@@ -75,8 +75,7 @@ impl Replay<'_> {
     fn status(&self, name: &str) -> Option<String> {
         let report = self.lab.dm().status(&id(name), Query::default()).ok()?;
         let line = report.lines.first()?;
-        let (kind, text) =
-            (String::from_utf8_lossy(&line.target_type), String::from_utf8_lossy(&line.text));
+        let (kind, text) = (String::from_utf8_lossy(&line.target_type), String::from_utf8_lossy(&line.text));
         Some(format!("{} {} {kind} {text}", line.start, line.len))
     }
 

@@ -1,7 +1,7 @@
 //! The store: blocks, transactions and space maps, which cannot be told apart. Changing a block means allocating its
 //! shadow, which changes a space map, whose bitmaps are blocks that must be shadowed.
 
-use std::collections::HashSet;
+use std::collections::HashSet; // tidy: never iterated
 use std::future::Future;
 use std::pin::Pin;
 

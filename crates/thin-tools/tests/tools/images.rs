@@ -1,10 +1,10 @@
 //! Images recorded from Linux, and metadata made here.
 
 use dmlab_thin_tools::{
-    BytesMetadata, CheckOptions, Device, DumpOptions, Pool, Report, Run, Sink, XmlSink, check, dump,
-    read_xml, restore,
+    Block, BytesMetadata, CheckOptions, Device, DumpOptions, Metadata, Pool, Report, Run, Sink, XmlSink,
+    check, dump, read_xml, restore,
 };
-use dmlab_units::{DataBlock, Sectors, ThinBlock, ThinId};
+use dmlab_units::{DataBlock, MetaBlock, Sectors, ThinBlock, ThinId};
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::PathBuf;
@@ -156,4 +156,27 @@ fn what_does_not_fit_is_refused_with_its_place() {
     assert!(fail("<device/>", 64).contains("<device> may not stand outside of <superblock>"));
     assert!(fail(&pool("<ref name=\"q\"/>"), 64).contains("nothing is defined as `q`"));
     assert_eq!(fail("", 64), "the text ends before </superblock>");
+}
+
+/// A device of exabytes that begins with metadata.
+struct Vast(BytesMetadata);
+
+impl Metadata for Vast {
+    fn nr_blocks(&self) -> u64 {
+        u64::MAX / 4096
+    }
+
+    fn read(&self, block: MetaBlock, into: &mut Block) -> std::io::Result<()> {
+        if block.0 < self.0.nr_blocks() {
+            return self.0.read(block, into);
+        }
+        into.fill(0);
+        Ok(())
+    }
+}
+
+#[test]
+fn the_end_of_a_device_that_is_too_large_costs_nothing() {
+    let metadata = Vast(image("11-rand1400"));
+    assert!(check(&metadata, CheckOptions::default()).unwrap().is_clean());
 }

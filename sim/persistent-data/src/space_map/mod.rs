@@ -8,7 +8,7 @@ mod counts;
 mod data;
 mod metadata;
 
-use std::collections::HashSet;
+use std::collections::HashSet; // tidy: never iterated
 
 use dmlab_units::MetaBlock;
 

@@ -76,7 +76,11 @@ async fn construct(ctr: &mut Ctr<'_>) -> Built {
     let low_water = parse_u64_strict(&low_water).ok_or(CtrError::invalid("Invalid low water mark"))?;
 
     let pool = find_or_open(ctr, &metadata, &data, block_size, features).await?;
-    if pool.state.lock().features.discards != features.discards && pool.state.lock().tables > 0 {
+    let switches_discards = {
+        let state = pool.state.lock();
+        state.tables > 0 && state.features.discards != features.discards
+    };
+    if switches_discards {
         return Err(CtrError::invalid("Discard support cannot be disabled once enabled"));
     }
     let number = pool.add_table();
