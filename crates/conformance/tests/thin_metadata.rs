@@ -268,3 +268,66 @@ fn a_failing_disk_costs_the_open_transaction_and_no_more() {
         assert!(failures > 5, "seed {seed}: only {failures} failures");
     }
 }
+
+/// Everything that can be asked of metadata and asked to be done to it; the first error.
+async fn ask_everything(metadata: &mut ThinMetadata) -> Result<(), Errno> {
+    let mut first = Ok(());
+    for id in metadata.device_ids().await? {
+        let asked: Result<(), Errno> = async {
+            metadata.open_thin(id).await?;
+            let mut at = 0;
+            while let Some(run) = metadata.next_run(id, at, u64::MAX).await? {
+                at = run.thin_end;
+            }
+            metadata.highest_mapped(id).await?;
+            if let Some(data) = metadata.allocate_data().await? {
+                metadata.map(id, ThinBlock(1), data).await?;
+            }
+            metadata.unmap(id, 0, 700).await
+        }
+        .await;
+        metadata.close_thin(id);
+        first = first.and(asked);
+    }
+    first.and(metadata.commit().await)
+}
+
+#[test]
+fn a_trashed_block_is_refused_and_named() {
+    let mut bench = Bench::new(7);
+    while bench.model.values().map(BTreeMap::len).sum::<usize>() < 900 {
+        bench.step().and_then(|()| bench.commit()).expect("a sound disk");
+    }
+    let sound = bench.disk.disk.fork();
+    let mut refused = 0;
+    for block in 0..SIZE.0 / 8 {
+        let mut bytes = [0; 4096];
+        sound.memory().read(block * 4096, &mut bytes);
+        if bytes.iter().all(|&byte| byte == 0) {
+            continue;
+        }
+        let place = 16 + bench.rng.below(4080);
+        // Everything as it was, but for one bit.
+        let mut whole = vec![0; (SIZE.0 * 512) as usize];
+        sound.memory().read(0, &mut whole);
+        whole[(block * 4096 + place) as usize] ^= 1 << bench.rng.below(8);
+        bench.disk.disk.memory().write(0, &whole);
+        let before = bench.runtime.klog().next_seq();
+        let opened = ThinMetadata::open(bench.device.clone(), Sectors(128), true);
+        let asked = match bench.runtime.block_on(opened).expect("nothing waits for ever") {
+            Ok(metadata) => {
+                bench.metadata = metadata;
+                bench.run(async |metadata| ask_everything(metadata).await)
+            }
+            Err(errno) => Err(errno),
+        };
+        // A block that nothing refers to any more is not even looked at.
+        let Err(errno) = asked else { continue };
+        refused += 1;
+        assert_eq!(errno, Errno::EILSEQ, "block {block}");
+        let log = bench.runtime.klog().since(before);
+        let named = |text: &str| text.ends_with(&format!("validator check failed for block {block}"));
+        assert!(log.iter().any(|line| named(&line.text)), "block {block} is not named: {log:?}");
+    }
+    assert!(refused > 10, "only {refused} blocks were refused");
+}
