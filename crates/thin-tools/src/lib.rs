@@ -33,10 +33,10 @@ mod walk;
 mod xml;
 
 pub use build::BuildError;
-pub use dmlab_persistent_data::format::{Block, Superblock};
 pub use check::{CheckOptions, Report, check, clear_needs_check};
 pub use counts::{DataCounts, MetaCounts};
 pub use delta::{Delta, Difference, delta};
+pub use dmlab_persistent_data::format::{Block, Superblock};
 pub use dump::{DumpError, DumpOptions, dump};
 pub use entries::for_each_mapping;
 pub use ls::{Column, ls, ls_table};

@@ -4,7 +4,8 @@ use super::source::{Source, View, named};
 use crate::kernel::Failure;
 use clap::Args;
 use dmlab_thin_tools::{
-    DumpOptions, FileMetadata, Metadata, Overrides, Salvage, Sink, XmlSink, dump, read_xml, repair, restore, salvage,
+    DumpOptions, FileMetadata, Metadata, Overrides, Salvage, Sink, XmlSink, dump, read_xml, repair, restore,
+    salvage,
 };
 use dmlab_units::{Sectors, ThinId};
 use std::fs::{File, OpenOptions};
@@ -136,7 +137,9 @@ impl Repair {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let input = named(&self.input, FileMetadata::open(&self.input))?;
         if same_file(&self.input, &self.output) {
-            return Err("input and output are one file; what survives would be overwritten while it is read".into());
+            return Err(
+                "input and output are one file; what survives would be overwritten while it is read".into()
+            );
         }
         let mut out = output(&self.output, input.nr_blocks())?;
         report(&repair(&input, self.told.overrides(), &mut out)?);

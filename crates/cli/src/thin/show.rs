@@ -4,8 +4,8 @@ use super::source::{Source, View};
 use crate::kernel::Failure;
 use clap::Args;
 use dmlab_thin_tools::{
-    Column, MapRun, Scope, Survey, TreeStatistics, delta, draw_svg, draw_text, ls, ls_table, map, picture, rmap,
-    statistics,
+    Column, MapRun, Scope, Survey, TreeStatistics, delta, draw_svg, draw_text, ls, ls_table, map, picture,
+    rmap, statistics,
 };
 use dmlab_units::{SECTOR_SIZE, ThinId};
 use std::path::PathBuf;
