@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn gaps_keep_what_the_request_held() {
         let entry = NameEntry { dev: DevT::new(254, 0), name: b"r".to_vec(), event_nr: 0, uuid: None };
-        let bytes = encode_names_over(&[entry.clone()], &[0xa5; 100]);
+        let bytes = encode_names_over(std::slice::from_ref(&entry), &[0xa5; 100]);
         assert_eq!(bytes[12..16], *b"r\0\xa5\xa5");
         assert_eq!(bytes.len(), 24);
         // A shorter request leaves zeros where it holds nothing.
