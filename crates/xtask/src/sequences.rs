@@ -25,24 +25,30 @@ pub(crate) fn record(arguments: &[&str]) -> Result<(), String> {
         _ => return Err("oracle record-thin-sequences FIRST LAST, or a file's name without .txt".to_owned()),
     };
     let output = run(&sequences)?;
-    let mut text = String::new();
+    let (mut text, mut missing) = (String::new(), Vec::new());
     for sequence in &sequences {
-        let recording = recording_of(&output, &sequence.name)
-            .ok_or_else(|| format!("the machine printed nothing for sequence {}", sequence.name))?;
-        let _ = writeln!(text, "{sequence}{recording}");
+        match recording_of(&output, &sequence.name) {
+            Some(recording) => {
+                let _ = writeln!(text, "{sequence}{recording}");
+            }
+            None => missing.push(sequence.name.as_str()),
+        }
     }
     let path = folder().join(format!("{name}.txt"));
-    fs::create_dir_all(folder()).and_then(|()| fs::write(&path, text)).map_err(|e| e.to_string())
+    fs::create_dir_all(folder()).and_then(|()| fs::write(&path, text)).map_err(|e| e.to_string())?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(format!("no recording of {}; the machine printed:\n{output}", missing.join(" ")))
 }
 
-/// The `= …` lines below `sequence NAME`.
+/// The `= …` lines below `sequence NAME`. Between them may be what programs said that failed.
 fn recording_of(output: &str, name: &str) -> Option<String> {
-    let mut lines = output.lines().skip_while(|line| *line != format!("sequence {name}")).skip(1);
+    let lines = output.lines().skip_while(|line| *line != format!("sequence {name}")).skip(1);
+    let own = lines.take_while(|line| !line.starts_with("sequence "));
     let mut text = String::new();
-    for line in lines.by_ref().take_while(|line| line.starts_with("= ")) {
-        if line != "= failed" {
-            let _ = writeln!(text, "{}", line.replace("= failed  ", "= failed "));
-        }
+    for line in own.filter(|line| line.starts_with("= ") && *line != "= failed") {
+        let _ = writeln!(text, "{line}");
     }
     text.contains("= sha256 ").then_some(text)
 }

@@ -25,6 +25,13 @@ pub enum Rule {
     Data,
 }
 
+impl Rule {
+    /// Bytes of a leaf's value, where the rule says so.
+    pub(crate) fn value_size(self) -> Option<usize> {
+        (self != Rule::None).then_some(8)
+    }
+}
+
 /// Metadata blocks under transactions, and the two space maps.
 pub struct Store {
     pub(crate) blocks: BlockManager,
@@ -102,6 +109,7 @@ impl Store {
     ) -> Later<'_, Result<(), Errno>> {
         Box::pin(async move {
             let node = self.node(block).await?;
+            Store::expect_shape(node, rule.value_size())?;
             let (numbers, is_data) = references(node, rule);
             for (begin, end) in runs(&numbers) {
                 if is_data {
@@ -161,8 +169,8 @@ pub(crate) fn runs(numbers: &[u64]) -> Vec<(u64, u64)> {
     let mut runs: Vec<(u64, u64)> = Vec::new();
     for &number in numbers {
         match runs.last_mut() {
-            Some((_, end)) if *end == number => *end += 1,
-            _ => runs.push((number, number + 1)),
+            Some((_, end)) if *end == number => *end = number.saturating_add(1),
+            _ => runs.push((number, number.saturating_add(1))),
         }
     }
     runs

@@ -297,8 +297,8 @@ impl PoolTarget {
             pool.note_changes(&metadata);
         }
         let (metadata_blocks, data_blocks) = (metadata.metadata_blocks(), metadata.data_blocks());
-        let used_metadata = metadata_blocks - metadata.free_metadata();
-        let used_data = data_blocks - metadata.free_data();
+        let used_metadata = metadata_blocks.saturating_sub(metadata.free_metadata());
+        let used_data = data_blocks.saturating_sub(metadata.free_data());
         let held = metadata.held_root().map_or("-".to_owned(), |root| root.to_string());
         let state = pool.state.lock();
         let discard = match state.features {
