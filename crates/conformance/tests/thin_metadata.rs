@@ -111,9 +111,7 @@ impl Bench {
             60..78 => {
                 let (count, first) = (self.rng.below(300), self.rng.below(3000));
                 let stride = self.rng.below(50) * 2 + 1;
-                self.opened(id, |bench| {
-                    (0..count).try_for_each(|i| bench.map(id, first + i * stride % 1024))
-                })
+                self.opened(id, |bench| (0..count).try_for_each(|i| bench.map(id, first + i * stride % 1024)))
             }
             _ => {
                 let (begin, len) = (self.rng.below(4000), 1 + self.rng.below(600));
@@ -128,11 +126,7 @@ impl Bench {
         }
     }
 
-    fn opened(
-        &mut self,
-        id: u64,
-        work: impl FnOnce(&mut Bench) -> Result<(), Errno>,
-    ) -> Result<(), Errno> {
+    fn opened(&mut self, id: u64, work: impl FnOnce(&mut Bench) -> Result<(), Errno>) -> Result<(), Errno> {
         self.run(async |metadata| metadata.open_thin(ThinId(id)).await)?;
         let done = work(self);
         self.metadata.close_thin(ThinId(id));
@@ -155,8 +149,7 @@ impl Bench {
     }
 
     fn snapshot(&mut self, id: u64, origin: u64) -> Result<(), Errno> {
-        let made =
-            self.run(async |metadata| metadata.create_snapshot(ThinId(id), ThinId(origin)).await);
+        let made = self.run(async |metadata| metadata.create_snapshot(ThinId(id), ThinId(origin)).await);
         match (made, self.model.contains_key(&id)) {
             (Err(Errno::EEXIST), true) => Ok(()),
             (Ok(()), false) => {

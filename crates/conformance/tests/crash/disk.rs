@@ -65,7 +65,7 @@ pub(crate) fn machine(disks: Vec<Arc<dyn DiskOps>>, sizes: &[Sectors]) -> Machin
     for (minor, ops) in disks.into_iter().enumerate() {
         let (dev, name) = (DevT::new(1, minor as u32), format!("ram{minor}"));
         let (seq, runtime) = (registry.next_disk_seq(), registry.runtime().clone());
-        let device = BlockDevice::new(dev, name, seq, runtime, ops, limits.clone());
+        let device = BlockDevice::new(dev, name, seq, runtime, ops, limits);
         device.set_capacity(sizes[minor]);
         registry.add(device).expect("a free number");
     }
@@ -132,7 +132,7 @@ impl<'a> Explorer<'a> {
                 Choice::Nothing => {}
                 Choice::Everything => put(&disks[disk], sector, bytes),
                 Choice::Some if roll < chance => put(&disks[disk], sector, bytes),
-                Choice::Some if roll % 5 == 0 => tear(&mut self.rng, &disks[disk], sector, bytes),
+                Choice::Some if roll.is_multiple_of(5) => tear(&mut self.rng, &disks[disk], sector, bytes),
                 Choice::Some => {}
             }
         }
