@@ -3,6 +3,7 @@
 //! Every line that looks like the machine's is the machine's: commands go through the control crate, pictures are read
 //! off the disks, limits and logs are asked for. Time is virtual, so the story is the same each time.
 
+mod layers;
 mod picture;
 mod teller;
 
@@ -42,6 +43,7 @@ fn tell(out: &mut dyn Write, color: bool) -> Result<(), Failure> {
     limits(&mut teller)?;
     refused(&mut teller)?;
     failing(&mut teller)?;
+    layers::tell(&mut teller)?;
     goodbye(&mut teller)
 }
 

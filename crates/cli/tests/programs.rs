@@ -487,3 +487,29 @@ clean
 268435456",
     );
 }
+
+/// Docker's layers of snapshots, in the loop-lvm form and on disks.
+#[test]
+fn layers_of_snapshots() {
+    need(&["dmsetup", "losetup", "mkfs.ext4", "fsck.ext4", "debugfs", "awk"]);
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/docker-layers.sh");
+    for disks in [&[][..], &["/dev/ram0", "/dev/ram1"]] {
+        let output = dmlab("layers", &[&["run", "--", "sh", script], disks].concat());
+        let printed = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{printed}{}", String::from_utf8_lossy(&output.stderr));
+        for line in [
+            "image:     os",
+            "app:       os app",
+            "container: os app state",
+            "an operating system",
+            "and its file system is clean",
+            "$ dmsetup load pool --table 0 262144",
+        ] {
+            assert!(
+                printed.lines().any(|printed| printed.starts_with(line)),
+                "no line `{line}` in\n{printed}"
+            );
+        }
+        assert!(printed.contains("/2048 - rw discard_passdown queue_if_no_space - "), "{printed}");
+    }
+}

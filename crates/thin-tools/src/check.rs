@@ -74,7 +74,7 @@ impl Report {
 /// Checks metadata.
 ///
 /// # Errors
-/// Metadata that can't be checked at all because it changes or is too large. A lost superblock is no error but a
+/// Metadata that changes while it is read. A lost superblock is no error but a
 /// finding.
 pub fn check<M: Metadata + ?Sized>(metadata: &M, options: CheckOptions) -> Result<Report, OpenError> {
     let mut report = Report::default();

@@ -108,13 +108,13 @@ impl Line {
     }
 }
 
-/// Bytes in the largest unit of which there are at least eight, rounded down, as `thin_ls` shows them (observed).
+/// Bytes in the unit of which there are at most 8192, rounded to the nearest, as `thin_ls` shows them (observed).
 fn human(bytes: u64) -> String {
     let mut number = bytes;
     let mut unit = 0;
     let units = ["", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    while number >= 8192 && unit + 1 < units.len() {
-        number /= 1024;
+    while number > 8192 && unit + 1 < units.len() {
+        number = number.saturating_add(512) / 1024;
         unit += 1;
     }
     format!("{number}{}", units[unit])
@@ -174,4 +174,27 @@ pub fn ls_table(columns: &[Column], rows: &[Vec<String>], headers: bool) -> Stri
         text.push('\n');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_rounded_as_thin_ls_rounds_them() {
+        let pairs = [
+            (0, "0"),
+            (65536, "64KiB"),
+            (8_388_608, "8192KiB"),
+            (8_454_144, "8MiB"),
+            (13_107_200, "13MiB"),
+            (65_536_000, "63MiB"),
+            (8_589_934_592, "8192MiB"),
+            (58_982_400_000, "55GiB"),
+            (120_795_955_200_000, "110TiB"),
+        ];
+        for (bytes, text) in pairs {
+            assert_eq!(human(bytes), text);
+        }
+    }
 }

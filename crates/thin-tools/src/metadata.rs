@@ -22,6 +22,11 @@ pub trait Metadata: Sync {
     fn read(&self, block: MetaBlock, into: &mut Block) -> io::Result<()>;
 }
 
+/// Blocks that a pool can use: of a larger device Linux uses the beginning, and nothing sound points behind it.
+pub(crate) fn usable_blocks<M: Metadata + ?Sized>(metadata: &M) -> u64 {
+    metadata.nr_blocks().min(NR_BLOCKS_MAX)
+}
+
 /// Metadata to write.
 pub trait MetadataMut: Metadata {
     /// Writes whole blocks, from `block` on.

@@ -2,7 +2,7 @@
 
 use crate::build::BuildError;
 use crate::dump::{DumpError, DumpOptions, dump_view};
-use crate::metadata::{BlockError, Metadata, MetadataMut};
+use crate::metadata::{BlockError, Metadata, MetadataMut, usable_blocks};
 use crate::restore::restore;
 use crate::scan::find_roots;
 use crate::stream::Sink;
@@ -149,7 +149,7 @@ fn invented<M: Metadata + ?Sized>(
         overrides.data_block_size.ok_or_else(|| needs("data block size", "--data-block-size SECTORS"))?;
     let nowhere = MetaBlock(u64::MAX);
     // Any number that no mapping is beyond; set right when they are known.
-    let nr_blocks = metadata.nr_blocks() * dmlab_persistent_data::format::BITMAP_ENTRIES;
+    let nr_blocks = usable_blocks(metadata) * dmlab_persistent_data::format::BITMAP_ENTRIES;
     let data_space_map =
         SpaceMapRoot { nr_blocks, nr_allocated: 0, bitmap_root: nowhere, ref_count_root: nowhere };
     Ok(Superblock {
@@ -165,7 +165,7 @@ fn invented<M: Metadata + ?Sized>(
         details_root: nowhere,
         data_block_size,
         metadata_block_size: Sectors(BLOCK_SECTORS),
-        metadata_nr_blocks: metadata.nr_blocks(),
+        metadata_nr_blocks: usable_blocks(metadata),
         compat_flags: 0,
         compat_ro_flags: 0,
         incompat_flags: 0,

@@ -9,7 +9,7 @@
 
 use crate::counts::MetaCounts;
 use crate::entries::entries;
-use crate::metadata::{Metadata, read_checked};
+use crate::metadata::{Metadata, read_checked, usable_blocks};
 use crate::survey::OpenError;
 use crate::walk::{Forest, Tree, sound};
 use dmlab_persistent_data::format::{BLOCK_SIZE, DeviceDetails, Kind, Node};
@@ -46,7 +46,7 @@ pub(crate) fn find_roots<M: Metadata + ?Sized>(
     known_mapping_root: Option<MetaBlock>,
     known_details_root: Option<MetaBlock>,
 ) -> Result<Option<Roots>, OpenError> {
-    let nr_blocks = metadata.nr_blocks();
+    let nr_blocks = usable_blocks(metadata);
     let looks: HashMap<MetaBlock, Look> = (1..nr_blocks)
         .into_par_iter()
         .map_init(
@@ -137,8 +137,13 @@ fn best(
                 let time = details.iter().map(|(_, d)| d.creation_time.max(d.snapshotted_time)).max();
                 let transaction = details.iter().map(|(_, d)| d.transaction_id).max();
                 let mapped: u64 = details.iter().fold(0, |sum, (_, d)| sum.saturating_add(d.mapped_blocks));
-                // A pool with devices says more than the empty one that every pool once was.
-                let agreement = (nr_agreeing == nr_devices && nr_devices > 0, nr_agreeing);
+                // A pool with devices says more than the empty one that every pool once was. States that agree in all
+                // are not told apart by their size: the last thing that happened may have been a deletion.
+                let agreement = if nr_agreeing < nr_devices {
+                    (0, nr_agreeing)
+                } else {
+                    (1 + u64::from(nr_devices > 0), 0)
+                };
                 let height = if has_wrapped { 0 } else { mapping_root.0.max(details_root.0) };
                 let rank = (agreement, time, transaction, height, mapped, mapping_root.0, details_root.0);
                 found.push((rank, roots));
@@ -168,7 +173,7 @@ fn look<M: Metadata + ?Sized>(metadata: &M, block: MetaBlock, buffer: &mut [u8; 
     };
     sound(tree, node).ok()?;
     // A mapping is a data block times 2^24, so that only those to data block 0 look like a metadata block.
-    let is_block = |i: usize| (1..metadata.nr_blocks()).contains(&node.value::<u64>(i));
+    let is_block = |i: usize| (1..usable_blocks(metadata)).contains(&node.value::<u64>(i));
     let may_be_top = value_size == 8
         && (0..node.len()).all(is_block)
         && node.len().checked_sub(1).is_none_or(|last| node.key(last) <= THIN_ID_MAX);

@@ -2,7 +2,7 @@
 
 use crate::counts::{DataCounts, MetaCounts};
 use crate::entries::entries;
-use crate::metadata::{BlockError, Metadata, NR_BLOCKS_MAX, read_checked};
+use crate::metadata::{BlockError, Metadata, read_checked, usable_blocks};
 use crate::problem::Problem;
 use crate::walk::{Forest, Tree};
 use dmlab_persistent_data::format::{BITMAP_ENTRIES, BLOCK_SIZE, DeviceDetails, Kind, Mapping, Superblock};
@@ -47,9 +47,6 @@ pub enum OpenError {
     /// A block that was sound a moment ago.
     #[error("the metadata changed while it was read, is the pool active? ({0})")]
     Changed(BlockError),
-    /// More blocks than metadata can have.
-    #[error("{0} metadata blocks, at most {NR_BLOCKS_MAX} can be used")]
-    TooLarge(u64),
 }
 
 /// The pool as one superblock shows it.
@@ -111,17 +108,13 @@ impl<'m, M: Metadata + ?Sized> Survey<'m, M> {
     /// Reads all that `scope` asks for below the roots of a superblock that need not be the one in block 0.
     ///
     /// # Errors
-    /// Metadata larger than metadata can be, or changing.
+    /// Metadata that changes while it is read.
     pub fn with_superblock(
         metadata: &'m M,
         superblock: Superblock,
         scope: Scope,
     ) -> Result<Survey<'m, M>, OpenError> {
-        // A larger device is fine, Linux uses its beginning; a sparse file of exabytes is not.
-        if metadata.nr_blocks() > NR_BLOCKS_MAX * 256 {
-            return Err(OpenError::TooLarge(metadata.nr_blocks()));
-        }
-        let meta_counts = MetaCounts::new(metadata.nr_blocks());
+        let meta_counts = MetaCounts::new(usable_blocks(metadata));
         let mut problems = Vec::new();
         // The superblock is its own parent.
         meta_counts.add(MetaBlock(0));
@@ -161,7 +154,7 @@ impl<'m, M: Metadata + ?Sized> Survey<'m, M> {
         }
 
         // Each bitmap is a metadata block, so more data blocks than this can't be counted.
-        let nr_data_blocks_max = metadata.nr_blocks() * BITMAP_ENTRIES;
+        let nr_data_blocks_max = usable_blocks(metadata) * BITMAP_ENTRIES;
         let nr_data_blocks = views[0].superblock.data_space_map.nr_blocks;
         if nr_data_blocks > nr_data_blocks_max {
             let wanted = format!("at most {nr_data_blocks_max}, for so much metadata");

@@ -5,6 +5,7 @@ mod fuzz;
 mod needs;
 mod new_target;
 mod oracle;
+mod sequences;
 mod steps;
 mod whole;
 
@@ -20,6 +21,8 @@ cargo xtask COMMAND
   oracle setup                build the virtual machine with the real Linux device mapper
   oracle run SCRIPT […]       run a script in it (crates/conformance/oracle/oracle says how)
   oracle record [CASE…]       record cases on it (crates/conformance/golden/record says how)
+  oracle record-thin-sequences FIRST LAST
+                              record random sequences of pool operations on it (seeds FIRST to LAST)
   new-target NAME             write sim/targets/src/NAME.rs, a target that compiles and says what to fill in
   fuzz [TARGET] [SECONDS]     feed random bytes to the decoders (all targets, 10 s each)
 ";
@@ -30,6 +33,7 @@ fn main() -> ExitCode {
     let result = match words.split_first() {
         Some((&("test" | "ci"), [])) => whole::run(),
         Some((&"golden", rest)) => whole::golden(rest),
+        Some((&"oracle", ["record-thin-sequences", rest @ ..])) => sequences::record(rest),
         Some((&"oracle", rest)) => oracle::run(rest),
         Some((&"new-target", [name])) => new_target::run(name),
         Some((&"fuzz", rest)) => fuzz::run(rest),

@@ -1,7 +1,7 @@
 //! The store: blocks, transactions and space maps, which cannot be told apart. Changing a block means allocating its
 //! shadow, which changes a space map, whose bitmaps are blocks that must be shadowed.
 
-use std::collections::HashSet;
+use std::collections::HashSet; // tidy: never iterated
 use std::future::Future;
 use std::pin::Pin;
 
@@ -23,6 +23,13 @@ pub enum Rule {
     Roots,
     /// Data blocks, packed with a time.
     Data,
+}
+
+impl Rule {
+    /// Bytes of a leaf's value, where the rule says so.
+    pub(crate) fn value_size(self) -> Option<usize> {
+        (self != Rule::None).then_some(8)
+    }
 }
 
 /// Metadata blocks under transactions, and the two space maps.
@@ -102,6 +109,7 @@ impl Store {
     ) -> Later<'_, Result<(), Errno>> {
         Box::pin(async move {
             let node = self.node(block).await?;
+            Store::expect_shape(node, rule.value_size())?;
             let (numbers, is_data) = references(node, rule);
             for (begin, end) in runs(&numbers) {
                 if is_data {
@@ -161,8 +169,8 @@ pub(crate) fn runs(numbers: &[u64]) -> Vec<(u64, u64)> {
     let mut runs: Vec<(u64, u64)> = Vec::new();
     for &number in numbers {
         match runs.last_mut() {
-            Some((_, end)) if *end == number => *end += 1,
-            _ => runs.push((number, number + 1)),
+            Some((_, end)) if *end == number => *end = number.saturating_add(1),
+            _ => runs.push((number, number.saturating_add(1))),
         }
     }
     runs

@@ -164,6 +164,19 @@ impl<'a> Teller<'a> {
         Ok(())
     }
 
+    /// Sends a message to sector 0 of a device.
+    pub(super) fn message(&mut self, name: &str, text: &str) -> Result<(), Failure> {
+        self.command(&format!("message {name} 0 {text}"))?;
+        self.dm.message(&id(name)?, Sector(0), text)?;
+        Ok(())
+    }
+
+    /// Removes a device without a word.
+    pub(super) fn remove_quietly(&mut self, name: &str) -> Result<(), Failure> {
+        self.dm.remove(&id(name)?, false)?;
+        Ok(())
+    }
+
     /// Removes a device, or tells why it can't go.
     pub(super) fn remove(&mut self, name: &str) -> Result<(), Failure> {
         self.command(&format!("remove {name}"))?;

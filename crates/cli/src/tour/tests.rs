@@ -33,6 +33,11 @@ fn sectors_land_where_the_tables_say() {
         "0 32 striped 2 1:7 254:3 1 AD",
         "the device's event number is 1 now",
         "      8 8 linear /dev/rom7 0\n",
+        // layers: what is shared, what was copied, what deletion gives back
+        "base     data block      0*    1      .     .\n",
+        "image    data block      0*    2*    3*     .\n",
+        "box      data block      5     2*    3*    4*\n",
+        "the write has not ended\n",
         "remove ioctl on joined failed: Device or resource busy (EBUSY)",
         "No devices found",
     ] {

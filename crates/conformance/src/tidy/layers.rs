@@ -53,7 +53,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-thin-tools",
         ],
     ),
-    ("dmlab-conformance", &["dmlab-units", "dmlab-abi"]),
+    (
+        "dmlab-conformance",
+        &[
+            "dmlab-units",
+            "dmlab-abi",
+            "dmlab-runtime",
+            "dmlab-block",
+            "dmlab-persistent-data",
+            "dmlab-control",
+            "dmlab",
+            "dmlab-thin-tools",
+        ],
+    ),
     ("xtask", &["dmlab-conformance"]),
     (
         "dmlab-fuzz-entries",
@@ -61,6 +73,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-units",
             "dmlab-abi",
             "dmlab-control",
+            "dmlab-persistent-data",
             "dmlab-machine",
             "dmlab",
             "dmlab-shim-proto",

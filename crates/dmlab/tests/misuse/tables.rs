@@ -5,8 +5,7 @@
 //!
 //! | Rows | Need |
 //! |---|---|
-//! | 29, 30, 31, 32, 33, 34 | the thin-pool target |
-//! | 30, 35, 69, 76 | the multipath target |
+//! | 30 (its second half), 35, 69, 76 | the multipath target |
 //! | 73, 74 | a mounted file system; exclusive openers stand for one in rows 71 and 72 |
 
 use crate::*;
@@ -196,4 +195,44 @@ fn resume_of_a_suspended_device_without_a_table() {
     dm.suspend(&id("a"), SuspendOptions::default()).unwrap();
     refused(resume(&mut dm, "a"), Errno::EINVAL, &[]);
     assert!(dm.info(&id("a"), Query::default()).unwrap().is_suspended());
+}
+
+const POOL: &str = "0 2048 thin-pool /dev/ram0 /dev/ram1 128 0";
+
+#[test]
+fn rows_29_30_a_pool_stands_alone() {
+    refused_by_target(
+        &format!("0 8 zero\n{}", POOL.replace("0 2048", "8 2048")),
+        Errno::EINVAL,
+        "thin-pool: singleton target type must appear alone in table (-EINVAL)",
+    );
+    refused_by_target(
+        &format!("{POOL}\n2048 8 zero"),
+        Errno::EINVAL,
+        "target type thin-pool must appear alone in table",
+    );
+}
+
+#[test]
+fn row_31_a_pool_is_always_written() {
+    let lab = lab();
+    let mut dm = lab.dm();
+    let (table, options): (Table, _) =
+        (POOL.parse().unwrap(), LoadOptions { read_only: true, ..LoadOptions::default() });
+    let made = dm.create_with_table(&name("t1"), &CreateOptions::default(), &table, options);
+    let line = table_line("thin-pool: target type may not be included in a read-only table (-EINVAL)");
+    refused(made, Errno::EINVAL, &[&line, ADDING]);
+}
+
+#[test]
+fn rows_32_33_34_what_may_follow_a_pool() {
+    let lab = lab();
+    let mut dm = lab.dm();
+    create(&mut dm, "pool", POOL);
+    let line = "device-mapper: ioctl: can't replace immutable target type thin-pool";
+    refused(load(&mut dm, "pool", "0 2048 linear /dev/ram2 0"), Errno::EINVAL, &[line]);
+    load(&mut dm, "pool", "0 2048 error").unwrap();
+    let other = POOL.replace("ram0", "ram2");
+    let line = table_line("thin-pool: different pool cannot replace a pool (-EINVAL)");
+    refused(load(&mut dm, "pool", &other), Errno::EINVAL, &[&line, ADDING]);
 }

@@ -9,6 +9,7 @@ mod machine;
 pub mod mutate;
 mod shim;
 mod tables;
+mod thin;
 
 /// One function to fuzz.
 pub struct Entry {
@@ -28,6 +29,8 @@ pub const ENTRIES: &[Entry] = &[
     Entry { name: "table_parse", run: tables::parse, samples: tables::samples, len_max: 1024 },
     Entry { name: "shim_protocol", run: shim::decode, samples: shim::samples, len_max: 4096 },
     Entry { name: "machine_ioctls", run: machine::ioctls, samples: machine::samples, len_max: 16384 },
+    Entry { name: "thin_metadata", run: thin::metadata, samples: thin::metadata_samples, len_max: 512 },
+    Entry { name: "thin_messages", run: thin::messages, samples: thin::message_samples, len_max: 1024 },
 ];
 
 /// The entry with this name.

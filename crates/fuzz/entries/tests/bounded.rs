@@ -35,6 +35,16 @@ fn a_machine_takes_any_ioctls() {
     feed("machine_ioctls", INPUTS / 20);
 }
 
+#[test]
+fn a_pool_takes_any_metadata() {
+    feed("thin_metadata", INPUTS / 20);
+}
+
+#[test]
+fn a_pool_takes_any_messages() {
+    feed("thin_messages", INPUTS / 10);
+}
+
 fn feed(name: &str, inputs: usize) {
     let entry = entry(name).expect("an entry of this name");
     let mut mutator = Mutator::new(7, (entry.samples)(), entry.len_max);

@@ -17,7 +17,7 @@ pub(crate) use node::sound;
 pub use shape::{EdgeError, Shape};
 
 use crate::counts::MetaCounts;
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, usable_blocks};
 use dmlab_persistent_data::format::{BLOCK_SIZE, Node};
 use dmlab_units::MetaBlock;
 use node::{Contents, read_node};
@@ -104,7 +104,7 @@ impl Forest {
         M: Metadata + ?Sized,
         F: Fn(MetaBlock, Node<'_>) + Sync,
     {
-        let nr_blocks = metadata.nr_blocks();
+        let nr_blocks = usable_blocks(metadata);
         let mut forest = Forest {
             tree,
             nr_blocks,

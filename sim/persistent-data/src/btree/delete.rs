@@ -2,6 +2,7 @@
 
 use dmlab_units::{Errno, MetaBlock};
 
+use super::MAX_DEPTH;
 use crate::format::Mapping;
 use crate::store::{Later, runs};
 use crate::{Rule, Store};
@@ -14,23 +15,23 @@ impl Store {
     /// What reading the nodes or changing the space maps says.
     pub fn delete_tree(&mut self, root: MetaBlock, rule: Rule) -> Later<'_, Result<(), Errno>> {
         Box::pin(async move {
-            // Nodes on the way down: what is left of each one's children, and the rule of its tree.
+            // Nodes on the way down: what is left of each one's children, and the rule of their tree.
             let mut path: Vec<(MetaBlock, Vec<MetaBlock>, Rule)> = Vec::new();
             let mut next = Some((root, rule));
             loop {
                 if let Some((block, rule)) = next.take() {
                     if self.is_shared(block).await? {
                         self.decrement_metadata(block.0, block.0 + 1).await?;
+                    } else if path.len() >= 2 * MAX_DEPTH {
+                        return Err(Errno::EILSEQ);
                     } else {
-                        let children = self.children_to_delete(block, rule).await?;
-                        path.push((block, children, rule));
+                        let (children, below) = self.children_to_delete(block, rule).await?;
+                        path.push((block, children, below));
                     }
                 }
-                let Some((block, children, rule)) = path.last_mut() else { return Ok(()) };
+                let Some((block, children, below)) = path.last_mut() else { return Ok(()) };
                 if let Some(child) = children.pop() {
-                    let node = self.blocks.get(*block);
-                    let is_internal = crate::format::Node::new(node).is_internal();
-                    next = Some((child, if is_internal { *rule } else { Rule::Data }));
+                    next = Some((child, *below));
                 } else {
                     let block = *block;
                     path.pop();
@@ -40,11 +41,18 @@ impl Store {
         })
     }
 
-    /// The nodes below one that is to go, the last first; what a leaf of the last level refers to is counted down here.
-    async fn children_to_delete(&mut self, block: MetaBlock, rule: Rule) -> Result<Vec<MetaBlock>, Errno> {
+    /// The nodes below one that is to go, the last first, and the rule of their tree; what a leaf of the last level
+    /// refers to is counted down here.
+    async fn children_to_delete(
+        &mut self,
+        block: MetaBlock,
+        rule: Rule,
+    ) -> Result<(Vec<MetaBlock>, Rule), Errno> {
         let node = self.node(block).await?;
+        Store::expect_shape(node, rule.value_size())?;
         if node.is_internal() || rule == Rule::Roots {
-            return Ok((0..node.len()).rev().map(|i| node.value(i)).collect());
+            let below = if node.is_internal() { rule } else { Rule::Data };
+            return Ok(((0..node.len()).rev().map(|i| node.value(i)).collect(), below));
         }
         if rule == Rule::Data {
             let numbers: Vec<u64> = (0..node.len()).map(|i| node.value::<Mapping>(i).block.0).collect();
@@ -52,6 +60,6 @@ impl Store {
                 self.decrement_data(begin, end).await?;
             }
         }
-        Ok(Vec::new())
+        Ok((Vec::new(), rule))
     }
 }

@@ -2,7 +2,7 @@
 
 use dmlab_units::{Errno, MetaBlock};
 
-use super::Tree;
+use super::{MAX_DEPTH, Tree};
 use crate::format::{Mapping, Node, Value};
 use crate::{Rule, Store};
 
@@ -75,8 +75,9 @@ impl Store {
         let mut parent = parent;
         let mut new_root = None;
         let mut block = root;
-        loop {
+        for _ in 0..MAX_DEPTH {
             let mut here = self.shadow_node(block, tree.rule).await?;
+            Store::expect_shape(self.node_here(here), Some(tree.value_size))?;
             if let Some((parent, at)) = parent {
                 self.node_mut(parent).set_value(at, here);
             }
@@ -107,6 +108,7 @@ impl Store {
             block = self.node_here(here).value(at);
             parent = Some((here, at));
         }
+        Err(Errno::EILSEQ)
     }
 
     async fn put(&mut self, tree: Tree, walked: &Walked, key: u64, value: &[u8]) -> Result<bool, Errno> {
@@ -150,8 +152,9 @@ impl Store {
         let mut parent: Option<(MetaBlock, usize)> = None;
         let mut new_root = None;
         let mut block = root;
-        loop {
+        for _ in 0..MAX_DEPTH {
             let here = self.shadow_node(block, tree.rule).await?;
+            Store::expect_shape(self.node_here(here), Some(tree.value_size))?;
             if let Some((parent, at)) = parent {
                 self.node_mut(parent).set_value(at, here);
             }
@@ -165,5 +168,6 @@ impl Store {
             block = node.value(at);
             parent = Some((here, at));
         }
+        Err(Errno::EILSEQ)
     }
 }

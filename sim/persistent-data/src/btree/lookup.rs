@@ -2,6 +2,7 @@
 
 use dmlab_units::{Errno, MetaBlock};
 
+use super::MAX_DEPTH;
 use crate::Store;
 use crate::format::{Kind, Node, Value};
 use crate::store::Later;
@@ -19,8 +20,13 @@ pub enum Cached<V> {
     Bad(Errno),
 }
 
-/// Most levels that a sound tree can have: more means a loop.
-const MAX_DEPTH: usize = 64;
+/// Most nodes that the search for the next entry looks at: two paths of a sound tree, and then some.
+const MAX_VISITS: usize = 4 * MAX_DEPTH;
+
+/// A value of a node, if the node's values are of this kind.
+fn value_of<V: Value>(node: Node<'_>, i: usize) -> Result<V, Errno> {
+    if node.value_size() == V::SIZE { Ok(node.value(i)) } else { Err(Errno::EILSEQ) }
+}
 
 impl Store {
     /// The value of `key`.
@@ -33,9 +39,9 @@ impl Store {
             let node = self.node(block).await?;
             let Some(i) = node.lower(key) else { return Ok(None) };
             if !node.is_internal() {
-                return Ok((node.key(i) == key).then(|| node.value(i)));
+                return if node.key(i) == key { value_of(node, i).map(Some) } else { Ok(None) };
             }
-            block = node.value(i);
+            block = value_of(node, i)?;
         }
         Err(Errno::EILSEQ)
     }
@@ -51,11 +57,18 @@ impl Store {
             };
             let Some(i) = node.lower(key) else { return Cached::Missing };
             if !node.is_internal() {
-                return if node.key(i) == key { Cached::Found(node.value(i)) } else { Cached::Missing };
+                return match value_of(node, i) {
+                    _ if node.key(i) != key => Cached::Missing,
+                    Ok(value) => Cached::Found(value),
+                    Err(errno) => Cached::Bad(errno),
+                };
             }
-            block = node.value(i);
+            block = match value_of(node, i) {
+                Ok(child) => child,
+                Err(errno) => return Cached::Bad(errno),
+            };
         }
-        Cached::Unknown
+        Cached::Bad(Errno::EILSEQ)
     }
 
     /// The first entry whose key is not below `key`.
@@ -67,19 +80,21 @@ impl Store {
         root: MetaBlock,
         key: u64,
     ) -> Later<'_, Result<Option<(u64, V)>, Errno>> {
-        self.lookup_next_below(root, key, 0)
+        Box::pin(async move {
+            let mut left = MAX_VISITS;
+            self.lookup_next_below(root, key, &mut left).await
+        })
     }
 
-    fn lookup_next_below<V: Value + Send + 'static>(
-        &mut self,
+    fn lookup_next_below<'a, V: Value + Send + 'static>(
+        &'a mut self,
         block: MetaBlock,
         key: u64,
-        depth: usize,
-    ) -> Later<'_, Result<Option<(u64, V)>, Errno>> {
+        left: &'a mut usize,
+    ) -> Later<'a, Result<Option<(u64, V)>, Errno>> {
         Box::pin(async move {
-            if depth > MAX_DEPTH {
-                return Err(Errno::EILSEQ);
-            }
+            // Nodes that lead round in circles would be walked in every possible way.
+            *left = left.checked_sub(1).ok_or(Errno::EILSEQ)?;
             let node = self.node(block).await?;
             let lower = node.lower(key);
             if !node.is_internal() {
@@ -88,17 +103,17 @@ impl Store {
                     Some(i) => i + 1,
                     None => 0,
                 };
-                return Ok((i < node.len()).then(|| (node.key(i), node.value(i))));
+                return if i < node.len() { Ok(Some((node.key(i), value_of(node, i)?))) } else { Ok(None) };
             }
             if node.is_empty() {
                 return Ok(None);
             }
             let i = lower.unwrap_or(0);
-            let child = node.value(i);
-            let sibling = (i + 1 < node.len()).then(|| node.value(i + 1));
-            let found = self.lookup_next_below(child, key, depth + 1).await?;
+            let child = value_of(node, i)?;
+            let sibling = if i + 1 < node.len() { Some(value_of(node, i + 1)?) } else { None };
+            let found = self.lookup_next_below(child, key, left).await?;
             match (found, sibling) {
-                (None, Some(sibling)) => self.lookup_next_below(sibling, key, depth + 1).await,
+                (None, Some(sibling)) => self.lookup_next_below(sibling, key, left).await,
                 (found, _) => Ok(found),
             }
         })
@@ -116,7 +131,7 @@ impl Store {
             if !node.is_internal() {
                 return Ok(Some(node.key(i)));
             }
-            block = node.value(i);
+            block = value_of(node, i)?;
         }
         Err(Errno::EILSEQ)
     }

@@ -15,8 +15,11 @@ pub use lookup::Cached;
 
 use dmlab_units::{Errno, MetaBlock};
 
-use crate::format::{Kind, NodeMut};
+use crate::format::{INTERNAL_VALUE_SIZE, Kind, Node, NodeMut, max_entries};
 use crate::{Rule, Store};
+
+/// Most levels that a sound tree can have: more means a loop.
+pub(crate) const MAX_DEPTH: usize = 64;
 
 /// What the nodes of a tree have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,15 @@ impl Store {
         let root = self.new_block(Kind::Node).await?;
         NodeMut::new(self.blocks.get_mut(root)).format(true, value_size);
         Ok(root)
+    }
+
+    /// Refuses a node that is not what its place in a tree says: its checksum may be right all the same, when whoever
+    /// wrote it was wrong. Changing such a node could reach beyond it.
+    pub(crate) fn expect_shape(node: Node<'_>, leaf_value_size: Option<usize>) -> Result<(), Errno> {
+        let wanted = if node.is_internal() { Some(INTERNAL_VALUE_SIZE) } else { leaf_value_size };
+        let size = node.value_size();
+        let fits = wanted.is_none_or(|wanted| wanted == size) && node.max_entries() == max_entries(size);
+        if fits { Ok(()) } else { Err(Errno::EILSEQ) }
     }
 
     pub(crate) fn node_mut(&mut self, block: MetaBlock) -> NodeMut<'_> {

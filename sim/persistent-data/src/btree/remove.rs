@@ -2,7 +2,7 @@
 
 use dmlab_units::{Errno, MetaBlock};
 
-use super::Tree;
+use super::{MAX_DEPTH, Tree};
 use crate::format::{Mapping, Value};
 use crate::{Rule, Store};
 
@@ -12,7 +12,7 @@ impl Store {
     /// # Errors
     /// ENODATA when it is not there; ENOSPC; what reading the nodes says.
     pub async fn remove(&mut self, tree: Tree, root: MetaBlock, key: u64) -> Result<MetaBlock, Errno> {
-        let (root, leaf, lower) = self.walk_to_remove(tree.rule, root, key).await?;
+        let (root, leaf, lower) = self.walk_to_remove(tree, root, key).await?;
         let at = lower.filter(|&i| self.node_here(leaf).key(i) == key).ok_or(Errno::ENODATA)?;
         self.delete_entry(tree.rule, leaf, at).await?;
         Ok(root)
@@ -32,7 +32,7 @@ impl Store {
     ) -> Result<(MetaBlock, u64), Errno> {
         let (mut root, mut first, mut removed) = (root, first, 0);
         loop {
-            let (new_root, leaf, lower) = self.walk_to_remove(tree.rule, root, first).await?;
+            let (new_root, leaf, lower) = self.walk_to_remove(tree, root, first).await?;
             root = new_root;
             let at = lower.unwrap_or(0);
             let node = self.node_here(leaf);
@@ -48,21 +48,24 @@ impl Store {
     /// Walks down to the leaf for `key`, evening out children all the way.
     async fn walk_to_remove(
         &mut self,
-        rule: Rule,
+        tree: Tree,
         root: MetaBlock,
         key: u64,
     ) -> Result<(MetaBlock, MetaBlock, Option<usize>), Errno> {
         let mut parent: Option<(MetaBlock, usize)> = None;
         let mut new_root = None;
         let mut block = root;
-        loop {
-            let here = self.shadow_node(block, rule).await?;
+        for _ in 0..MAX_DEPTH {
+            let here = self.shadow_node(block, tree.rule).await?;
+            Store::expect_shape(self.node_here(here), Some(tree.value_size))?;
             if let Some((parent, at)) = parent {
                 self.node_mut(parent).set_value(at, here);
             }
             let root = *new_root.get_or_insert(here);
             if self.node_here(here).is_internal() {
-                self.rebalance_children(rule, here, key).await?;
+                self.rebalance_children(tree.rule, here, key).await?;
+                // It may be a copy of its only child now.
+                Store::expect_shape(self.node_here(here), Some(tree.value_size))?;
             }
             let node = self.node_here(here);
             let lower = node.lower(key);
@@ -74,6 +77,7 @@ impl Store {
             block = node.value(at);
             parent = Some((here, at));
         }
+        Err(Errno::EILSEQ)
     }
 
     async fn delete_entry(&mut self, rule: Rule, leaf: MetaBlock, at: usize) -> Result<(), Errno> {

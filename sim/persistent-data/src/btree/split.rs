@@ -109,7 +109,7 @@ impl Store {
 
     async fn free_entries(&mut self, block: MetaBlock) -> Result<usize, Errno> {
         let node = self.node(block).await?;
-        Ok(node.max_entries() - node.len())
+        Ok(node.max_entries().saturating_sub(node.len()))
     }
 
     /// Shadows a child and writes its number into the parent.
@@ -121,6 +121,7 @@ impl Store {
     ) -> Result<MetaBlock, Errno> {
         let child = self.node_here(parent).value(at);
         let shadow = self.shadow_node(child, rule).await?;
+        Store::expect_shape(self.node_here(shadow), rule.value_size())?;
         self.node_mut(parent).set_value(at, shadow);
         Ok(shadow)
     }

@@ -37,7 +37,7 @@ impl DataMap {
     /// Blocks free, as far as they can be told: what was freed since the commit counts although it can't be taken.
     pub(crate) fn nr_free(&self) -> u64 {
         let (nr_blocks, nr_allocated) = self.counts.committed;
-        (nr_blocks - nr_allocated).saturating_add_signed(-self.net_taken)
+        nr_blocks.saturating_sub(nr_allocated).saturating_add_signed(-self.net_taken)
     }
 }
 

@@ -86,7 +86,7 @@ impl MetadataMap {
     /// Blocks free as of the last commit and not taken since: what was freed since is not counted.
     pub(crate) fn nr_free(&self) -> u64 {
         let (nr_blocks, nr_allocated) = self.counts.committed;
-        (nr_blocks - nr_allocated).saturating_sub(self.taken)
+        nr_blocks.saturating_sub(nr_allocated).saturating_sub(self.taken)
     }
 }
 

@@ -8,7 +8,7 @@ mod counts;
 mod data;
 mod metadata;
 
-use std::collections::HashSet;
+use std::collections::HashSet; // tidy: never iterated
 
 use dmlab_units::MetaBlock;
 
@@ -65,7 +65,8 @@ impl Counts {
     }
 
     fn taken(&mut self, number: u64) {
-        self.nr_allocated += 1;
+        // In metadata that is wrong the number may be anything.
+        self.nr_allocated = self.nr_allocated.wrapping_add(1);
         // A block that was freed in this transaction and is taken again was in use at the commit all along.
         if !self.freed.remove(&number) {
             self.fresh.insert(number);
@@ -73,7 +74,7 @@ impl Counts {
     }
 
     fn given_back(&mut self, number: u64) {
-        self.nr_allocated -= 1;
+        self.nr_allocated = self.nr_allocated.wrapping_sub(1);
         if !self.fresh.remove(&number) {
             self.freed.insert(number);
         }

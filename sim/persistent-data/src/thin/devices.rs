@@ -72,7 +72,7 @@ impl ThinMetadata {
         self.store.increment_metadata(root, root + 1).await?;
         let (top, _) = self.store.insert(TOP, self.mapping_root, id.0, &value_bytes(root)).await?;
         self.mapping_root = top;
-        self.time += 1;
+        self.time = self.time.wrapping_add(1);
         let details = DeviceDetails {
             mapped_blocks: 0,
             transaction_id: self.trans_id,

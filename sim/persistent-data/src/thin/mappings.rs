@@ -101,7 +101,7 @@ impl ThinMetadata {
         let seen = self.seen_by(id, mapping);
         let mut run = Run {
             thin_begin: first,
-            thin_end: first + 1,
+            thin_end: first.saturating_add(1),
             data_begin: seen.block.0,
             is_shared: seen.is_shared,
         };

@@ -272,7 +272,8 @@ impl ThinMetadata {
             self.store.lookup_next::<crate::format::DeviceDetails>(self.details_root, next).await?
         {
             ids.push(ThinId(id));
-            next = id + 1;
+            let Some(after) = id.checked_add(1) else { break };
+            next = after;
         }
         Ok(ids)
     }

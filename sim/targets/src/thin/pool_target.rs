@@ -76,7 +76,11 @@ async fn construct(ctr: &mut Ctr<'_>) -> Built {
     let low_water = parse_u64_strict(&low_water).ok_or(CtrError::invalid("Invalid low water mark"))?;
 
     let pool = find_or_open(ctr, &metadata, &data, block_size, features).await?;
-    if pool.state.lock().features.discards != features.discards && pool.state.lock().tables > 0 {
+    let switches_discards = {
+        let state = pool.state.lock();
+        state.tables > 0 && state.features.discards != features.discards
+    };
+    if switches_discards {
         return Err(CtrError::invalid("Discard support cannot be disabled once enabled"));
     }
     let number = pool.add_table();
@@ -293,8 +297,8 @@ impl PoolTarget {
             pool.note_changes(&metadata);
         }
         let (metadata_blocks, data_blocks) = (metadata.metadata_blocks(), metadata.data_blocks());
-        let used_metadata = metadata_blocks - metadata.free_metadata();
-        let used_data = data_blocks - metadata.free_data();
+        let used_metadata = metadata_blocks.saturating_sub(metadata.free_metadata());
+        let used_data = data_blocks.saturating_sub(metadata.free_data());
         let held = metadata.held_root().map_or("-".to_owned(), |root| root.to_string());
         let state = pool.state.lock();
         let discard = match state.features {

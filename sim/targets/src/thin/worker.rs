@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, Op, submit};
@@ -120,7 +121,7 @@ impl Pool {
                 (AfterCommit::End(bio), Ok(())) => bio.end_ok(),
                 // The commit has flushed the data device: nothing is left to do.
                 (AfterCommit::Submit(bio), Ok(())) if bio.op == Op::Flush => bio.end_ok(),
-                (AfterCommit::Submit(bio), Ok(())) => submit(bio),
+                (AfterCommit::Submit(bio), Ok(())) => self.send(bio),
                 (AfterCommit::Submit(bio) | AfterCommit::End(bio), Err(_)) => bio.end(BlkStatus::IoErr),
             }
         }
@@ -218,14 +219,12 @@ impl Pool {
         if waits {
             batch.push(AfterCommit::Submit(bio));
         } else {
-            submit(bio);
+            self.send(bio);
         }
     }
 
-    /// Points a bio at its place in a data block, and counts it as under way.
-    pub(super) fn point(&self, thin: &ThinCore, bio: &mut Bio<'_>, data_block: u64) {
-        self.enter();
-        bio.set_layer_word(1);
+    /// Points a bio at its place in a data block.
+    fn point(&self, thin: &ThinCore, bio: &mut Bio<'_>, data_block: u64) {
         bio.set_dev(&self.data);
         if bio.op != Op::Flush {
             let (_, inside) = self.place(thin, bio);
@@ -233,8 +232,20 @@ impl Pool {
         }
     }
 
+    /// Sends a bio to the data device, counted as under way only now: one that still waits for a commit must not keep
+    /// a discard of the same pass waiting.
+    fn send(&self, mut bio: Bio<'static>) {
+        self.enter();
+        bio.set_layer_word(1);
+        submit(bio);
+    }
+
     /// A bio that needs space or metadata that the pool cannot give now.
     pub(super) fn unserviceable(&self, thin: &Arc<ThinCore>, bio: Bio<'static>) {
+        if thin.is_requeueing.load(Ordering::Acquire) {
+            bio.end(BlkStatus::DmRequeue);
+            return;
+        }
         let mut state = self.state.lock();
         if state.mode == Mode::OutOfDataSpace && !state.features.errors_if_no_space {
             state.waiting_for_space.push_back((thin.clone(), bio));
