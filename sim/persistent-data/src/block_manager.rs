@@ -240,6 +240,20 @@ impl BlockManager {
         self.flush().await
     }
 
+    /// Writes every changed block, in order of their numbers, as far as that works: for a cache that goes.
+    pub(crate) async fn write_leftovers(&mut self) {
+        self.is_read_only = false;
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.sort_unstable();
+        dirty.dedup();
+        for block in dirty {
+            if self.slot(block).is_some_and(|slot| slot.is_dirty) {
+                // Nobody is left to be told.
+                let _ = self.write(block).await;
+            }
+        }
+    }
+
     async fn flush(&self) -> Result<(), Errno> {
         let flushed = run_async(Bio::flush().to(&self.device)).await;
         flushed.map_err(|status| status.errno().unwrap_or(Errno::EIO))

@@ -146,7 +146,7 @@ const THEMES: [Theme; 10] = [
     },
     // Block sizes.
     Theme {
-        block_sizes: &[192, 384, 256, 640, 1024, 2048],
+        block_sizes: &[384, 256, 640, 1024, 1152, 2048],
         metadata: &[512],
         data: &[700, 3000],
         features: FEATURES,
@@ -371,6 +371,9 @@ impl Maker {
         }
         let mut list = Vec::new();
         for _ in 0..self.dice.from(1, 5) {
+            if matches!(list.last(), Some((_, Io::Trim(..)))) {
+                break;
+            }
             let id = self.dice.one_of(&self.active);
             let block = self.dice.from(0, self.theme.span);
             match self.dice.from(0, 99) {
@@ -384,7 +387,11 @@ impl Maker {
                 _ => self.trim(id, block, &mut list),
             }
         }
+        let ends_in_trim = matches!(list.last(), Some((_, Io::Trim(..))));
         self.push(Step::Io(list));
+        if ends_in_trim {
+            self.push(Step::Status);
+        }
     }
 
     /// Several blocks with one flush at the end.
@@ -409,7 +416,10 @@ impl Maker {
         // One discard never reaches over a multiple of 1024 blocks, where it would be two.
         let count = count.min(1024 - block % 1024);
         list.push((id, Io::Trim(block, count)));
-        list.push((id, Io::Sync));
+        if self.theme.settles {
+            list.push((id, Io::Sync));
+        }
+        // A flush would be refused by a pool that is out of space, and commit nothing: then the status does.
     }
 
     /// What happens to a pool besides IO and devices.

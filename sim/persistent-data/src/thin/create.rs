@@ -164,7 +164,10 @@ impl ThinMetadata {
         let device = self.store.blocks.device().clone();
         let mut again = ThinMetadata::open_formatted(BlockManager::new(device), None).await?;
         again.store.metadata.low_water = self.store.metadata.low_water.take();
-        self.store = again.store;
+        // Linux's old cache writes what it has when it goes, after the metadata was opened anew. All of it lies in
+        // blocks that the last commit does not use (recorded: sequences that run out of metadata blocks).
+        let mut old = std::mem::replace(&mut self.store, again.store);
+        old.blocks.write_leftovers().await;
         self.mapping_root = again.mapping_root;
         self.details_root = again.details_root;
         self.time = again.time;
