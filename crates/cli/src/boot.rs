@@ -120,7 +120,8 @@ pub(crate) fn boot(args: &MachineArgs, dir: PathBuf) -> io::Result<Server> {
     })
     .map_err(|error| io::Error::other(format!("the machine does not boot: {error}")))?;
     follow_log(&machine, args)?;
-    let server = Server::start(machine.clone(), driver, Options { dir, on_refused_load: explainer(machine, args) })?;
+    let server =
+        Server::start(machine.clone(), driver, Options { dir, on_refused_load: explainer(machine, args) })?;
     write_shim(server.dir())?;
     Ok(server)
 }
@@ -175,8 +176,9 @@ fn explainer(machine: Machine, args: &MachineArgs) -> Option<OnRefusedLoad> {
 /// The table of a TABLE_LOAD request with the words at fault underlined, where the log says enough.
 fn explain_refusal(machine: &Machine, request: &[u8], log: &[String]) -> Option<String> {
     let header = Header::decode(request).ok()?;
-    let specs: Vec<TargetSpec> =
-        TargetSpecs::new(request, header.data_start(), header.target_count()).collect::<Result<_, _>>().ok()?;
+    let specs: Vec<TargetSpec> = TargetSpecs::new(request, header.data_start(), header.target_count())
+        .collect::<Result<_, _>>()
+        .ok()?;
     let table = Table::from_specs(&specs).ok()?;
     let types: Vec<String> = machine.mapper().types().iter().map(|kind| kind.name.to_owned()).collect();
     let devices = machine.devices();

@@ -395,17 +395,16 @@ impl Session {
     ) -> Answer {
         let file = self.file(file)?;
         let shared = self.shared.clone();
-        let listener = shared.on_refused_load.as_ref().filter(|_| {
-            matches!(file.body, Body::Control(_)) && cmd as u8 == TABLE_LOAD
-        });
+        let listener = shared
+            .on_refused_load
+            .as_ref()
+            .filter(|_| matches!(file.body, Body::Control(_)) && cmd as u8 == TABLE_LOAD);
         let request = listener.map(|_| memory.sent().to_vec());
         let klog = shared.world.machine().klog();
         let seen = klog.next_seq();
         let mut refused = false;
         let answer = self.call(memory, fd, out, |process, memory| match &file.body {
-            Body::Control(control) => {
-                control.ioctl(process, cmd, memory).inspect_err(|_| refused = true)
-            }
+            Body::Control(control) => control.ioctl(process, cmd, memory).inspect_err(|_| refused = true),
             Body::Block(_, block) => block.ioctl(process, cmd, arg, memory),
             Body::LoopControl => shared.world.machine().loops().ioctl(cmd, arg),
             Body::Path => Err(Errno::EBADF),
