@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use clap::{Args, ValueEnum};
+use dmlab_abi::{Header, TargetSpec, TargetSpecs};
+use dmlab_control::{Surroundings, Table, explain};
 use dmlab_machine::{BootOptions, Disk, DiskKind, Machine};
 use dmlab_server::driver::{ThreadDriver, Time};
-use dmlab_server::{Options, Server};
+use dmlab_server::{OnRefusedLoad, Options, Server};
 use dmlab_units::Bytes;
 
 /// The preload library, built beside this binary.
@@ -118,7 +120,8 @@ pub(crate) fn boot(args: &MachineArgs, dir: PathBuf) -> io::Result<Server> {
     })
     .map_err(|error| io::Error::other(format!("the machine does not boot: {error}")))?;
     follow_log(&machine, args)?;
-    let server = Server::start(machine, driver, Options { dir })?;
+    let server =
+        Server::start(machine.clone(), driver, Options { dir, on_refused_load: explainer(machine, args) })?;
     write_shim(server.dir())?;
     Ok(server)
 }
@@ -156,6 +159,39 @@ fn follow_log(machine: &Machine, args: &MachineArgs) -> io::Result<()> {
         }
     });
     Ok(())
+}
+
+/// What explains refused tables on stderr as programs load them, if the user wants that.
+fn explainer(machine: Machine, args: &MachineArgs) -> Option<OnRefusedLoad> {
+    if !args.explain {
+        return None;
+    }
+    Some(Box::new(move |request, log| {
+        if let Some(text) = explain_refusal(&machine, request, log) {
+            let _ = writeln!(io::stderr(), "{text}");
+        }
+    }))
+}
+
+/// The table of a TABLE_LOAD request with the words at fault underlined, where the log says enough.
+fn explain_refusal(machine: &Machine, request: &[u8], log: &[String]) -> Option<String> {
+    let header = Header::decode(request).ok()?;
+    let specs: Vec<TargetSpec> = TargetSpecs::new(request, header.data_start(), header.target_count())
+        .collect::<Result<_, _>>()
+        .ok()?;
+    let table = Table::from_specs(&specs).ok()?;
+    let types: Vec<String> = machine.mapper().types().iter().map(|kind| kind.name.to_owned()).collect();
+    let devices = machine.devices();
+    let has_device = |text: &str| {
+        devices.iter().any(|device| {
+            let mapped = device.dm.as_ref().map(|dm| String::from_utf8_lossy(&dm.name));
+            text == device.dev.to_string()
+                || text.strip_prefix("/dev/") == Some(&device.name)
+                || mapped.is_some_and(|name| text.strip_prefix("/dev/mapper/") == Some(&*name))
+        })
+    };
+    let known = Surroundings { types: &types, has_device: Some(&has_device) };
+    explain(&table, log, &known).map(|explanation| explanation.to_string())
 }
 
 /// Writes the preload library into the machine's directory.

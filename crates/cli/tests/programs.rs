@@ -513,3 +513,15 @@ fn layers_of_snapshots() {
         assert!(printed.contains("/2048 - rw discard_passdown queue_if_no_space - "), "{printed}");
     }
 }
+
+/// `--explain` says of somebody else's table what `dmlab create` says of its own.
+#[test]
+fn refusals_explained_to_foreign_programs() {
+    need(&["dmsetup"]);
+    let script = "dmsetup create a --table '0 1000000 linear /dev/ram0 0' 2>/dev/null";
+    let output = dmlab("explain", &["run", "--explain", "--", "sh", "-c", script]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("ram0 too small for target: start=0, len=1000000, dev_size=524288"), "{said}");
+    assert!(said.contains("  0 1000000 linear /dev/ram0 0\n    ^^^^^^^\n"), "{said}");
+    assert!(said.contains("ram0 has 524288 sectors"), "{said}");
+}

@@ -46,7 +46,7 @@ pub use dmlab_units as units;
 
 use caller::Insider;
 use dmlab_control::Dm;
-use dmlab_machine::{BlockFile, BootOptions, IoFlags, Machine, OpenMode, VirtualDriver};
+use dmlab_machine::{BlockFile, BootOptions, IoFlags, Machine, OpenMode, TargetType, VirtualDriver};
 use dmlab_units::{DevT, Errno, SECTOR_SIZE, Sector, Sectors};
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,8 +60,17 @@ pub struct Lab {
 impl Lab {
     /// Boots the reference machine: RAM disks `/dev/ram0` to `/dev/ram7` of 256 MiB, mapped devices with major 254.
     pub fn new(seed: u64) -> Lab {
+        Lab::with_targets(seed, [])
+    }
+
+    /// The same with targets of one's own beside those of the kernel.
+    ///
+    /// # Panics
+    /// When two targets have the same name.
+    pub fn with_targets(seed: u64, targets: impl IntoIterator<Item = &'static TargetType>) -> Lab {
         let clock = VirtualDriver::new();
-        let options = BootOptions { seed, driver: clock.clone(), ..BootOptions::default() };
+        let targets = targets.into_iter().collect();
+        let options = BootOptions { seed, driver: clock.clone(), targets, ..BootOptions::default() };
         let machine = Machine::boot(options).expect("the reference machine boots");
         Lab { machine, clock }
     }

@@ -14,4 +14,4 @@ pub mod rundir;
 mod shared;
 pub mod world;
 
-pub use front::{Options, Server};
+pub use front::{OnRefusedLoad, Options, Server};

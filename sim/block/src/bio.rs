@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use dmlab_units::{SECTOR_SIZE, Sector, Sectors};
-use smallvec::SmallVec;
 
 use crate::join::Join;
 use crate::sync::Waiter;
@@ -101,6 +100,7 @@ pub enum End {
 }
 
 pub(crate) enum Frame {
+    Device { dev: Arc<BlockDevice>, data: FrameData, sector: Sector, len: Sectors },
     Layer { owner: Arc<dyn EndIo>, data: FrameData, sector: Sector, len: Sectors },
     Join(Arc<Join>),
 }
@@ -127,7 +127,9 @@ pub struct Bio<'a> {
     pub(crate) len: Sectors,
     pub(crate) buf: BioBuf<'a>,
     pub(crate) dev: Option<Arc<BlockDevice>>,
-    pub(crate) frames: SmallVec<[Frame; 3]>,
+    /// The layers it passed, the nearest last. Whoever submits many bios lends the same room to each ([`crate::SyncIo`]), so
+    /// that the way down allocates nothing; inside the bio it would be moved with it at every step.
+    pub(crate) frames: Vec<Frame>,
     pub(crate) root: Root,
     /// Where its bytes begin in the original request.
     pub(crate) root_offset: usize,
@@ -145,7 +147,7 @@ impl<'a> Bio<'a> {
             len,
             buf,
             dev: None,
-            frames: SmallVec::new(),
+            frames: Vec::new(),
             root: Root::None,
             root_offset: 0,
             // Nobody waits for it yet: it may be dropped until it is given a root or a frame.
@@ -301,9 +303,16 @@ impl<'a> Bio<'a> {
         self.is_done = false;
     }
 
+    /// Remembers that the driver of `dev` wants to hear of its end, with `data`.
+    #[inline]
+    pub fn push_device_frame(&mut self, dev: Arc<BlockDevice>, data: FrameData) {
+        self.frames.push(Frame::Device { dev, data, sector: self.sector, len: self.len });
+        self.is_done = false;
+    }
+
     /// Leaves a word with the layer that sends the bio on: its [`EndIo::end_io`] finds it as the last of its three.
     pub fn set_layer_word(&mut self, word: u64) {
-        if let Some(Frame::Layer { data, .. }) = self.frames.last_mut() {
+        if let Some(Frame::Layer { data, .. } | Frame::Device { data, .. }) = self.frames.last_mut() {
             data[2] = word;
         }
     }
@@ -415,6 +424,14 @@ impl<'a> Bio<'a> {
         let mut status = status;
         loop {
             match bio.frames.pop() {
+                Some(Frame::Device { dev, data, sector, len }) => {
+                    bio.sector = sector;
+                    bio.len = len;
+                    match dev.ops().end_bio(&dev, &mut bio, data, status) {
+                        End::Done(said) => status = said,
+                        End::Kept => return,
+                    }
+                }
                 Some(Frame::Layer { owner, data, sector, len }) => {
                     bio.sector = sector;
                     bio.len = len;
@@ -437,7 +454,7 @@ impl<'a> Bio<'a> {
         let parts = std::mem::take(&mut bio.buf).into_parts(bio.root_offset);
         match std::mem::replace(&mut bio.root, Root::None) {
             Root::None => {}
-            Root::Waiter(waiter) => waiter.finish(status, parts),
+            Root::Waiter(waiter) => waiter.finish(status, parts, std::mem::take(&mut bio.frames)),
             Root::Callback(done) => done(status, parts),
         }
     }

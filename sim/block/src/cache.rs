@@ -160,13 +160,7 @@ impl PageCache {
             match found {
                 Ok(()) => done += len,
                 Err(errno) if done == 0 => return Err(errno),
-                Err(Errno::EAGAIN) => break,
-                // A page that fails behind others ends their batch, and is tried once more as the first of the next
-                // batch: the log has the failure twice [oracle].
-                Err(_) => match self.read_page(dev, index, inside, piece) {
-                    Ok(()) => done += len,
-                    Err(_) => break,
-                },
+                Err(_) => break,
             }
         }
         Ok(done)

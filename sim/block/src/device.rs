@@ -4,18 +4,43 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use dmlab_abi::Geometry;
-use dmlab_runtime::{Level, RateLimit, Runtime, ShardedCounter, UeventAction};
+use dmlab_runtime::{Level, RateLimit, Runtime, ShardedCounters, UeventAction};
 use dmlab_units::{DevT, Errno, Sectors};
 use parking_lot::{Mutex, RwLock};
 
 use crate::buffer_errors::BufferErrors;
 use crate::cache::{ErrSeq, PageCache};
-use crate::{Bio, BioQueue, Caller, Op, QueueLimits, UserMemory};
+use crate::{Bio, BioQueue, BlkStatus, Caller, End, FrameData, Op, QueueLimits, UserMemory};
+
+/// What became of a bio on the fast path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum Redirect {
+    /// Nothing: it goes the usual way.
+    No,
+    /// It names another device now.
+    Down,
+    /// It was taken, or has ended.
+    Gone,
+}
 
 /// The driver behind a block device.
 pub trait DiskOps: Send + Sync {
     /// Takes a bio: ends it, sends it on through `queue`, or keeps it (owned) to end it later.
     fn submit_bio<'a>(&self, dev: &Arc<BlockDevice>, bio: Bio<'a>, queue: &mut BioQueue<'a>);
+
+    /// Sends a bio on where it stands, if that is all there is to do with it: the fast path through stacked devices, which
+    /// moves no bio in memory. A driver that answers [`Redirect::No`] has done nothing yet.
+    fn redirect(&self, dev: &Arc<BlockDevice>, bio: &mut Bio<'_>) -> Redirect {
+        let _ = (dev, bio);
+        Redirect::No
+    }
+
+    /// Hears how a bio ended that this driver sent on with [`Bio::push_device_frame`].
+    fn end_bio(&self, dev: &Arc<BlockDevice>, bio: &mut Bio<'_>, data: FrameData, status: BlkStatus) -> End {
+        let _ = (dev, bio, data);
+        End::Done(status)
+    }
 
     /// Somebody opens the device.
     ///
@@ -102,28 +127,34 @@ struct Openers {
     holders: Vec<(DevT, u32)>,
 }
 
-/// IO statistics of a device, as `/sys/block/X/stat` shows them. Times are in nanoseconds.
+/// IO statistics of a device, as `/sys/block/X/stat` shows them: bios ended and their sectors, by kind.
 #[derive(Default)]
 pub struct DiskStats {
-    /// Read bios ended, sectors, and time spent.
-    pub read: [ShardedCounter; 3],
-    /// Write bios ended, sectors, and time spent.
-    pub write: [ShardedCounter; 3],
-    /// Discard bios ended, sectors, and time spent.
-    pub discard: [ShardedCounter; 3],
-    /// Flushes ended and time spent (the third is not used).
-    pub flush: [ShardedCounter; 3],
+    /// Bios at even places, sectors at odd ones.
+    counters: ShardedCounters<8>,
 }
 
 impl DiskStats {
-    /// The counters of one kind of bio.
-    pub fn of(&self, op: Op) -> &[ShardedCounter; 3] {
+    fn place(op: Op) -> usize {
         match op {
-            Op::Read => &self.read,
-            Op::Write | Op::WriteZeroes => &self.write,
-            Op::Discard | Op::SecureErase => &self.discard,
-            Op::Flush => &self.flush,
+            Op::Read => 0,
+            Op::Write | Op::WriteZeroes => 2,
+            Op::Discard | Op::SecureErase => 4,
+            Op::Flush => 6,
         }
+    }
+
+    /// Counts a bio.
+    #[inline]
+    pub fn count(&self, op: Op, len: Sectors) {
+        let at = DiskStats::place(op);
+        self.counters.add_relaxed([(at, 1), (at + 1, len.0 as i64)]);
+    }
+
+    /// Bios of this kind, and their sectors.
+    pub fn of(&self, op: Op) -> (u64, Sectors) {
+        let at = DiskStats::place(op);
+        (self.counters.sum(at) as u64, Sectors(self.counters.sum(at + 1) as u64))
     }
 }
 

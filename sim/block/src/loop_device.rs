@@ -350,9 +350,7 @@ impl DiskOps for LoopDevice {
         if bio.op.is_write() && bio.op != Op::Flush && flags.contains(LoopFlags::READ_ONLY) {
             return bio.end(BlkStatus::IoErr);
         }
-        let [count, sectors, _time] = dev.stats().of(bio.op);
-        count.add(1);
-        sectors.add(bio.len().0 as i64);
+        dev.stats().count(bio.op, bio.len());
         serve(&Place { backing: &*backing, offset }, bio);
     }
 

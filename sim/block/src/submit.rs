@@ -3,7 +3,7 @@
 use dmlab_runtime::{Level, TraceEvent, TracePoint};
 use smallvec::SmallVec;
 
-use crate::{Bio, BioFlags, BlkStatus, BlockDevice, Op};
+use crate::{Bio, BioFlags, BlkStatus, BlockDevice, Op, Redirect};
 
 /// Most layers a bio may pass. Linux has no such limit: there, a loop of devices hangs the machine (dm-core.md
 /// section 5.7). Here the bio ends with an IO error.
@@ -18,6 +18,7 @@ pub struct BioQueue<'a> {
 
 impl<'a> BioQueue<'a> {
     /// Sends `bio` on to the device it names.
+    #[inline(always)]
     pub fn push(&mut self, bio: Bio<'a>) {
         self.bios.push(bio);
     }
@@ -33,22 +34,33 @@ pub fn submit(bio: Bio<'_>) {
     }
 }
 
+#[inline(always)]
 fn submit_one<'a>(mut bio: Bio<'a>, queue: &mut BioQueue<'a>) {
-    let Some(dev) = bio.dev.take() else {
-        bio.end(BlkStatus::IoErr);
-        return;
-    };
-    if let Err(status) = check(&dev, &mut bio) {
-        bio.end(status);
-        return;
+    loop {
+        let Some(dev) = bio.dev.take() else {
+            bio.end(BlkStatus::IoErr);
+            return;
+        };
+        if let Err(status) = check(&dev, &mut bio) {
+            bio.end(status);
+            return;
+        }
+        if dev.runtime().tracer().is_on() {
+            trace(&dev, &bio, TracePoint::Queue);
+        }
+        match dev.ops().redirect(&dev, &mut bio) {
+            Redirect::Down => {}
+            Redirect::Gone => return,
+            Redirect::No => {
+                dev.ops().submit_bio(&dev, bio, queue);
+                return;
+            }
+        }
     }
-    if dev.runtime().tracer().is_on() {
-        trace(&dev, &bio, TracePoint::Queue);
-    }
-    dev.ops().submit_bio(&dev, bio, queue);
 }
 
 /// What the block layer looks at before any driver sees the bio (`submit_bio_noacct`). `Err(Ok)` ends it well.
+#[inline]
 fn check(dev: &BlockDevice, bio: &mut Bio<'_>) -> Result<(), BlkStatus> {
     if dev.is_dead() {
         return Err(BlkStatus::IoErr);

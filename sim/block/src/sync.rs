@@ -9,6 +9,7 @@ use dmlab_runtime::Stalled;
 use dmlab_units::{Errno, Sector, Sectors};
 use parking_lot::Mutex;
 
+use crate::bio::Frame;
 use crate::{Bio, BlkStatus, BlockDevice, Part, submit};
 
 /// Hears the end of one bio.
@@ -20,13 +21,16 @@ pub(crate) struct Waiter {
 #[derive(Default)]
 struct State {
     done: Option<(BlkStatus, Vec<Part>)>,
+    /// Room for frames, empty, for the next bio.
+    room: Vec<Frame>,
     waker: Option<Waker>,
 }
 
 impl Waiter {
-    pub(crate) fn finish(&self, status: BlkStatus, parts: Vec<Part>) {
+    pub(crate) fn finish(&self, status: BlkStatus, parts: Vec<Part>, room: Vec<Frame>) {
         let waker = {
             let mut state = self.state.lock();
+            state.room = room;
             state.done = Some((status, parts));
             state.waker.take()
         };
@@ -116,6 +120,7 @@ impl SyncIo {
 
     fn run(&mut self, dev: &Arc<BlockDevice>, bio: Bio<'_>) -> Result<Vec<Part>, IoFailed> {
         let mut bio = bio.with_waiter(self.waiter.clone()).to(dev);
+        bio.frames = std::mem::take(&mut self.waiter.state.lock().room);
         // Data goes in bios of at most 256 pages, all under way at once, as direct IO on Linux does.
         while bio.len() > MAX_DATA && !bio.op.is_range() {
             submit(bio.split_front(MAX_DATA));

@@ -251,6 +251,7 @@ impl DeviceMapper {
         // Nobody has it open, but bios of its last opener may still be on their way.
         device.flight.set(DRAINING, true);
         device.flight.drained.until(|| device.flight.in_flight() == 0).await;
+        device.flight.fail_deferred();
         drop(device.set_live(None));
         device.delete_disk();
         let mut devices = self.devices.lock();
@@ -293,9 +294,10 @@ impl DeviceMapper {
 }
 
 impl Drop for DeviceMapper {
-    /// Devices that map each other in a loop would otherwise keep one another for ever.
+    /// Devices that map each other in a loop, or hold bios that wait for a resume, would otherwise stay for ever.
     fn drop(&mut self) {
         for device in self.devices.get_mut().by_minor.values() {
+            device.flight.fail_deferred();
             *device.inactive.lock() = None;
             drop(device.set_live(None));
         }

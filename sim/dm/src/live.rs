@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use arc_swap::ArcSwapOption;
 use dmlab_abi::Geometry;
 use dmlab_block::{
-    Bio, BioFlags, BioQueue, BlkStatus, BlockDevice, Caller, DiskOps, End, EndIo, FrameData, Op, OpenMode,
+    Bio, BioFlags, BioQueue, BlkStatus, BlockDevice, Caller, DiskOps, End, FrameData, Op, OpenMode, Redirect,
     UserMemory,
 };
 use dmlab_runtime::{Level, RateLimit, Runtime, ShardedCounter, TraceEvent, TracePoint, WaitQueue};
@@ -104,95 +104,24 @@ impl Flight {
         self.deferred.lock().push_back(bio);
     }
 
+    /// Fails what waits for a resume that will never come. A waiting bio holds its device, and so this list.
+    pub(crate) fn fail_deferred(&self) {
+        while let Some(bio) = self.next_deferred() {
+            bio.end(BlkStatus::IoErr);
+        }
+    }
+
     /// The bio that has waited longest.
     pub(crate) fn next_deferred(&self) -> Option<Bio<'static>> {
         self.deferred.lock().pop_front()
     }
 }
 
-/// A live table, as bios see it.
-pub(crate) struct LiveTable {
-    pub(crate) table: Arc<Table>,
-    flight: Arc<Flight>,
-    block: std::sync::Weak<BlockDevice>,
-}
-
-impl LiveTable {
-    pub(crate) fn new(table: Arc<Table>, flight: Arc<Flight>, block: &Arc<BlockDevice>) -> Arc<LiveTable> {
-        Arc::new(LiveTable { table, flight, block: Arc::downgrade(block) })
-    }
-
-    /// Counts the clone, remembers it, and lets its target map it.
-    fn map_one<'a>(self: &Arc<Self>, at: usize, mut bio: Bio<'a>, queue: &mut BioQueue<'a>) {
-        let line = &self.table.lines()[at];
-        let started = self.flight.stats.start(&self.flight.runtime, &bio);
-        bio.push_frame(self.clone(), [at as u64, started, 0]);
-        let from = bio.sector;
-        match line.target.map(&mut bio) {
-            Map::Remapped => {
-                if self.flight.runtime.tracer().is_on() {
-                    self.trace_remap(&bio, from);
-                }
-                queue.push(bio);
-            }
-            Map::Submitted => {}
-            Map::Done(status) => bio.end(status),
-            Map::Requeue => bio.end(BlkStatus::DmRequeue),
-            Map::Kill => bio.end(BlkStatus::IoErr),
-        }
-    }
-
-    #[cold]
-    fn trace_remap(&self, bio: &Bio<'_>, from: Sector) {
-        let Some(to) = bio.dev() else { return };
-        self.flight.runtime.tracer().emit(&TraceEvent {
-            time: self.flight.runtime.now(),
-            dev: self.flight.dev,
-            point: TracePoint::Remap { to: to.dev(), to_sector: bio.sector },
-            op: bio.op.letters(),
-            sector: from,
-            len: bio.len(),
-        });
-    }
-}
-
-impl EndIo for LiveTable {
-    fn end_io(&self, bio: &mut Bio<'_>, [at, started, word]: FrameData, status: BlkStatus) -> End {
-        let line = &self.table.lines()[at as usize];
-        let mut status = status;
-        if line.settings.wants_end_io {
-            match line.target.end_io(bio, word, status) {
-                End::Done(said) => status = said,
-                End::Kept => return End::Kept,
-            }
-        }
-        if status == BlkStatus::DmRequeue {
-            if self.flight.has(NOFLUSH) {
-                let mut again = bio.take_owned();
-                if let Some(block) = self.block.upgrade() {
-                    again.set_dev(&block);
-                }
-                self.flight.deferred.lock().push_front(again);
-                self.flight.leave();
-                return End::Kept;
-            }
-            status = BlkStatus::IoErr;
-        }
-        self.flight.stats.end(&self.flight.runtime, bio, started);
-        if let Some(block) = self.block.upgrade() {
-            let stats = block.stats().of(bio.op);
-            stats[0].add_relaxed(1);
-            stats[1].add_relaxed(bio.len().0 as i64);
-        }
-        self.flight.leave();
-        End::Done(status)
-    }
-}
-
 /// The driver behind a mapped device's disk.
 pub(crate) struct MappedDisk {
     pub(crate) flight: Arc<Flight>,
-    pub(crate) live: ArcSwapOption<LiveTable>,
+    /// The live table. It stays as long as a bio is in flight: who swaps it drains first.
+    pub(crate) live: ArcSwapOption<Table>,
     pub(crate) geometry: Mutex<Geometry>,
     /// Called after each close with the number of openers left.
     pub(crate) on_release: Box<dyn Fn(u32) + Send + Sync>,
@@ -246,19 +175,13 @@ impl MappedDisk {
     }
 
     /// Reads and writes: cut to what one target takes at once, and mapped.
-    fn map_data<'a>(
-        &self,
-        dev: &Arc<BlockDevice>,
-        live: &Arc<LiveTable>,
-        mut bio: Bio<'a>,
-        queue: &mut BioQueue<'a>,
-    ) {
-        let Some(at) = live.table.find(bio.sector) else {
+    fn map_data<'a>(&self, dev: &Arc<BlockDevice>, live: &Table, mut bio: Bio<'a>, queue: &mut BioQueue<'a>) {
+        let Some(at) = live.find(bio.sector) else {
             self.flight.leave();
             bio.end(BlkStatus::IoErr);
             return;
         };
-        let line = &live.table.lines()[at];
+        let line = &live.lines()[at];
         if bio.flags.contains(BioFlags::NOWAIT) && !line.kind.features.contains(TargetFeatures::NOWAIT) {
             self.flight.leave();
             bio.end(BlkStatus::NotSupp);
@@ -271,14 +194,14 @@ impl MappedDisk {
             queue.push(bio);
             bio = piece;
         }
-        live.map_one(at, bio, queue);
+        self.map_one(dev, live, at, bio, queue);
     }
 
     /// Discard, secure erase, write zeroes: cut at the target's end, one clone or several.
     fn map_range<'a>(
         &self,
         dev: &Arc<BlockDevice>,
-        live: &Arc<LiveTable>,
+        live: &Table,
         mut bio: Bio<'a>,
         queue: &mut BioQueue<'a>,
     ) {
@@ -288,12 +211,12 @@ impl MappedDisk {
             Op::SecureErase => (limits.max_secure_erase_sectors, Sectors(1)),
             _ => (limits.max_write_zeroes_sectors, Sectors(1)),
         };
-        let Some(at) = live.table.find(bio.sector) else {
+        let Some(at) = live.find(bio.sector) else {
             self.flight.leave();
             bio.end(BlkStatus::IoErr);
             return;
         };
-        let line = &live.table.lines()[at];
+        let line = &live.lines()[at];
         let clones = match bio.op {
             Op::Discard => line.settings.num_discard_bios,
             Op::SecureErase => line.settings.num_secure_erase_bios,
@@ -321,13 +244,14 @@ impl MappedDisk {
             queue.push(bio);
             bio = piece;
         }
-        self.map_clones(live, at, clones, bio, queue);
+        self.map_clones(dev, live, at, clones, bio, queue);
     }
 
     /// Maps `clones` bios for one range; the caller has counted one of them.
     fn map_clones<'a>(
         &self,
-        live: &Arc<LiveTable>,
+        dev: &Arc<BlockDevice>,
+        live: &Table,
         at: usize,
         clones: u32,
         mut bio: Bio<'a>,
@@ -336,26 +260,82 @@ impl MappedDisk {
         for clone_nr in 1..clones {
             let twin = bio.duplicate(clone_nr);
             self.flight.in_flight.add(1);
-            live.map_one(at, twin, queue);
+            self.map_one(dev, live, at, twin, queue);
         }
         bio.clone_nr = 0;
-        live.map_one(at, bio, queue);
+        self.map_one(dev, live, at, bio, queue);
+    }
+
+    /// Remembers the clone, and lets its target map it; the caller has counted it in.
+    fn map_one<'a>(
+        &self,
+        dev: &Arc<BlockDevice>,
+        live: &Table,
+        at: usize,
+        mut bio: Bio<'a>,
+        queue: &mut BioQueue<'a>,
+    ) {
+        if self.map_in_place(dev, live, at, &mut bio) == Redirect::Down {
+            queue.push(bio);
+        }
+    }
+
+    #[inline]
+    fn map_in_place(&self, dev: &Arc<BlockDevice>, live: &Table, at: usize, bio: &mut Bio<'_>) -> Redirect {
+        let line = &live.lines()[at];
+        let started = self.flight.stats.start(&self.flight.runtime, bio);
+        let listens = if line.settings.wants_end_io { WANTS_END_IO } else { 0 };
+        bio.push_device_frame(dev.clone(), [at as u64 | listens, started, 0]);
+        let from = bio.sector;
+        let status = match line.target.map(bio) {
+            Map::Remapped => {
+                if self.flight.runtime.tracer().is_on() {
+                    self.trace_remap(bio, from);
+                }
+                return Redirect::Down;
+            }
+            Map::Submitted => return Redirect::Gone,
+            Map::Done(status) => status,
+            Map::Requeue => BlkStatus::DmRequeue,
+            Map::Kill => BlkStatus::IoErr,
+        };
+        bio.take().end(status);
+        Redirect::Gone
+    }
+
+    #[cold]
+    fn trace_remap(&self, bio: &Bio<'_>, from: Sector) {
+        let Some(to) = bio.dev() else { return };
+        self.flight.runtime.tracer().emit(&TraceEvent {
+            time: self.flight.runtime.now(),
+            dev: self.flight.dev,
+            point: TracePoint::Remap { to: to.dev(), to_sector: bio.sector },
+            op: bio.op.letters(),
+            sector: from,
+            len: bio.len(),
+        });
     }
 
     /// An empty flush; the caller has counted one bio.
-    fn map_flush<'a>(&self, live: &Arc<LiveTable>, mut bio: Bio<'a>, queue: &mut BioQueue<'a>) {
-        if live.table.flush_bypasses_map() {
-            for device in live.table.devices() {
+    fn map_flush<'a>(
+        &self,
+        dev: &Arc<BlockDevice>,
+        live: &Table,
+        mut bio: Bio<'a>,
+        queue: &mut BioQueue<'a>,
+    ) {
+        if live.flush_bypasses_map() {
+            for device in live.devices() {
                 let mut twin = bio.duplicate(0);
                 twin.set_dev(device.device());
                 queue.push(twin);
             }
         } else {
-            for (at, line) in live.table.lines().iter().enumerate() {
+            for (at, line) in live.lines().iter().enumerate() {
                 for clone_nr in 0..line.settings.num_flush_bios {
                     let twin = bio.duplicate(clone_nr);
                     self.flight.in_flight.add(1);
-                    live.map_one(at, twin, queue);
+                    self.map_one(dev, live, at, twin, queue);
                 }
             }
         }
@@ -384,7 +364,29 @@ fn room(line: &Line, sector: Sector) -> Sectors {
     to_end.min(Sectors(longest - into))
 }
 
+/// Set in the word of a clone whose target wants to hear of its end; the rest of the word is its line.
+const WANTS_END_IO: u64 = 1 << 63;
+
 impl DiskOps for MappedDisk {
+    /// A read or write that one target takes whole, on a device that runs: nothing but counting and mapping.
+    fn redirect(&self, dev: &Arc<BlockDevice>, bio: &mut Bio<'_>) -> Redirect {
+        let is_data = matches!(bio.op, Op::Read | Op::Write);
+        if !is_data || bio.flags.intersects(BioFlags::PREFLUSH | BioFlags::NOWAIT) || !self.flight.enter() {
+            return Redirect::No;
+        }
+        let live = self.live.load();
+        if let Some(live) = &*live
+            && let Some(at) = live.find(bio.sector)
+        {
+            let line = &live.lines()[at];
+            if bio.len() <= room(line, bio.sector).min(line.target.accept(bio)) {
+                return self.map_in_place(dev, live, at, bio);
+            }
+        }
+        self.flight.leave();
+        Redirect::No
+    }
+
     fn submit_bio<'a>(&self, dev: &Arc<BlockDevice>, bio: Bio<'a>, queue: &mut BioQueue<'a>) {
         if bio.flags.contains(BioFlags::PREFLUSH) && bio.op != Op::Flush {
             self.flush_then_write(dev, bio, queue);
@@ -394,16 +396,51 @@ impl DiskOps for MappedDisk {
             self.hold(dev, bio);
             return;
         }
-        let Some(live) = self.live.load_full() else {
+        let live = self.live.load();
+        let Some(live) = &*live else {
             self.flight.leave();
             self.no_table(bio);
             return;
         };
         match bio.op {
-            Op::Read | Op::Write => self.map_data(dev, &live, bio, queue),
-            Op::Flush => self.map_flush(&live, bio, queue),
-            Op::Discard | Op::SecureErase | Op::WriteZeroes => self.map_range(dev, &live, bio, queue),
+            Op::Read | Op::Write => self.map_data(dev, live, bio, queue),
+            Op::Flush => self.map_flush(dev, live, bio, queue),
+            Op::Discard | Op::SecureErase | Op::WriteZeroes => self.map_range(dev, live, bio, queue),
         }
+    }
+
+    fn end_bio(
+        &self,
+        dev: &Arc<BlockDevice>,
+        bio: &mut Bio<'_>,
+        [at, started, word]: FrameData,
+        status: BlkStatus,
+    ) -> End {
+        let mut status = status;
+        // Most targets do not listen, and then the table is not even looked up.
+        if at & WANTS_END_IO != 0
+            && let Some(live) = &*self.live.load()
+            && let Some(line) = live.lines().get((at & !WANTS_END_IO) as usize)
+        {
+            match line.target.end_io(bio, word, status) {
+                End::Done(said) => status = said,
+                End::Kept => return End::Kept,
+            }
+        }
+        if status == BlkStatus::DmRequeue {
+            if self.flight.has(NOFLUSH) && self.flight.has(BLOCKED) {
+                let mut again = bio.take_owned();
+                again.set_dev(dev);
+                self.flight.deferred.lock().push_front(again);
+                self.flight.leave();
+                return End::Kept;
+            }
+            status = BlkStatus::IoErr;
+        }
+        self.flight.stats.end(&self.flight.runtime, bio, started);
+        dev.stats().count(bio.op, bio.len());
+        self.flight.leave();
+        End::Done(status)
     }
 
     fn release(&self, _dev: &BlockDevice, openers_left: u32) {
@@ -424,7 +461,7 @@ impl DiskOps for MappedDisk {
         memory: &mut dyn UserMemory,
     ) -> Result<i32, Errno> {
         let live = self.live.load_full().ok_or(Errno::ENOTTY)?;
-        let [line] = live.table.lines() else { return Err(Errno::ENOTTY) };
+        let [line] = live.lines() else { return Err(Errno::ENOTTY) };
         let (below, is_whole) = line.target.prepare_ioctl().ok_or(Errno::ENOTTY)?;
         if self.flight.has(SUSPENDED) {
             return Err(Errno::EAGAIN);

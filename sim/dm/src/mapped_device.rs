@@ -10,7 +10,7 @@ use dmlab_units::{DevT, Errno};
 use parking_lot::Mutex;
 
 use crate::events::{EventCounter, EventTarget};
-use crate::live::{Flight, LiveTable, MappedDisk, SUSPENDED};
+use crate::live::{Flight, MappedDisk, SUSPENDED};
 use crate::table::SharedDevices;
 use crate::{Table, TargetType};
 
@@ -115,7 +115,7 @@ impl MappedDevice {
 
     /// Its live table.
     pub fn live_table(&self) -> Option<Arc<Table>> {
-        self.disk.live.load().as_ref().map(|live| live.table.clone())
+        self.disk.live.load_full()
     }
 
     /// Its inactive table.
@@ -149,13 +149,12 @@ impl MappedDevice {
     }
 
     pub(crate) fn set_live(&self, table: Option<Arc<Table>>) -> Option<Arc<Table>> {
-        let live = table.map(|table| {
+        if let Some(table) = &table {
             table.bind_events(&self.event_target);
-            LiveTable::new(table, self.flight.clone(), &self.block)
-        });
-        let old = self.disk.live.swap(live)?;
-        old.table.unbind_events();
-        Some(old.table.clone())
+        }
+        let old = self.disk.live.swap(table)?;
+        old.unbind_events();
+        Some(old)
     }
 
     /// Sends an event of the disk. `extra` stands between SUBSYSTEM and MAJOR.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dmlab_block::{BlockDevice, QueueLimits};
+use dmlab_block::{BlockDevice, Op, QueueLimits};
 use dmlab_units::{DevT, Sectors};
 
 use crate::Machine;
@@ -60,15 +60,9 @@ impl Machine {
 
     fn info(&self, block: &Arc<BlockDevice>) -> DeviceInfo {
         let stats = block.stats();
-        let stat = [
-            &stats.read[0],
-            &stats.read[1],
-            &stats.write[0],
-            &stats.write[1],
-            &stats.discard[0],
-            &stats.discard[1],
-            &stats.flush[0],
-        ];
+        let counted = [Op::Read, Op::Write, Op::Discard].map(|op| stats.of(op));
+        let [(reads, read), (writes, written), (discards, discarded)] = counted;
+        let (flushes, _) = stats.of(Op::Flush);
         let mapped = self.mapper().by_dev(block.dev());
         let mut slaves: Vec<DevT> = Vec::new();
         for table in mapped.iter().flat_map(|device| [device.live_table(), device.inactive_table()]).flatten()
@@ -88,7 +82,7 @@ impl Machine {
             open_count: block.open_count(),
             holders: block.holders(),
             slaves,
-            stat: stat.map(|counter| counter.sum() as u64),
+            stat: [reads, read.0, writes, written.0, discards, discarded.0, flushes],
             dm: mapped.map(|device| {
                 let names = device.names();
                 DmInfo {

@@ -21,6 +21,15 @@ pub use dmlab_block::{
     write_async,
 };
 pub use dmlab_dm::{ControlFile, DeviceMapper, TargetType};
+
+/// What a target of one's own is written with; `docs/src/adding-a-target.md` explains it.
+pub mod target {
+    pub use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, End, Op, QueueLimits};
+    pub use dmlab_dm::{
+        Area, Built, Constructor, Ctr, CtrError, Later, Map, MessageResult, StatusKind, TableDevice, Target,
+        TargetFeatures, TargetSettings, TargetType, parse_u64_wrapping,
+    };
+}
 pub use dmlab_runtime::{
     Driver, Instant, Interrupt, Klog, KlogLine, Level, Runtime, Stalled, Uevent, UeventAction, Uevents,
     VirtualDriver, WakeFlag,

@@ -252,3 +252,29 @@ fn a_poll_sees_what_it_should() {
     kit.ask(Command::DevRemove, "a", DmFlags::empty()).unwrap();
     assert!(changed("remove"));
 }
+
+/// Devices that stand on one another, a loop of devices, one that is suspended with IO waiting, one with a table that
+/// was never made live: none of them outlives its machine.
+#[test]
+fn a_machine_takes_its_devices_with_it() {
+    let kit = Kit::new();
+    let low = kit.create("low", "0 64 striped 2 8 1:0 0 1:1 0");
+    kit.create("top", &format!("0 64 linear {low} 0"));
+    kit.load("low", "0 64 zero").unwrap();
+    kit.create("origin", "0 64 snapshot-origin 1:2");
+    let a = kit.create("a", "0 8 linear 1:3 0");
+    let b = kit.create("b", &format!("0 8 linear {a} 0"));
+    kit.load("a", &format!("0 8 linear {b} 0")).unwrap();
+    kit.resume("a").unwrap();
+    kit.ask(Command::DevSuspend, "top", DmFlags::SUSPEND).unwrap();
+    let top = kit.machine.registry().get(DevT::new(254, 1)).unwrap();
+    submit(Bio::read_owned(Sector(0), dmlab_units::Sectors(1)).to(&top).on_end(|_, _| ()));
+    let devices: Vec<_> = kit.machine.registry().all().iter().map(Arc::downgrade).collect();
+    let registry = Arc::downgrade(kit.machine.registry());
+    drop(top);
+    drop(kit);
+    assert!(registry.upgrade().is_none(), "the registry lives on");
+    let alive: Vec<_> =
+        devices.iter().filter_map(|device| device.upgrade()).map(|d| d.name().to_owned()).collect();
+    assert_eq!(alive, Vec::<String>::new());
+}

@@ -20,7 +20,7 @@ pub use driver::{Driver, Stalled, VirtualDriver, WakeFlag};
 pub use executor::{Fifo, Scheduler, SeededScheduler, Task, TaskId, WorkQueue};
 pub use klog::{Klog, KlogLine, Level, RateLimit};
 pub use rng::{Rng, Stream};
-pub use sharded::ShardedCounter;
+pub use sharded::{ShardedCounter, ShardedCounters};
 pub use time::{Instant, Sleep};
 pub use trace::{TraceEvent, TracePoint, Tracer};
 pub use uevent::{Uevent, UeventAction, Uevents};

@@ -4,30 +4,51 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use crossbeam::utils::CachePadded;
 
-const SHARDS: usize = 16;
+const SHARDS: usize = 8;
 
-/// A sum kept in pieces, each on a cache line of its own. Adding touches one piece; the sum is taken rarely.
-#[derive(Default)]
-pub struct ShardedCounter {
-    shards: [CachePadded<AtomicI64>; SHARDS],
+/// `N` sums kept in pieces, all those of one piece on a cache line of its own. Adding touches one piece; a sum is taken
+/// rarely.
+pub struct ShardedCounters<const N: usize> {
+    shards: [CachePadded<[AtomicI64; N]>; SHARDS],
 }
+
+impl<const N: usize> Default for ShardedCounters<N> {
+    fn default() -> Self {
+        let shard = |_| CachePadded::new(std::array::from_fn(|_| AtomicI64::new(0)));
+        ShardedCounters { shards: std::array::from_fn(shard) }
+    }
+}
+
+impl<const N: usize> ShardedCounters<N> {
+    /// Adds to each of the sums `at` without ordering anything: for statistics.
+    #[inline]
+    pub fn add_relaxed<const K: usize>(&self, at: [(usize, i64); K]) {
+        let shard = &self.shards[shard()];
+        for (at, n) in at {
+            shard[at].fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    /// Sum `at`. Exact once nobody adds any more.
+    pub fn sum(&self, at: usize) -> i64 {
+        self.shards.iter().map(|shard| shard[at].load(Ordering::SeqCst)).sum()
+    }
+}
+
+/// A sum kept in pieces, each on a cache line of its own.
+#[derive(Default)]
+pub struct ShardedCounter(ShardedCounters<1>);
 
 impl ShardedCounter {
     /// Adds `n`, which may be negative. Sequentially consistent, so that it can order itself against a flag.
     #[inline]
     pub fn add(&self, n: i64) {
-        self.shards[shard()].fetch_add(n, Ordering::SeqCst);
-    }
-
-    /// Adds `n` without ordering anything: for statistics.
-    #[inline]
-    pub fn add_relaxed(&self, n: i64) {
-        self.shards[shard()].fetch_add(n, Ordering::Relaxed);
+        self.0.shards[shard()][0].fetch_add(n, Ordering::SeqCst);
     }
 
     /// The sum. Exact once nobody adds any more.
     pub fn sum(&self) -> i64 {
-        self.shards.iter().map(|shard| shard.load(Ordering::SeqCst)).sum()
+        self.0.sum(0)
     }
 }
 
@@ -46,17 +67,19 @@ mod tests {
 
     #[test]
     fn the_pieces_add_up() {
-        let counter = ShardedCounter::default();
+        let (counter, pair) = (ShardedCounter::default(), ShardedCounters::<2>::default());
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
                     for _ in 0..1000 {
                         counter.add(3);
-                        counter.add_relaxed(-1);
+                        counter.add(-1);
+                        pair.add_relaxed([(0, 1), (1, 8)]);
                     }
                 });
             }
         });
         assert_eq!(counter.sum(), 8000);
+        assert_eq!((pair.sum(0), pair.sum(1)), (4000, 32000));
     }
 }

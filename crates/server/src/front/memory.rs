@@ -34,6 +34,11 @@ impl Staged {
         Staged { bytes, readable, written: None }
     }
 
+    /// What could be read of the client's memory.
+    pub(crate) fn sent(&self) -> &[u8] {
+        &self.bytes[..self.readable]
+    }
+
     /// What has to go back to the client, and where it begins.
     pub(crate) fn written(&self) -> (usize, &[u8]) {
         match self.written {

@@ -38,10 +38,15 @@ use mirror::Mirror;
 use session::Session;
 use shared_state::Shared;
 
-/// Where a server lives.
+/// Hears of each TABLE_LOAD that the kernel refused: the request's bytes, and what the kernel logged about it.
+pub type OnRefusedLoad = Box<dyn Fn(&[u8], &[String]) + Send + Sync>;
+
+/// Where a server lives, and who listens.
 pub struct Options {
     /// Its directory, which it makes, and removes when it ends.
     pub dir: PathBuf,
+    /// Whom to tell of refused tables.
+    pub on_refused_load: Option<OnRefusedLoad>,
 }
 
 /// A running server. Dropping it ends it.
@@ -84,6 +89,7 @@ impl Server {
             files: Arc::new(Files::new()?),
             mirror: Mirror::new(dir.join(MIRROR_DIR))?,
             control: OnceLock::new(),
+            on_refused_load: options.on_refused_load,
             stopping: AtomicBool::new(false),
             stopped: (Mutex::new(false), Condvar::new()),
         });

@@ -11,6 +11,9 @@ use dmlab_machine::OpenMode;
 use dmlab_shim_proto as proto;
 use dmlab_units::{DevT, Errno};
 use parking_lot::Mutex;
+
+/// The number of DM_TABLE_LOAD among the commands of the control node.
+const TABLE_LOAD: u8 = 9;
 use proto::{FileKind, Place, Reply, Request};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 
@@ -392,13 +395,25 @@ impl Session {
     ) -> Answer {
         let file = self.file(file)?;
         let shared = self.shared.clone();
+        let listener = shared
+            .on_refused_load
+            .as_ref()
+            .filter(|_| matches!(file.body, Body::Control(_)) && cmd as u8 == TABLE_LOAD);
+        let request = listener.map(|_| memory.sent().to_vec());
+        let klog = shared.world.machine().klog();
+        let seen = klog.next_seq();
+        let mut refused = false;
         let answer = self.call(memory, fd, out, |process, memory| match &file.body {
-            Body::Control(control) => control.ioctl(process, cmd, memory),
+            Body::Control(control) => control.ioctl(process, cmd, memory).inspect_err(|_| refused = true),
             Body::Block(_, block) => block.ioctl(process, cmd, arg, memory),
             Body::LoopControl => shared.world.machine().loops().ioctl(cmd, arg),
             Body::Path => Err(Errno::EBADF),
         });
         self.shared.files.signal_controls();
+        if let (true, Some(listener), Some(request)) = (refused, listener, request) {
+            let lines: Vec<String> = klog.since(seen).into_iter().map(|line| line.text).collect();
+            listener(&request, &lines);
+        }
         answer
     }
 

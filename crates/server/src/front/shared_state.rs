@@ -17,6 +17,7 @@ pub(crate) struct Shared {
     pub(crate) mirror: Mirror,
     /// An open control node for requests of dmlab's own commands.
     pub(crate) control: OnceLock<ControlFile>,
+    pub(crate) on_refused_load: Option<super::OnRefusedLoad>,
     pub(crate) stopping: AtomicBool,
     pub(crate) stopped: (Mutex<bool>, Condvar),
 }

@@ -49,7 +49,10 @@ fn ends_and_modes() {
     let file = m.read_write();
     let mut buf = [0; 4096];
     assert_eq!(file.read_at(SIZE, &mut buf, IO), Ok(0));
-    assert_eq!(file.read_at(u64::MAX, &mut buf, IO), Ok(0));
+    assert_eq!(file.read_at(1 << 62, &mut buf, IO), Ok(0));
+    assert_eq!(file.read_at(i64::MAX as u64, &mut buf, IO), Err(Errno::EINVAL));
+    assert_eq!(file.write_at(i64::MAX as u64, &buf, IO), Err(Errno::EINVAL));
+    assert_eq!(file.read_at(513, &mut [], IoFlags { is_direct: true, ..IO }), Ok(0));
     assert_eq!(file.read_at(SIZE - 512, &mut buf, IO), Ok(512));
     assert_eq!(file.write_at(SIZE - 512, &buf, IO), Ok(512));
     assert_eq!(file.write_at(SIZE, &buf, IO), Err(Errno::ENOSPC));

@@ -271,7 +271,7 @@ fn data_lands_in_the_file() {
     file.fallocate(3, 512, 4096).unwrap();
     file.read_at(512, &mut buf, direct).unwrap();
     assert_eq!((buf[0], buf[4095], buf[4096]), (0, 0, 7));
-    assert_eq!(file.device().stats().write[1].sum(), 16 + 8);
+    assert_eq!(file.device().stats().of(Op::Write).1, Sectors(16 + 8));
 }
 
 #[test]

@@ -132,7 +132,10 @@ impl Thin {
         let Some(details) = metadata.details(self.core.id) else { return "-".to_owned() };
         let mapped = details.mapped_blocks.wrapping_mul(self.pool.block_size.0);
         match metadata.highest_mapped(self.core.id).await {
-            Ok(Some(block)) => format!("{mapped} {}", block.0.wrapping_add(1).wrapping_mul(self.pool.block_size.0).wrapping_sub(1)),
+            Ok(Some(block)) => format!(
+                "{mapped} {}",
+                block.0.wrapping_add(1).wrapping_mul(self.pool.block_size.0).wrapping_sub(1)
+            ),
             Ok(None) => format!("{mapped} -"),
             Err(errno) => {
                 let raw = errno.raw();
