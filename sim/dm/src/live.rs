@@ -428,7 +428,8 @@ impl DiskOps for MappedDisk {
             }
         }
         if status == BlkStatus::DmRequeue {
-            if self.flight.has(NOFLUSH) && self.flight.has(BLOCKED) {
+            // From the suspend's first step on: targets give back what they have queued before bios are held.
+            if self.flight.has(NOFLUSH) {
                 let mut again = bio.take_owned();
                 again.set_dev(dev);
                 self.flight.deferred.lock().push_front(again);

@@ -160,3 +160,27 @@ fn a_suspended_pool_shows_its_devices_suspended_internally() {
     let header: Header = pool.kit.ask(Command::DevStatus, "thin", DmFlags::empty()).unwrap();
     assert!(!header.flags().contains(DmFlags::INTERNAL_SUSPEND));
 }
+
+#[test]
+fn a_write_that_waits_for_space_outlives_the_growing_of_its_pool() {
+    let pool = Pool::new(2, "0");
+    pool.write(0).unwrap();
+    pool.write(1).unwrap();
+    let ended = Arc::new(AtomicU32::new(0));
+    let done = ended.clone();
+    let held = Bio::write_owned(Sector(2 * BLOCK), vec![5; 4096].into());
+    submit(held.to(&pool.thin).on_end(move |status, _| {
+        assert!(status.is_ok(), "{status:?}");
+        done.fetch_add(1, Ordering::Relaxed);
+    }));
+    pool.kit.machine.runtime().run_until_idle();
+    pool.kit.load("data", &format!("0 {} linear 1:1 0", 4 * BLOCK)).unwrap();
+    pool.kit.resume("data").unwrap();
+    pool.kit.load("pool", &pool_table(4, "0")).unwrap();
+    pool.kit.ask(Command::DevSuspend, "pool", DmFlags::SUSPEND | DmFlags::NOFLUSH).unwrap();
+    assert_eq!(ended.load(Ordering::Relaxed), 0);
+    pool.kit.resume("pool").unwrap();
+    pool.kit.machine.runtime().run_until_idle();
+    assert_eq!(ended.load(Ordering::Relaxed), 1);
+    assert!(pool.status().contains(" 3/4 "), "{}", pool.status());
+}
