@@ -1,6 +1,6 @@
 //! Random sequences of pool operations, run on a real Linux and here, that must leave the same metadata, byte for byte.
 //!
-//! A [`Sequence`] is text: a header line, then a line for each step. [`generate`] makes one from a seed, [`script`]
+//! A [`Sequence`] is text: a header line, then a line for each step. [`generate`] makes one from a seed, `script`
 //! turns it into shell for the reference machine. What came of it there, a [`Recording`], stands below it in
 //! `golden/thin-sequences`; the test `thin_sequences` replays every recorded sequence and compares.
 //!

@@ -24,7 +24,7 @@
 //!                           └─ flush, FUA ──────> commit the metadata first, if this device changed
 //! ```
 //!
-//! What a pool may do depends on its **mode** ([`modes`]): write, out of data space, out of metadata space, read only,
+//! What a pool may do depends on its **mode** (`modes.rs`): write, out of data space, out of metadata space, read only,
 //! fail. The metadata itself, down to the byte, is `dmlab-persistent-data`'s.
 //!
 //! | | |
