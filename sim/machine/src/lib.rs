@@ -54,6 +54,12 @@ struct Inner {
     loops: LoopControl,
 }
 
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.runtime.shut_down();
+    }
+}
+
 impl Machine {
     /// The machine's executor, clock and log.
     pub fn runtime(&self) -> &Arc<Runtime> {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use parking_lot::Mutex;
@@ -77,11 +77,31 @@ pub(crate) struct Executor {
     ready: Mutex<VecDeque<Ready>>,
     scheduler: Mutex<Box<dyn Scheduler>>,
     next_id: AtomicU64,
+    /// The machine is gone: nothing becomes runnable any more.
+    is_closed: AtomicBool,
 }
 
 impl Executor {
     pub(crate) fn new(scheduler: Box<dyn Scheduler>) -> Executor {
-        Executor { ready: Mutex::default(), scheduler: Mutex::new(scheduler), next_id: AtomicU64::new(0) }
+        Executor {
+            ready: Mutex::default(),
+            scheduler: Mutex::new(scheduler),
+            next_id: AtomicU64::new(0),
+            is_closed: AtomicBool::new(false),
+        }
+    }
+
+    /// Cancels what is runnable, now and from here on. Such tasks hold parts of the machine that hold this queue: none
+    /// of it would ever be freed.
+    pub(crate) fn close(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        loop {
+            // Dropped without the lock: a task that ends may make others runnable.
+            let ready = std::mem::take(&mut *self.ready.lock());
+            if ready.is_empty() {
+                return;
+            }
+        }
     }
 
     pub(crate) fn set_scheduler(&self, scheduler: Box<dyn Scheduler>) {
@@ -98,7 +118,9 @@ impl Executor {
         // A task that is still waiting when the machine goes away must not keep it alive.
         let runtime = Arc::downgrade(runtime);
         let schedule = move |runnable| {
-            if let Some(runtime) = runtime.upgrade() {
+            if let Some(runtime) = runtime.upgrade()
+                && !runtime.executor.is_closed.load(Ordering::Acquire)
+            {
                 runtime.executor.ready.lock().push_back(Ready { id, name, runnable });
                 runtime.kick();
             }
@@ -207,6 +229,18 @@ mod tests {
             sum += runtime.block_on(task).unwrap();
         }
         assert_eq!((sum, log.lock().clone()), (6, vec![0, 1, 2]));
+    }
+
+    #[test]
+    fn a_runtime_that_is_shut_down_keeps_no_task() {
+        let runtime = runtime();
+        let held = Arc::new(());
+        for _ in 0..2 {
+            let (held, own) = (held.clone(), runtime.clone());
+            runtime.spawn("holds its own runtime", async move { drop((held, own)) }).detach();
+            runtime.shut_down();
+        }
+        assert_eq!((Arc::strong_count(&held), Arc::strong_count(&runtime)), (1, 1));
     }
 
     #[test]

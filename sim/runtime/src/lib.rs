@@ -139,6 +139,11 @@ impl Runtime {
         }
     }
 
+    /// Cancels every runnable task, now and from here on: the machine ends.
+    pub fn shut_down(&self) {
+        self.executor.close();
+    }
+
     // What drivers call.
 
     /// Runs one runnable task for one step; `false` when none is runnable.

@@ -139,9 +139,8 @@ pub(crate) fn metadata(bytes: &[u8]) {
         return;
     }
     operate(&lab, &mut input);
-    for device in ["t0", "t1", "t2", "t9", "pool"] {
-        let _ = lab.dm().remove(&id(device), false);
-    }
+    lab.dm().remove_all(false).expect("remove_all always succeeds");
+    assert_eq!(lab.dm().list().expect("a sound machine lists its devices"), [], "devices are left behind");
 }
 
 fn operate(lab: &Lab, input: &mut Reader<'_>) {
