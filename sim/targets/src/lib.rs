@@ -8,6 +8,7 @@ pub mod delay;
 pub mod error;
 pub mod flakey;
 pub mod linear;
+pub mod log_writes;
 pub mod snapshot;
 pub mod striped;
 pub mod switch;
@@ -21,6 +22,7 @@ use dmlab_dm::TargetType;
 pub const ALL: &[&TargetType] = &[
     &thin::THIN_POOL,
     &thin::THIN,
+    &log_writes::LOG_WRITES,
     &unstriped::UNSTRIPED,
     &switch::SWITCH,
     &flakey::FLAKEY,
