@@ -41,7 +41,8 @@ impl Stop {
     /// Whether it stops after this entry.
     pub fn is_at(&self, logged: &Logged) -> bool {
         let flags = logged.entry.flags;
-        (self.at_flush && flags.contains(EntryFlags::FLUSH)) || (self.at_fua && flags.contains(EntryFlags::FUA))
+        (self.at_flush && flags.contains(EntryFlags::FLUSH))
+            || (self.at_fua && flags.contains(EntryFlags::FUA))
     }
 }
 
@@ -58,11 +59,7 @@ pub struct Replayed {
 ///
 /// # Errors
 /// [`LogError`]; the disk then has what came before.
-pub fn replay<S: Source>(
-    log: &mut Log<S>,
-    disk: &mut impl Disk,
-    stop: &Stop,
-) -> Result<Replayed, LogError> {
+pub fn replay<S: Source>(log: &mut Log<S>, disk: &mut impl Disk, stop: &Stop) -> Result<Replayed, LogError> {
     let mut replayed = Replayed::default();
     while stop.limit.is_none_or(|limit| replayed.nr_entries < limit) {
         let Some(logged) = log.next_entry()? else { break };

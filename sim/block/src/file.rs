@@ -203,7 +203,9 @@ impl BlockFile {
         if let Err(Errno::EDEADLK) = written_back {
             return Err(Errno::EDEADLK);
         }
-        match self.with_io(|io| io.submit(device, Bio::flush().with_flags(BioFlags::PREFLUSH | BioFlags::SYNC))) {
+        match self
+            .with_io(|io| io.submit(device, Bio::flush().with_flags(BioFlags::PREFLUSH | BioFlags::SYNC)))
+        {
             Err(Errno::EOPNOTSUPP) => Ok(()),
             answer => answer,
         }

@@ -176,8 +176,7 @@ mod tests {
         let block = superblock.encode();
         assert_eq!(&block[..28], b"rhswfsj\0\x01\0\0\0\0\0\0\0\x0a\0\0\0\0\0\0\0\0\x02\0\0");
         assert_eq!(Superblock::decode(&block), Ok(superblock));
-        let discard =
-            Entry { sector: 16, nr_sectors: 16, flags: EntryFlags::DISCARD, ..Entry::default() };
+        let discard = Entry { sector: 16, nr_sectors: 16, flags: EntryFlags::DISCARD, ..Entry::default() };
         assert_eq!(Entry::decode(&discard.encode(4096)), Ok(discard.clone()));
         assert_eq!(discard.nr_data_blocks(), 0);
         let mark = Entry::mark(&[b'm'; 600], 512);

@@ -43,7 +43,7 @@ fn short_delays_end_with_their_tick_and_long_ones_with_a_timer() {
         (248, 252),
         (256, 288),
         (1000, 1024),
-        (2100, 2336),
+        (2100, 2272),
     ] {
         let kit = Kit::new();
         let device = create(&kit, &format!("0 64 delay 1:0 0 {delay}"));
@@ -65,8 +65,8 @@ fn an_hour_passes_in_no_time() {
     let device = create(&kit, "0 64 delay 1:0 0 0 1:0 0 3600000");
     let took = write(&kit, &device);
     let hour = Duration::from_secs(3600);
-    // The wheel's steps are 16.384 s there.
-    assert!(took > hour && took < hour + Duration::from_secs(17), "{took:?}");
+    // The steps of the wheel are more than two minutes there.
+    assert!(took > hour && took < hour + Duration::from_secs(132), "{took:?}");
     // Reads have no delay.
     let began = kit.machine.runtime().now();
     SyncIo::default().read(&device, Sector(0), &mut [0; 512], |bio| bio).unwrap();
@@ -108,7 +108,8 @@ fn a_suspend_lets_go_in_order_and_until_the_resume_nothing_waits() {
     kit.resume("d").unwrap();
     kit.machine.runtime().run_until_idle();
     assert_eq!(ends.lock().len(), 3);
-    sleep(&kit, Duration::from_secs(31));
+    // Thirty seconds, and up to two more: the step of such a timer.
+    sleep(&kit, Duration::from_secs(33));
     assert_eq!(ends.lock().last(), Some(&"late"));
 }
 
@@ -160,7 +161,9 @@ fn model(arrivals: &[(Tick, u32)], is_polled: bool) -> Vec<(usize, Tick)> {
     let mut alarm: Option<(Tick, Tick)> = None;
     let mut ends = Vec::new();
     let fires = |now: Tick, expires: Tick| if is_polled { expires } else { now.timer_fires(expires) };
-    let mut let_go = |held: &mut Vec<(usize, Tick)>, alarm: &mut Option<(Tick, Tick)>, until: Option<Tick>| {
+    let mut let_go = |held: &mut Vec<(usize, Tick)>,
+                      alarm: &mut Option<(Tick, Tick)>,
+                      until: Option<Tick>| {
         while let Some((_, at)) = *alarm
             && until.is_none_or(|until| at <= until)
         {

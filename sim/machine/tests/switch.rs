@@ -84,7 +84,11 @@ fn random_messages_do_what_a_plain_list_says() {
             for at in 0..len {
                 SyncIo::default().submit(&device, Bio::write(Sector(at), &[turn + 1; 512])).unwrap();
                 let path = map[(at / REGION) as usize];
-                assert_eq!(sector(&disk(&kit, path as u32), path * 8 + at)[0], turn + 1, "seed {seed}: {text}");
+                assert_eq!(
+                    sector(&disk(&kit, path as u32), path * 8 + at)[0],
+                    turn + 1,
+                    "seed {seed}: {text}"
+                );
             }
         }
     }

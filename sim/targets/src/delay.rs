@@ -135,7 +135,8 @@ impl Target for Delay {
                 write!(out, "{reads} {writes} {flushes}")
             }
             StatusKind::Table => {
-                let line = |class: &Class| format!("{} {} {}", class.device.dev(), class.offset, class.delay_ms);
+                let line =
+                    |class: &Class| format!("{} {} {}", class.device.dev(), class.offset, class.delay_ms);
                 let given: Vec<String> = self.classes.iter().take(self.nr_given).map(line).collect();
                 write!(out, "{}", given.join(" "))
             }
@@ -264,7 +265,8 @@ impl Held {
         let ready = {
             let mut list = self.list.lock();
             let is_ready = |held: &HeldBio| which == Which::All || held.expires <= now;
-            let (ready, waiting) = std::mem::take(&mut list.bios).into_iter().partition::<Vec<_>, _>(is_ready);
+            let (ready, waiting) =
+                std::mem::take(&mut list.bios).into_iter().partition::<Vec<_>, _>(is_ready);
             list.bios = waiting;
             for held in &ready {
                 list.counts[held.class] -= 1;

@@ -38,7 +38,7 @@ use std::sync::Arc;
 
 use dmlab_block::{Bio, BlkStatus, BlockDevice, End, Op};
 use dmlab_dm::{
-    Args, Area, Built, Constructor, Ctr, CtrError, Map, StatusKind, TableDevice, Target, TargetFeatures,
+    Area, Args, Built, Constructor, Ctr, CtrError, Map, StatusKind, TableDevice, Target, TargetFeatures,
     TargetType, parse_u32_wrapping, parse_u64_wrapping,
 };
 use dmlab_runtime::{HZ, Rng, Runtime, Stream, Tick};
@@ -151,8 +151,11 @@ impl Features {
     fn parse(args: &mut Args) -> Result<Features, CtrError> {
         let refused = |text| Err(CtrError::invalid(text));
         let mut features = Features::default();
-        let mut left =
-            if args.is_empty() { 0 } else { args.group(0, MAX_FEATURE_WORDS, "Invalid number of feature args")? };
+        let mut left = if args.is_empty() {
+            0
+        } else {
+            args.group(0, MAX_FEATURE_WORDS, "Invalid number of feature args")?
+        };
         while left > 0 {
             let Some(name) = args.shift() else { return refused("Insufficient feature arguments") };
             // A count that is too small for a feature's parameters wraps, as on Linux; the words then run out.
@@ -165,7 +168,9 @@ impl Features {
                     return refused("Feature drop_writes conflicts with feature error_writes");
                 }
                 b"drop_writes" => features.drop_writes = true,
-                b"error_writes" if features.error_writes => return refused("Feature error_writes duplicated"),
+                b"error_writes" if features.error_writes => {
+                    return refused("Feature error_writes duplicated");
+                }
                 b"error_writes" if features.drop_writes => {
                     return refused("Feature error_writes conflicts with feature drop_writes");
                 }
@@ -234,8 +239,7 @@ impl Features {
             let direction = if is_write { 'w' } else { 'r' };
             words.push(format!("corrupt_bio_byte {nth} {direction} {value} {flags}"));
         }
-        let random =
-            [(self.random_read, "random_read_corrupt"), (self.random_write, "random_write_corrupt")];
+        let random = [(self.random_read, "random_read_corrupt"), (self.random_write, "random_write_corrupt")];
         words.extend(random.iter().filter(|(p, _)| *p > 0).map(|(p, name)| format!("{name} {p}")));
         let words = words.join(" ");
         format!("{} {words}", words.split(' ').count())

@@ -207,7 +207,9 @@ impl ControlFile {
         let mut resumed = Ok(());
         if device.is_suspended() {
             resumed = device.resume().await;
-            if resumed.is_ok() && device.cookie_uevent(UeventAction::Change, request.header.event_nr(), resized) {
+            if resumed.is_ok()
+                && device.cookie_uevent(UeventAction::Change, request.header.event_nr(), resized)
+            {
                 request.header.set_flag(DmFlags::UEVENT_GENERATED, true);
             }
         }

@@ -113,8 +113,7 @@ impl Switch {
                 Some(Mapping::Repeat { cycle, times }) => {
                     let back = cycle.wrapping_sub(1);
                     if back > region {
-                        let text =
-                            format!("invalid set_region_mappings cycle length: {back} > {region}");
+                        let text = format!("invalid set_region_mappings cycle length: {back} > {region}");
                         return Err(self.refuse(text));
                     }
                     if region.checked_add(times).is_none_or(|last| last >= count) {
@@ -245,7 +244,8 @@ mod tests {
         assert_eq!(Mapping::parse(b"100000000000000000000:1"), set(Some(0), 1));
         assert_eq!(Mapping::parse(b"0:fffffffffffffffff"), set(Some(0), u64::MAX));
         assert_eq!(Mapping::parse(b"r2,e"), Some(Mapping::Repeat { cycle: 2, times: 14 }));
-        for wrong in ["x", ":", "0:", "0:0x1", "0:1,", "0:-1", "0:1:2", "R1", "R1,", "R,1", "R1,1x", "R1,R1"] {
+        for wrong in ["x", ":", "0:", "0:0x1", "0:1,", "0:-1", "0:1:2", "R1", "R1,", "R,1", "R1,1x", "R1,R1"]
+        {
             assert_eq!(Mapping::parse(wrong.as_bytes()), None, "{wrong}");
         }
     }
