@@ -113,8 +113,11 @@ fn only_bios_with_all_flags_are_corrupted() {
     }
 }
 
+/// Bytes that were changed: the turn, and the place in the bio.
+type Changed = Vec<(usize, usize)>;
+
 /// What a thousand reads and writes through random corruption change: (corrupted reads, corrupted writes), and where.
-fn corruptions(p: u32) -> (Vec<(usize, usize)>, Vec<(usize, usize)>) {
+fn corruptions(p: u32) -> (Changed, Changed) {
     let kit = Kit::new();
     let words = format!("4 random_read_corrupt {p} random_write_corrupt {p}");
     let device = create(&kit, &format!("0 64 flakey 1:0 0 0 1 {words}"));

@@ -16,8 +16,8 @@ wr n 4096 0 1 0x44
 flush n
 forced n 4096 8192 1 0x45
 dmsetup remove n
-printf "0 512 linear $M/l 4096\n512 512 linear $M/l 5120\n" >$OUT/.t
-dmsetup create c $OUT/.t; rm $OUT/.t
+printf "0 512 linear $M/l 4096\n512 512 linear $M/l 5120\n" >$T/table
+dmsetup create c $T/table
 wr c 8192 258048 1 0x46
 flush c
 dmsetup remove c

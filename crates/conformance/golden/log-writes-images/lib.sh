@@ -2,8 +2,9 @@
 # OUT is where images go. Direct io of known size, one at a time, so that every run writes the same log.
 OUT=${OUT:-/job/out}
 M=/dev/mapper
-DS=${DS:-8192}        # data sectors
-LS=${LS:-16384}       # log sectors
+DS=${DS:-8192}        # data sectors, a multiple of 64
+LS=${LS:-16384}       # log sectors, likewise
+T=$(mktemp -d)
 start() { # [DATA_DEVICE]: the device "l" on a log of LS sectors
   dmsetup create log --table "0 $LS linear /dev/ram1 0"
   dmsetup create l --table "0 $DS log-writes ${1:-/dev/ram0} $M/log"
@@ -11,8 +12,7 @@ start() { # [DATA_DEVICE]: the device "l" on a log of LS sectors
 wr() { # DEV BYTES_PER_WRITE OFFSET COUNT FILL [FIO_OPTION...]: direct writes of one byte value, given as 0xNN
   wd=$1 wb=$2 wo=$3 wc=$4 wf=$5; shift 5
   fio --name=w --filename=$M/$wd --allow_file_create=0 --rw=write --ioengine=psync --direct=1 --bs=$wb --offset=$wo \
-    --size=$((wb * wc)) --buffer_pattern=$wf "$@" >$OUT/.fio 2>&1 || cat $OUT/.fio
-  rm -f $OUT/.fio
+    --size=$((wb * wc)) --buffer_pattern=$wf "$@" >$T/fio 2>&1 || cat $T/fio
 }
 forced() { wr "$@" --sync=dsync; }
 flush() { dd if=/dev/zero of=$M/$1 bs=4096 count=0 conv=notrunc,fsync 2>/dev/null; }
@@ -26,6 +26,7 @@ finish() { # [DATA_DEVICE]: the log, and the hash of the data as they are in the
   status
   dmsetup remove l
   dmsetup remove log
-  dd if=/dev/ram1 of=$OUT/$NAME.img bs=512 count=$LS 2>/dev/null
-  dd if=${1:-/dev/ram0} bs=512 count=$DS 2>/dev/null | sha256sum | cut -d' ' -f1 >>$OUT/$NAME.status
+  dd if=/dev/ram1 of=$OUT/$NAME.img bs=32768 count=$((LS / 64)) 2>/dev/null
+  dd if=${1:-/dev/ram0} bs=32768 count=$((DS / 64)) 2>/dev/null | sha256sum | cut -d' ' -f1 >>$OUT/$NAME.status
+  rm -rf $T
 }
