@@ -169,6 +169,13 @@ impl Table {
         self.flush_bypasses_map
     }
 
+    /// Takes its targets apart, in their order, before it is dropped for good.
+    pub async fn destroy(&self) {
+        for line in &self.lines {
+            line.target.destroy().await;
+        }
+    }
+
     /// Raises an event of the table.
     pub fn raise_event(&self) {
         self.events.raise();
@@ -317,6 +324,13 @@ impl TableBuilder {
                 Ok(())
             }
             Err(CtrError { errno, text }) => Err(self.refuse_target(kind.name, text, errno)),
+        }
+    }
+
+    /// Gives up a table of which a line was refused: takes those before it apart.
+    pub async fn abandon(self) {
+        for line in &self.lines {
+            line.target.destroy().await;
         }
     }
 

@@ -4,11 +4,16 @@
 //! [`ALL`] is the one place that lists them.
 #![forbid(unsafe_code)]
 
+pub mod delay;
 pub mod error;
+pub mod flakey;
 pub mod linear;
+pub mod log_writes;
 pub mod snapshot;
 pub mod striped;
+pub mod switch;
 pub mod thin;
+pub mod unstriped;
 pub mod zero;
 
 use dmlab_dm::TargetType;
@@ -17,6 +22,11 @@ use dmlab_dm::TargetType;
 pub const ALL: &[&TargetType] = &[
     &thin::THIN_POOL,
     &thin::THIN,
+    &log_writes::LOG_WRITES,
+    &unstriped::UNSTRIPED,
+    &switch::SWITCH,
+    &flakey::FLAKEY,
+    &delay::DELAY,
     &snapshot::SNAPSHOT,
     &snapshot::SNAPSHOT_ORIGIN,
     &zero::ZERO,

@@ -1,11 +1,8 @@
 //! The worker: everything that takes more than a lookup, one after the other. Only what fills new data blocks, on a data
 //! device that takes its time, goes on side by side; the worker maps each block when it is full.
 
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, Op, submit};
 use dmlab_persistent_data::{Lookup, ThinMetadata};
@@ -63,18 +60,11 @@ impl Pool {
 
     /// Sleeps until there is work or it is `tick`.
     async fn wait_for_work(&self, tick: Option<dmlab_runtime::Instant>) {
-        let has_work = self.work.until(|| {
+        let has_work = || {
             let state = self.state.lock();
             state.has_work || state.is_stopped
-        });
-        let Some(tick) = tick else { return has_work.await };
-        let mut has_work = pin!(has_work);
-        let mut sleep = pin!(self.runtime.sleep_until(tick));
-        std::future::poll_fn(|context| match has_work.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => sleep.as_mut().poll(context),
-        })
-        .await;
+        };
+        self.work.until_deadline(&self.runtime, tick, has_work).await;
     }
 
     /// Does what is queued. `false`: there was nothing.

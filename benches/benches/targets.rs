@@ -1,0 +1,86 @@
+//! The mapped path of each target beside that of linear, in the same run: direct reads and writes of 4 KiB at random
+//! places of a RAM disk that is small enough for the caches, so that the target shows and not the memory.
+#![allow(missing_docs, reason = "criterion's macros make undocumented items")]
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use dmlab_benches::{Bench, random_sectors};
+use dmlab_block::{Bio, SyncIo};
+use dmlab_machine::BlockDevice;
+use dmlab_units::{Bytes, Sectors};
+
+const SPAN: Bytes = Bytes::mib(2);
+const SIZE: Sectors = Sectors(SPAN.0 / 512);
+
+/// Measures reads and writes of `devices`, the first of which is linear.
+fn compare(c: &mut Criterion, name: &str, devices: &[(&str, Arc<BlockDevice>)]) {
+    let sectors = random_sectors(SPAN, 1 << 12);
+    let mut buf = vec![0x5a; 4096];
+    let mut group = c.benchmark_group(name);
+    group.throughput(Throughput::Elements(1));
+    for (label, device) in devices {
+        let mut io = SyncIo::default();
+        let mut next = sectors.iter().cycle();
+        group.bench_function(format!("{label}, read"), |b| {
+            b.iter(|| {
+                let at = *next.next().expect("cycles");
+                io.read(device, at, &mut buf, |bio| bio).expect("the device is healthy");
+                black_box(&buf);
+            });
+        });
+        group.bench_function(format!("{label}, write"), |b| {
+            b.iter(|| {
+                let at = *next.next().expect("cycles");
+                io.submit(device, Bio::write(at, &buf)).expect("the device is healthy");
+            });
+        });
+    }
+    group.finish();
+}
+
+fn linear(bench: &Bench) -> (&'static str, Arc<BlockDevice>) {
+    ("linear", bench.create("linear", SIZE, "linear", "1:0 0"))
+}
+
+/// Without a delay: what the classes cost.
+fn delay(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let delay = bench.create("delay", SIZE, "delay", "1:0 0 0");
+    compare(c, "delay", &[linear(&bench), ("delay 0", delay)]);
+}
+
+fn flakey(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let up = bench.create("up", SIZE, "flakey", "1:0 0 1 0");
+    let corrupting = bench.create("down", SIZE, "flakey", "1:0 0 0 1 5 corrupt_bio_byte 1 w 1 0");
+    compare(c, "flakey", &[linear(&bench), ("flakey, up", up), ("flakey, corrupting writes", corrupting)]);
+}
+
+fn unstriped(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let unstriped = bench.create("unstriped", SIZE, "unstriped", "2 8 1 1:0 0");
+    compare(c, "unstriped", &[linear(&bench), ("unstriped", unstriped)]);
+}
+
+fn switch(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let switch = bench.create("switch", SIZE, "switch", "2 8 0 1:0 0 1:1 0");
+    compare(c, "switch", &[linear(&bench), ("switch", switch)]);
+}
+
+/// Logging has ended, so that the log doesn't grow without end: what is left is looking whether it has.
+fn log_writes(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let tiny = bench.create("tiny", Sectors(8), "linear", "1:1 0").dev();
+    let log_writes = bench.create("log-writes", SIZE, "log-writes", &format!("1:0 {tiny}"));
+    let mut io = SyncIo::default();
+    io.submit(&log_writes, Bio::write(dmlab_units::Sector(0), &[0; 4096])).expect("the device is healthy");
+    io.submit(&log_writes, Bio::flush()).expect("the device is healthy");
+    bench.machine.runtime().run_until_idle();
+    compare(c, "log-writes", &[linear(&bench), ("log-writes, ended", log_writes)]);
+}
+
+criterion_group!(benches, delay, flakey, unstriped, switch, log_writes);
+criterion_main!(benches);
