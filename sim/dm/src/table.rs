@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 
 use crate::events::EventTarget;
 use crate::{
-    Args, Constructor, Ctr, CtrError, MappedDevice, TableEvents, Target, TargetFeatures, TargetSettings,
-    TargetType, split_args,
+    Args, Constructor, Ctr, CtrError, MappedDevice, QueueMode, TableEvents, Target, TargetFeatures,
+    TargetSettings, TargetType, split_args,
 };
 
 /// Largest end of a target: `LLONG_MAX >> 9` sectors, and exactly that is allowed (recorded).
@@ -115,6 +115,7 @@ pub struct Table {
     mode: OpenMode,
     events: TableEvents,
     flush_bypasses_map: bool,
+    queue_mode: QueueMode,
 }
 
 impl Table {
@@ -169,6 +170,11 @@ impl Table {
         self.flush_bypasses_map
     }
 
+    /// The form in which its device takes IO.
+    pub fn queue_mode(&self) -> QueueMode {
+        self.queue_mode
+    }
+
     /// Raises an event of the table.
     pub fn raise_event(&self) {
         self.events.raise();
@@ -180,6 +186,19 @@ impl Table {
 
     pub(crate) fn unbind_events(&self) {
         self.events.unbind();
+    }
+}
+
+/// The number of the device that a word of a table or message names, as `MAJOR:MINOR` or as a path
+/// (`dm_devt_from_path`). Whether there is a device with that number is another question.
+///
+/// # Errors
+/// EOVERFLOW for a number too large; those of the path: ENOENT, ENOTBLK, EACCES.
+pub fn device_number(caller: &dyn Caller, word: &[u8]) -> Result<DevT, Errno> {
+    match std::str::from_utf8(word).map(str::parse::<DevT>) {
+        Ok(Ok(number)) => Ok(number),
+        Ok(Err(ParseDevTError::TooLarge)) => Err(Errno::EOVERFLOW),
+        Ok(Err(ParseDevTError::NotANumber)) | Err(_) => caller.lookup_bdev(word),
     }
 }
 
@@ -320,16 +339,16 @@ impl TableBuilder {
         }
     }
 
-    /// The table as it stands.
-    pub fn finish(self) -> Table {
-        let flush_bypasses_map = self.lines.iter().all(|line| line.settings.flush_bypasses_map);
-        Table {
-            lines: self.lines,
-            devices: self.devices.into_iter().map(|(_, _, device)| device).collect(),
-            mode: self.mode,
-            events: self.events,
-            flush_bypasses_map,
-        }
+    /// The table as it stands, for `device`.
+    ///
+    /// # Errors
+    /// EINVAL when its lines don't go together; the log says why.
+    pub fn finish(mut self, device: &MappedDevice) -> Result<Table, Errno> {
+        let lines = std::mem::take(&mut self.lines);
+        let devices: Vec<TableDevice> = self.devices.iter().map(|(_, _, device)| device.clone()).collect();
+        let queue_mode = self.determine_type(device, &lines, &devices)?;
+        let flush_bypasses_map = lines.iter().all(|line| line.settings.flush_bypasses_map);
+        Ok(Table { lines, devices, mode: self.mode, events: self.events, flush_bypasses_map, queue_mode })
     }
 
     pub(crate) fn open_device(
@@ -338,11 +357,7 @@ impl TableBuilder {
         word: &[u8],
         mode: OpenMode,
     ) -> Result<TableDevice, Errno> {
-        let number = match std::str::from_utf8(word).map(str::parse::<DevT>) {
-            Ok(Ok(number)) => number,
-            Ok(Err(ParseDevTError::TooLarge)) => return Err(Errno::EOVERFLOW),
-            Ok(Err(ParseDevTError::NotANumber)) | Err(_) => caller.lookup_bdev(word)?,
-        };
+        let number = device_number(caller, word)?;
         if number == self.dev {
             return Err(Errno::EINVAL);
         }

@@ -6,6 +6,7 @@
 
 pub mod error;
 pub mod linear;
+pub mod multipath;
 pub mod snapshot;
 pub mod striped;
 pub mod thin;
@@ -19,6 +20,7 @@ pub const ALL: &[&TargetType] = &[
     &thin::THIN,
     &snapshot::SNAPSHOT,
     &snapshot::SNAPSHOT_ORIGIN,
+    &multipath::MULTIPATH,
     &zero::ZERO,
     &striped::STRIPED,
     &linear::LINEAR,
