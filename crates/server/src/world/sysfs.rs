@@ -63,6 +63,9 @@ pub(super) fn lookup(machine: &Machine, path: &[u8]) -> Option<Entry> {
     if let Some(rest) = path.strip_prefix("/sys/devices/virtual/bdi") {
         return bdi(machine, rest.trim_start_matches('/'));
     }
+    if let Some(rest) = path.strip_prefix("/sys/module/dm_multipath") {
+        return multipath_module(machine, rest.trim_start_matches('/'));
+    }
     dm_module(path.strip_prefix("/sys/module/dm_mod")?)
 }
 
@@ -138,6 +141,17 @@ fn dm_module(rest: &str) -> Option<Entry> {
             let name = name.strip_prefix("parameters/")?;
             text(PARAMETERS.iter().find(|(have, _)| *have == name)?.1)
         }
+    }
+}
+
+/// The parameters that a boot option can set; the files only show them.
+fn multipath_module(machine: &Machine, rest: &str) -> Option<Entry> {
+    let own = |name: &&str| name.strip_prefix("dm_multipath.").map(str::to_owned);
+    match rest {
+        "" => dir([subdir("parameters"), file("uevent")]),
+        "uevent" => Some(Entry::Text(Vec::new())),
+        "parameters" => dir(Machine::PARAMETERS.iter().filter_map(own).map(|name| file(&name))),
+        name => text(machine.parameter(&format!("dm_multipath.{}", name.strip_prefix("parameters/")?))?),
     }
 }
 

@@ -62,21 +62,24 @@ impl Core {
         }
     }
 
-    /// Does something with each path on the device that a word names.
+    /// Does something with each path on the device that a word names. However many change, that is one event.
     fn for_each_path(
         &self,
         word: &[u8],
         caller: &dyn Caller,
-        change: impl Fn(&Core, usize),
+        change: impl Fn(&Core, usize) -> bool,
     ) -> Result<(), Errno> {
         let dev = device_number(caller, word).inspect_err(|_| {
             let word = String::from_utf8_lossy(word);
             self.log(Level::Warning, format_args!("message: error getting device {word}"));
         })?;
-        let mut found = Err(Errno::EINVAL);
+        let (mut found, mut changed) = (Err(Errno::EINVAL), false);
         for path in (0..self.paths.len()).filter(|&path| self.paths[path].dev() == dev) {
-            change(self, path);
+            changed |= change(self, path);
             found = Ok(());
+        }
+        if changed {
+            self.paths_changed();
         }
         found
     }

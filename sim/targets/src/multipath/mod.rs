@@ -34,15 +34,13 @@
 //! and `pg_init` never has anything to do.
 //!
 //! Start reading at [`Core`](paths::Core), which knows the paths. Behaviour: targets-basic.md section 12, recorded cases
-//! `multipath/*`, and more runs of Linux 6.12.95 whose results stand in the tests.
+//! `multipath/*`, and more runs of Linux 6.12.95 whose results stand in sim/machine/tests/multipath.rs.
 
 mod arguments;
 mod messages;
 mod paths;
 mod selector;
 mod status;
-#[cfg(test)]
-mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -214,7 +214,9 @@ impl Core {
         if status.is_ok() || !may_be_the_path(status) {
             return End::Done(status);
         }
-        self.fail_path(path);
+        if self.fail_path(path) {
+            self.event_soon();
+        }
         let mut state = self.state.lock();
         if state.valid_paths == 0 && !self.may_wait(&state) {
             return match self.settings.mode {
@@ -284,11 +286,12 @@ impl Core {
         self.runtime.log(level, format!("device-mapper: multipath: {text}"));
     }
 
-    /// Uses a path no more. Nothing happens to one that has failed already.
-    pub(super) fn fail_path(&self, path: usize) {
+    /// Uses a path no more. Nothing happens to one that has failed already; returns whether something did, so that
+    /// the caller tells of it.
+    pub(super) fn fail_path(&self, path: usize) -> bool {
         let mut state = self.state.lock();
         if !std::mem::replace(&mut state.paths[path].is_active, false) {
-            return;
+            return false;
         }
         self.log_path("Failing", path);
         state.paths[path].failures = state.paths[path].failures.wrapping_add(1);
@@ -297,27 +300,30 @@ impl Core {
         group.selector.fail(own);
         self.events.path_changed("multipath", "PATH_FAILED", self.paths[path].dev(), state.valid_paths);
         self.start_timeout(&mut state);
-        drop(state);
-        self.event_soon();
+        true
     }
 
-    /// Uses a path again. Nothing happens to one that has not failed.
-    pub(super) fn reinstate_path(&self, path: usize) {
+    /// Uses a path again. Nothing happens to one that has not failed; returns as [`Core::fail_path`].
+    pub(super) fn reinstate_path(&self, path: usize) -> bool {
         let mut state = self.state.lock();
         if std::mem::replace(&mut state.paths[path].is_active, true) {
-            return;
+            return false;
         }
         self.log_path("Reinstating", path);
         state.valid_paths += 1;
-        let is_first = state.valid_paths == 1;
         let (group, own) = state.place(path);
         group.selector.reinstate(own);
         self.events.path_changed("multipath", "PATH_REINSTATED", self.paths[path].dev(), state.valid_paths);
         state.timeout = None;
-        drop(state);
+        true
+    }
+
+    /// Tells of paths that have changed, and lets what waits for one try again.
+    pub(super) fn paths_changed(&self) {
         self.event_soon();
-        if is_first {
-            self.retry();
+        let mut state = self.state.lock();
+        if state.valid_paths > 0 && !state.queue.is_empty() {
+            self.retry_later(&mut state);
         }
     }
 
