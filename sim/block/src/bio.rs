@@ -67,9 +67,9 @@ bitflags::bitflags! {
         const META = 1 << 5;
         /// Comes from swap.
         const SWAP = 1 << 6;
-        /// A layer above may send it again if it fails: who cuts it or puts other bytes in place of its own keeps
+        /// A layer above may send it again if it fails (`REQ_FAILFAST_TRANSPORT`): who cuts it or replaces its bytes keeps
         /// those that are to be written.
-        const RETRY = 1 << 7;
+        const RETRY = 1 << 9;
     }
 }
 
