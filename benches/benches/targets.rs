@@ -61,5 +61,24 @@ fn multipath(c: &mut Criterion) {
     compare(c, "multipath", &devices);
 }
 
-criterion_group!(benches, multipath);
+/// With the list of bad blocks on, and one block in it that is never touched.
+fn dust(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let off = bench.create("off", SIZE, "dust", "1:0 0 4096");
+    let on = bench.create("on", SIZE, "dust", "1:0 0 4096");
+    for message in ["addbadblock 100000", "enable"] {
+        bench.message("on", message);
+    }
+    compare(c, "dust", &[linear(&bench), ("dust, off", off), ("dust, on", on)]);
+}
+
+/// Whole blocks, and a block that lies across two of twice the size.
+fn ebs(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let whole = bench.create("whole", SIZE, "ebs", "1:0 0 1 8");
+    let parts = bench.create("parts", SIZE, "ebs", "1:0 0 1 16");
+    compare(c, "ebs", &[linear(&bench), ("ebs, whole blocks", whole), ("ebs, half blocks", parts)]);
+}
+
+criterion_group!(benches, multipath, dust, ebs);
 criterion_main!(benches);

@@ -4,6 +4,8 @@
 //! [`ALL`] is the one place that lists them.
 #![forbid(unsafe_code)]
 
+pub mod dust;
+pub mod ebs;
 pub mod error;
 pub mod linear;
 pub mod multipath;
@@ -21,6 +23,8 @@ pub const ALL: &[&TargetType] = &[
     &snapshot::SNAPSHOT,
     &snapshot::SNAPSHOT_ORIGIN,
     &multipath::MULTIPATH,
+    &ebs::EBS,
+    &dust::DUST,
     &zero::ZERO,
     &striped::STRIPED,
     &linear::LINEAR,

@@ -45,11 +45,11 @@ mod status;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use dmlab_block::{Bio, BlkStatus, BlockDevice, Caller, End};
+use dmlab_block::{Bio, BlkStatus, Caller, End};
 use dmlab_dm::{
     Area, Constructor, IoctlRoute, Later, Map, MessageResult, StatusKind, Target, TargetFeatures, TargetType,
 };
-use dmlab_units::{Errno, Sector, Sectors};
+use dmlab_units::{Sector, Sectors};
 
 use arguments::construct;
 use paths::Core;
@@ -138,12 +138,6 @@ impl Target for Multipath {
         Box::pin(async move { done.map(|()| None) })
     }
 
-    fn prepare_ioctl(&self) -> Option<(Arc<BlockDevice>, bool)> {
-        let device = self.core.path_for_ioctl().ok()??;
-        let is_whole = self.len == device.capacity();
-        Some((device, is_whole))
-    }
-
     /// To a path; while there is none but IO is queued, the caller waits as IO does.
     fn route_ioctl(&self) -> IoctlRoute<'_> {
         let seen = self.core.changes.number();
@@ -162,6 +156,3 @@ impl Target for Multipath {
         Some(self.core.paths.iter().map(area).collect())
     }
 }
-
-/// What stops every IO that has no path and may not wait for one.
-const NO_PATH: Errno = Errno::EIO;

@@ -16,8 +16,8 @@ use dmlab_runtime::{Level, Runtime, Task};
 use dmlab_units::{DevT, Errno, SECTOR_SIZE};
 use parking_lot::Mutex;
 
+use super::Parameters;
 use super::selector::Selector;
-use super::{NO_PATH, Parameters};
 
 /// How the device takes IO.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -430,7 +430,7 @@ impl Core {
         match state.choose(0, self.now()) {
             Some(path) => Ok(Some(self.paths[path].device().clone())),
             None if state.queues => Ok(None),
-            None => Err(NO_PATH),
+            None => Err(Errno::EIO),
         }
     }
 }
