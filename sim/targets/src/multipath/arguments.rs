@@ -4,9 +4,9 @@ use dmlab_dm::{Built, Ctr, CtrError, Intake};
 use dmlab_runtime::Level;
 use dmlab_units::Errno;
 
+use super::Multipath;
 use super::paths::{Core, Mode, NewGroup, Settings};
 use super::selector::{Notices, by_name};
-use super::{Multipath, Parameters};
 
 const MOST_FEATURES: u32 = 8;
 /// Most groups, paths of a group and arguments of a handler, a selector or a path.
@@ -41,16 +41,7 @@ pub(super) fn construct(ctr: &mut Ctr<'_>) -> Built {
         Mode::Bio => Intake::Bios,
         Mode::Request => Intake::Requests,
     };
-    let core = Core::new(
-        ctr.dev(),
-        settings,
-        queues,
-        groups,
-        first,
-        ctr.runtime().clone(),
-        ctr.events(),
-        ctr.machine_state::<Parameters>(),
-    );
+    let core = Core::new(ctr, settings, queues, groups, first);
     Ok(Box::new(Multipath { core, start: ctr.start, len: ctr.len }))
 }
 

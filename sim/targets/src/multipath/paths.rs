@@ -11,7 +11,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, End, submit};
-use dmlab_dm::{EventCounter, Map, TableDevice, TableEvents};
+use dmlab_dm::{Ctr, EventCounter, Map, TableDevice, TableEvents};
 use dmlab_runtime::{Level, Runtime, Task};
 use dmlab_units::{DevT, Errno, SECTOR_SIZE};
 use parking_lot::Mutex;
@@ -104,14 +104,11 @@ const FORCED: u64 = 1 << 63;
 
 impl Core {
     pub(super) fn new(
-        dev: DevT,
+        ctr: &Ctr<'_>,
         settings: Settings,
         queues: bool,
         groups: Vec<NewGroup>,
         first: Option<usize>,
-        runtime: Arc<Runtime>,
-        events: TableEvents,
-        parameters: Arc<Parameters>,
     ) -> Arc<Core> {
         let mut devices = Vec::new();
         let mut state = State {
@@ -143,15 +140,15 @@ impl Core {
             path_bits: usize::BITS - devices.len().leading_zeros(),
         };
         let core = Arc::new_cyclic(|this| Core {
-            dev,
+            dev: ctr.dev(),
             settings,
             paths: devices,
             state: Mutex::new(state),
             changes: EventCounter::default(),
-            runtime,
+            runtime: ctr.runtime().clone(),
             tracking,
-            events,
-            parameters,
+            events: ctr.events(),
+            parameters: ctr.machine_state(),
             is_event_pending: AtomicBool::new(false),
             this: this.clone(),
         });
