@@ -82,5 +82,41 @@ fn log_writes(c: &mut Criterion) {
     compare(c, "log-writes", &[linear(&bench), ("log-writes, ended", log_writes)]);
 }
 
-criterion_group!(benches, delay, flakey, unstriped, switch, log_writes);
+/// Two paths and each selector in turn: what choosing and counting cost.
+fn multipath(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let device = |name: &'static str, group: &str| {
+        let params = format!("2 queue_mode bio 0 1 1 {group} 1:0 1 1:1 1");
+        (name, bench.create(name, SIZE, "multipath", &params))
+    };
+    let devices = [
+        linear(&bench),
+        device("round-robin", "round-robin 0 2 1"),
+        device("queue-length", "queue-length 0 2 1"),
+        device("service-time", "service-time 0 2 1"),
+        device("historical-service-time", "historical-service-time 0 2 1"),
+    ];
+    compare(c, "multipath", &devices);
+}
+
+/// With the list of bad blocks on, and one block in it that is never touched.
+fn dust(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let off = bench.create("off", SIZE, "dust", "1:0 0 4096");
+    let on = bench.create("on", SIZE, "dust", "1:0 0 4096");
+    for message in ["addbadblock 100000", "enable"] {
+        bench.message("on", message);
+    }
+    compare(c, "dust", &[linear(&bench), ("dust, off", off), ("dust, on", on)]);
+}
+
+/// Whole blocks, and a block that lies across two of twice the size.
+fn ebs(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let whole = bench.create("whole", SIZE, "ebs", "1:0 0 1 8");
+    let parts = bench.create("parts", SIZE, "ebs", "1:0 0 1 16");
+    compare(c, "ebs", &[linear(&bench), ("ebs, whole blocks", whole), ("ebs, half blocks", parts)]);
+}
+
+criterion_group!(benches, delay, flakey, unstriped, switch, log_writes, multipath, dust, ebs);
 criterion_main!(benches);

@@ -48,6 +48,7 @@ fn conformance_tables_name_cases_that_exist_and_miss_none() {
         "flakey/",
         "switch-unstriped/",
         "log-writes/",
+        "multipath/",
     ];
     let mut named = BTreeSet::new();
     for (file, page) in conformance_pages() {

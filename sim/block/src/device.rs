@@ -61,6 +61,12 @@ pub trait DiskOps: Send + Sync {
         false
     }
 
+    /// Whether it has a request queue (blk-mq), so that a request-based mapped device may stand on it. Here all devices
+    /// take bios; this is what Linux would say of it.
+    fn takes_requests(&self) -> bool {
+        false
+    }
+
     /// The device whose contents this one shows as its own, for a loop device bound to another device.
     fn stands_on(&self) -> Option<Arc<BlockDevice>> {
         None

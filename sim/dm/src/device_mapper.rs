@@ -125,7 +125,7 @@ impl DeviceMapper {
     }
 
     /// What targets share within this machine.
-    pub(crate) fn states(&self) -> &Arc<MachineStates> {
+    pub fn states(&self) -> &Arc<MachineStates> {
         &self.states
     }
 

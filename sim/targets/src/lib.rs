@@ -5,10 +5,13 @@
 #![forbid(unsafe_code)]
 
 pub mod delay;
+pub mod dust;
+pub mod ebs;
 pub mod error;
 pub mod flakey;
 pub mod linear;
 pub mod log_writes;
+pub mod multipath;
 pub mod snapshot;
 pub mod striped;
 pub mod switch;
@@ -29,6 +32,9 @@ pub const ALL: &[&TargetType] = &[
     &delay::DELAY,
     &snapshot::SNAPSHOT,
     &snapshot::SNAPSHOT_ORIGIN,
+    &multipath::MULTIPATH,
+    &ebs::EBS,
+    &dust::DUST,
     &zero::ZERO,
     &striped::STRIPED,
     &linear::LINEAR,

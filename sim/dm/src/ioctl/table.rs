@@ -1,6 +1,7 @@
 //! Tables are loaded and cleared.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use dmlab_abi::{DmFlags, MAX_TARGETS, SpecError, TargetSpecs};
 use dmlab_runtime::Level;
@@ -48,8 +49,9 @@ impl ControlFile {
         }
         let read_only = request.has(DmFlags::READONLY);
         let mut builder = TableBuilder::new(device, self.mapper.states().clone(), read_only);
-        match self.add_lines(&mut builder, request, count).await {
-            Ok(()) => Ok(builder.finish()),
+        let added = self.add_lines(&mut builder, request, count).await;
+        match added.and_then(|()| builder.queue_mode(device)) {
+            Ok(queue_mode) => Ok(builder.finish(queue_mode)),
             Err(errno) => {
                 builder.abandon().await;
                 Err(errno)
@@ -80,10 +82,19 @@ impl ControlFile {
         Ok(())
     }
 
-    /// At the first load: fixes how bios come in, computes the limits, and makes the disk known.
+    /// At the first load: fixes how IO comes in, computes the limits, and makes the disk known. Later tables must take
+    /// IO in the same form.
     fn set_up_queue(&self, device: &Arc<MappedDevice>, table: &Table) -> Result<(), Errno> {
-        if *device.mode.lock() != QueueMode::None {
-            return Ok(());
+        let (old, new) = (*device.mode.lock(), table.queue_mode());
+        if old != QueueMode::None {
+            if old == new {
+                return Ok(());
+            }
+            let (old, new) = (old as u32, new as u32);
+            self.log(format_args!(
+                "can't change device type (old={old} vs new={new}) after initial table load."
+            ));
+            return Err(Errno::EINVAL);
         }
         let set_up = limits::calculate(device, table).and_then(|mut limits| {
             limits::restrict(table, &mut limits)?;
@@ -98,7 +109,8 @@ impl ControlFile {
                 return Err(errno);
             }
         }
-        *device.mode.lock() = QueueMode::Bio;
+        *device.mode.lock() = new;
+        device.disk.takes_requests.store(new == QueueMode::Request, Ordering::Relaxed);
         device.add_disk()
     }
 
