@@ -6,6 +6,7 @@
 
 pub mod error;
 pub mod linear;
+pub mod mirror;
 pub mod snapshot;
 pub mod striped;
 pub mod thin;
@@ -19,6 +20,8 @@ pub const ALL: &[&TargetType] = &[
     &thin::THIN,
     &snapshot::SNAPSHOT,
     &snapshot::SNAPSHOT_ORIGIN,
+    &snapshot::SNAPSHOT_MERGE,
+    &mirror::MIRROR,
     &zero::ZERO,
     &striped::STRIPED,
     &linear::LINEAR,

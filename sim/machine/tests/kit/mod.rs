@@ -1,6 +1,8 @@
 //! What the machine's tests share: a machine, and the control node driven with the bytes of the interface.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod fault_disk;
+
 use dmlab_abi::{Command, DmFlags, HEADER_SIZE, Header, TargetSpec, decode_status, encode_load_payload};
 use dmlab_machine::{BootOptions, ControlFile, Kernel, Machine};
 use dmlab_units::{Bytes, DevT, Errno, Sector, Sectors};
