@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use dmlab_benches::{Bench, random_sectors};
+use dmlab_benches::{Bench, ThreadTime, criterion, random_sectors};
 use dmlab_block::{Bio, SyncIo};
 use dmlab_units::{Bytes, DevT, Sectors};
 
@@ -13,7 +13,7 @@ use dmlab_units::{Bytes, DevT, Sectors};
 const SPAN: Bytes = Bytes::mib(512);
 const SIZE: Sectors = Sectors(SPAN.0 / 512);
 
-fn reads(c: &mut Criterion) {
+fn reads(c: &mut Criterion<ThreadTime>) {
     let bench = Bench::new(SPAN);
     let ram = bench.machine.registry().get(DevT::new(1, 0)).expect("ram0 exists");
     let sectors = random_sectors(SPAN, 1 << 16);
@@ -80,5 +80,9 @@ fn nest(bench: &Bench, name: &str, depth: usize) -> std::sync::Arc<dmlab_machine
     top.expect("depth is not zero")
 }
 
-criterion_group!(benches, reads);
+criterion_group! {
+    name = benches;
+    config = criterion();
+    targets = reads
+}
 criterion_main!(benches);

@@ -3,10 +3,10 @@
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use dmlab_abi::{Command, DmFlags};
-use dmlab_benches::Bench;
+use dmlab_benches::{Bench, ThreadTime, criterion};
 use dmlab_units::{Bytes, Sectors};
 
-fn ioctls(c: &mut Criterion) {
+fn ioctls(c: &mut Criterion<ThreadTime>) {
     let bench = Bench::new(Bytes::ZERO);
     bench.create("there", Sectors(64), "linear", "1:0 0");
     let mut group = c.benchmark_group("ioctl");
@@ -43,5 +43,9 @@ fn ioctls(c: &mut Criterion) {
     });
 }
 
-criterion_group!(benches, ioctls);
+criterion_group! {
+    name = benches;
+    config = criterion();
+    targets = ioctls
+}
 criterion_main!(benches);

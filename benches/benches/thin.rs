@@ -3,11 +3,11 @@
 
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 use dmlab_abi::Command;
-use dmlab_benches::{Bench, random_sectors};
+use dmlab_benches::{Bench, ThreadTime, criterion, random_sectors};
 use dmlab_block::{Bio, SyncIo};
 use dmlab_machine::BlockDevice;
 use dmlab_units::{Bytes, DevT, Sector, Sectors};
@@ -25,11 +25,6 @@ fn message(bench: &Bench, text: &str) {
     buf.extend_from_slice(text.as_bytes());
     buf.resize(512, 0);
     bench.ioctl(Command::TargetMsg, &mut buf).expect("the message is good");
-}
-
-fn remove(bench: &Bench, name: &str) {
-    let mut buf = bench.named(name).as_bytes().to_vec();
-    bench.ioctl(Command::DevRemove, &mut buf).expect("nobody has it open");
 }
 
 /// A pool on ram0 (metadata) and ram1 (data), and thin device 0.
@@ -56,70 +51,74 @@ fn thin(bench: &Bench, pool: DevT, id: u32) -> Arc<BlockDevice> {
 fn write_each_block(dev: &Arc<BlockDevice>, count: u64) -> Duration {
     let mut io = SyncIo::default();
     let data = [0x5a; 4096];
-    let began = Instant::now();
-    for block in 0..count {
-        io.submit(dev, Bio::write(Sector(block * BLOCK.0), &data)).expect("there is room");
-    }
-    began.elapsed()
+    ThreadTime::of(|| {
+        for block in 0..count {
+            io.submit(dev, Bio::write(Sector(block * BLOCK.0), &data)).expect("there is room");
+        }
+    })
 }
 
-fn benches(c: &mut Criterion) {
+fn benches(c: &mut Criterion<ThreadTime>) {
     let mut group = c.benchmark_group("thin");
     group.throughput(Throughput::Elements(1));
 
-    let (_bench, dev) = pool("1 skip_block_zeroing");
+    let (bench, dev) = pool("1 skip_block_zeroing");
     write_each_block(&dev, BLOCKS);
-    let sectors = random_sectors(Bytes(SIZE.0 * 512), 1 << 16);
+    let ram = bench.machine.registry().get(DevT::new(1, 1)).expect("ram1 exists");
     let mut io = SyncIo::default();
     let mut buf = vec![0; 4096];
-    let mut next = sectors.iter().cycle();
-    group.bench_function("read 4 KiB, mapped", |b| {
-        b.iter(|| {
-            io.read(&dev, *next.next().expect("cycles"), &mut buf, |bio| bio).expect("healthy");
-            black_box(&buf);
-        });
-    });
-    let mut next = sectors.iter().cycle();
-    group.bench_function("write 4 KiB, mapped", |b| {
-        b.iter(|| io.submit(&dev, Bio::write(*next.next().expect("cycles"), &buf)).expect("healthy"));
-    });
+    // Beside the disk below, so that the difference is the lookup; from all of it, and from as much as a cache holds.
+    for (what, span) in [("cold", SIZE.0 * 512), ("warm", 1 << 20)] {
+        let sectors = random_sectors(Bytes(span), 1 << 16);
+        for (name, dev) in [("the disk below", &ram), ("mapped", &dev)] {
+            let mut next = sectors.iter().cycle();
+            group.bench_function(format!("read 4 KiB, {what}, {name}"), |b| {
+                b.iter(|| {
+                    io.read(dev, *next.next().expect("cycles"), &mut buf, |bio| bio).expect("healthy");
+                    black_box(&buf);
+                });
+            });
+            let mut next = sectors.iter().cycle();
+            group.bench_function(format!("write 4 KiB, {what}, {name}"), |b| {
+                b.iter(|| io.submit(dev, Bio::write(*next.next().expect("cycles"), &buf)).expect("healthy"));
+            });
+        }
+    }
 
+    // What these measure happens once to each block, so each round takes a pool of its own.
+    group.sample_size(10).sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(BLOCKS));
     for (name, features) in
         [("first write, zeroing", "0"), ("first write, skip_block_zeroing", "1 skip_block_zeroing")]
     {
         group.bench_function(name, |b| {
-            b.iter_custom(|iterations| {
-                let mut total = Duration::ZERO;
-                let mut left = iterations;
-                while left > 0 {
-                    let count = left.min(BLOCKS);
+            b.iter_custom(|rounds| {
+                let round = |_| {
                     let (_bench, dev) = pool(features);
-                    total += write_each_block(&dev, count);
-                    left -= count;
-                }
-                total
+                    write_each_block(&dev, BLOCKS)
+                };
+                (0..rounds).map(round).sum()
             });
         });
     }
 
+    group.throughput(Throughput::Elements(BLOCKS / 2));
     group.bench_function("break sharing", |b| {
-        b.iter_custom(|iterations| {
-            let mut total = Duration::ZERO;
-            let mut left = iterations;
-            while left > 0 {
-                let count = left.min(BLOCKS / 2);
+        b.iter_custom(|rounds| {
+            let round = |_| {
                 let (bench, dev) = pool("0");
-                write_each_block(&dev, count);
+                write_each_block(&dev, BLOCKS / 2);
                 message(&bench, "create_snap 1 0");
-                total += write_each_block(&dev, count);
-                remove(&bench, "thin0");
-                left -= count;
-            }
-            total
+                write_each_block(&dev, BLOCKS / 2)
+            };
+            (0..rounds).map(round).sum()
         });
     });
     group.finish();
 }
 
-criterion_group!(thin_benches, benches);
+criterion_group! {
+    name = thin_benches;
+    config = criterion();
+    targets = benches
+}
 criterion_main!(thin_benches);

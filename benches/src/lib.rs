@@ -4,6 +4,10 @@
 //! so that the machine it runs on cancels out. `docs/src/performance.md` holds the numbers and the budgets.
 #![forbid(unsafe_code)]
 
+mod thread_time;
+
+pub use thread_time::{ThreadTime, criterion};
+
 use std::sync::Arc;
 
 use dmlab_abi::{Command, DmFlags, HEADER_SIZE, Header, TargetSpec, encode_load_payload};
@@ -21,14 +25,21 @@ pub struct Bench {
 impl Bench {
     /// A machine with RAM disks of 1 GiB whose first `filled` bytes are written.
     pub fn new(filled: Bytes) -> Bench {
-        let options = BootOptions { ram_disk_size: Bytes::gib(1), ..BootOptions::default() };
-        let machine = Machine::boot(options).expect("the options are the default ones but for the size");
+        let bench = Bench::with_ram_disks(Bytes::gib(1));
+        let machine = &bench.machine;
         let disk = machine.registry().get(DevT::new(1, 0)).expect("ram0 exists");
         let mut io = dmlab_block::SyncIo::default();
         let chunk = vec![0x5a; 1 << 20];
         for at in (0..filled.0).step_by(chunk.len()) {
             io.submit(&disk, dmlab_block::Bio::write(Sector(at / 512), &chunk)).expect("ram0 takes writes");
         }
+        bench
+    }
+
+    /// A machine with RAM disks of this size.
+    pub fn with_ram_disks(size: Bytes) -> Bench {
+        let options = BootOptions { ram_disk_size: size, ..BootOptions::default() };
+        let machine = Machine::boot(options).expect("the options are the default ones but for the size");
         Bench { control: machine.open_control(), machine }
     }
 

@@ -33,6 +33,9 @@ pub(crate) trait Kernel: Transport {
 
     /// Kernel log lines with their time, oldest first.
     fn log_lines(&mut self) -> io::Result<Vec<String>>;
+
+    /// Events that the kernel sent to user space, oldest first: a header, then a variable a line.
+    fn uevents(&mut self) -> io::Result<Vec<String>>;
 }
 
 impl Kernel for RealControl {
@@ -53,6 +56,13 @@ impl Kernel for RealControl {
 
     fn log_lines(&mut self) -> io::Result<Vec<String>> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "a real kernel's log is read with dmesg"))
+    }
+
+    fn uevents(&mut self) -> io::Result<Vec<String>> {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "a real kernel keeps no events; `udevadm monitor --kernel --property` shows them as they come",
+        ))
     }
 }
 

@@ -79,6 +79,8 @@ enum Command {
     Targets(show::Targets),
     /// Show the kernel log.
     Klog(show::Klog),
+    /// Show the events that the kernel sent to user space, a line each.
+    Uevents(show::Uevents),
     /// Read, write or show sectors of a device.
     Io(io::Io),
     #[command(hide = true)]
@@ -117,6 +119,7 @@ fn main() -> ExitCode {
         Command::Thin(command) => command.run(),
         Command::Targets(command) => done(command.run()),
         Command::Klog(command) => done(command.run()),
+        Command::Uevents(command) => done(command.run()),
         Command::Io(command) => done(command.run()),
     };
     result.unwrap_or_else(|failure| {

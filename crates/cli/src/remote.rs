@@ -87,6 +87,18 @@ impl Kernel for Remote {
     fn log_lines(&mut self) -> io::Result<Vec<String>> {
         Ok(self.read_log(0)?.0)
     }
+
+    fn uevents(&mut self) -> io::Result<Vec<String>> {
+        let (mut events, mut next) = (Vec::new(), 0);
+        loop {
+            let (more, after) = self.client.uevents_since(next)?;
+            if more.is_empty() {
+                return Ok(events);
+            }
+            events.extend(more);
+            next = after;
+        }
+    }
 }
 
 #[cfg(test)]

@@ -228,6 +228,24 @@ impl Klog {
     }
 }
 
+/// `dmlab uevents`.
+#[derive(Args)]
+pub(crate) struct Uevents {
+    #[command(flatten)]
+    kernel: Where,
+}
+
+impl Uevents {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        for event in self.kernel.open()?.transport().uevents()? {
+            // The header says again what ACTION and DEVPATH say.
+            let variables: Vec<&str> = event.lines().skip(1).collect();
+            println!("{}", variables.join(" "));
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

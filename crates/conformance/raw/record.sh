@@ -1,12 +1,14 @@
 # Records what Linux says to the programs and scripts of this folder. From here, with a C compiler that links statically:
 #
-#     mkdir in; for c in blocks ioctls; do musl-gcc -static -O1 -o in/$c $c.c; done; cp *.sh in/
+#     mkdir in; for c in blocks ioctls listen; do musl-gcc -static -O1 -o in/$c $c.c; done; cp *.sh in/
 #     cargo xtask oracle run record.sh -i in -o out -t 500; cp out/*.out out/*.klog .
-cp /job/in/blocks /job/in/ioctls /tmp/
-chmod +x /tmp/blocks /tmp/ioctls
+cp /job/in/blocks /job/in/ioctls /job/in/listen /tmp/
+chmod +x /tmp/blocks /tmp/ioctls /tmp/listen
 cd /tmp
 export BLOCKS=/tmp/blocks
-for name in ioctls attributes suspend; do
+/tmp/listen >/tmp/heard &
+export EVENTS='sleep 0.3; cat /tmp/heard'
+for name in ioctls attributes suspend uevents; do
   dmesg -c >/dev/null
   case $name in
     ioctls) /tmp/ioctls ;;

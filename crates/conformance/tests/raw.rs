@@ -111,6 +111,16 @@ fn tables_look_and_read_as_on_linux() {
 }
 
 #[test]
+fn user_space_hears_what_it_hears_on_linux() {
+    if binary::lacks_programs() {
+        return;
+    }
+    let scratch = Scratch::new("uevents");
+    let events = format!("{} uevents", binary::dmlab().display());
+    replay("uevents", &scratch.0, Command::new("sh").arg(raw("uevents.sh")).env("EVENTS", events));
+}
+
+#[test]
 fn suspend_writes_back_as_linux_does() {
     if binary::lacks_programs() {
         return;

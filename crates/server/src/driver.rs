@@ -4,8 +4,8 @@
 //! worker thread runs what becomes runnable while nobody waits, and fires timers.
 
 use std::cell::OnceCell;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
@@ -23,6 +23,38 @@ pub enum Time {
     Virtual,
 }
 
+/// How long a thread waits before it looks again whether a virtual clock may jump.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// What became of a jump.
+enum Jump {
+    Done,
+    /// Somebody may still do something before that.
+    NotYet,
+    /// There is no timer.
+    Nowhere,
+}
+
+/// How long a jump has been waited for. A virtual clock never runs slower than the wall's: who keeps asking whether a
+/// minute is over gets his answer after a minute at the latest.
+#[derive(Default)]
+struct Waited {
+    first: Option<std::time::Instant>,
+    last: Option<std::time::Instant>,
+}
+
+impl Waited {
+    /// Whether there was somebody to wait for so long without a break.
+    fn as_long_as(&mut self, time: Duration) -> bool {
+        let now = std::time::Instant::now();
+        if self.last.is_none_or(|last| now - last > 50 * LOOK_AGAIN) {
+            self.first = Some(now);
+        }
+        self.last = Some(now);
+        self.first.is_some_and(|first| now - first >= time)
+    }
+}
+
 /// Drives a machine with real threads.
 pub struct ThreadDriver {
     time: Time,
@@ -35,6 +67,9 @@ pub struct ThreadDriver {
     kicked: AtomicBool,
     stopping: AtomicBool,
     worker: Mutex<Option<Thread>>,
+    /// Says whether nobody outside the machine can go on by himself.
+    others_wait: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
+    waited: Mutex<Waited>,
 }
 
 fn monotonic(clock: ClockId) -> u64 {
@@ -57,6 +92,8 @@ impl ThreadDriver {
             kicked: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             worker: Mutex::new(None),
+            others_wait: OnceLock::new(),
+            waited: Mutex::default(),
         })
     }
 
@@ -105,16 +142,34 @@ impl ThreadDriver {
         }
     }
 
-    /// On virtual time, jumps to the next timer. False when there is none.
-    fn jump(&self, runtime: &Runtime) -> bool {
-        match runtime.next_timer().filter(|_| self.time == Time::Virtual) {
-            Some(due) => {
-                self.virtual_ns.fetch_max(due.as_nanos(), Ordering::AcqRel);
-                runtime.fire_timers(self.now());
-                true
+    /// Lets a virtual clock jump only when `others_wait` says that nobody outside can go on by himself.
+    pub fn jump_only_when(&self, others_wait: Box<dyn Fn() -> bool + Send + Sync>) {
+        // The first server of a driver is its only one.
+        let _ = self.others_wait.set(others_wait);
+    }
+
+    /// Which clock it has.
+    pub fn time(&self) -> Time {
+        self.time
+    }
+
+    /// On virtual time, jumps to the next timer, when nobody can do anything before it is due.
+    fn jump(&self, runtime: &Runtime) -> Jump {
+        let Some(due) = runtime.next_timer().filter(|_| self.time == Time::Virtual) else {
+            return Jump::Nowhere;
+        };
+        if let Some(others_wait) = self.others_wait.get() {
+            // One thread looks for all.
+            let Some(mut waited) = self.waited.try_lock() else { return Jump::NotYet };
+            let away = due.saturating_since(self.now());
+            if !waited.as_long_as(away) && !others_wait() {
+                return Jump::NotYet;
             }
-            None => false,
+            *waited = Waited::default();
         }
+        self.virtual_ns.fetch_max(due.as_nanos(), Ordering::AcqRel);
+        runtime.fire_timers(self.now());
+        Jump::Done
     }
 }
 
@@ -173,8 +228,16 @@ impl Driver for ThreadDriver {
             self.nr_running.fetch_sub(1, Ordering::SeqCst);
             fence(Ordering::SeqCst);
             // Whoever made a task runnable before the line above relied on us to look again.
-            if runtime.run_one() || self.jump(runtime) {
+            if runtime.run_one() {
                 continue;
+            }
+            match self.jump(runtime) {
+                Jump::Done => continue,
+                Jump::NotYet => {
+                    thread::park_timeout(LOOK_AGAIN);
+                    continue;
+                }
+                Jump::Nowhere => {}
             }
             if self.time == Time::Real && self.kicked.load(Ordering::SeqCst) {
                 // An earlier timer may have been set meanwhile: that is the worker's to wait for.

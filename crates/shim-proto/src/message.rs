@@ -237,6 +237,9 @@ requests! {
     PathOf = 39 { file: u64; }
     /// `open` of `/proc/self/fd/N` or `/dev/stdin`: a new open file of the same node.
     Reopen = 40 { file: u64, flags: i32; }
+    /// `nanosleep` by the machine's clock, if that is a virtual one; ENOSYS if it is the wall's. The value is what was left
+    /// of the time when a signal came.
+    Sleep = 41 { nanos: u64; }
     /// A DM ioctl without an open control node, for dmlab's own commands.
     DmIoctl = 38 { cmd: u32; data }
 }

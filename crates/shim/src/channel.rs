@@ -176,7 +176,7 @@ impl Call {
         fd: Option<i32>,
     ) -> Result<(Reply, Option<i32>), i32> {
         let mut header = request.encode_with_tail(self.data(), tail).map_err(|_| libc::ENAMETOOLONG)?;
-        let interruptible = matches!(request, Request::Ioctl { .. });
+        let interruptible = matches!(request, Request::Ioctl { .. } | Request::Sleep { .. });
         let mut answer = self.exchange(&header, fd, interruptible);
         if answer == Err(Lost::BeforeTheCall) {
             // The program closed our socket under us (daemons do): begin again on a new one, with the same data.

@@ -7,6 +7,7 @@
 mod aio;
 mod attributes;
 mod channel;
+mod clock;
 mod dirs;
 mod exec;
 mod fdcalls;

@@ -4,6 +4,7 @@
 use libc::{c_int, c_void, fd_set, nfds_t, pollfd, size_t, timespec, timeval};
 
 use crate::c_result;
+use crate::clock;
 use crate::files;
 use crate::hook::hook;
 use crate::state;
@@ -117,6 +118,13 @@ hook! {
 
     select => |real| (nfds: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set,
                       timeout: *mut timeval) -> c_int {
+        // SAFETY: a program passes a time or null.
+        if let (0, Some(time)) = (nfds, unsafe { timeout.as_ref() }) {
+            let nanos = clock::nanos(time.tv_sec, time.tv_usec.saturating_mul(1000));
+            if let Some(slept) = nanos.and_then(clock::sleep) {
+                return c_result(slept.map(|()| 0).map_err(|_| libc::EINTR));
+            }
+        }
         let mut none = timeval { tv_sec: 0, tv_usec: 0 };
         let none = &raw mut none;
         select_any(|now| real(nfds, read, write, except, if now { none } else { timeout }), nfds, read, write, except)

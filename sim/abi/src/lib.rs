@@ -25,9 +25,9 @@ pub use command::{Command, DM_IOCTL_TYPE, request_number};
 pub use header::{Header, HeaderError, NAME_LEN, UUID_LEN};
 pub use loop_info::{LoopConfig, LoopFlags, LoopInfo, LoopInfo64};
 pub use payload::{
-    Geometry, GeometryError, NameEntry, PayloadError, TargetVersion, decode_deps, decode_names,
-    decode_versions, encode_deps, encode_names, encode_names_over, encode_versions, encode_versions_over,
-    names_len, nul_terminated, versions_len,
+    Geometry, GeometryError, NameEntry, NamesWriter, PayloadError, TargetVersion, decode_deps, decode_names,
+    decode_versions, encode_deps, encode_names, encode_versions, encode_versions_over, nul_terminated,
+    versions_len,
 };
 pub use spec::{
     SPEC_SIZE, SpecError, StatusWriter, TargetSpec, TargetSpecs, decode_status, encode_load_payload,

@@ -41,52 +41,62 @@ const NAME_HAS_UUID: u32 = 1;
 const NAME_HAS_NO_UUID: u32 = 2;
 const NAME_AT: usize = 12;
 
-impl NameEntry {
-    fn encoded_len(&self) -> usize {
-        let uuid = match &self.uuid {
-            Some(Some(uuid)) => align8(uuid.len() + 1),
-            _ => 0,
-        };
-        align8(NAME_AT + self.name.len() + 1) + 8 + uuid
+/// Writes the payload of a LIST_DEVICES reply, a device at a time.
+pub struct NamesWriter<'a> {
+    out: Vec<u8>,
+    /// The request's own payload: the gaps of the reply keep what it held.
+    under: &'a [u8],
+    /// Where the entry written last begins.
+    last: Option<usize>,
+}
+
+impl<'a> NamesWriter<'a> {
+    /// A reply that takes the place of the request's payload `under`.
+    pub fn new(under: &'a [u8]) -> NamesWriter<'a> {
+        NamesWriter { out: Vec::new(), under, last: None }
     }
-}
 
-/// Bytes that [`encode_names`] will produce.
-pub fn names_len(entries: &[NameEntry]) -> usize {
-    entries.iter().map(NameEntry::encoded_len).sum()
-}
-
-/// The payload of a LIST_DEVICES reply, with zeros between its fields.
-pub fn encode_names(entries: &[NameEntry]) -> Vec<u8> {
-    encode_names_over(entries, &[])
-}
-
-/// The payload of a LIST_DEVICES reply; bytes between its fields stay as they stood in the request's payload `under`.
-pub fn encode_names_over(entries: &[NameEntry], under: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(names_len(entries));
-    for (i, entry) in entries.iter().enumerate() {
-        let end = out.len() + entry.encoded_len();
-        let next = if i + 1 == entries.len() { 0 } else { entry.encoded_len() as u32 };
-        out.extend_from_slice(&entry.dev.to_huge().to_le_bytes());
-        out.extend_from_slice(&next.to_le_bytes());
-        out.extend_from_slice(&entry.name);
+    /// Adds a device. `uuid` as in [`NameEntry`].
+    pub fn push(&mut self, dev: DevT, name: &[u8], event_nr: u32, uuid: Option<Option<&[u8]>>) {
+        let out = &mut self.out;
+        let at = out.len();
+        if let Some(last) = self.last.replace(at) {
+            out[last + 8..last + NAME_AT].copy_from_slice(&((at - last) as u32).to_le_bytes());
+        }
+        out.extend_from_slice(&dev.to_huge().to_le_bytes());
+        out.extend_from_slice(&[0; 4]);
+        out.extend_from_slice(name);
         out.push(0);
         let tail = align8(out.len());
-        keep(&mut out, tail, under);
-        out.extend_from_slice(&entry.event_nr.to_le_bytes());
-        let flags = match &entry.uuid {
+        keep(out, tail, self.under);
+        out.extend_from_slice(&event_nr.to_le_bytes());
+        let flags = match uuid {
             None => 0,
             Some(None) => NAME_HAS_NO_UUID,
             Some(Some(_)) => NAME_HAS_UUID,
         };
         out.extend_from_slice(&flags.to_le_bytes());
-        if let Some(Some(uuid)) = &entry.uuid {
+        if let Some(Some(uuid)) = uuid {
             out.extend_from_slice(uuid);
             out.push(0);
         }
-        keep(&mut out, end, under);
+        let end = align8(out.len());
+        keep(out, end, self.under);
     }
-    out
+
+    /// The payload. It is as long as it must be, whatever the request has room for.
+    pub fn finish(self) -> Vec<u8> {
+        self.out
+    }
+}
+
+/// The payload of a LIST_DEVICES reply, with zeros between its fields.
+pub fn encode_names(entries: &[NameEntry]) -> Vec<u8> {
+    let mut writer = NamesWriter::new(&[]);
+    for entry in entries {
+        writer.push(entry.dev, &entry.name, entry.event_nr, entry.uuid.as_ref().map(Option::as_deref));
+    }
+    writer.finish()
 }
 
 /// Reads the payload of a LIST_DEVICES reply.
@@ -294,12 +304,16 @@ mod tests {
 
     #[test]
     fn gaps_keep_what_the_request_held() {
-        let entry = NameEntry { dev: DevT::new(254, 0), name: b"r".to_vec(), event_nr: 0, uuid: None };
-        let bytes = encode_names_over(std::slice::from_ref(&entry), &[0xa5; 100]);
+        let names = |under: &[u8]| {
+            let mut writer = NamesWriter::new(under);
+            writer.push(DevT::new(254, 0), b"r", 0, None);
+            writer.finish()
+        };
+        let bytes = names(&[0xa5; 100]);
         assert_eq!(bytes[12..16], *b"r\0\xa5\xa5");
         assert_eq!(bytes.len(), 24);
         // A shorter request leaves zeros where it holds nothing.
-        assert_eq!(encode_names_over(&[entry], &[0xa5; 15])[12..16], *b"r\0\xa5\0");
+        assert_eq!(names(&[0xa5; 15])[12..16], *b"r\0\xa5\0");
         let linear = TargetVersion { name: b"linear".to_vec(), version: [1, 4, 0] };
         let bytes = encode_versions_over(&[linear], &[0xa5; 100]);
         assert_eq!(bytes[16..], *b"linear\0\xa5\xa5\xa5\xa5\xa5\xa5\xa5");

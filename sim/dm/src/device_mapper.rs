@@ -158,6 +158,14 @@ impl DeviceMapper {
         self.devices.lock().by_name.values().cloned().collect()
     }
 
+    /// Shows every device that has a name to `visit`, with its name and uuid, in byte order of names. No device comes,
+    /// goes or is renamed meanwhile.
+    pub(crate) fn each_named(&self, mut visit: impl FnMut(&[u8], Option<&[u8]>, &MappedDevice)) {
+        for (name, device) in &self.devices.lock().by_name {
+            visit(name, device.names.lock().uuid.as_deref(), device);
+        }
+    }
+
     /// The first device in byte order of names from `name` on, or after it.
     pub(crate) fn next_by_name(&self, name: Bound<&[u8]>) -> Option<Arc<MappedDevice>> {
         let devices = self.devices.lock();

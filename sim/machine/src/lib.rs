@@ -31,8 +31,8 @@ pub mod target {
     };
 }
 pub use dmlab_runtime::{
-    Driver, Instant, Interrupt, Klog, KlogLine, Level, Runtime, Stalled, Uevent, UeventAction, Uevents,
-    VirtualDriver, WakeFlag,
+    Driver, Instant, Interrupt, Interrupted, Klog, KlogLine, Level, Runtime, Stalled, Uevent, UeventAction,
+    Uevents, VirtualDriver, WakeFlag, interruptible,
 };
 pub use info::{DeviceInfo, DmInfo};
 

@@ -2,6 +2,7 @@
 
 mod channel;
 mod data;
+mod everybody;
 mod files;
 mod memory;
 mod mirror;
@@ -28,7 +29,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 pub(crate) use channel::{receive, send};
 
-use crate::driver::ThreadDriver;
+use crate::driver::{ThreadDriver, Time};
 use crate::rundir;
 use crate::world::World;
 use channel::Channel;
@@ -90,6 +91,7 @@ impl Server {
             mirror: Mirror::new(dir.join(MIRROR_DIR))?,
             control: OnceLock::new(),
             on_refused_load: options.on_refused_load,
+            has_virtual_time: driver.time() == Time::Virtual,
             stopping: AtomicBool::new(false),
             stopped: (Mutex::new(false), Condvar::new()),
         });
@@ -98,6 +100,7 @@ impl Server {
             interrupts: Mutex::new(HashMap::new()),
             next: AtomicU64::new(0),
         });
+        driver.jump_only_when(Box::new(move || everybody::waits(&socket)));
         let mut threads = Vec::new();
         let files = shared.files.clone();
         threads.push(driver.start(runtime, move || files.signal_controls())?);

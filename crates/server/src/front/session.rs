@@ -5,9 +5,9 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
-use dmlab_machine::Interrupt;
-use dmlab_machine::OpenMode;
+use dmlab_machine::{Interrupt, Interrupted, OpenMode, interruptible};
 use dmlab_shim_proto as proto;
 use dmlab_units::{DevT, Errno};
 use parking_lot::Mutex;
@@ -237,6 +237,7 @@ impl Session {
                 self.staged.extend_from_slice(data);
                 value(0)
             }
+            Request::Sleep { nanos } => self.sleep(Duration::from_nanos(nanos)),
             Request::Ioctl { file, cmd, arg, claimed, staged, data, .. } => {
                 let mut bytes = std::mem::take(&mut self.staged);
                 bytes.truncate(staged as usize);
@@ -415,6 +416,24 @@ impl Session {
             listener(&request, &lines);
         }
         answer
+    }
+
+    /// Sleeps by a virtual clock. The value is what was left when a signal came.
+    fn sleep(&self, time: Duration) -> Answer {
+        if !self.shared.has_virtual_time {
+            return Err(Errno::ENOSYS);
+        }
+        let runtime = self.shared.world.machine().runtime();
+        let until = runtime.now() + time;
+        let slept = interruptible(Some(&self.interrupt), runtime.sleep_until(until));
+        match runtime.block_on(slept) {
+            Ok(Ok(())) => value(0),
+            // A moment at least, or it would look slept through.
+            Ok(Err(Interrupted)) => value(
+                i64::try_from(until.saturating_since(runtime.now()).as_nanos()).unwrap_or(i64::MAX).max(1),
+            ),
+            Err(_) => Err(Errno::EDEADLK),
+        }
     }
 
     /// Calls the kernel side with the client's memory, and sends back what it wrote, whether or not it failed.

@@ -18,6 +18,7 @@ pub(crate) struct Shared {
     /// An open control node for requests of dmlab's own commands.
     pub(crate) control: OnceLock<ControlFile>,
     pub(crate) on_refused_load: Option<super::OnRefusedLoad>,
+    pub(crate) has_virtual_time: bool,
     pub(crate) stopping: AtomicBool,
     pub(crate) stopped: (Mutex<bool>, Condvar),
 }

@@ -1,8 +1,8 @@
 //! Questions that change nothing.
 
 use dmlab_abi::{
-    DmFlags, HEADER_SIZE, NameEntry, StatusWriter, TargetSpec, TargetVersion, encode_deps, encode_names_over,
-    encode_versions_over, names_len,
+    DmFlags, HEADER_SIZE, NamesWriter, StatusWriter, TargetSpec, TargetVersion, encode_deps,
+    encode_versions_over,
 };
 use dmlab_runtime::{Interrupted, interruptible};
 use dmlab_units::{DevT, Errno};
@@ -14,29 +14,20 @@ impl ControlFile {
     /// LIST_DEVICES: name and uuid of the request are prefixes that both must match.
     pub(super) fn list_devices(&self, request: &mut Request<'_>) -> Result<(), Errno> {
         let wants_uuid = request.has(DmFlags::UUID);
-        let (name_prefix, uuid_prefix) = (request.header.name().to_vec(), request.header.uuid().to_vec());
-        let entries: Vec<NameEntry> = self
-            .mapper
-            .all()
-            .into_iter()
-            .filter_map(|device| {
-                let names = device.names();
-                let matches = names.name.starts_with(&name_prefix)
-                    && names.uuid.as_deref().unwrap_or(b"").starts_with(&uuid_prefix);
-                matches.then(|| NameEntry {
-                    dev: device.dev(),
-                    name: names.name,
-                    event_nr: device.events().number(),
-                    uuid: wants_uuid.then_some(names.uuid),
-                })
-            })
-            .collect();
+        let (name_prefix, uuid_prefix) = (request.header.name(), request.header.uuid());
+        let mut writer = NamesWriter::new(request.under());
+        self.mapper.each_named(|name, uuid, device| {
+            if name.starts_with(name_prefix) && uuid.unwrap_or(b"").starts_with(uuid_prefix) {
+                writer.push(device.dev(), name, device.events().number(), wants_uuid.then_some(uuid));
+            }
+        });
+        let payload = writer.finish();
         request.header.set_data_start(HEADER_SIZE as u32);
         // Even an empty list wants room for the marker of its end, which it does not count.
-        if request.room() < names_len(&entries).max(8) {
+        if request.room() < payload.len().max(8) {
             request.buffer_full();
         } else {
-            request.payload = Some(encode_names_over(&entries, request.under()));
+            request.payload = Some(payload);
         }
         Ok(())
     }

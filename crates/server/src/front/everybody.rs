@@ -1,0 +1,114 @@
+//! Whether everybody waits: all programs of a machine, in its calls or anywhere else.
+//!
+//! A virtual clock jumps when nothing else can happen. The machine knows that of its own tasks; what the programs around it are
+//! up to, the host's kernel knows. A program belongs to the machine if its environment names the machine's socket, as
+//! that of each program which `dmlab run` starts does.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+/// One look at a thread that waits: who it is and how often it has left a processor so far.
+#[derive(PartialEq, Eq)]
+struct Waiting {
+    thread: u32,
+    switches: u64,
+}
+
+/// Whether no thread of any program of the machine behind `socket` can go on by itself.
+///
+/// Threads are looked at one after another, so one that was seen waiting may have been woken by one that was looked at later.
+/// Only two looks that find the same threads with no switch between them are proof.
+pub(super) fn waits(socket: &Path) -> bool {
+    let Some(first) = look(socket) else { return false };
+    look(socket).is_some_and(|second| first == second)
+}
+
+/// All threads of the machine's programs, or `None` when one of them runs.
+fn look(socket: &Path) -> Option<Vec<Waiting>> {
+    let mark = [b"DMLAB_SOCKET=", socket.as_os_str().as_bytes()].concat();
+    let me = std::process::id();
+    let (uid, mut found) = (rustix::process::geteuid().as_raw(), Vec::new());
+    for entry in fs::read_dir("/proc").ok()?.flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
+            continue;
+        };
+        if pid == me || (uid != 0 && entry.metadata().is_ok_and(|meta| meta.uid() != uid)) {
+            continue;
+        }
+        // What ends between two of these calls is no longer anybody.
+        let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
+        if !environment.split(|&b| b == 0).any(|variable| variable == mark) {
+            continue;
+        }
+        let Ok(threads) = fs::read_dir(entry.path().join("task")) else { continue };
+        for thread in threads.flatten() {
+            let Ok(status) = fs::read_to_string(thread.path().join("status")) else { continue };
+            found.push(waiting(thread.file_name().to_str()?.parse().ok()?, &status)?);
+        }
+    }
+    found.sort_unstable_by_key(|waiting| waiting.thread);
+    Some(found)
+}
+
+/// What a thread's `status` says of it, or `None` when it runs.
+fn waiting(thread: u32, status: &str) -> Option<Waiting> {
+    let value = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
+    // Waiting for a disk of the host is running: it ends by itself.
+    if value("State:")?.starts_with(['R', 'D']) {
+        return None;
+    }
+    let count = |key| value(key).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+    Some(Waiting {
+        thread,
+        switches: count("voluntary_ctxt_switches:") + count("nonvoluntary_ctxt_switches:"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn a_status_tells_who_waits() {
+        let status =
+            "Name:\tsh\nState:\tS (sleeping)\nvoluntary_ctxt_switches:\t3\nnonvoluntary_ctxt_switches:\t4\n";
+        assert!(waiting(1, status) == Some(Waiting { thread: 1, switches: 7 }));
+        assert!(waiting(1, &status.replace("S (sleeping)", "R (running)")).is_none());
+        assert!(waiting(1, "").is_none());
+    }
+
+    #[test]
+    fn a_program_that_runs_is_seen_until_it_waits() {
+        let socket = Path::new("/nowhere/of/this/test");
+        assert!(waits(socket), "nobody belongs to a machine that isn't there");
+        // Runs for as long as its input has nothing to say, then waits for more.
+        let script = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo waits; read -r line";
+        let mut child = Command::new("sh")
+            .args(["-c", script])
+            .env("DMLAB_SOCKET", socket)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut seen_running = false;
+        let mut line = String::new();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let mut output = std::io::BufReader::new(child.stdout.take().unwrap());
+        std::thread::spawn(move || {
+            std::io::BufRead::read_line(&mut output, &mut line).unwrap();
+            sender.send(line).unwrap();
+        });
+        while receiver.try_recv().is_err() {
+            seen_running |= !waits(socket);
+        }
+        assert!(seen_running);
+        while !waits(socket) {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
