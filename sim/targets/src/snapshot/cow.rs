@@ -1,7 +1,6 @@
 //! The snapshot itself: which chunks were copied, which are being copied, and who waits for that.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -46,6 +45,19 @@ pub(super) enum Role {
     Destination,
     /// The one there is has its destination already.
     Paired,
+}
+
+/// How far the copy of a chunk is that the origin is about to overwrite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Preserving {
+    /// There is one, or none is wanted.
+    Done,
+    /// This chunk is being copied.
+    Copying(u64),
+    /// Too many are being copied.
+    NotYet,
+    /// The store is full.
+    NoRoom,
 }
 
 pub(super) struct Core {
@@ -401,33 +413,43 @@ impl Core {
             && !state.exceptions.contains_key(&(sector.0 / store.chunk().0))
     }
 
-    /// Makes sure that the chunk at `sector` of the origin has a copy, before the origin is written there.
-    pub(super) async fn preserve(self: &Arc<Self>, sector: Sector) {
-        self.until_below_threshold().await;
-        let started = {
-            let mut state = self.state.lock();
-            let Some(store) = state.store.clone() else { return };
-            let chunk = sector.0 / store.chunk().0;
-            if !state.is_valid || state.exceptions.contains_key(&chunk) {
-                return;
-            }
-            match state.pending.entry(chunk) {
-                Entry::Occupied(_) => Some((store, chunk, None)),
-                Entry::Vacant(free) => store.allocate().map(|slot| {
-                    free.insert(Vec::new());
-                    (store, chunk, Some(slot))
-                }),
-            }
-        };
-        let Some((store, chunk, slot)) = started else {
-            // An overflow on the origin's account always invalidates: the origin goes on without the snapshot.
-            self.invalidate("Unable to allocate exception.").await;
-            return;
-        };
-        if let Some(slot) = slot {
-            self.start_copy(store, chunk, slot);
+    /// Begins to copy the chunk at `sector` of the origin, if nobody has: at once, so that chunks are copied in the order
+    /// in which the origin is written.
+    pub(super) fn begin_preserving(self: &Arc<Self>, sector: Sector) -> Preserving {
+        let mut state = self.state.lock();
+        let Some(store) = state.store.clone() else { return Preserving::Done };
+        let chunk = sector.0 / store.chunk().0;
+        if !state.is_valid || state.exceptions.contains_key(&chunk) {
+            return Preserving::Done;
         }
-        self.changed.until(|| !self.state.lock().pending.contains_key(&chunk)).await;
+        if state.pending.contains_key(&chunk) {
+            return Preserving::Copying(chunk);
+        }
+        if state.pending.len() >= COW_THRESHOLD {
+            return Preserving::NotYet;
+        }
+        let Some(slot) = store.allocate() else { return Preserving::NoRoom };
+        state.pending.insert(chunk, Vec::new());
+        drop(state);
+        self.start_copy(store, chunk, slot);
+        Preserving::Copying(chunk)
+    }
+
+    /// Ends when the chunk at `sector` of the origin has a copy, or needs none any more.
+    pub(super) async fn preserve(self: &Arc<Self>, sector: Sector, begun: Preserving) {
+        let mut begun = begun;
+        while begun == Preserving::NotYet {
+            self.until_below_threshold().await;
+            begun = self.begin_preserving(sector);
+        }
+        match begun {
+            Preserving::Copying(chunk) => {
+                self.changed.until(|| !self.state.lock().pending.contains_key(&chunk)).await;
+            }
+            // An overflow on the origin's account always invalidates: the origin goes on without the snapshot.
+            Preserving::NoRoom => self.invalidate("Unable to allocate exception.").await,
+            Preserving::Done | Preserving::NotYet => {}
+        }
     }
 
     fn start_copy(self: &Arc<Self>, store: Arc<Store>, chunk: u64, slot: Slot) {

@@ -69,6 +69,8 @@ pub(super) struct MergeState {
     /// Writes to them, which wait.
     queued: Vec<Bio<'static>>,
     is_running: bool,
+    /// The first run since it was started is being copied, or there is none.
+    has_begun: bool,
     /// It is to stop after this run.
     stops: bool,
 }
@@ -129,6 +131,8 @@ impl Target for Merge {
             let smallest = core.origins.smallest_chunk(core.origin.dev());
             self.boundary.store(smallest.map_or(0, |chunk| chunk.0), Ordering::Relaxed);
             core.start_merge();
+            // Linux does the first steps of the first run inside the resume.
+            core.changed.until(|| core.state.lock().merge.has_begun).await;
         })
     }
 
@@ -177,6 +181,7 @@ impl Core {
         {
             let mut state = self.state.lock();
             state.merge.stops = false;
+            state.merge.has_begun = false;
             if std::mem::replace(&mut state.merge.is_running, true) {
                 return;
             }
@@ -196,7 +201,11 @@ impl Core {
                     }
                 }
             }
-            core.state.lock().merge.is_running = false;
+            {
+                let mut state = core.state.lock();
+                state.merge.is_running = false;
+                state.merge.has_begun = true;
+            }
             core.changed.wake_all();
         };
         self.runtime.spawn("snapshot-merge", merge).detach();
@@ -227,6 +236,8 @@ impl Core {
         self.preserve_neighbours(&to).await;
         self.state.lock().merge.chunks = chunks.clone();
         self.changed.until(|| !self.state.lock().is_tracked(chunks.clone())).await;
+        self.state.lock().merge.has_begun = true;
+        self.changed.wake_all();
         let errors = kcopyd::copy(&self.runtime, &from, &[to], kcopyd::OnError::Stop).await;
         if errors.read {
             return Err("Read error: shutting down merge.");
@@ -259,7 +270,7 @@ impl Core {
             let mut sector = region.sector;
             while sector < end {
                 if neighbour.wants_copy(sector) {
-                    neighbour.preserve(sector).await;
+                    neighbour.preserve(sector, neighbour.begin_preserving(sector)).await;
                 }
                 sector = Sector((sector.0 / chunk.0 + 1) * chunk.0);
             }

@@ -69,9 +69,16 @@ impl Origins {
             return Map::Remapped;
         }
         let bio = bio.take_owned();
+        let begun: Vec<_> = snapshots
+            .into_iter()
+            .map(|core| {
+                let begun = core.begin_preserving(bio.sector);
+                (core, begun)
+            })
+            .collect();
         let write = async move {
-            for core in snapshots {
-                core.preserve(bio.sector).await;
+            for (core, begun) in begun {
+                core.preserve(bio.sector, begun).await;
             }
             submit(bio);
         };
