@@ -21,7 +21,7 @@ pub(crate) struct Disk {
 }
 
 /// A device mapper with the devices below it and its log.
-pub(crate) trait Kernel: Transport {
+pub(crate) trait Kernel: Transport + Send {
     /// All block devices, by number.
     fn disks(&mut self) -> io::Result<Vec<Disk>>;
 
@@ -79,7 +79,7 @@ fn partition(line: &str) -> Option<Disk> {
 }
 
 /// Which kernel to talk to.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub(crate) struct Where {
     /// A machine that stays (`dmlab boot NAME`). Else the one around (inside `dmlab run`), else the one that the
     /// environment variable DMLAB_MACHINE names.

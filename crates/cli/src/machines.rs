@@ -110,8 +110,16 @@ pub(crate) fn serve_machine(args: &BootArgs) -> io::Result<ExitCode> {
 /// # Errors
 /// When none of that name runs.
 pub(crate) fn attach(args: &AttachArgs) -> io::Result<ExitCode> {
-    Client::connect(&args.name)?;
-    Ok(launch::run(&rundir::named(&args.name)?, &args.command))
+    attach_to(&args.name, &args.command)
+}
+
+/// The same for a command of our own.
+///
+/// # Errors
+/// When none of that name runs.
+pub(crate) fn attach_to(name: &str, command: &[OsString]) -> io::Result<ExitCode> {
+    Client::connect(name)?;
+    Ok(launch::run(&rundir::named(name)?, command))
 }
 
 /// Ends a machine and waits until it is gone.

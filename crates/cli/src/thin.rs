@@ -1,17 +1,23 @@
 //! `dmlab thin`: tools for the metadata of thin pools.
 
+mod active;
 mod check;
 mod copy;
 mod show;
 mod source;
 
 use crate::kernel::Failure;
+use crate::machines;
 use clap::{Args, Subcommand};
+use std::ffi::OsString;
 use std::process::ExitCode;
 
 /// `dmlab thin`.
 #[derive(Args)]
 pub(crate) struct Thin {
+    /// Work inside a machine that stays (`dmlab boot NAME`): paths below /dev are its own.
+    #[arg(long, global = true, value_name = "NAME")]
+    machine: Option<String>,
     #[command(subcommand)]
     command: ThinCommand,
 }
@@ -42,6 +48,11 @@ enum ThinCommand {
 
 impl Thin {
     pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
+        if let Some(name) = &self.machine {
+            let command = std::iter::once(std::env::current_exe()?.into_os_string())
+                .chain(without_machine(std::env::args_os().skip(1)));
+            return Ok(machines::attach_to(name, &command.collect::<Vec<_>>())?);
+        }
         match &self.command {
             ThinCommand::Check(command) => command.run(),
             ThinCommand::Dump(command) => command.run().map(|()| ExitCode::SUCCESS),
@@ -54,5 +65,31 @@ impl Thin {
             ThinCommand::Map(command) => command.run().map(|()| ExitCode::SUCCESS),
             ThinCommand::Tree(command) => command.run().map(|()| ExitCode::SUCCESS),
         }
+    }
+}
+
+/// The words of a command line without `--machine NAME`.
+fn without_machine(words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let (mut kept, mut is_value) = (Vec::new(), false);
+    for word in words {
+        let is_option = word == "--machine";
+        let has_value = word.to_string_lossy().starts_with("--machine=");
+        if !is_option && !has_value && !is_value {
+            kept.push(word);
+        }
+        is_value = is_option;
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_goes_from_the_command_line() {
+        let kept = |words: &[&str]| without_machine(words.iter().map(OsString::from));
+        assert_eq!(kept(&["thin", "--machine", "m", "ls", "pool"]), ["thin", "ls", "pool"]);
+        assert_eq!(kept(&["thin", "ls", "--machine=m", "pool"]), ["thin", "ls", "pool"]);
     }
 }

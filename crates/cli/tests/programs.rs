@@ -410,6 +410,75 @@ fn machines_that_stay() {
 }
 
 #[test]
+fn virtual_time_passes_while_everybody_waits() {
+    need(&["dmsetup", "python3"]);
+    // Hours of sleep; a write that waits for room for half a minute, while the script that gives it sleeps; and one that
+    // nobody helps, which fails after the pool's 60 seconds.
+    let script = "exec 2>&1
+        sleep 7200
+        dmsetup create meta --table '0 8192 linear /dev/ram1 0'
+        table='thin-pool /dev/mapper/meta /dev/ram2 128 0 1 skip_block_zeroing'
+        dmsetup create pool --table \"0 256 $table\"
+        dmsetup message pool 0 'create_thin 0'
+        dmsetup create thin --table '0 1024 thin /dev/mapper/pool 0'
+        dd if=/dev/zero of=/dev/mapper/thin bs=64k count=4 oflag=direct status=none && echo written &
+        sleep 30
+        dmsetup status pool | cut -d' ' -f 6,8
+        dmsetup load pool --table \"0 512 $table\"
+        dmsetup resume pool
+        wait
+        dmsetup status pool | cut -d' ' -f 6,8
+        python3 -c 'import time, select; time.sleep(100); select.select([], [], [], 100)'
+        dd if=/dev/zero of=/dev/mapper/thin bs=64k count=8 oflag=direct status=none
+        dmlab klog | grep -c 'switching pool to out-of-data-space (error IO) mode'";
+    let path = Path::new(env!("CARGO_BIN_EXE_dmlab")).parent().unwrap().display();
+    let script = format!("PATH={path}:$PATH; {script}");
+    let output = dmlab("virtual", &["run", "--time", "virtual", "--", "timeout", "100", "sh", "-c", &script]);
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let expected = "2/2 out_of_data_space\nwritten\n4/4 rw\n\
+        dd: error writing '/dev/mapper/thin': No space left on device\n1\n";
+    assert_eq!(printed, expected, "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[test]
+fn thin_tools_look_into_a_machine() {
+    need(&["dmsetup"]);
+    let name = format!("thin{}", std::process::id());
+    let ok = |words: &[&str]| {
+        let output = dmlab("thin-machine", words);
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    ok(&["boot", &name, "--ram", "3"]);
+    let script = "dmsetup create pool --table '0 1024 thin-pool /dev/ram0 /dev/ram1 128 0'
+        dmsetup message pool 0 'create_thin 7'
+        dmsetup create vol --table '0 1024 thin /dev/mapper/pool 7'
+        dd if=/dev/zero of=/dev/mapper/vol bs=64k count=3 oflag=direct status=none";
+    ok(&["attach", &name, "--", "sh", "-c", script]);
+    // The pool is active: what it has committed is there to be seen, by its name or that of a volume.
+    let ls = ok(&["thin", "--machine", &name, "ls", "pool"]);
+    assert!(ls.lines().any(|line| line.split_whitespace().take(2).eq(["7", "192KiB"])), "{ls}");
+    let runs = ok(&["thin", "map", "--runs", "--machine", &name, "/dev/mapper/vol"]);
+    assert!(runs.contains("0-2"), "{runs}");
+    ok(&[
+        "attach",
+        &name,
+        "--",
+        "dd",
+        "if=/dev/zero",
+        "of=/dev/mapper/vol",
+        "bs=64k",
+        "count=5",
+        "oflag=direct",
+    ]);
+    let runs = ok(&["thin", "--machine", &name, "map", "--runs", "vol"]);
+    assert!(runs.contains("0-4"), "what was read before is not shown again: {runs}");
+    ok(&["attach", &name, "--", "dmsetup", "remove", "vol", "pool"]);
+    assert_eq!(ok(&["thin", "--machine", &name, "check", "--quiet", "/dev/ram0"]), "");
+    ok(&["halt", &name]);
+}
+
+#[test]
 fn the_kernel_log_is_complete_when_the_run_ends() {
     need(&["dmsetup"]);
     let scratch = Scratch::new("klog");

@@ -13,6 +13,8 @@ use crate::front::{receive, send};
 use crate::rundir;
 use crate::shared::Area;
 
+const O_DIRECT: i32 = 0o40_000;
+
 /// A block device of the machine, as [`Client::devices`] lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeviceLine {
@@ -215,19 +217,26 @@ impl Client {
     /// # Errors
     /// As `open` and `pread`.
     pub fn read_block(&mut self, path: &str, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        let (file, _open) = self.open(path, 0)?;
+        // Past the page cache, which may hold what the device held before somebody wrote below it. Where that takes larger
+        // blocks than were asked for, the cache has to do.
+        match self.read_open(path, O_DIRECT, offset, into) {
+            Err(error) if error.raw_os_error() == Some(Errno::EINVAL.raw()) => {
+                self.read_open(path, 0, offset, into)
+            }
+            other => other,
+        }
+    }
+
+    fn read_open(&mut self, path: &str, flags: i32, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        let (file, _open) = self.open(path, flags)?;
+        // Alignment of memory is the preload library's to report; ours is the shared area.
+        let (addresses, lengths) = (0, into.len() as u64);
         let mut done = 0;
         while done < into.len() {
             let len = (into.len() - done).min(DATA_LEN);
             let pos = (offset + done as u64) as i64;
-            let (reply, _) = self.simple(&Request::Read {
-                file,
-                pos,
-                len: len as u32,
-                flags: 0,
-                addresses: 0,
-                lengths: 0,
-            })?;
+            let (reply, _) =
+                self.simple(&Request::Read { file, pos, len: len as u32, flags: 0, addresses, lengths })?;
             let got = (reply.value as usize).min(len);
             into[done..done + got].copy_from_slice(&self.area.data()[..got]);
             done += got;

@@ -160,8 +160,8 @@ pub(crate) struct Map {
     source: Source,
     #[command(flatten)]
     view: View,
-    /// The device's number in its pool.
-    device_id: u64,
+    /// The device's number in its pool; not needed when a thin device of a machine is named.
+    device_id: Option<u64>,
     /// The picture only.
     #[arg(long, conflicts_with = "runs")]
     picture: bool,
@@ -172,10 +172,10 @@ pub(crate) struct Map {
 
 impl Map {
     pub(crate) fn run(&self) -> Result<(), Failure> {
-        let metadata = self.source.open()?;
+        let (metadata, named) = self.source.open_with_id()?;
         let survey = Survey::new(&metadata, Scope::Mappings)?;
         let view = survey.view(self.view.which())?;
-        let id = ThinId(self.device_id);
+        let id = self.device_id.map(ThinId).or(named).ok_or("which device of the pool? Give its number")?;
         let runs = map(&survey, view, id)?.ok_or_else(|| no_device(id, view.roots.keys().copied()))?;
         if !self.picture {
             println!("{:>20}  {:>20}  {:>5}  STATE", "VIRTUAL", "DATA", "SINCE");
