@@ -71,7 +71,8 @@ fn construct(ctr: &mut Ctr<'_>) -> Built {
     ctr.settings.num_discard_bios = 1;
     ctr.settings.max_io_len = log.region_size();
     let (runtime, events) = (ctr.runtime().clone(), ctr.events());
-    Ok(Box::new(Mirror { set: Set::new(legs, features, log, (ctr.start, ctr.len), runtime, events) }))
+    let set = Set::new(legs, features, log, (ctr.start, ctr.len), runtime, events, ctr.machine_state());
+    Ok(Box::new(Mirror { set }))
 }
 
 fn parse_log(ctr: &mut Ctr<'_>) -> Result<DirtyLog, CtrError> {

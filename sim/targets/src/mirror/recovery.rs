@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 
 use dmlab_block::BlockDevice;
 use dmlab_dm::{Region, kcopyd};
-use dmlab_runtime::Level;
 use dmlab_units::Sectors;
 
 use super::leg::{Failure, Leg};
@@ -53,11 +52,13 @@ impl Set {
             if self.features.handle_errors { kcopyd::OnError::Stop } else { kcopyd::OnError::GoOn };
         let errors = kcopyd::copy(&self.runtime, &place(&self.legs[default]), &to, on_error).await;
         if errors.read {
-            self.warn_limited("Unable to read primary mirror during recovery");
+            let text = "Unable to read primary mirror during recovery".to_owned();
+            self.err_limited(&self.limits.recovery_read, text);
             self.fail_leg(default, Failure::Sync);
         }
         if errors.write != 0 {
-            self.warn_limited(&format!("Write error during recovery (error = {:#x})", errors.write));
+            let text = format!("Write error during recovery (error = {:#x})", errors.write);
+            self.err_limited(&self.limits.recovery_write, text);
             for (bit, &leg) in others.iter().enumerate() {
                 if errors.write & 1 << bit != 0 {
                     self.fail_leg(leg, Failure::Sync);
@@ -70,11 +71,5 @@ impl Set {
             work.is_copying = false;
         });
         self.changed.wake_all();
-    }
-
-    fn warn_limited(&self, text: &str) {
-        if self.warnings.allows(self.runtime.now()) {
-            self.runtime.log(Level::Err, format!("device-mapper: raid1: {text}"));
-        }
     }
 }

@@ -36,7 +36,18 @@ pub(super) struct Set {
     pub(super) changed: WaitQueue,
     pub(super) runtime: Arc<Runtime>,
     pub(super) events: TableEvents,
-    pub(super) warnings: RateLimit,
+    pub(super) limits: Arc<Limits>,
+}
+
+/// Lines of the kernel log that may come in great numbers, and how many of each are let through: the machine's, not a
+/// set's.
+#[derive(Default)]
+pub(super) struct Limits {
+    pub(super) recovery_read: RateLimit,
+    pub(super) recovery_write: RateLimit,
+    lost_read: RateLimit,
+    failed_read: RateLimit,
+    other_leg: RateLimit,
 }
 
 /// What the worker has to do.
@@ -77,6 +88,7 @@ impl Set {
         (start, len): (Sector, Sectors),
         runtime: Arc<Runtime>,
         events: TableEvents,
+        limits: Arc<Limits>,
     ) -> Arc<Set> {
         // A set that is in sync from the first moment on has nothing to tell.
         let work = Work { is_in_sync: log.is_all_synced(), ..Work::default() };
@@ -92,7 +104,7 @@ impl Set {
             changed: WaitQueue::default(),
             runtime,
             events,
-            warnings: RateLimit::default(),
+            limits,
         })
     }
 
@@ -102,6 +114,13 @@ impl Set {
 
     pub(super) fn err(&self, text: String) {
         self.runtime.log(Level::Err, format!("device-mapper: raid1: {text}"));
+    }
+
+    /// The same for a line that may come in great numbers.
+    pub(super) fn err_limited(&self, limit: &RateLimit, text: String) {
+        if limit.allows(self.runtime.now()) {
+            self.err(text);
+        }
     }
 
     pub(super) fn warn(&self, text: &str) {
@@ -249,7 +268,7 @@ impl Set {
     }
 
     fn read_is_lost(&self, bio: Bio<'static>) {
-        self.err("Mirror read failed.".to_owned());
+        self.err_limited(&self.limits.lost_read, "Mirror read failed.".to_owned());
         bio.end(BlkStatus::IoErr);
     }
 
@@ -262,10 +281,13 @@ impl Set {
             let is_readable = self.is_readable(region);
             let bio = bio.take_owned();
             if is_readable {
-                self.warn(&format!("Read failure on mirror device {name}. Trying alternative device."));
+                if self.limits.other_leg.allows(self.runtime.now()) {
+                    self.warn(&format!("Read failure on mirror device {name}. Trying alternative device."));
+                }
                 self.kick(|work| work.reads.push_back(bio));
             } else {
-                self.err(format!("Read failure on mirror device {name}.  Failing I/O."));
+                let text = format!("Read failure on mirror device {name}.  Failing I/O.");
+                self.err_limited(&self.limits.failed_read, text);
                 self.read_is_lost(bio);
             }
             return End::Kept;
