@@ -44,6 +44,44 @@ fn linear(bench: &Bench) -> (&'static str, Arc<BlockDevice>) {
     ("linear", bench.create("linear", SIZE, "linear", "1:0 0"))
 }
 
+/// Without a delay: what the classes cost.
+fn delay(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let delay = bench.create("delay", SIZE, "delay", "1:0 0 0");
+    compare(c, "delay", &[linear(&bench), ("delay 0", delay)]);
+}
+
+fn flakey(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let up = bench.create("up", SIZE, "flakey", "1:0 0 1 0");
+    let corrupting = bench.create("down", SIZE, "flakey", "1:0 0 0 1 5 corrupt_bio_byte 1 w 1 0");
+    compare(c, "flakey", &[linear(&bench), ("flakey, up", up), ("flakey, corrupting writes", corrupting)]);
+}
+
+fn unstriped(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let unstriped = bench.create("unstriped", SIZE, "unstriped", "2 8 1 1:0 0");
+    compare(c, "unstriped", &[linear(&bench), ("unstriped", unstriped)]);
+}
+
+fn switch(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let switch = bench.create("switch", SIZE, "switch", "2 8 0 1:0 0 1:1 0");
+    compare(c, "switch", &[linear(&bench), ("switch", switch)]);
+}
+
+/// Logging has ended, so that the log doesn't grow without end: what is left is looking whether it has.
+fn log_writes(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let tiny = bench.create("tiny", Sectors(8), "linear", "1:1 0").dev();
+    let log_writes = bench.create("log-writes", SIZE, "log-writes", &format!("1:0 {tiny}"));
+    let mut io = SyncIo::default();
+    io.submit(&log_writes, Bio::write(dmlab_units::Sector(0), &[0; 4096])).expect("the device is healthy");
+    io.submit(&log_writes, Bio::flush()).expect("the device is healthy");
+    bench.machine.runtime().run_until_idle();
+    compare(c, "log-writes", &[linear(&bench), ("log-writes, ended", log_writes)]);
+}
+
 /// Two paths and each selector in turn: what choosing and counting cost.
 fn multipath(c: &mut Criterion) {
     let bench = Bench::new(SPAN);
@@ -80,5 +118,5 @@ fn ebs(c: &mut Criterion) {
     compare(c, "ebs", &[linear(&bench), ("ebs, whole blocks", whole), ("ebs, half blocks", parts)]);
 }
 
-criterion_group!(benches, multipath, dust, ebs);
+criterion_group!(benches, delay, flakey, unstriped, switch, log_writes, multipath, dust, ebs);
 criterion_main!(benches);

@@ -36,6 +36,17 @@ impl Op {
         matches!(self, Op::Discard | Op::SecureErase | Op::WriteZeroes)
     }
 
+    /// The kernel's number of it (`REQ_OP_*`). A flush is a write without data.
+    pub fn number(self) -> u32 {
+        match self {
+            Op::Read => 0,
+            Op::Write | Op::Flush => 1,
+            Op::Discard => 3,
+            Op::SecureErase => 5,
+            Op::WriteZeroes => 9,
+        }
+    }
+
     /// The letters that blktrace uses for it.
     pub fn letters(self) -> &'static str {
         match self {
@@ -50,26 +61,28 @@ impl Op {
 }
 
 bitflags::bitflags! {
-    /// Modifiers of a bio (`REQ_*`).
+    /// Modifiers of a bio, with the kernel's bits (`REQ_*` of `bi_opf`).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct BioFlags: u32 {
-        /// Durable before it ends.
-        const FUA = 1 << 0;
-        /// Flush before it.
-        const PREFLUSH = 1 << 1;
-        /// Fail with EAGAIN rather than wait.
-        const NOWAIT = 1 << 2;
-        /// Read-ahead: may fail without harm.
-        const RAHEAD = 1 << 3;
         /// Somebody waits for it.
-        const SYNC = 1 << 4;
+        const SYNC = 1 << 11;
         /// File system or target metadata.
-        const META = 1 << 5;
-        /// Comes from swap.
-        const SWAP = 1 << 6;
+        const META = 1 << 12;
+        /// More of the kind will follow, or not: what is asked for at once by a direct write.
+        const IDLE = 1 << 15;
+        /// Durable before it ends.
+        const FUA = 1 << 17;
+        /// Flush before it.
+        const PREFLUSH = 1 << 18;
+        /// Read-ahead: may fail without harm.
+        const RAHEAD = 1 << 19;
+        /// Fail with EAGAIN rather than wait.
+        const NOWAIT = 1 << 21;
         /// A layer above may send it again if it fails (`REQ_FAILFAST_TRANSPORT`): who cuts it or replaces its bytes keeps
         /// those that are to be written.
         const RETRY = 1 << 9;
+        /// Comes from swap.
+        const SWAP = 1 << 24;
     }
 }
 
@@ -234,6 +247,12 @@ impl<'a> Bio<'a> {
         self.root = Root::Waiter(waiter);
         self.is_done = false;
         self
+    }
+
+    /// What it does and how as one word (`bi_opf`): the operation in the low 8 bits, the flags above.
+    pub fn op_word(&self) -> u32 {
+        let flush = if self.op == Op::Flush { BioFlags::PREFLUSH } else { BioFlags::empty() };
+        self.op.number() | (self.flags | flush).bits()
     }
 
     /// How many sectors it covers.

@@ -170,6 +170,13 @@ impl Table {
         self.flush_bypasses_map
     }
 
+    /// Takes its targets apart, in their order, before it is dropped for good.
+    pub async fn destroy(&self) {
+        for line in &self.lines {
+            line.target.destroy().await;
+        }
+    }
+
     /// The form in which its device takes IO.
     pub fn queue_mode(&self) -> QueueMode {
         self.queue_mode
@@ -339,16 +346,33 @@ impl TableBuilder {
         }
     }
 
-    /// The table as it stands, for `device`.
+    /// Gives up a table of which a line was refused: takes those before it apart.
+    pub async fn abandon(self) {
+        for line in &self.lines {
+            line.target.destroy().await;
+        }
+    }
+
+    /// The form in which a device of this table takes IO.
     ///
     /// # Errors
     /// EINVAL when its lines don't go together; the log says why.
-    pub fn finish(mut self, device: &MappedDevice) -> Result<Table, Errno> {
-        let lines = std::mem::take(&mut self.lines);
+    pub fn queue_mode(&self, device: &MappedDevice) -> Result<QueueMode, Errno> {
         let devices: Vec<TableDevice> = self.devices.iter().map(|(_, _, device)| device.clone()).collect();
-        let queue_mode = self.determine_type(device, &lines, &devices)?;
-        let flush_bypasses_map = lines.iter().all(|line| line.settings.flush_bypasses_map);
-        Ok(Table { lines, devices, mode: self.mode, events: self.events, flush_bypasses_map, queue_mode })
+        self.determine_type(device, &self.lines, &devices)
+    }
+
+    /// The table as it stands, taking IO in the form that [`TableBuilder::queue_mode`] found.
+    pub fn finish(self, queue_mode: QueueMode) -> Table {
+        let flush_bypasses_map = self.lines.iter().all(|line| line.settings.flush_bypasses_map);
+        Table {
+            lines: self.lines,
+            devices: self.devices.into_iter().map(|(_, _, device)| device).collect(),
+            mode: self.mode,
+            events: self.events,
+            flush_bypasses_map,
+            queue_mode,
+        }
     }
 
     pub(crate) fn open_device(

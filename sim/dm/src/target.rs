@@ -285,7 +285,7 @@ pub type MessageResult = Result<Option<String>, Errno>;
 ///
 /// The core calls `map`, `end_io` and `devices` from any thread and at the same time; the others one at a time, under
 /// the lock of the mapped device. The order of a life: constructor, resume, any number of (suspend, resume), suspend,
-/// drop; dropping it is its destructor.
+/// destroy, drop.
 pub trait Target: Send + Sync {
     /// Decides where a bio goes. It lies within the target and, after the core's cutting, within `max_io_len`;
     /// `bio.sector` counts from the start of the mapped device.
@@ -334,6 +334,12 @@ pub trait Target: Send + Sync {
 
     /// Bios will come again.
     fn resume(&self) -> Later<'_, ()> {
+        Box::pin(async {})
+    }
+
+    /// Its table goes and the target is dropped after this: the last chance for what takes time (`dtr`). Called also for
+    /// a table that never became live, or was refused because of a later line. Not called when the whole machine ends.
+    fn destroy(&self) -> Later<'_, ()> {
         Box::pin(async {})
     }
 

@@ -4,14 +4,19 @@
 //! [`ALL`] is the one place that lists them.
 #![forbid(unsafe_code)]
 
+pub mod delay;
 pub mod dust;
 pub mod ebs;
 pub mod error;
+pub mod flakey;
 pub mod linear;
+pub mod log_writes;
 pub mod multipath;
 pub mod snapshot;
 pub mod striped;
+pub mod switch;
 pub mod thin;
+pub mod unstriped;
 pub mod zero;
 
 use dmlab_dm::TargetType;
@@ -20,6 +25,11 @@ use dmlab_dm::TargetType;
 pub const ALL: &[&TargetType] = &[
     &thin::THIN_POOL,
     &thin::THIN,
+    &log_writes::LOG_WRITES,
+    &unstriped::UNSTRIPED,
+    &switch::SWITCH,
+    &flakey::FLAKEY,
+    &delay::DELAY,
     &snapshot::SNAPSHOT,
     &snapshot::SNAPSHOT_ORIGIN,
     &multipath::MULTIPATH,

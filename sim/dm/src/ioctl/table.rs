@@ -22,11 +22,17 @@ impl ControlFile {
             && !table.has_wildcard()
         {
             self.log(format_args!("can't replace immutable target type {}", immutable.name));
+            table.destroy().await;
             return Err(Errno::EINVAL);
         }
-        self.set_up_queue(&device, &table)?;
+        if let Err(errno) = self.set_up_queue(&device, &table) {
+            table.destroy().await;
+            return Err(errno);
+        }
         let before = device.inactive.lock().replace(table);
-        drop(before);
+        if let Some(before) = before {
+            before.destroy().await;
+        }
         request.header.set_flag(DmFlags::INACTIVE_PRESENT, true);
         self.fill_status(&device, request);
         Ok(())
@@ -43,6 +49,22 @@ impl ControlFile {
         }
         let read_only = request.has(DmFlags::READONLY);
         let mut builder = TableBuilder::new(device, self.mapper.states().clone(), read_only);
+        let added = self.add_lines(&mut builder, request, count).await;
+        match added.and_then(|()| builder.queue_mode(device)) {
+            Ok(queue_mode) => Ok(builder.finish(queue_mode)),
+            Err(errno) => {
+                builder.abandon().await;
+                Err(errno)
+            }
+        }
+    }
+
+    async fn add_lines(
+        &self,
+        builder: &mut TableBuilder,
+        request: &Request<'_>,
+        count: u32,
+    ) -> Result<(), Errno> {
         for spec in TargetSpecs::new(&request.input, request.header.data_start(), count) {
             let spec = spec.map_err(|error| {
                 self.log(format_args!("{error}"));
@@ -57,7 +79,7 @@ impl ControlFile {
                 .await
                 .inspect_err(|_| self.log(format_args!("error adding target to table")))?;
         }
-        builder.finish(device)
+        Ok(())
     }
 
     /// At the first load: fixes how IO comes in, computes the limits, and makes the disk known. Later tables must take
@@ -93,10 +115,12 @@ impl ControlFile {
     }
 
     /// TABLE_CLEAR: empties the inactive slot.
-    pub(super) fn table_clear(&self, request: &mut Request<'_>) -> Result<(), Errno> {
+    pub(super) async fn table_clear(&self, request: &mut Request<'_>) -> Result<(), Errno> {
         let device = self.find(request)?;
         let before = device.inactive.lock().take();
-        drop(before);
+        if let Some(before) = before {
+            before.destroy().await;
+        }
         request.header.set_flag(DmFlags::INACTIVE_PRESENT, false);
         self.fill_status(&device, request);
         Ok(())
