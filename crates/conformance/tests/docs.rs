@@ -49,6 +49,8 @@ fn conformance_tables_name_cases_that_exist_and_miss_none() {
         "switch-unstriped/",
         "log-writes/",
         "multipath/",
+        "mirror/",
+        "snapshot/",
     ];
     let mut named = BTreeSet::new();
     for (file, page) in conformance_pages() {

@@ -9,8 +9,10 @@
 
 mod args;
 mod device_mapper;
+mod dm_io;
 mod events;
 mod ioctl;
+pub mod kcopyd;
 mod limits;
 mod live;
 mod mapped_device;
@@ -24,6 +26,7 @@ pub use args::{
     Args, parse_u32_strict, parse_u32_wrapping, parse_u64_strict, parse_u64_wrapping, split_args,
 };
 pub use device_mapper::{DeviceMapper, Minor};
+pub use dm_io::{MAX_REGIONS, Region, run_all, submit_all};
 pub use events::{EventCounter, TableEvents};
 pub use ioctl::ControlFile;
 pub use mapped_device::{MappedDevice, Names, QueueMode};

@@ -2,8 +2,12 @@
 
 mod kit;
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
 use dmlab_abi::{Command, DmFlags};
-use dmlab_block::{Bio, SyncIo};
+use dmlab_block::{Bio, SyncIo, submit};
 use dmlab_units::{DevT, Sector};
 use kit::Kit;
 use proptest::prelude::*;
@@ -137,4 +141,35 @@ fn a_full_store_invalidates_or_shows_overflow() {
             "device-mapper: snapshots: Invalidating snapshot: Unable to allocate exception.",
         ]
     );
+}
+
+/// Sectors that the store of `s` has allocated.
+fn allocated(kit: &Kit) -> u64 {
+    let status = kit.status("s", DmFlags::empty());
+    status.split([' ', '/']).nth(3).and_then(|word| word.parse().ok()).unwrap()
+}
+
+#[test]
+fn copies_beyond_the_threshold_wait() {
+    let kit = Kit::new();
+    let base = kit.create("base", "0 20000 linear 1:0 0");
+    let dev = kit.create("s", &format!("0 20000 snapshot {base} 1:1 P 8"));
+    // Nothing is copied while the origin stands still.
+    kit.ask(Command::DevSuspend, "base", DmFlags::SUSPEND).unwrap();
+    let device = kit.machine.registry().get(dev).unwrap();
+    let left = Arc::new(AtomicU64::new(2100));
+    for chunk in 0..2100 {
+        let left = left.clone();
+        let bio = Bio::write_owned(Sector(chunk * 8), vec![1; SECTOR].into());
+        submit(
+            bio.on_end(move |status, _| assert!(status.is_ok() && left.fetch_sub(1, Relaxed) > 0))
+                .to(&device),
+        );
+    }
+    kit.machine.runtime().run_until_idle();
+    // 2048 chunks of data, 9 of areas (the ninth when the eighth is full), one header.
+    assert_eq!((allocated(&kit), left.load(Relaxed)), ((2048 + 9 + 1) * 8, 2100));
+    kit.resume("base").unwrap();
+    kit.machine.runtime().run_until_idle();
+    assert_eq!((allocated(&kit), left.load(Relaxed)), ((2100 + 9 + 1) * 8, 0));
 }

@@ -11,6 +11,7 @@ pub mod error;
 pub mod flakey;
 pub mod linear;
 pub mod log_writes;
+pub mod mirror;
 pub mod multipath;
 pub mod snapshot;
 pub mod striped;
@@ -35,6 +36,8 @@ pub const ALL: &[&TargetType] = &[
     &multipath::MULTIPATH,
     &ebs::EBS,
     &dust::DUST,
+    &snapshot::SNAPSHOT_MERGE,
+    &mirror::MIRROR,
     &zero::ZERO,
     &striped::STRIPED,
     &linear::LINEAR,

@@ -1,6 +1,8 @@
 //! Power is lost at every point of random workloads: what comes up again is sound, and holds all that was flushed.
 
 mod disk;
+mod merge;
+mod mirror;
 mod model;
 mod snapshot;
 mod thin;

@@ -1,6 +1,8 @@
 //! What the machine's tests share: a machine, and the control node driven with the bytes of the interface.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod fault_disk;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,16 +1,16 @@
 //! The snapshot itself: which chunks were copied, which are being copied, and who waits for that.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use dmlab_block::{Bio, BlkStatus, End, EndIo, FrameData, Op, read_async, submit, write_async};
-use dmlab_dm::{Map, TableDevice, TableEvents};
-use dmlab_runtime::{Level, Runtime, WaitQueue};
-use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
+use dmlab_block::{Bio, BlkStatus, End, EndIo, FrameData, Op, submit};
+use dmlab_dm::{Map, Region, TableDevice, TableEvents, kcopyd};
+use dmlab_runtime::{AsyncMutex, Level, Runtime, WaitQueue};
+use dmlab_units::{Errno, Sector, Sectors};
 use parking_lot::Mutex;
 
+use super::merge::MergeState;
 use super::origin::Origins;
 use super::store::{Loaded, Slot, Store, StoreKind};
 
@@ -47,6 +47,19 @@ pub(super) enum Role {
     Paired,
 }
 
+/// How far the copy of a chunk is that the origin is about to overwrite.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Preserving {
+    /// There is one, or none is wanted.
+    Done,
+    /// This chunk is being copied.
+    Copying(u64),
+    /// Too many are being copied.
+    NotYet,
+    /// The store is full.
+    NoRoom,
+}
+
 pub(super) struct Core {
     pub(super) origin: TableDevice,
     pub(super) cow: TableDevice,
@@ -54,28 +67,50 @@ pub(super) struct Core {
     pub(super) features: Features,
     pub(super) runtime: Arc<Runtime>,
     events: TableEvents,
-    origins: Arc<Origins>,
-    len: Sectors,
-    state: Mutex<State>,
-    /// Moves when a copy has ended or a read of the origin has.
-    changed: WaitQueue,
+    pub(super) origins: Arc<Origins>,
+    pub(super) len: Sectors,
+    /// It gives its chunks back to the origin (`snapshot-merge`).
+    pub(super) merges: bool,
+    pub(super) state: Mutex<State>,
+    /// Held while one run is merged. Who begins to share the origin takes it in between.
+    pub(super) merge_turn: AsyncMutex<()>,
+    /// Moves when a copy has ended, or a tracked bio, or a merge.
+    pub(super) changed: WaitQueue,
 }
 
 #[derive(Default)]
-struct State {
+pub(super) struct State {
     /// `None` in a handover destination.
-    store: Option<Arc<Store>>,
+    pub(super) store: Option<Arc<Store>>,
     /// Chunks of the origin that have a copy, and where.
-    exceptions: BTreeMap<u64, u64>,
+    pub(super) exceptions: BTreeMap<u64, u64>,
     /// Chunks that are being copied, and the writes to the snapshot that wait for them.
     pending: BTreeMap<u64, Vec<Bio<'static>>>,
-    /// Chunks of the origin that are being read for the snapshot.
-    reading: BTreeMap<u64, u32>,
-    is_valid: bool,
+    /// Chunks that are being read from the origin for the snapshot, or written in the store while it is merged.
+    tracked: BTreeMap<u64, u32>,
+    pub(super) merge: MergeState,
+    pub(super) is_valid: bool,
     has_overflowed: bool,
     is_active: bool,
     is_suspended: bool,
+    /// Another has taken over.
+    is_spent: bool,
 }
+
+impl State {
+    /// Follows a bio to its end; the word to leave with it.
+    pub(super) fn track(&mut self, chunk: u64) -> u64 {
+        *self.tracked.entry(chunk).or_default() += 1;
+        chunk + 1
+    }
+
+    pub(super) fn is_tracked(&self, chunks: std::ops::Range<u64>) -> bool {
+        self.tracked.range(chunks).next().is_some()
+    }
+}
+
+/// Most copies under way at once in one snapshot: writes that would begin one more wait (`snapshot_cow_threshold`).
+const COW_THRESHOLD: usize = 2048;
 
 impl Core {
     #[allow(clippy::too_many_arguments, reason = "what a table line and its table give, each once")]
@@ -88,6 +123,7 @@ impl Core {
         events: TableEvents,
         origins: Arc<Origins>,
         len: Sectors,
+        merges: bool,
     ) -> Arc<Core> {
         let state = Mutex::new(State { is_valid: true, ..State::default() });
         Arc::new(Core {
@@ -99,7 +135,9 @@ impl Core {
             events,
             origins,
             len,
+            merges,
             state,
+            merge_turn: AsyncMutex::new(()),
             changed: WaitQueue::default(),
         })
     }
@@ -116,16 +154,37 @@ impl Core {
         self.state.lock().store.as_ref().map(|store| store.chunk())
     }
 
+    /// Whether another has taken over from it, so that it is none of those that stand on its COW device.
+    pub(super) fn is_spent(&self) -> bool {
+        self.state.lock().is_spent
+    }
+
     pub(super) fn is_active(&self) -> bool {
         self.state.lock().is_active
     }
 
-    pub(super) fn activate(&self) {
-        self.state.lock().is_active = true;
+    /// Takes over from a source, if there is one, and takes part in the origin's writes from now on.
+    pub(super) async fn start(&self) {
+        self.take_over().await;
+        let mut state = self.state.lock();
+        state.is_suspended = false;
+        state.is_active = true;
     }
 
-    pub(super) fn set_suspended(&self, is_suspended: bool) {
-        self.state.lock().is_suspended = is_suspended;
+    /// Another snapshot that is being merged into the same origin.
+    pub(super) fn merging_neighbour(&self) -> Option<Arc<Core>> {
+        self.origins.merging_into(self.origin.dev()).filter(|core| !std::ptr::eq(&**core, self))
+    }
+
+    /// The other snapshots of its origin.
+    pub(super) fn neighbours(&self) -> Vec<Arc<Core>> {
+        let mut others = self.origins.of(self.origin.dev());
+        others.retain(|core| !std::ptr::eq(&**core, self));
+        others
+    }
+
+    pub(super) fn set_suspended(&self) {
+        self.state.lock().is_suspended = true;
     }
 
     /// The measurement line.
@@ -134,11 +193,17 @@ impl Core {
         let yes_or_no = |is: bool| if is { 'y' } else { 'n' };
         write!(
             out,
-            "target_name=snapshot,target_version=1.16.0,snap_origin_name={},snap_cow_name={},snap_valid={},\
-             snap_merge_failed=n,snapshot_overflowed={};",
+            "target_name={},snap_origin_name={},snap_cow_name={},snap_valid={},snap_merge_failed={},\
+             snapshot_overflowed={};",
+            if self.merges {
+                "snapshot-merge,target_version=1.5.0"
+            } else {
+                "snapshot,target_version=1.16.0"
+            },
             self.origin.dev(),
             self.cow.dev(),
             yes_or_no(state.is_valid),
+            yes_or_no(state.merge.has_failed),
             yes_or_no(state.has_overflowed),
         )
     }
@@ -147,6 +212,9 @@ impl Core {
         let state = self.state.lock();
         if !state.is_valid {
             return "Invalid".to_owned();
+        }
+        if state.merge.has_failed {
+            return "Merge failed".to_owned();
         }
         if state.has_overflowed {
             return "Overflow".to_owned();
@@ -160,7 +228,7 @@ impl Core {
         }
     }
 
-    fn log(&self, level: Level, text: &str) {
+    pub(super) fn log(&self, level: Level, text: &str) {
         self.runtime.log(level, format!("device-mapper: snapshots: {text}"));
     }
 
@@ -181,8 +249,10 @@ impl Core {
     }
 
     /// Takes exceptions and store from the source, which is invalid from then on.
-    pub(super) fn take_over(&self) {
+    async fn take_over(&self) {
         let Some(source) = self.origins.source_for(self) else { return };
+        // What the origin's writes have begun ends where it began.
+        source.changed.until(|| source.state.lock().pending.is_empty()).await;
         let mut from = source.state.lock();
         let mut to = self.state.lock();
         to.store = from.store.take();
@@ -190,6 +260,7 @@ impl Core {
         to.is_valid = from.is_valid;
         to.has_overflowed = from.has_overflowed;
         from.is_valid = false;
+        from.is_spent = true;
     }
 
     // The way of a bio.
@@ -216,13 +287,17 @@ impl Core {
             return Map::Remapped;
         }
         if bio.op == Op::Read {
-            *state.reading.entry(chunk).or_default() += 1;
-            bio.set_layer_word(chunk + 1);
+            bio.set_layer_word(state.track(chunk));
             bio.set_dev(self.origin.device());
             return Map::Remapped;
         }
         if let Some(waiting) = state.pending.get_mut(&chunk) {
             waiting.push(bio.take_owned());
+            return Map::Submitted;
+        }
+        if state.pending.len() >= COW_THRESHOLD {
+            drop(state);
+            self.map_later(bio.take_owned());
             return Map::Submitted;
         }
         let Some(slot) = store.allocate() else {
@@ -242,8 +317,27 @@ impl Core {
         Map::Submitted
     }
 
+    /// A write that would begin one copy too many.
+    fn map_later(self: &Arc<Self>, mut bio: Bio<'static>) {
+        let core = self.clone();
+        let later = async move {
+            core.until_below_threshold().await;
+            match core.map(&mut bio) {
+                Map::Remapped => submit(bio),
+                Map::Submitted => {}
+                Map::Done(status) => bio.end(status),
+                Map::Requeue | Map::Kill => bio.end(BlkStatus::IoErr),
+            }
+        };
+        self.runtime.spawn("snapshot-throttled", later).detach();
+    }
+
+    async fn until_below_threshold(&self) {
+        self.changed.until(|| self.state.lock().pending.len() < COW_THRESHOLD).await;
+    }
+
     /// Points a bio at the place in the COW device that stands for its place in the origin.
-    fn to_cow(&self, store: &Store, new: u64, bio: &mut Bio<'_>) {
+    pub(super) fn to_cow(&self, store: &Store, new: u64, bio: &mut Bio<'_>) {
         bio.set_dev(self.cow.device());
         bio.sector = store.sector(new) + Sectors(bio.sector.0 % store.chunk().0);
     }
@@ -266,12 +360,11 @@ impl Core {
             self.to_cow(store, new, bio);
             return Map::Remapped;
         }
-        let (bio, place) = (bio.take_owned(), store.sector(new));
-        let zeros: Arc<[u8]> = vec![0; (store.chunk().0 * SECTOR_SIZE) as usize].into();
-        let cow = self.cow.device().clone();
+        let bio = bio.take_owned();
+        let chunk = Region { dev: self.cow.device().clone(), sector: store.sector(new), len: store.chunk() };
         let zeroing = async move {
-            let written = write_async(&cow, place, zeros).await;
-            bio.end(written.err().unwrap_or(BlkStatus::Ok));
+            let failed = kcopyd::zero(&[chunk]).await;
+            bio.end(if failed == 0 { BlkStatus::Ok } else { BlkStatus::IoErr });
         };
         self.runtime.spawn("snapshot-zero", zeroing).detach();
         Map::Submitted
@@ -295,14 +388,14 @@ impl Core {
         Map::Submitted
     }
 
-    /// A read of the origin for the snapshot has ended; `word` is what `map` left with it.
-    pub(super) fn end_read(&self, word: u64) {
+    /// A tracked bio has ended; `word` is what `map` left with it.
+    pub(super) fn end_tracked(&self, word: u64) {
         let Some(chunk) = word.checked_sub(1) else { return };
         let mut state = self.state.lock();
-        if let Some(reads) = state.reading.get_mut(&chunk) {
-            *reads -= 1;
-            if *reads == 0 {
-                state.reading.remove(&chunk);
+        if let Some(bios) = state.tracked.get_mut(&chunk) {
+            *bios -= 1;
+            if *bios == 0 {
+                state.tracked.remove(&chunk);
                 drop(state);
                 self.changed.wake_all();
             }
@@ -315,36 +408,48 @@ impl Core {
         let Some(store) = &state.store else { return false };
         state.is_valid
             && state.is_active
+            && !self.merges
             && sector.0 < self.len.0
             && !state.exceptions.contains_key(&(sector.0 / store.chunk().0))
     }
 
-    /// Makes sure that the chunk at `sector` of the origin has a copy, before the origin is written there.
-    pub(super) async fn preserve(self: &Arc<Self>, sector: Sector) {
-        let started = {
-            let mut state = self.state.lock();
-            let Some(store) = state.store.clone() else { return };
-            let chunk = sector.0 / store.chunk().0;
-            if !state.is_valid || state.exceptions.contains_key(&chunk) {
-                return;
-            }
-            match state.pending.entry(chunk) {
-                Entry::Occupied(_) => Some((store, chunk, None)),
-                Entry::Vacant(free) => store.allocate().map(|slot| {
-                    free.insert(Vec::new());
-                    (store, chunk, Some(slot))
-                }),
-            }
-        };
-        let Some((store, chunk, slot)) = started else {
-            // An overflow on the origin's account always invalidates: the origin goes on without the snapshot.
-            self.invalidate("Unable to allocate exception.").await;
-            return;
-        };
-        if let Some(slot) = slot {
-            self.start_copy(store, chunk, slot);
+    /// Begins to copy the chunk at `sector` of the origin, if nobody has: at once, so that chunks are copied in the order
+    /// in which the origin is written.
+    pub(super) fn begin_preserving(self: &Arc<Self>, sector: Sector) -> Preserving {
+        let mut state = self.state.lock();
+        let Some(store) = state.store.clone() else { return Preserving::Done };
+        let chunk = sector.0 / store.chunk().0;
+        if !state.is_valid || state.exceptions.contains_key(&chunk) {
+            return Preserving::Done;
         }
-        self.changed.until(|| !self.state.lock().pending.contains_key(&chunk)).await;
+        if state.pending.contains_key(&chunk) {
+            return Preserving::Copying(chunk);
+        }
+        if state.pending.len() >= COW_THRESHOLD {
+            return Preserving::NotYet;
+        }
+        let Some(slot) = store.allocate() else { return Preserving::NoRoom };
+        state.pending.insert(chunk, Vec::new());
+        drop(state);
+        self.start_copy(store, chunk, slot);
+        Preserving::Copying(chunk)
+    }
+
+    /// Ends when the chunk at `sector` of the origin has a copy, or needs none any more.
+    pub(super) async fn preserve(self: &Arc<Self>, sector: Sector, begun: Preserving) {
+        let mut begun = begun;
+        while begun == Preserving::NotYet {
+            self.until_below_threshold().await;
+            begun = self.begin_preserving(sector);
+        }
+        match begun {
+            Preserving::Copying(chunk) => {
+                self.changed.until(|| !self.state.lock().pending.contains_key(&chunk)).await;
+            }
+            // An overflow on the origin's account always invalidates: the origin goes on without the snapshot.
+            Preserving::NoRoom => self.invalidate("Unable to allocate exception.").await,
+            Preserving::Done | Preserving::NotYet => {}
+        }
     }
 
     fn start_copy(self: &Arc<Self>, store: Arc<Store>, chunk: u64, slot: Slot) {
@@ -361,10 +466,9 @@ impl Core {
         let start = store.sector(chunk);
         let Some(left) = Sector(self.origin.device().capacity().0).checked_since(start) else { return false };
         let len = store.chunk().min(left);
-        match read_async(self.origin.device(), start, len).await {
-            Ok(data) => write_async(self.cow.device(), store.sector(slot.new), data.into()).await.is_ok(),
-            Err(_) => false,
-        }
+        let from = Region { dev: self.origin.device().clone(), sector: start, len };
+        let to = Region { dev: self.cow.device().clone(), sector: store.sector(slot.new), len };
+        kcopyd::copy(&self.runtime, &from, &[to], kcopyd::OnError::Stop).await.is_none()
     }
 
     /// The data of an exception are on the COW device, or could not be put there.
@@ -375,7 +479,7 @@ impl Core {
         } else {
             self.state.lock().exceptions.insert(chunk, slot.new);
             // The origin may be written now, but not under those who still read it for the snapshot.
-            self.changed.until(|| !self.state.lock().reading.contains_key(&chunk)).await;
+            self.changed.until(|| !self.state.lock().tracked.contains_key(&chunk)).await;
         }
         let (waiting, is_valid) = {
             let mut state = self.state.lock();

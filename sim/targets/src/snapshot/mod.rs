@@ -1,8 +1,9 @@
-//! `snapshot` and `snapshot-origin`: the state of a device at one moment, kept by copying what changes.
+//! `snapshot`, `snapshot-origin` and `snapshot-merge`: the state of a device at one moment, kept by copying what changes.
 //!
 //! ```text
 //! START LEN snapshot ORIGIN COW P|PO|N CHUNK [N_FEATURES FEATURE...]
 //! START LEN snapshot-origin ORIGIN
+//! START LEN snapshot-merge ORIGIN COW P|PO CHUNK [N_FEATURES FEATURE...]
 //!
 //! 0 2147483648 snapshot /dev/mapper/zero /dev/ram0 P 16
 //!
@@ -25,13 +26,13 @@
 //! Loading a second table on the COW device of an active snapshot makes it a **handover** destination: it takes over
 //! the exceptions when it is resumed, and reads nothing from the disk (targets-basic.md section 13.7).
 //!
-//! Not built yet: `snapshot-merge`, which is an unknown target type here; copies are not throttled
-//! (`snapshot_cow_threshold`).
+//! `merge` gives the chunks of a snapshot back to its origin.
 //!
 //! Behaviour: targets-basic.md section 13.
 
 mod cow;
 mod format;
+mod merge;
 mod origin;
 mod store;
 
@@ -40,13 +41,14 @@ use std::sync::Arc;
 
 use dmlab_block::{Bio, BlkStatus, End, OpenMode, QueueLimits};
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Later, Map, StatusKind, Target, TargetFeatures, TargetType,
+    Area, Constructor, Ctr, CtrError, Later, Map, StatusKind, Target, TargetFeatures, TargetType,
     parse_u32_strict,
 };
 use dmlab_runtime::Level;
 use dmlab_units::{Bytes, Errno, Sectors};
 
 use cow::{Core, Features, Role};
+pub use merge::SNAPSHOT_MERGE;
 use origin::Origins;
 pub use origin::SNAPSHOT_ORIGIN;
 use store::{Loaded, Store, StoreKind, check_chunk};
@@ -56,7 +58,12 @@ pub static SNAPSHOT: TargetType = TargetType {
     name: "snapshot",
     version: [1, 16, 0],
     features: TargetFeatures::empty(),
-    ctr: Constructor::Waiting(|ctr| Box::pin(construct(ctr))),
+    ctr: Constructor::Waiting(|ctr| {
+        Box::pin(async {
+            let snapshot: Box<dyn Target> = Box::new(construct(ctr, false).await?);
+            Ok(snapshot)
+        })
+    }),
 };
 
 /// One snapshot line of a table.
@@ -67,14 +74,16 @@ struct Snapshot {
     len: Sectors,
 }
 
-async fn construct(ctr: &mut Ctr<'_>) -> Built {
+/// Builds what `snapshot` and `snapshot-merge` have in common.
+async fn construct(ctr: &mut Ctr<'_>, merges: bool) -> Result<Snapshot, CtrError> {
     if ctr.args.len() < 4 {
         return Err(CtrError::invalid("requires 4 or more arguments"));
     }
     let [origin, cow, store, chunk] = std::array::from_fn(|_| ctr.args.shift().unwrap_or_default());
     let features = parse_features(ctr)?;
+    let mode = if merges { OpenMode::READ | OpenMode::WRITE } else { OpenMode::READ };
     let origin = ctr
-        .device_with_mode(&origin, OpenMode::READ)
+        .device_with_mode(&origin, mode)
         .map_err(|errno| CtrError::new(errno, "Cannot get origin device"))?;
     let cow = ctr.device(&cow).map_err(|errno| CtrError::new(errno, "Cannot get COW device"))?;
     if origin.dev() == cow.dev() {
@@ -88,13 +97,16 @@ async fn construct(ctr: &mut Ctr<'_>) -> Built {
     }
 
     let origins = ctr.machine_state::<Origins>();
-    let core =
-        Core::new(origin, cow, kind, features, ctr.runtime().clone(), ctr.events(), origins.clone(), ctr.len);
+    let (runtime, events) = (ctr.runtime().clone(), ctr.events());
+    let core = Core::new(origin, cow, kind, features, runtime, events, origins.clone(), ctr.len, merges);
     match origins.role_of(&core) {
         Role::Paired => {
             return Err(CtrError::invalid("Snapshot cow pairing for exception table handover failed"));
         }
+        Role::Destination if merges => merge::check_destination(&core, &origins)?,
         Role::Destination => {}
+        // Linux loads such a table, and falls over when it is resumed.
+        Role::Alone if merges && kind == StoreKind::Transient => return Err(merge::UNSUPPORTED),
         Role::Alone => open_store(&core, kind, chunk).await?,
     }
     origins.add(&core);
@@ -110,7 +122,7 @@ async fn construct(ctr: &mut Ctr<'_>) -> Built {
     };
     ctr.settings.discards_supported = features.zeroes_cow;
     ctr.settings.wants_end_io = true;
-    Ok(Box::new(Snapshot { core, chunk, len: ctr.len }))
+    Ok(Snapshot { core, chunk, len: ctr.len })
 }
 
 /// Opens the exception store of a snapshot that takes over from no other.
@@ -176,12 +188,12 @@ impl Target for Snapshot {
     }
 
     fn end_io(&self, _bio: &mut Bio<'_>, word: u64, status: BlkStatus) -> End {
-        self.core.end_read(word);
+        self.core.end_tracked(word);
         End::Done(status)
     }
 
     fn postsuspend(&self) -> Later<'_, ()> {
-        self.core.set_suspended(true);
+        self.core.set_suspended();
         Box::pin(async {})
     }
 
@@ -191,10 +203,15 @@ impl Target for Snapshot {
     }
 
     fn resume(&self) -> Later<'_, ()> {
-        self.core.take_over();
-        self.core.set_suspended(false);
-        self.core.activate();
-        Box::pin(async {})
+        Box::pin(async {
+            // Between two runs of a merge into the same origin: whoever shares a chunk from now on is heeded by the next.
+            let merging = self.core.merging_neighbour();
+            let _turn = match &merging {
+                Some(merging) => Some(merging.merge_turn.lock().await),
+                None => None,
+            };
+            self.core.start().await;
+        })
     }
 
     fn status(&self, kind: StatusKind, out: &mut String) {

@@ -44,10 +44,46 @@ impl Origins {
     }
 
     /// Snapshots of the device `origin`, those with the largest chunks first.
-    fn of(&self, origin: DevT) -> Vec<Arc<Core>> {
+    pub(super) fn of(&self, origin: DevT) -> Vec<Arc<Core>> {
         let mut found: Vec<_> = self.all().into_iter().filter(|core| core.origin.dev() == origin).collect();
         found.sort_by_key(|core| std::cmp::Reverse(core.chunk()));
         found
+    }
+
+    /// The smallest chunk of the snapshots of a device.
+    pub(super) fn smallest_chunk(&self, origin: DevT) -> Option<Sectors> {
+        self.of(origin).iter().filter_map(|core| core.chunk()).min()
+    }
+
+    /// The snapshot that is being merged into a device.
+    pub(super) fn merging_into(&self, origin: DevT) -> Option<Arc<Core>> {
+        self.of(origin).into_iter().find(|core| core.merges)
+    }
+
+    /// Sends a write to the origin once every snapshot that still shares its chunk has a copy.
+    pub(super) fn map_write(&self, runtime: &Arc<Runtime>, origin: &TableDevice, bio: &mut Bio<'_>) -> Map {
+        bio.set_dev(origin.device());
+        let mut snapshots = self.of(origin.dev());
+        snapshots.retain(|core| core.wants_copy(bio.sector));
+        if snapshots.is_empty() {
+            return Map::Remapped;
+        }
+        let bio = bio.take_owned();
+        let begun: Vec<_> = snapshots
+            .into_iter()
+            .map(|core| {
+                let begun = core.begin_preserving(bio.sector);
+                (core, begun)
+            })
+            .collect();
+        let write = async move {
+            for (core, begun) in begun {
+                core.preserve(bio.sector, begun).await;
+            }
+            submit(bio);
+        };
+        runtime.spawn("snapshot-origin-write", write).detach();
+        Map::Submitted
     }
 
     /// Another snapshot with the same origin and COW device that is active, or is not.
@@ -61,10 +97,15 @@ impl Origins {
     }
 
     pub(super) fn role_of(&self, core: &Core) -> Role {
-        match (self.twin(core, true), self.twin(core, false)) {
-            (_, Some(_)) => Role::Paired,
-            (Some(_), None) => Role::Destination,
-            (None, None) => Role::Alone,
+        let is_twin =
+            |other: &&Arc<Core>| other.origin.dev() == core.origin.dev() && other.cow.dev() == core.cow.dev();
+        let all = self.all();
+        let twins: Vec<&Arc<Core>> = all.iter().filter(is_twin).collect();
+        match twins[..] {
+            [] => Role::Alone,
+            [source] if source.is_active() => Role::Destination,
+            // One that waits to take over, or one that another has taken over from and that is still there.
+            _ => Role::Paired,
         }
     }
 
@@ -75,10 +116,10 @@ impl Origins {
 
     /// The snapshot that `core`, which has no store of its own, takes over from.
     pub(super) fn source_for(&self, core: &Core) -> Option<Arc<Core>> {
-        if core.chunk().is_some() {
+        if core.is_active() || core.is_spent() || core.chunk().is_some() {
             None
         } else {
-            self.twin(core, true).filter(|source| source.chunk().is_some())
+            self.twin(core, true)
         }
     }
 
@@ -123,29 +164,15 @@ impl Target for Origin {
 
     /// A write waits until every snapshot that still shares its chunk has a copy.
     fn map(&self, bio: &mut Bio<'_>) -> Map {
+        if bio.op == Op::Write {
+            return self.origins.map_write(&self.runtime, &self.device, bio);
+        }
         bio.set_dev(self.device.device());
-        if bio.op != Op::Write {
-            return Map::Remapped;
-        }
-        let mut snapshots = self.origins.of(self.device.dev());
-        snapshots.retain(|core| core.wants_copy(bio.sector));
-        if snapshots.is_empty() {
-            return Map::Remapped;
-        }
-        let bio = bio.take_owned();
-        let write = async move {
-            for core in snapshots {
-                core.preserve(bio.sector).await;
-            }
-            submit(bio);
-        };
-        self.runtime.spawn("snapshot-origin-write", write).detach();
-        Map::Submitted
+        Map::Remapped
     }
 
     fn resume(&self) -> Later<'_, ()> {
-        let chunks = self.origins.of(self.device.dev());
-        let smallest = chunks.iter().filter_map(|core| core.chunk()).min();
+        let smallest = self.origins.smallest_chunk(self.device.dev());
         self.boundary.store(smallest.map_or(NO_BOUNDARY, |chunk| chunk.0), Ordering::Relaxed);
         Box::pin(async {})
     }

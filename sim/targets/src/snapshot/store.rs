@@ -59,6 +59,16 @@ impl Slot {
     }
 }
 
+/// Exceptions that can be merged at once: consecutive both in the origin and in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Run {
+    /// First chunk of the origin.
+    pub(super) old: u64,
+    /// First chunk of the store.
+    pub(super) new: u64,
+    pub(super) count: u64,
+}
+
 /// What a persistent store found when it was opened.
 pub(super) struct Loaded {
     pub(super) exceptions: BTreeMap<u64, u64>,
@@ -200,7 +210,7 @@ impl Store {
                 used += 1;
             }
             if used < self.records() {
-                log.area = bytes.into_vec();
+                log.area = bytes.to_vec();
                 log.used = used;
                 let mut alloc = self.alloc.lock();
                 alloc.area = area;
@@ -342,6 +352,52 @@ impl Store {
         bytes[..format::HEADER_BYTES].copy_from_slice(&header.encode());
         let tag = Tag { what: "exception-header", owner: 0, index: 0 };
         run_async(Bio::write_owned(Sector::ZERO, bytes.into()).with_tag(tag).to(&self.cow)).await
+    }
+
+    // Merging takes exceptions out again, the last first.
+
+    /// Whether exceptions can be taken out: not of a store that remembers nothing.
+    pub(super) fn can_merge(&self) -> bool {
+        self.kind != StoreKind::Transient
+    }
+
+    /// The longest run of exceptions at the end of what is left of the store, within one area; `None` when none is.
+    pub(super) async fn last_run(&self) -> Result<Option<Run>, BlkStatus> {
+        let mut log = self.log.lock().await;
+        if log.used == 0 {
+            let Some(area) = self.alloc.lock().area.checked_sub(1) else { return Ok(None) };
+            let chunk = format::area_chunk(area, self.records());
+            log.area = read_async(&self.cow, self.sector(chunk), self.chunk).await?.to_vec();
+            log.used = self.records();
+            self.alloc.lock().area = area;
+        }
+        let record = |index: usize| Record::decode(&log.area, index);
+        let Some(last) = record(log.used - 1) else { return Ok(None) };
+        let mut run = Run { old: last.old, new: last.new, count: 1 };
+        for index in (0..log.used - 1).rev() {
+            match record(index) {
+                Some(Record { old, new }) if old.checked_add(1) == Some(run.old) && new + 1 == run.new => {
+                    run = Run { old, new, count: run.count + 1 };
+                }
+                _ => break,
+            }
+        }
+        Ok(Some(run))
+    }
+
+    /// Takes out the last `count` exceptions of the area, durably.
+    pub(super) async fn forget_last(&self, count: u64) -> Result<(), BlkStatus> {
+        let mut log = self.log.lock().await;
+        let left = log.used - count as usize;
+        // Only what is durable is forgotten: a merge that goes on later must not find records that were zeroed in
+        // memory alone.
+        let mut bytes = log.area.clone();
+        bytes[left * format::RECORD_BYTES..].fill(0);
+        let area = self.alloc.lock().area;
+        self.write_area(area, &bytes).await?;
+        (log.area, log.used) = (bytes, left);
+        self.alloc.lock().next_free = format::area_chunk(area, self.records()) + left as u64 + 1;
+        Ok(())
     }
 
     /// Forgets everything for good, on disk too.

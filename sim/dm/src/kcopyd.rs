@@ -1,0 +1,139 @@
+//! Copying between devices (the role of Linux's kcopyd): one source, several destinations.
+//!
+//! ```text
+//!   Region ──cut into sub-jobs of 512 KiB──> read ──> written to every destination at once
+//!                                            │ up to 8 sub-jobs are under way at the same time
+//! ```
+
+use std::sync::Arc;
+
+use dmlab_block::{Bio, read_async};
+use dmlab_runtime::Runtime;
+use dmlab_units::{SECTOR_SIZE, Sectors};
+use parking_lot::Mutex;
+
+use crate::Region;
+use crate::dm_io::run_all;
+
+/// Largest piece read and written at once: 512 KiB (`kcopyd_subjob_size_kb`).
+const SUB_JOB: Sectors = Sectors(1024);
+/// Pieces of one job under way at once.
+const SPLIT_COUNT: usize = 8;
+
+/// Why a copy is not whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CopyErrors {
+    /// The source could not be read.
+    pub read: bool,
+    /// Destinations that could not be written: bit k for the k-th.
+    pub write: u64,
+}
+
+impl CopyErrors {
+    /// Whether all of it was copied.
+    pub fn is_none(self) -> bool {
+        self == CopyErrors::default()
+    }
+}
+
+/// What to do when a piece fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// Begin no further piece.
+    Stop,
+    /// Go on: with the other pieces, and with writing where reading has failed. Linux then writes what happens to lie in
+    /// its pages (recorded: the writes are tried); here each destination gets what it has.
+    GoOn,
+}
+
+/// Copies a region to the same number of sectors of every destination.
+pub async fn copy(runtime: &Arc<Runtime>, from: &Region, to: &[Region], on_error: OnError) -> CopyErrors {
+    if from.len <= SUB_JOB {
+        return copy_piece(from, to, on_error).await;
+    }
+    let job = Arc::new(Job {
+        from: from.clone(),
+        to: to.to_vec(),
+        on_error,
+        progress: Mutex::new(Progress::default()),
+    });
+    let pieces = from.len.0.div_ceil(SUB_JOB.0) as usize;
+    let workers: Vec<_> = (0..pieces.min(SPLIT_COUNT))
+        .map(|_| {
+            let job = job.clone();
+            runtime.spawn("kcopyd", async move { job.run().await })
+        })
+        .collect();
+    for worker in workers {
+        worker.await;
+    }
+    job.progress.lock().errors
+}
+
+/// Fills regions with zeros; bit k of the result for each that failed.
+pub async fn zero(regions: &[Region]) -> u64 {
+    let zeros = |region: &Region| {
+        let bytes: Arc<[u8]> = vec![0; (region.len.0 * SECTOR_SIZE) as usize].into();
+        Bio::write_owned(region.sector, bytes).to(&region.dev)
+    };
+    run_all(regions.iter().map(zeros).collect()).await
+}
+
+struct Job {
+    from: Region,
+    to: Vec<Region>,
+    on_error: OnError,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Default)]
+struct Progress {
+    done: Sectors,
+    errors: CopyErrors,
+}
+
+impl Job {
+    /// Copies one piece after the other until none is left.
+    async fn run(&self) {
+        while let Some((into, len)) = self.next() {
+            let from = self.from.part(into, len);
+            let to: Vec<Region> = self.to.iter().map(|region| region.part(into, len)).collect();
+            let errors = copy_piece(&from, &to, self.on_error).await;
+            let mut progress = self.progress.lock();
+            progress.errors.read |= errors.read;
+            progress.errors.write |= errors.write;
+        }
+    }
+
+    fn next(&self) -> Option<(Sectors, Sectors)> {
+        let mut progress = self.progress.lock();
+        if !progress.errors.is_none() && self.on_error == OnError::Stop {
+            return None;
+        }
+        let into = progress.done;
+        let len = SUB_JOB.min(self.from.len - into);
+        progress.done += len;
+        (!len.is_zero()).then_some((into, len))
+    }
+}
+
+async fn copy_piece(from: &Region, to: &[Region], on_error: OnError) -> CopyErrors {
+    let write = |region: &Region, data: Arc<[u8]>| Bio::write_owned(region.sector, data).to(&region.dev);
+    let mut writes = Vec::with_capacity(to.len());
+    let read = match read_async(&from.dev, from.sector, from.len).await {
+        Ok(data) => {
+            writes.extend(to.iter().map(|region| write(region, data.clone())));
+            false
+        }
+        Err(_) if on_error == OnError::GoOn => {
+            for region in to {
+                let own = read_async(&region.dev, region.sector, region.len).await;
+                let zeros = |_| vec![0; (region.len.0 * SECTOR_SIZE) as usize].into();
+                writes.push(write(region, own.unwrap_or_else(zeros)));
+            }
+            true
+        }
+        Err(_) => true,
+    };
+    CopyErrors { read, write: run_all(writes).await }
+}

@@ -1,0 +1,73 @@
+//! A disk that fails where it is told to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dmlab_block::{Bio, BioQueue, BlkStatus, BlockDevice, DiskOps, Op, RamDisk, WriteCache};
+use dmlab_units::{DevT, Sectors};
+use parking_lot::Mutex;
+
+use super::Kit;
+
+/// What fails at a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fails {
+    Reads,
+    Writes,
+    All,
+}
+
+/// A RAM disk with bad sectors.
+pub(crate) struct FaultDisk {
+    ram: RamDisk,
+    bad: Mutex<BTreeMap<u64, Fails>>,
+}
+
+impl FaultDisk {
+    /// Adds such a disk to a machine, as `7:MINOR`.
+    pub(crate) fn add(kit: &Kit, minor: u32, size: Sectors) -> (DevT, Arc<FaultDisk>) {
+        let registry = kit.machine.registry();
+        let ram = RamDisk::new(size, WriteCache::WriteThrough);
+        let limits = ram.limits();
+        let disk = Arc::new(FaultDisk { ram, bad: Mutex::default() });
+        let dev = DevT::new(7, minor);
+        let (seq, runtime) = (registry.next_disk_seq(), registry.runtime().clone());
+        let block = BlockDevice::new(dev, format!("faulty{minor}"), seq, runtime, disk.clone(), limits);
+        block.set_capacity(size);
+        registry.add(block).unwrap();
+        (dev, disk)
+    }
+
+    /// From here on, what touches one of these sectors fails.
+    pub(crate) fn fail(&self, sectors: std::ops::Range<u64>, what: Fails) {
+        self.bad.lock().extend(sectors.map(|sector| (sector, what)));
+    }
+
+    /// All of it is good again.
+    pub(crate) fn heal(&self) {
+        self.bad.lock().clear();
+    }
+
+    /// The first byte of a sector, as it lies there.
+    pub(crate) fn byte(&self, sector: u64) -> u8 {
+        let mut byte = [0];
+        self.ram.memory().read(sector * 512, &mut byte);
+        byte[0]
+    }
+}
+
+impl DiskOps for FaultDisk {
+    fn submit_bio<'a>(&self, dev: &Arc<BlockDevice>, bio: Bio<'a>, queue: &mut BioQueue<'a>) {
+        let is_bad = |what: &Fails| match what {
+            Fails::All => true,
+            Fails::Reads => bio.op == Op::Read,
+            Fails::Writes => bio.op != Op::Read,
+        };
+        let fails = self.bad.lock().range(bio.sector.0..bio.end_sector().0).any(|(_, what)| is_bad(what));
+        if fails {
+            bio.end(BlkStatus::IoErr);
+        } else {
+            self.ram.submit_bio(dev, bio, queue);
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Mirrors whose legs fail at random, against a plain model.
+
+mod kit;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use dmlab_abi::{Command, DmFlags};
+use dmlab_block::{Bio, BlkStatus, SyncIo, submit};
+use dmlab_units::{DevT, Sector, Sectors};
+use kit::Kit;
+use kit::fault_disk::{Fails, FaultDisk};
+use parking_lot::Mutex;
+use proptest::prelude::*;
+
+const SECTOR: usize = 512;
+const SIZE: u64 = 250;
+const REGION: u64 = 32;
+/// Of the second leg: it does not begin at its device's start.
+const OFFSET: u64 = 7;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Write(u64, u64, u8),
+    Read(u64, u64),
+    Break(usize, u64, u64, Fails),
+    Heal(usize),
+    Restart { noflush: bool },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let place = || (0..SIZE, 1..48u64).prop_map(|(at, len)| (at, len.min(SIZE - at)));
+    let fails = prop_oneof![Just(Fails::Reads), Just(Fails::Writes), Just(Fails::All)];
+    prop_oneof![
+        6 => (place(), 1..255u8).prop_map(|((at, len), byte)| Step::Write(at, len, byte)),
+        4 => place().prop_map(|(at, len)| Step::Read(at, len)),
+        1 => (0..2usize, place(), fails).prop_map(|(leg, (at, len), what)| Step::Break(leg, at, len, what)),
+        1 => (0..2usize).prop_map(Step::Heal),
+        1 => any::<bool>().prop_map(|noflush| Step::Restart { noflush }),
+    ]
+}
+
+/// What each sector may hold: one value after a write that succeeded, more after one that did not.
+struct Model(Vec<BTreeSet<u8>>);
+
+impl Model {
+    fn write(&mut self, at: u64, len: u64, byte: u8, is_sure: bool) {
+        for allowed in &mut self.0[at as usize..(at + len) as usize] {
+            if is_sure {
+                allowed.clear();
+            }
+            allowed.insert(byte);
+        }
+    }
+}
+
+type Ended = Arc<Mutex<Option<BlkStatus>>>;
+
+struct Mirror {
+    kit: Kit,
+    legs: [Arc<FaultDisk>; 2],
+    dev: DevT,
+    model: Model,
+    /// Writes that nobody has answered yet.
+    held: Vec<(u64, u64, u8, Ended)>,
+}
+
+impl Mirror {
+    fn new(log: &str, features: &str) -> Mirror {
+        let kit = Kit::new();
+        let legs = [0, 1].map(|minor| FaultDisk::add(&kit, minor, Sectors(SIZE + OFFSET)).1);
+        let table = format!("0 {SIZE} mirror {log} 2 7:0 0 7:1 {OFFSET} {features}");
+        let dev = kit.create("m", &table);
+        kit.machine.runtime().run_until_idle();
+        let model = Model(vec![BTreeSet::from([0]); SIZE as usize]);
+        Mirror { kit, legs, dev, model, held: Vec::new() }
+    }
+
+    fn write(&mut self, at: u64, len: u64, byte: u8) {
+        let dev = self.kit.machine.registry().get(self.dev).unwrap();
+        let ended = Ended::default();
+        let tell = ended.clone();
+        let data: Arc<[u8]> = vec![byte; len as usize * SECTOR].into();
+        let bio = Bio::write_owned(Sector(at), data).on_end(move |status, _| *tell.lock() = Some(status));
+        submit(bio.to(&dev));
+        self.kit.machine.runtime().run_until_idle();
+        let status = *ended.lock();
+        self.model.write(at, len, byte, status == Some(BlkStatus::Ok));
+        if status.is_none() {
+            self.held.push((at, len, byte, ended));
+        }
+    }
+
+    fn read(&self, at: u64, len: u64) -> Option<Vec<u8>> {
+        let dev = self.kit.machine.registry().get(self.dev).unwrap();
+        let mut buf = vec![0; len as usize * SECTOR];
+        SyncIo::default().read(&dev, Sector(at), &mut buf, |bio| bio).ok()?;
+        Some(buf.chunks(SECTOR).map(|sector| sector[0]).collect())
+    }
+
+    fn check(&self, at: u64, got: &[u8]) {
+        for (sector, byte) in (at..).zip(got) {
+            let allowed = &self.model.0[sector as usize];
+            assert!(allowed.contains(byte), "sector {sector} reads {byte}, not one of {allowed:?}");
+        }
+    }
+
+    fn restart(&mut self, noflush: bool) {
+        let flags = if noflush { DmFlags::SUSPEND | DmFlags::NOFLUSH } else { DmFlags::SUSPEND };
+        self.kit.ask(Command::DevSuspend, "m", flags).unwrap();
+        if !noflush {
+            let answered = self.held.iter().filter(|(.., ended)| ended.lock().is_some()).count();
+            assert_eq!(answered, self.held.len(), "a suspend answers what was held");
+        }
+        self.kit.resume("m").unwrap();
+        self.kit.machine.runtime().run_until_idle();
+        // With an error; or well, if a write waited for a recovery that waited for one that was held. Those that were
+        // queued again have been written in any order, or are held again.
+        let (answered, held): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.held).into_iter().partition(|(.., ended)| ended.lock().is_some());
+        self.held = held;
+        let is_alone = answered.len() == 1 && self.held.is_empty();
+        for (at, len, byte, ended) in answered {
+            // Of one that was cut, a part may have been written long ago.
+            let is_whole = at / REGION == (at + len - 1) / REGION;
+            let is_sure = is_alone && is_whole && *ended.lock() == Some(BlkStatus::Ok);
+            self.model.write(at, len, byte, is_sure);
+        }
+    }
+
+    fn status(&self) -> String {
+        self.kit.status("m", DmFlags::empty())
+    }
+
+    fn run(&mut self, step: Step) {
+        match step {
+            Step::Write(at, len, byte) => self.write(at, len, byte),
+            Step::Read(at, len) => {
+                if let Some(got) = self.read(at, len) {
+                    self.check(at, &got);
+                }
+            }
+            Step::Break(leg, at, len, what) => {
+                let at = at + leg as u64 * OFFSET;
+                self.legs[leg].fail(at..at + len, what);
+            }
+            Step::Heal(leg) => self.legs[leg].heal(),
+            Step::Restart { noflush } => self.restart(noflush),
+        }
+    }
+
+    /// When all is good again, all legs hold the same, and what was written.
+    fn end(&mut self) {
+        self.legs.iter().for_each(|leg| leg.heal());
+        self.restart(false);
+        assert!(self.held.is_empty());
+        let status = self.status();
+        let regions = SIZE.div_ceil(REGION);
+        // A leg that could not be read keeps its `R` as long as no region is out of sync.
+        assert!(status.contains(&format!(" {regions}/{regions} 1 ")), "{status}");
+        let [first, second] = [0, OFFSET].map(|offset| {
+            let leg = &self.legs[usize::from(offset != 0)];
+            (0..SIZE).map(|sector| leg.byte(sector + offset)).collect::<Vec<u8>>()
+        });
+        assert_eq!(first, second);
+        self.check(0, &first);
+    }
+}
+
+fn log() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just(format!("core 1 {REGION}")),
+        Just(format!("core 2 {REGION} nosync")),
+        Just(format!("disk 2 1:2 {REGION}")),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+
+    /// Whatever fails: a read that succeeds shows what was written.
+    #[test]
+    fn no_write_that_succeeded_is_lost(
+        log in log(),
+        keep_log in any::<bool>(),
+        steps in prop::collection::vec(step(), 1..60),
+    ) {
+        let features = if keep_log { "2 handle_errors keep_log" } else { "1 handle_errors" };
+        let mut mirror = Mirror::new(&log, features);
+        for step in steps {
+            mirror.run(step);
+        }
+        mirror.end();
+    }
+
+    /// Without features errors are not heeded, but as long as the first leg is good, so is the mirror.
+    #[test]
+    fn the_first_leg_is_enough(log in log(), steps in prop::collection::vec(step(), 1..60)) {
+        let mut mirror = Mirror::new(&log, "");
+        for step in steps {
+            match step {
+                Step::Break(0, ..) => continue,
+                Step::Read(at, len) => {
+                    let got = mirror.read(at, len).expect("the first leg is good");
+                    mirror.check(at, &got);
+                }
+                step => mirror.run(step),
+            }
+            prop_assert!(mirror.held.is_empty(), "nothing is held without handle_errors");
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! `mirror`: the same data on several devices (RAID 1, as LVM had it before `raid`).
+//!
+//! ```text
+//! START LEN mirror LOG N_LOG_ARGS LOG_ARGS... N_LEGS (DEVICE OFFSET)... [N_FEATURES FEATURE...]
+//! 0 2048 mirror core 1 1024 2 /dev/ram0 0 /dev/ram1 0
+//! 0 2048 mirror disk 2 /dev/ram2 1024 2 /dev/ram0 0 /dev/ram1 0 1 handle_errors
+//!
+//!   write ──> worker: region marked dirty in the log ──> all legs at once ──> ended; region clean again
+//!   read ───> region in sync: the default leg, or another if that one fails
+//!             not in sync:    the default leg
+//! ```
+//!
+//! The unit is a **region** of the mapped device, a power of two of sectors. The log (`log`) knows which regions are in
+//! sync; those that are not are copied, one after the other, from the default leg to the others (`recovery`). What goes
+//! on in a region is the business of `regions`; `set` is the worker and the way of a bio.
+//!
+//! | | |
+//! |---|---|
+//! | logs | `core REGION_SIZE [sync|nosync]`, `disk DEVICE REGION_SIZE [sync|nosync]` |
+//! | features | `handle_errors`: a write that a leg did not take is held until the next suspend; `keep_log`: it is not |
+//! | status line | `N (MAJOR:MINOR)... SYNCED/REGIONS 1 LETTERS LOG`; a letter for each leg, the worst it did: `A`live, `R`ead, `S`ync, `D` for a write, `F`lush |
+//! | table line | as loaded |
+//! | events | a leg's first failure of a kind (with `handle_errors`), the log's first failure, and all regions in sync |
+//! | splits | reads and writes at regions |
+//!
+//! Not built: the `userspace` log, which is a module of its own that asks a daemon.
+//!
+//! Behaviour: targets-basic.md section 11, recorded cases `mirror/*`.
+
+mod format;
+mod leg;
+mod log;
+mod recovery;
+mod regions;
+mod set;
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use dmlab_block::Bio;
+use dmlab_dm::{
+    Area, Built, Constructor, Ctr, CtrError, Later, Map, StatusKind, Target, TargetFeatures, TargetType,
+    parse_u32_wrapping, parse_u64_wrapping,
+};
+use dmlab_units::Sector;
+
+use leg::Leg;
+use log::DirtyLog;
+use set::{Features, Set};
+
+/// `mirror` 1.14.0.
+pub static MIRROR: TargetType = TargetType {
+    name: "mirror",
+    version: [1, 14, 0],
+    features: TargetFeatures::empty(),
+    ctr: Constructor::Now(construct),
+};
+
+/// Most legs of a set: nine.
+const MAX_LEGS: u32 = 9;
+
+struct Mirror {
+    set: Arc<Set>,
+}
+
+fn construct(ctr: &mut Ctr<'_>) -> Built {
+    let log = parse_log(ctr)?;
+    let legs = parse_legs(ctr)?;
+    let features = parse_features(ctr)?;
+    ctr.settings.num_flush_bios = 1;
+    ctr.settings.num_discard_bios = 1;
+    ctr.settings.max_io_len = log.region_size();
+    let (runtime, events) = (ctr.runtime().clone(), ctr.events());
+    let set = Set::new(legs, features, log, (ctr.start, ctr.len), runtime, events, ctr.machine_state());
+    Ok(Box::new(Mirror { set }))
+}
+
+fn parse_log(ctr: &mut Ctr<'_>) -> Result<DirtyLog, CtrError> {
+    let too_few = CtrError::invalid("Insufficient mirror log arguments");
+    let (Some(kind), Some(count)) = (ctr.args.shift(), ctr.args.shift()) else { return Err(too_few) };
+    let count =
+        parse_u32_wrapping(&count).ok_or(CtrError::invalid("Invalid mirror log argument count"))? as usize;
+    if count > ctr.args.len() {
+        return Err(too_few);
+    }
+    let args: Vec<Vec<u8>> = std::iter::from_fn(|| ctr.args.shift()).take(count).collect();
+    DirtyLog::construct(ctr, &kind, &args).ok_or(CtrError::invalid("Error creating mirror dirty log"))
+}
+
+fn parse_legs(ctr: &mut Ctr<'_>) -> Result<Vec<Leg>, CtrError> {
+    let count = ctr.args.number(2, MAX_LEGS, "Invalid number of mirrors")?;
+    if ctr.args.len() < 2 * count as usize {
+        return Err(CtrError::invalid("Too few mirror arguments"));
+    }
+    let mut legs = Vec::with_capacity(count as usize);
+    for _ in 0..count {
+        let (device, offset) = (ctr.args.shift().unwrap_or_default(), ctr.args.shift().unwrap_or_default());
+        let offset = parse_u64_wrapping(&offset).ok_or(CtrError::invalid("Invalid offset"))?;
+        let device = ctr.device(&device).map_err(|errno| CtrError::new(errno, "Device lookup failure"))?;
+        legs.push(Leg::new(device, Sector(offset)));
+    }
+    Ok(legs)
+}
+
+fn parse_features(ctr: &mut Ctr<'_>) -> Result<Features, CtrError> {
+    let mut features = Features::default();
+    let Some(count) = ctr.args.shift() else { return Ok(features) };
+    let count = parse_u32_wrapping(&count).ok_or(CtrError::invalid("Invalid number of features"))? as usize;
+    if count > ctr.args.len() {
+        return Err(CtrError::invalid("Not enough arguments to support feature count"));
+    }
+    for _ in 0..count {
+        match ctr.args.shift().as_deref() {
+            Some(b"handle_errors") => features.handle_errors = true,
+            Some(b"keep_log") => features.keep_log = true,
+            _ => return Err(CtrError::invalid("Unrecognised feature requested")),
+        }
+    }
+    if features.keep_log && !features.handle_errors {
+        return Err(CtrError::invalid("keep_log feature requires the handle_errors feature"));
+    }
+    if !ctr.args.is_empty() {
+        return Err(CtrError::invalid("Too many mirror arguments"));
+    }
+    Ok(features)
+}
+
+impl Target for Mirror {
+    fn map(&self, bio: &mut Bio<'_>) -> Map {
+        self.set.map(bio)
+    }
+
+    fn presuspend(&self, noflush: bool) -> Later<'_, ()> {
+        Box::pin(self.set.presuspend(noflush))
+    }
+
+    fn presuspend_undo(&self) -> Later<'_, ()> {
+        self.set.undo_suspend();
+        Box::pin(async {})
+    }
+
+    fn postsuspend(&self) -> Later<'_, ()> {
+        Box::pin(self.set.postsuspend())
+    }
+
+    fn resume(&self) -> Later<'_, ()> {
+        Box::pin(self.set.resume())
+    }
+
+    fn status(&self, kind: StatusKind, out: &mut String) {
+        let Set { legs, log, features, .. } = &*self.set;
+        let count = legs.len();
+        // Writing to a String cannot fail.
+        let _ = match kind {
+            StatusKind::Info => {
+                let devices: String = legs.iter().map(|leg| format!("{} ", leg.device.dev())).collect();
+                let letters: String = legs.iter().map(Leg::letter).collect();
+                let (synced, regions) = (log.synced(), log.regions());
+                write!(out, "{count} {devices}{synced}/{regions} 1 {letters} {}", log.info())
+            }
+            StatusKind::Table => {
+                let places: String =
+                    legs.iter().map(|leg| format!(" {} {}", leg.device.dev(), leg.offset)).collect();
+                let _ = write!(out, "{}{count}{places}", log.table());
+                features.write(out)
+            }
+            StatusKind::Ima => {
+                let [major, minor, patch] = MIRROR.version;
+                let devices: String = (legs.iter().enumerate())
+                    .map(|(i, leg)| {
+                        format!(
+                            "mirror_device_{i}={},mirror_device_{i}_status={},",
+                            leg.device.dev(),
+                            leg.letter()
+                        )
+                    })
+                    .collect();
+                let yes_or_no = |is: bool| if is { 'y' } else { 'n' };
+                let (errors, keep) = (yes_or_no(features.handle_errors), yes_or_no(features.keep_log));
+                write!(
+                    out,
+                    "target_name=mirror,target_version={major}.{minor}.{patch},nr_mirrors={count},{devices}\
+                     handle_errors={errors},keep_log={keep},log_type_status=;"
+                )
+            }
+        };
+    }
+
+    fn devices(&self) -> Option<Vec<Area<'_>>> {
+        let len = self.set.len;
+        Some(self.set.legs.iter().map(|leg| Area { dev: &leg.device, start: leg.offset, len }).collect())
+    }
+}
+
+impl Features {
+    fn write(self, out: &mut String) -> std::fmt::Result {
+        let count = u32::from(self.handle_errors) + u32::from(self.keep_log);
+        if count > 0 {
+            write!(out, " {count}")?;
+        }
+        if self.handle_errors {
+            write!(out, " handle_errors")?;
+        }
+        if self.keep_log {
+            write!(out, " keep_log")?;
+        }
+        Ok(())
+    }
+}

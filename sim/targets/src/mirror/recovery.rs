@@ -1,0 +1,75 @@
+//! Recovery: one region after the other, from the default leg to all others.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use dmlab_block::BlockDevice;
+use dmlab_dm::{Region, kcopyd};
+use dmlab_units::Sectors;
+
+use super::leg::{Failure, Leg};
+use super::regions::Recovered;
+use super::set::Set;
+
+impl Set {
+    /// Takes the next region if none is being recovered, and copies it once its writes have ended. Tells when the last
+    /// one is done.
+    pub(super) fn recover_next(self: &Arc<Self>) {
+        let mut work = self.work.lock();
+        if work.recovers && work.recovering.is_none() {
+            work.recovering = self.log.next_to_recover();
+            if let Some(region) = work.recovering {
+                work.regions.begin_recovery(region, &self.log);
+            }
+        }
+        if let Some(region) = work.recovering
+            && !work.is_copying
+            && work.regions.is_quiet(region)
+        {
+            work.is_copying = true;
+            let set = self.clone();
+            self.runtime.spawn("mirror-recovery", async move { set.recover(region).await }).detach();
+        }
+        if !work.is_in_sync && self.log.is_all_synced() {
+            work.is_in_sync = true;
+            self.forgive_legs(&mut work);
+            drop(work);
+            self.raise_event();
+        }
+    }
+
+    async fn recover(self: Arc<Self>, region: u64) {
+        let default = self.default_leg.load(Ordering::Acquire);
+        let others: Vec<usize> = (0..self.legs.len()).filter(|&leg| leg != default).collect();
+        let into = Sectors(region * self.log.region_size().0);
+        let len = self.log.region_size().min(self.len - into);
+        let place = |leg: &Leg| -> Region {
+            let dev: Arc<BlockDevice> = leg.device.device().clone();
+            Region { dev, sector: leg.sector(into), len }
+        };
+        let to: Vec<Region> = others.iter().map(|&leg| place(&self.legs[leg])).collect();
+        let on_error =
+            if self.features.handle_errors { kcopyd::OnError::Stop } else { kcopyd::OnError::GoOn };
+        let errors = kcopyd::copy(&self.runtime, &place(&self.legs[default]), &to, on_error).await;
+        if errors.read {
+            let text = "Unable to read primary mirror during recovery".to_owned();
+            self.err_limited(&self.limits.recovery_read, text);
+            self.fail_leg(default, Failure::Sync);
+        }
+        if errors.write != 0 {
+            let text = format!("Write error during recovery (error = {:#x})", errors.write);
+            self.err_limited(&self.limits.recovery_write, text);
+            for (bit, &leg) in others.iter().enumerate() {
+                if errors.write & 1 << bit != 0 {
+                    self.fail_leg(leg, Failure::Sync);
+                }
+            }
+        }
+        self.kick(|work| {
+            work.regions.end_recovery(Recovered { region, is_whole: errors.is_none() });
+            work.recovering = None;
+            work.is_copying = false;
+        });
+        self.changed.wake_all();
+    }
+}
