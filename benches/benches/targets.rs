@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use dmlab_benches::{Bench, ThreadTime, criterion, random_sectors};
+use dmlab_benches::{Bench, random_sectors};
 use dmlab_block::{Bio, SyncIo};
 use dmlab_machine::BlockDevice;
 use dmlab_units::{Bytes, Sectors};
@@ -15,7 +15,7 @@ const SPAN: Bytes = Bytes::mib(2);
 const SIZE: Sectors = Sectors(SPAN.0 / 512);
 
 /// Measures reads and writes of `devices`, the first of which is linear.
-fn compare(c: &mut Criterion<ThreadTime>, name: &str, devices: &[(&str, Arc<BlockDevice>)]) {
+fn compare(c: &mut Criterion, name: &str, devices: &[(&str, Arc<BlockDevice>)]) {
     let sectors = random_sectors(SPAN, 1 << 12);
     let mut buf = vec![0x5a; 4096];
     let mut group = c.benchmark_group(name);
@@ -44,15 +44,89 @@ fn linear(bench: &Bench) -> (&'static str, Arc<BlockDevice>) {
     ("linear", bench.create("linear", SIZE, "linear", "1:0 0"))
 }
 
+/// Without a delay: what the classes cost.
+fn delay(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let delay = bench.create("delay", SIZE, "delay", "1:0 0 0");
+    compare(c, "delay", &[linear(&bench), ("delay 0", delay)]);
+}
+
+fn flakey(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let up = bench.create("up", SIZE, "flakey", "1:0 0 1 0");
+    let corrupting = bench.create("down", SIZE, "flakey", "1:0 0 0 1 5 corrupt_bio_byte 1 w 1 0");
+    compare(c, "flakey", &[linear(&bench), ("flakey, up", up), ("flakey, corrupting writes", corrupting)]);
+}
+
+fn unstriped(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let unstriped = bench.create("unstriped", SIZE, "unstriped", "2 8 1 1:0 0");
+    compare(c, "unstriped", &[linear(&bench), ("unstriped", unstriped)]);
+}
+
+fn switch(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let switch = bench.create("switch", SIZE, "switch", "2 8 0 1:0 0 1:1 0");
+    compare(c, "switch", &[linear(&bench), ("switch", switch)]);
+}
+
+/// Logging has ended, so that the log doesn't grow without end: what is left is looking whether it has.
+fn log_writes(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let tiny = bench.create("tiny", Sectors(8), "linear", "1:1 0").dev();
+    let log_writes = bench.create("log-writes", SIZE, "log-writes", &format!("1:0 {tiny}"));
+    let mut io = SyncIo::default();
+    io.submit(&log_writes, Bio::write(dmlab_units::Sector(0), &[0; 4096])).expect("the device is healthy");
+    io.submit(&log_writes, Bio::flush()).expect("the device is healthy");
+    bench.machine.runtime().run_until_idle();
+    compare(c, "log-writes", &[linear(&bench), ("log-writes, ended", log_writes)]);
+}
+
+/// Two paths and each selector in turn: what choosing and counting cost.
+fn multipath(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let device = |name: &'static str, group: &str| {
+        let params = format!("2 queue_mode bio 0 1 1 {group} 1:0 1 1:1 1");
+        (name, bench.create(name, SIZE, "multipath", &params))
+    };
+    let devices = [
+        linear(&bench),
+        device("round-robin", "round-robin 0 2 1"),
+        device("queue-length", "queue-length 0 2 1"),
+        device("service-time", "service-time 0 2 1"),
+        device("historical-service-time", "historical-service-time 0 2 1"),
+    ];
+    compare(c, "multipath", &devices);
+}
+
+/// With the list of bad blocks on, and one block in it that is never touched.
+fn dust(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let off = bench.create("off", SIZE, "dust", "1:0 0 4096");
+    let on = bench.create("on", SIZE, "dust", "1:0 0 4096");
+    for message in ["addbadblock 100000", "enable"] {
+        bench.message("on", message);
+    }
+    compare(c, "dust", &[linear(&bench), ("dust, off", off), ("dust, on", on)]);
+}
+
+/// Whole blocks, and a block that lies across two of twice the size.
+fn ebs(c: &mut Criterion) {
+    let bench = Bench::new(SPAN);
+    let whole = bench.create("whole", SIZE, "ebs", "1:0 0 1 8");
+    let parts = bench.create("parts", SIZE, "ebs", "1:0 0 1 16");
+    compare(c, "ebs", &[linear(&bench), ("ebs, whole blocks", whole), ("ebs, half blocks", parts)]);
+}
+
 /// Reads of a set in sync go to one leg on the caller's thread; writes go to both by way of the worker.
-fn mirror(c: &mut Criterion<ThreadTime>) {
+fn mirror(c: &mut Criterion) {
     let bench = Bench::new(SPAN);
     let mirror = bench.create("mirror", SIZE, "mirror", "core 2 1024 nosync 2 1:0 0 1:1 0");
     compare(c, "mirror", &[linear(&bench), ("mirror", mirror)]);
 }
 
 /// Every chunk has its copy: what finding it costs.
-fn snapshot(c: &mut Criterion<ThreadTime>) {
+fn snapshot(c: &mut Criterion) {
     let bench = Bench::new(SPAN);
     let cow = bench.create("cow", Sectors(2 * SIZE.0), "linear", "1:2 0").dev();
     let snapshot = bench.create("snapshot", SIZE, "snapshot", &format!("1:0 {cow} P 8"));
@@ -63,9 +137,7 @@ fn snapshot(c: &mut Criterion<ThreadTime>) {
     compare(c, "snapshot", &[linear(&bench), ("snapshot, copied", snapshot)]);
 }
 
-criterion_group! {
-    name = benches;
-    config = criterion();
-    targets = mirror, snapshot
-}
+criterion_group!(
+    benches, delay, flakey, unstriped, switch, log_writes, multipath, dust, ebs, mirror, snapshot
+);
 criterion_main!(benches);

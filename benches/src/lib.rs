@@ -88,6 +88,23 @@ impl Bench {
     }
 }
 
+impl Bench {
+    /// Sends a message to the target at sector 0 of a device.
+    ///
+    /// # Panics
+    /// When the target refuses it.
+    pub fn message(&self, name: &str, text: &str) {
+        let mut header = self.named(name);
+        header.set_data_start(HEADER_SIZE as u32);
+        let mut buf = header.as_bytes().to_vec();
+        buf.extend_from_slice(&[&0u64.to_le_bytes()[..], text.as_bytes(), &[0]].concat());
+        let mut sized = header;
+        sized.set_data_size(buf.len() as u32);
+        buf[..HEADER_SIZE].copy_from_slice(sized.as_bytes());
+        self.ioctl(Command::TargetMsg, &mut buf).expect("the target knows it");
+    }
+}
+
 /// Random page-aligned sectors below `size`, the same in every run.
 pub fn random_sectors(size: Bytes, count: usize) -> Vec<Sector> {
     let mut rng = Rng::new(1, Stream::Workload);

@@ -34,6 +34,10 @@ pub(crate) struct MachineArgs {
     /// A file of the host as a read-only disk; these come after the others.
     #[arg(long, value_name = "PATH")]
     pub ro_disk: Vec<PathBuf>,
+    /// Set a parameter of a kernel module, as on a kernel's boot line:
+    /// dm_multipath.queue_if_no_path_timeout_secs=60.
+    #[arg(long, value_name = "MODULE.NAME=VALUE")]
+    pub parameter: Vec<String>,
     /// The machine's clock: the wall clock, or one that jumps whenever all that is left to do is wait.
     #[arg(long, value_enum, default_value_t = Clock::Real)]
     pub time: Clock,
@@ -65,6 +69,7 @@ impl MachineArgs {
                 words.push(format!("--{name}={}", absolute(path)?));
             }
         }
+        words.extend(self.parameter.iter().map(|parameter| format!("--parameter={parameter}")));
         words.push(format!("--time={}", if self.time == Clock::Real { "real" } else { "virtual" }));
         if let Some(path) = &self.klog {
             words.push(format!("--klog={}", absolute(path)?));
@@ -116,6 +121,12 @@ pub(crate) fn boot(args: &MachineArgs, dir: PathBuf) -> io::Result<Server> {
         ram_disk_size: Bytes::mib(args.ram_size),
         disks: args.disks()?,
         driver: driver.clone(),
+        parameters: args
+            .parameter
+            .iter()
+            .map(|given| given.split_once('=').unwrap_or((given, "")))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect(),
         ..BootOptions::default()
     })
     .map_err(|error| io::Error::other(format!("the machine does not boot: {error}")))?;

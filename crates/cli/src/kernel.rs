@@ -91,13 +91,23 @@ pub(crate) struct Where {
 }
 
 impl Where {
+    /// The machine that is meant, if one is.
+    fn machine(&self) -> Option<String> {
+        let around = || std::env::var("DMLAB_SOCKET").or_else(|_| std::env::var("DMLAB_MACHINE"));
+        self.machine.clone().or_else(|| around().ok())
+    }
+
+    /// Whether a simulated machine is meant: named, or around.
+    pub(crate) fn names_a_machine(&self) -> bool {
+        !self.real && self.machine().is_some()
+    }
+
     /// Opens the kernel.
     pub(crate) fn open(&self) -> Result<Dm<Box<dyn Kernel>>, Failure> {
         let kernel: Box<dyn Kernel> = if self.real {
             Box::new(RealControl::open()?)
         } else {
-            let around = || std::env::var("DMLAB_SOCKET").or_else(|_| std::env::var("DMLAB_MACHINE"));
-            let Some(machine) = self.machine.clone().or_else(|| around().ok()) else {
+            let Some(machine) = self.machine() else {
                 return Err("which machine? Boot one (dmlab boot NAME) and name it with --machine NAME or the environment \
                             variable DMLAB_MACHINE; run this inside `dmlab run`; or say --real for this Linux"
                     .into());

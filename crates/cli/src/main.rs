@@ -11,6 +11,7 @@ mod launch;
 mod load;
 mod machines;
 mod remote;
+mod replay_log;
 mod run;
 mod show;
 mod thin;
@@ -75,6 +76,8 @@ enum Command {
     Ls(show::Ls),
     /// Check, dump, restore, repair and show the metadata of thin pools.
     Thin(thin::Thin),
+    /// Look into logs of the log-writes target, and replay them.
+    ReplayLog(replay_log::ReplayLog),
     /// List the kernel's target types.
     Targets(show::Targets),
     /// Show the kernel log.
@@ -117,6 +120,7 @@ fn main() -> ExitCode {
         Command::Info(command) => done(command.run()),
         Command::Ls(command) => done(command.run()),
         Command::Thin(command) => command.run(),
+        Command::ReplayLog(command) => command.run(),
         Command::Targets(command) => done(command.run()),
         Command::Klog(command) => done(command.run()),
         Command::Uevents(command) => done(command.run()),

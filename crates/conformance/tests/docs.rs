@@ -39,7 +39,19 @@ fn the_summary_lists_every_page() {
 #[test]
 fn conformance_tables_name_cases_that_exist_and_miss_none() {
     let cases = golden::cases(&golden::cases_dir()).unwrap();
-    let themes = ["core/", "linear/", "striped/", "error-zero/", "mirror/", "snapshot/"];
+    let themes = [
+        "core/",
+        "linear/",
+        "striped/",
+        "error-zero/",
+        "delay/",
+        "flakey/",
+        "switch-unstriped/",
+        "log-writes/",
+        "multipath/",
+        "mirror/",
+        "snapshot/",
+    ];
     let mut named = BTreeSet::new();
     for (file, page) in conformance_pages() {
         for (line, word) in docs::table_words(&page) {

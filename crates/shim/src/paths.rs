@@ -95,7 +95,7 @@ const HOST_DEV: [&[u8]; 17] = [
     b"log",
 ];
 
-const SYS_TREES: [&[u8]; 8] = [
+const SYS_TREES: [&[u8]; 9] = [
     b"/sys/block",
     b"/sys/dev/block",
     b"/sys/class/block",
@@ -104,6 +104,7 @@ const SYS_TREES: [&[u8]; 8] = [
     b"/sys/devices/virtual/block",
     b"/sys/devices/virtual/bdi",
     b"/sys/module/dm_mod",
+    b"/sys/module/dm_multipath",
 ];
 
 /// Whether the server should be asked about this clean absolute path.

@@ -36,6 +36,17 @@ impl Op {
         matches!(self, Op::Discard | Op::SecureErase | Op::WriteZeroes)
     }
 
+    /// The kernel's number of it (`REQ_OP_*`). A flush is a write without data.
+    pub fn number(self) -> u32 {
+        match self {
+            Op::Read => 0,
+            Op::Write | Op::Flush => 1,
+            Op::Discard => 3,
+            Op::SecureErase => 5,
+            Op::WriteZeroes => 9,
+        }
+    }
+
     /// The letters that blktrace uses for it.
     pub fn letters(self) -> &'static str {
         match self {
@@ -50,23 +61,28 @@ impl Op {
 }
 
 bitflags::bitflags! {
-    /// Modifiers of a bio (`REQ_*`).
+    /// Modifiers of a bio, with the kernel's bits (`REQ_*` of `bi_opf`).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct BioFlags: u32 {
-        /// Durable before it ends.
-        const FUA = 1 << 0;
-        /// Flush before it.
-        const PREFLUSH = 1 << 1;
-        /// Fail with EAGAIN rather than wait.
-        const NOWAIT = 1 << 2;
-        /// Read-ahead: may fail without harm.
-        const RAHEAD = 1 << 3;
         /// Somebody waits for it.
-        const SYNC = 1 << 4;
+        const SYNC = 1 << 11;
         /// File system or target metadata.
-        const META = 1 << 5;
+        const META = 1 << 12;
+        /// More of the kind will follow, or not: what is asked for at once by a direct write.
+        const IDLE = 1 << 15;
+        /// Durable before it ends.
+        const FUA = 1 << 17;
+        /// Flush before it.
+        const PREFLUSH = 1 << 18;
+        /// Read-ahead: may fail without harm.
+        const RAHEAD = 1 << 19;
+        /// Fail with EAGAIN rather than wait.
+        const NOWAIT = 1 << 21;
+        /// A layer above may send it again if it fails (`REQ_FAILFAST_TRANSPORT`): who cuts it or replaces its bytes keeps
+        /// those that are to be written.
+        const RETRY = 1 << 9;
         /// Comes from swap.
-        const SWAP = 1 << 6;
+        const SWAP = 1 << 24;
     }
 }
 
@@ -100,9 +116,21 @@ pub enum End {
 }
 
 pub(crate) enum Frame {
-    Device { dev: Arc<BlockDevice>, data: FrameData, sector: Sector, len: Sectors },
-    Layer { owner: Arc<dyn EndIo>, data: FrameData, sector: Sector, len: Sectors },
+    Device {
+        dev: Arc<BlockDevice>,
+        data: FrameData,
+        sector: Sector,
+        len: Sectors,
+    },
+    Layer {
+        owner: Arc<dyn EndIo>,
+        data: FrameData,
+        sector: Sector,
+        len: Sectors,
+    },
     Join(Arc<Join>),
+    /// The bytes that a layer replaced by others ([`Bio::replace_bytes`]), to be put back on the way up.
+    Restore(BioBuf<'static>),
 }
 
 /// Who hears last.
@@ -221,6 +249,12 @@ impl<'a> Bio<'a> {
         self
     }
 
+    /// What it does and how as one word (`bi_opf`): the operation in the low 8 bits, the flags above.
+    pub fn op_word(&self) -> u32 {
+        let flush = if self.op == Op::Flush { BioFlags::PREFLUSH } else { BioFlags::empty() };
+        self.op.number() | (self.flags | flush).bits()
+    }
+
     /// How many sectors it covers.
     pub fn len(&self) -> Sectors {
         self.len
@@ -246,10 +280,30 @@ impl<'a> Bio<'a> {
         self.buf.bytes_mut()
     }
 
-    /// Puts other bytes in place of those to be written (of the same length): what encrypts or corrupts.
+    /// Puts other bytes in place of those to be written (of the same length): what encrypts or corrupts. A layer
+    /// above that sends the bio again sends its own.
     pub fn replace_bytes(&mut self, data: Arc<[u8]>) {
         debug_assert_eq!(data.len(), self.buf.len());
-        self.buf = BioBuf::owned_out(data);
+        let own = std::mem::replace(&mut self.buf, BioBuf::owned_out(data));
+        if self.flags.contains(BioFlags::RETRY) {
+            self.frames.push(Frame::Restore(own.into_owned()));
+        }
+    }
+
+    /// Makes a bio that has failed fit to be sent again, with flags that a device below may have taken off: its bytes
+    /// are those to be written, or there is memory of its own to read into. It must have had [`BioFlags::RETRY`] on
+    /// its way.
+    pub fn rearm(&mut self, flags: BioFlags) {
+        self.flags |= flags;
+        if self.op == Op::Read && matches!(self.buf, BioBuf::None | BioBuf::Parts(_)) {
+            let bytes = (self.len.0 * SECTOR_SIZE) as usize;
+            self.buf = BioBuf::OwnedIn(vec![0; bytes].into_boxed_slice());
+        }
+        debug_assert_eq!(
+            self.op == Op::Write,
+            matches!(self.buf, BioBuf::Out(_) | BioBuf::OwnedOut { .. }),
+            "a write that is sent again has its bytes"
+        );
     }
 
     /// Makes the memory of a read the bio's own, so that a layer finds the bytes in [`EndIo::end_io`] (after
@@ -263,13 +317,7 @@ impl<'a> Bio<'a> {
     /// Another write of this one's bytes, to another place; both share them.
     pub fn write_elsewhere(&mut self, sector: Sector) -> Bio<'static> {
         self.buf = std::mem::take(&mut self.buf).into_shared();
-        let buf = match &self.buf {
-            BioBuf::OwnedOut { data, start, len } => {
-                BioBuf::OwnedOut { data: data.clone(), start: *start, len: *len }
-            }
-            _ => BioBuf::None,
-        };
-        let mut twin = Bio::new(Op::Write, sector, self.len, buf);
+        let mut twin = Bio::new(Op::Write, sector, self.len, self.buf.share());
         twin.tag = self.tag;
         twin
     }
@@ -312,9 +360,15 @@ impl<'a> Bio<'a> {
 
     /// Leaves a word with the layer that sends the bio on: its [`EndIo::end_io`] finds it as the last of its three.
     pub fn set_layer_word(&mut self, word: u64) {
-        if let Some(Frame::Layer { data, .. } | Frame::Device { data, .. }) = self.frames.last_mut() {
+        let layers = self.frames.iter_mut().rev().skip_while(|frame| matches!(frame, Frame::Restore(_)));
+        if let Some(Frame::Layer { data, .. } | Frame::Device { data, .. }) = { layers }.next() {
             data[2] = word;
         }
+    }
+
+    /// Takes back what [`Bio::push_frame`] or [`Bio::push_device_frame`] did last.
+    pub fn pop_frame(&mut self) {
+        self.frames.pop();
     }
 
     /// How many layers wait for its end.
@@ -412,6 +466,10 @@ impl<'a> Bio<'a> {
         parent.root = std::mem::replace(&mut self.root, Root::None);
         parent.root_offset = self.root_offset;
         parent.is_done = self.is_done;
+        if self.op == Op::Write && self.flags.contains(BioFlags::RETRY) {
+            self.buf = std::mem::take(&mut self.buf).into_shared();
+            parent.buf = self.buf.share();
+        }
         let join = Join::new(parent);
         self.frames.push(Frame::Join(join.clone()));
         self.is_done = false;
@@ -447,6 +505,7 @@ impl<'a> Bio<'a> {
                     }
                     None => return,
                 },
+                Some(Frame::Restore(own)) => bio.buf = own,
                 None => break,
             }
         }

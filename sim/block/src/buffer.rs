@@ -131,6 +131,16 @@ impl<'a> BioBuf<'a> {
         }
     }
 
+    /// The same bytes to be written once more; nothing of memory that can't be shared.
+    pub(crate) fn share(&self) -> BioBuf<'static> {
+        match self {
+            BioBuf::OwnedOut { data, start, len } => {
+                BioBuf::OwnedOut { data: data.clone(), start: *start, len: *len }
+            }
+            _ => BioBuf::None,
+        }
+    }
+
     /// What was read, as parts of the original request, where this buffer begins `offset` bytes into it. Memory that
     /// was lent needs no way back.
     pub(crate) fn into_parts(self, offset: usize) -> Vec<Part> {

@@ -288,7 +288,7 @@ impl PageCache {
                 Err(_) => break,
             }
             if self.state.lock().dirty.len() > MAX_DIRTY_PAGES {
-                let _heard_by_fsync = self.write_back(dev, 0..u64::MAX);
+                let _heard_by_fsync = self.write_back_as(dev, 0..u64::MAX, BioFlags::empty());
             }
         }
         Ok(done)
@@ -330,13 +330,23 @@ impl PageCache {
         }
     }
 
-    /// Writes the dirty blocks that lie in a range of bytes to the device, in order. Failures are logged and
-    /// remembered in [`PageCache::errors`].
+    /// Writes the dirty blocks that lie in a range of bytes to the device, in order, for somebody who waits for that.
+    /// Failures are logged and remembered in [`PageCache::errors`].
     ///
     /// # Errors
     /// EIO when a block failed (also where the device said ENOSPC, as on Linux 6.12); EDEADLK when nothing can ever
     /// end the wait.
     pub(crate) fn write_back(&self, dev: &Arc<BlockDevice>, bytes: Range<u64>) -> Result<(), Errno> {
+        self.write_back_as(dev, bytes, BioFlags::SYNC)
+    }
+
+    /// The same with the flags that the bios shall have: none when it is the flusher's work.
+    pub(crate) fn write_back_as(
+        &self,
+        dev: &Arc<BlockDevice>,
+        bytes: Range<u64>,
+        flags: BioFlags,
+    ) -> Result<(), Errno> {
         if !self.has_dirty.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -351,7 +361,7 @@ impl PageCache {
             let start = index * PAGE_SIZE + in_page.start as u64;
             let data = &mut block[..in_page.len()];
             if self.take_dirty(index, in_page, data) {
-                let bio = Bio::write(Sector(start / SECTOR_SIZE), data);
+                let bio = Bio::write(Sector(start / SECTOR_SIZE), data).with_flags(flags);
                 if io.submit(dev, bio).is_err() {
                     self.log.report(dev, start / self.block_size(), Failed::Write);
                     self.errors.record(Errno::EIO);

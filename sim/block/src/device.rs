@@ -10,7 +10,7 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::buffer_errors::BufferErrors;
 use crate::cache::{ErrSeq, PageCache};
-use crate::{Bio, BioQueue, BlkStatus, Caller, End, FrameData, Op, QueueLimits, UserMemory};
+use crate::{Bio, BioFlags, BioQueue, BlkStatus, Caller, End, FrameData, Op, QueueLimits, UserMemory};
 
 /// What became of a bio on the fast path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,12 @@ pub trait DiskOps: Send + Sync {
 
     /// Whether the disk is one that may have partitions, so that BLKRRPART is no error. None of them ever has any here.
     fn may_have_partitions(&self) -> bool {
+        false
+    }
+
+    /// Whether it has a request queue (blk-mq), so that a request-based mapped device may stand on it. Here all devices
+    /// take bios; this is what Linux would say of it.
+    fn takes_requests(&self) -> bool {
         false
     }
 
@@ -361,14 +367,22 @@ impl BlockDevice {
         cache.get_or_insert_with(made).clone()
     }
 
-    /// Writes all dirty pages of its page cache to it, and waits (`sync_blockdev`): what a suspend does first, and
-    /// `sync`.
+    /// Writes all dirty pages of its page cache to it, and waits (`sync_blockdev`): what a suspend does first.
     ///
     /// # Errors
     /// EIO when some of it failed; files that are open on it hear of that as well.
     pub fn write_back(self: &Arc<Self>) -> Result<(), Errno> {
         let cache = self.cache.lock().clone();
         cache.map_or(Ok(()), |cache| cache.write_back(self, 0..u64::MAX))
+    }
+
+    /// The same as `sync` does it: its bios are not marked as waited for [oracle].
+    ///
+    /// # Errors
+    /// As [`BlockDevice::write_back`].
+    pub fn write_back_unhurried(self: &Arc<Self>) -> Result<(), Errno> {
+        let cache = self.cache.lock().clone();
+        cache.map_or(Ok(()), |cache| cache.write_back_as(self, 0..u64::MAX, BioFlags::empty()))
     }
 
     /// Drops the clean pages of its page cache: the device below them has changed.

@@ -62,7 +62,7 @@ impl Registry {
     /// Writes the dirty pages of all devices back, in order of their numbers (`sync`). Errors are left to the files.
     pub fn sync(&self) {
         for device in self.all() {
-            let _heard_by_fsync = device.write_back();
+            let _heard_by_fsync = device.write_back_unhurried();
         }
     }
 }
@@ -127,7 +127,7 @@ impl BlockFile {
         if !self.cache.is_empty() {
             self.cache.write_back(device, pos..pos + buf.len() as u64)?;
         }
-        let modifiers = nowait(flags);
+        let modifiers = nowait(flags) | BioFlags::SYNC;
         self.with_io(|io| io.read(device, sector(pos), buf, |bio| bio.with_flags(modifiers)))?;
         Ok(buf.len())
     }
@@ -174,7 +174,7 @@ impl BlockFile {
             self.cache.write_back(device, range.clone())?;
             self.cache.invalidate(range.clone());
         }
-        let mut modifiers = nowait(flags) | BioFlags::SYNC;
+        let mut modifiers = nowait(flags) | BioFlags::SYNC | BioFlags::IDLE;
         if is_dsync {
             modifiers |= BioFlags::FUA;
         }
@@ -203,7 +203,9 @@ impl BlockFile {
         if let Err(Errno::EDEADLK) = written_back {
             return Err(Errno::EDEADLK);
         }
-        match self.with_io(|io| io.submit(device, Bio::flush().with_flags(BioFlags::PREFLUSH))) {
+        match self
+            .with_io(|io| io.submit(device, Bio::flush().with_flags(BioFlags::PREFLUSH | BioFlags::SYNC)))
+        {
             Err(Errno::EOPNOTSUPP) => Ok(()),
             answer => answer,
         }

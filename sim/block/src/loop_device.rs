@@ -363,6 +363,10 @@ impl DiskOps for LoopDevice {
         }
     }
 
+    fn takes_requests(&self) -> bool {
+        true
+    }
+
     fn stands_on(&self) -> Option<Arc<BlockDevice>> {
         self.state.read().backing.as_ref()?.block_device()
     }

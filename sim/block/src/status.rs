@@ -34,6 +34,31 @@ impl BlkStatus {
         self == BlkStatus::Ok
     }
 
+    /// The kernel's number of it (`blk_status_t`), as some log lines show it.
+    pub fn number(self) -> u8 {
+        match self {
+            BlkStatus::Ok => 0,
+            BlkStatus::NotSupp => 1,
+            BlkStatus::Timeout => 2,
+            BlkStatus::NoSpc => 3,
+            BlkStatus::Transport => 4,
+            BlkStatus::Target => 5,
+            BlkStatus::ResvConflict => 6,
+            BlkStatus::Medium => 7,
+            BlkStatus::Protection => 8,
+            BlkStatus::Resource => 9,
+            BlkStatus::IoErr => 10,
+            BlkStatus::DmRequeue => 11,
+            BlkStatus::Again => 12,
+            BlkStatus::DevResource => 13,
+            BlkStatus::ZoneOpenResource => 14,
+            BlkStatus::ZoneActiveResource => 15,
+            BlkStatus::Offline => 16,
+            BlkStatus::DurationLimit => 17,
+            BlkStatus::Invalid => 19,
+        }
+    }
+
     /// The errno that a caller gets, `None` for success.
     pub fn errno(self) -> Option<Errno> {
         Some(match self {

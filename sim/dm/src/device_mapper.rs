@@ -125,7 +125,7 @@ impl DeviceMapper {
     }
 
     /// What targets share within this machine.
-    pub(crate) fn states(&self) -> &Arc<MachineStates> {
+    pub fn states(&self) -> &Arc<MachineStates> {
         &self.states
     }
 
@@ -226,7 +226,7 @@ impl DeviceMapper {
     }
 
     /// Makes a device that nobody has open unfindable: the first half of its removal.
-    pub(crate) fn unhash(&self, device: &Arc<MappedDevice>) {
+    pub(crate) async fn unhash(&self, device: &Arc<MappedDevice>) {
         {
             let mut devices = self.devices.lock();
             let names = device.names.lock();
@@ -240,7 +240,9 @@ impl DeviceMapper {
         }
         // Dropped without any lock: closing its devices may set off the removal of others.
         let inactive = device.inactive.lock().take();
-        drop(inactive);
+        if let Some(inactive) = inactive {
+            inactive.destroy().await;
+        }
     }
 
     /// Takes an unfindable device apart: the second half of its removal.
@@ -260,7 +262,9 @@ impl DeviceMapper {
         device.flight.set(DRAINING, true);
         device.flight.drained.until(|| device.flight.in_flight() == 0).await;
         device.flight.fail_deferred();
-        drop(device.set_live(None));
+        if let Some(table) = device.set_live(None) {
+            table.destroy().await;
+        }
         device.delete_disk();
         let mut devices = self.devices.lock();
         let minor = device.dev().minor();
@@ -285,7 +289,7 @@ impl DeviceMapper {
                 device.is_deferred_remove.load(Ordering::Acquire) && self.lock_for_removal(device).is_ok()
             });
             let Some(device) = next else { return };
-            self.unhash(&device);
+            self.unhash(&device).await;
             self.destroy(&device).await;
         }
     }

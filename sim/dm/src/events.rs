@@ -3,8 +3,12 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Weak};
 
-use dmlab_runtime::WaitQueue;
+use dmlab_block::BlockDevice;
+use dmlab_runtime::{UeventAction, WaitQueue};
+use dmlab_units::DevT;
 use parking_lot::Mutex;
+
+use crate::Names;
 
 /// A number that only grows, and those who wait for it to move.
 #[derive(Default)]
@@ -36,17 +40,62 @@ impl EventCounter {
     }
 }
 
-/// Where the events of a live table go: its device's counter and the machine's.
+/// Where the events of a live table go: its device's counter, the machine's, and user space.
 pub(crate) struct EventTarget {
     pub(crate) device: Arc<EventCounter>,
     pub(crate) global: Arc<EventCounter>,
+    block: Arc<BlockDevice>,
+    names: Arc<Mutex<Names>>,
+    /// Events of paths that have not been told yet.
+    paths: Mutex<Vec<PathEvent>>,
+    last_path_event: AtomicU32,
 }
 
 impl EventTarget {
+    pub(crate) fn new(
+        device: Arc<EventCounter>,
+        global: Arc<EventCounter>,
+        block: Arc<BlockDevice>,
+        names: Arc<Mutex<Names>>,
+    ) -> EventTarget {
+        EventTarget {
+            device,
+            global,
+            block,
+            names,
+            paths: Mutex::default(),
+            last_path_event: AtomicU32::new(0),
+        }
+    }
+
     pub(crate) fn raise(&self) {
+        let paths = std::mem::take(&mut *self.paths.lock());
+        // The one that happened last is told first (recorded).
+        for event in paths.into_iter().rev() {
+            let names = self.names.lock().clone();
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let vars = vec![
+                ("DM_TARGET", event.target.to_owned()),
+                ("DM_ACTION", event.action.to_owned()),
+                ("DM_SEQNUM", event.number.to_string()),
+                ("DM_PATH", event.path.to_string()),
+                ("DM_NR_VALID_PATHS", event.valid_paths.to_string()),
+                ("DM_NAME", text(&names.name)),
+                ("DM_UUID", text(names.uuid.as_deref().unwrap_or_default())),
+            ];
+            self.block.send_uevent(UeventAction::Change, vars);
+        }
         self.device.raise();
         self.global.raise();
     }
+}
+
+struct PathEvent {
+    target: &'static str,
+    action: &'static str,
+    number: u32,
+    path: DevT,
+    valid_paths: usize,
 }
 
 /// What a target raises its events with. Events of a table that is not live go nowhere.
@@ -61,6 +110,16 @@ impl TableEvents {
         let target = self.target.lock().upgrade();
         if let Some(target) = target {
             target.raise();
+        }
+    }
+
+    /// Has user space told of a path, together with the next event of the table (dm-core.md section 10.1): `action`
+    /// is `PATH_FAILED` or `PATH_REINSTATED`, and `valid_paths` are left.
+    pub fn path_changed(&self, target: &'static str, action: &'static str, path: DevT, valid_paths: usize) {
+        let table = self.target.lock().upgrade();
+        if let Some(table) = table {
+            let number = table.last_path_event.fetch_add(1, Ordering::Relaxed) + 1;
+            table.paths.lock().push(PathEvent { target, action, number, path, valid_paths });
         }
     }
 

@@ -19,6 +19,7 @@ mod mapped_device;
 mod stats;
 mod suspend;
 mod table;
+mod table_type;
 mod target;
 
 pub use args::{
@@ -30,8 +31,10 @@ pub use events::{EventCounter, TableEvents};
 pub use ioctl::ControlFile;
 pub use mapped_device::{MappedDevice, Names, QueueMode};
 pub use suspend::SuspendFlags;
-pub use table::{Line, MachineStates, SharedDevice, SharedDevices, Table, TableBuilder, TableDevice};
+pub use table::{
+    Line, MachineStates, SharedDevice, SharedDevices, Table, TableBuilder, TableDevice, device_number,
+};
 pub use target::{
-    Area, Built, Constructor, Ctr, CtrError, Later, Map, MessageResult, StatusKind, Target, TargetFeatures,
-    TargetSettings, TargetType,
+    Area, Built, Constructor, Ctr, CtrError, Intake, IoctlRoute, Later, Map, MessageResult, StatusKind,
+    Target, TargetFeatures, TargetSettings, TargetType,
 };

@@ -4,7 +4,7 @@ use dmlab_block::{Alignment, Features, Op, QueueLimits};
 use dmlab_runtime::Level;
 use dmlab_units::{Bytes, Errno, Sector, Sectors};
 
-use crate::{Area, Line, MappedDevice, Table, TargetFeatures};
+use crate::{Area, Line, MappedDevice, QueueMode, Table, TargetFeatures};
 
 /// The limits that the lines of `table` give together, before the table's own restrictions.
 ///
@@ -39,6 +39,9 @@ pub(crate) fn restrict(table: &Table, limits: &mut QueueLimits) -> Result<(), Er
     let lines = table.lines();
     if !lines.iter().all(|line| line.kind.features.contains(TargetFeatures::NOWAIT)) {
         limits.features.remove(Features::NOWAIT);
+    }
+    if table.queue_mode() == QueueMode::Request {
+        limits.features.remove(Features::POLL);
     }
     if !supports(table, Op::Discard) {
         limits.max_hw_discard_sectors = Sectors::ZERO;

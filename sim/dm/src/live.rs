@@ -19,7 +19,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use arc_swap::ArcSwapOption;
 use dmlab_abi::Geometry;
@@ -27,12 +27,15 @@ use dmlab_block::{
     Bio, BioFlags, BioQueue, BlkStatus, BlockDevice, Caller, DiskOps, End, FrameData, Op, OpenMode, Redirect,
     UserMemory,
 };
-use dmlab_runtime::{Level, RateLimit, Runtime, ShardedCounter, TraceEvent, TracePoint, WaitQueue};
+use dmlab_runtime::{
+    Interrupted, Level, RateLimit, Runtime, ShardedCounter, Stalled, TraceEvent, TracePoint, WaitQueue,
+    interruptible,
+};
 use dmlab_units::{DevT, Errno, Sector, Sectors};
 use parking_lot::Mutex;
 
 use crate::stats::Stats;
-use crate::{Line, Map, Table, TargetFeatures};
+use crate::{IoctlRoute, Line, Map, Table, TargetFeatures};
 
 /// No bio goes to the table: they queue.
 pub(crate) const BLOCKED: u32 = 1 << 0;
@@ -123,6 +126,8 @@ pub(crate) struct MappedDisk {
     /// The live table. It stays as long as a bio is in flight: who swaps it drains first.
     pub(crate) live: ArcSwapOption<Table>,
     pub(crate) geometry: Mutex<Geometry>,
+    /// Whether its tables are request-based.
+    pub(crate) takes_requests: AtomicBool,
     /// Called after each close with the number of openers left.
     pub(crate) on_release: Box<dyn Fn(u32) + Send + Sync>,
     no_table_limit: RateLimit,
@@ -134,6 +139,7 @@ impl MappedDisk {
             flight,
             live: ArcSwapOption::empty(),
             geometry: Mutex::default(),
+            takes_requests: AtomicBool::new(false),
             on_release,
             no_table_limit: RateLimit::default(),
         }
@@ -285,7 +291,8 @@ impl MappedDisk {
         let line = &live.lines()[at];
         let started = self.flight.stats.start(&self.flight.runtime, bio);
         let listens = if line.settings.wants_end_io { WANTS_END_IO } else { 0 };
-        bio.push_device_frame(dev.clone(), [at as u64 | listens, started, 0]);
+        let retries = if line.settings.may_retry { MAY_RETRY } else { 0 };
+        bio.push_device_frame(dev.clone(), [at as u64 | listens | retries, started, 0]);
         let from = bio.sector;
         let status = match line.target.map(bio) {
             Map::Remapped => {
@@ -346,10 +353,13 @@ impl MappedDisk {
     /// A write that wants a flush before it: the flush goes first, the data follow whatever became of it
     /// (dm-core.md section 8, step 4).
     fn flush_then_write(&self, dev: &Arc<BlockDevice>, mut bio: Bio<'_>, queue: &mut BioQueue<'_>) {
+        // The flush has the place and the flags of the write, which a log of writes shows [oracle].
+        let mut flush = Bio::flush().with_flags(bio.flags);
+        flush.sector = bio.sector;
         bio.flags.remove(BioFlags::PREFLUSH);
         bio.set_dev(dev);
         let data = bio.into_owned();
-        queue.push(Bio::flush().to(dev).on_end(move |_, _| dmlab_block::submit(data)));
+        queue.push(flush.to(dev).on_end(move |_, _| dmlab_block::submit(data)));
     }
 }
 
@@ -366,6 +376,8 @@ fn room(line: &Line, sector: Sector) -> Sectors {
 
 /// Set in the word of a clone whose target wants to hear of its end; the rest of the word is its line.
 const WANTS_END_IO: u64 = 1 << 63;
+/// Set in the word of a clone whose target may send it again.
+const MAY_RETRY: u64 = 1 << 62;
 
 impl DiskOps for MappedDisk {
     /// A read or write that one target takes whole, on a device that runs: nothing but counting and mapping.
@@ -420,11 +432,19 @@ impl DiskOps for MappedDisk {
         // Most targets do not listen, and then the table is not even looked up.
         if at & WANTS_END_IO != 0
             && let Some(live) = &*self.live.load()
-            && let Some(line) = live.lines().get((at & !WANTS_END_IO) as usize)
+            && let Some(line) = live.lines().get((at & !(WANTS_END_IO | MAY_RETRY)) as usize)
         {
+            let may_come_back = at & MAY_RETRY != 0 && !status.is_ok();
+            if may_come_back {
+                // What is kept passes here once more.
+                bio.push_device_frame(dev.clone(), [at, started, word]);
+            }
             match line.target.end_io(bio, word, status) {
                 End::Done(said) => status = said,
                 End::Kept => return End::Kept,
+            }
+            if may_come_back {
+                bio.pop_frame();
             }
         }
         if status == BlkStatus::DmRequeue {
@@ -444,6 +464,10 @@ impl DiskOps for MappedDisk {
         End::Done(status)
     }
 
+    fn takes_requests(&self) -> bool {
+        self.takes_requests.load(Ordering::Relaxed)
+    }
+
     fn release(&self, _dev: &BlockDevice, openers_left: u32) {
         (self.on_release)(openers_left);
     }
@@ -461,12 +485,26 @@ impl DiskOps for MappedDisk {
         arg: u64,
         memory: &mut dyn UserMemory,
     ) -> Result<i32, Errno> {
-        let live = self.live.load_full().ok_or(Errno::ENOTTY)?;
-        let [line] = live.lines() else { return Err(Errno::ENOTTY) };
-        let (below, is_whole) = line.target.prepare_ioctl().ok_or(Errno::ENOTTY)?;
-        if self.flight.has(SUSPENDED) {
-            return Err(Errno::EAGAIN);
-        }
+        let (below, is_whole) = loop {
+            let live = self.live.load_full().ok_or(Errno::ENOTTY)?;
+            let [line] = live.lines() else { return Err(Errno::ENOTTY) };
+            let route = line.target.route_ioctl();
+            if matches!(route, IoctlRoute::Nowhere) {
+                return Err(Errno::ENOTTY);
+            }
+            if self.flight.has(SUSPENDED) {
+                return Err(Errno::EAGAIN);
+            }
+            match route {
+                IoctlRoute::Nowhere => return Err(Errno::ENOTTY),
+                IoctlRoute::Failed(errno) => return Err(errno),
+                IoctlRoute::To { device, is_whole } => break (device, is_whole),
+                IoctlRoute::Later(way) => {
+                    let waited = self.flight.runtime.block_on(interruptible(caller.interrupt(), way));
+                    waited.map_err(|Stalled| Errno::EDEADLK)?.map_err(|Interrupted| Errno::EINTR)?;
+                }
+            }
+        };
         if !is_whole && !caller.is_admin() {
             self.flight.runtime.log(
                 Level::Warning,

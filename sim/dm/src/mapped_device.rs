@@ -44,7 +44,7 @@ pub struct MappedDevice {
     pub(crate) flight: Arc<Flight>,
     pub(crate) disk: Arc<MappedDisk>,
     pub(crate) block: Arc<BlockDevice>,
-    pub(crate) names: Mutex<Names>,
+    pub(crate) names: Arc<Mutex<Names>>,
     pub(crate) inactive: Mutex<Option<Arc<Table>>>,
     /// Held over every suspend, resume and swap.
     pub(crate) suspend_lock: AsyncMutex<()>,
@@ -76,14 +76,16 @@ impl MappedDevice {
         let disk_seq = registry.next_disk_seq();
         let block = BlockDevice::new(dev, name, disk_seq, runtime, disk.clone(), QueueLimits::stacking());
         let events = Arc::new(EventCounter::default());
-        let event_target = Arc::new(EventTarget { device: events.clone(), global: global_event });
+        let names = Arc::new(Mutex::new(names));
+        let event_target = EventTarget::new(events.clone(), global_event, block.clone(), names.clone());
+        let event_target = Arc::new(event_target);
         Arc::new(MappedDevice {
             dev,
             registry,
             flight,
             disk,
             block,
-            names: Mutex::new(names),
+            names,
             inactive: Mutex::default(),
             suspend_lock: AsyncMutex::new(()),
             internal_suspends: AtomicU32::new(0),

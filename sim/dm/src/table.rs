@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 
 use crate::events::EventTarget;
 use crate::{
-    Args, Constructor, Ctr, CtrError, MappedDevice, TableEvents, Target, TargetFeatures, TargetSettings,
-    TargetType, split_args,
+    Args, Constructor, Ctr, CtrError, MappedDevice, QueueMode, TableEvents, Target, TargetFeatures,
+    TargetSettings, TargetType, split_args,
 };
 
 /// Largest end of a target: `LLONG_MAX >> 9` sectors, and exactly that is allowed (recorded).
@@ -115,6 +115,7 @@ pub struct Table {
     mode: OpenMode,
     events: TableEvents,
     flush_bypasses_map: bool,
+    queue_mode: QueueMode,
 }
 
 impl Table {
@@ -169,6 +170,18 @@ impl Table {
         self.flush_bypasses_map
     }
 
+    /// Takes its targets apart, in their order, before it is dropped for good.
+    pub async fn destroy(&self) {
+        for line in &self.lines {
+            line.target.destroy().await;
+        }
+    }
+
+    /// The form in which its device takes IO.
+    pub fn queue_mode(&self) -> QueueMode {
+        self.queue_mode
+    }
+
     /// Raises an event of the table.
     pub fn raise_event(&self) {
         self.events.raise();
@@ -180,6 +193,19 @@ impl Table {
 
     pub(crate) fn unbind_events(&self) {
         self.events.unbind();
+    }
+}
+
+/// The number of the device that a word of a table or message names, as `MAJOR:MINOR` or as a path
+/// (`dm_devt_from_path`). Whether there is a device with that number is another question.
+///
+/// # Errors
+/// EOVERFLOW for a number too large; those of the path: ENOENT, ENOTBLK, EACCES.
+pub fn device_number(caller: &dyn Caller, word: &[u8]) -> Result<DevT, Errno> {
+    match std::str::from_utf8(word).map(str::parse::<DevT>) {
+        Ok(Ok(number)) => Ok(number),
+        Ok(Err(ParseDevTError::TooLarge)) => Err(Errno::EOVERFLOW),
+        Ok(Err(ParseDevTError::NotANumber)) | Err(_) => caller.lookup_bdev(word),
     }
 }
 
@@ -320,8 +346,24 @@ impl TableBuilder {
         }
     }
 
-    /// The table as it stands.
-    pub fn finish(self) -> Table {
+    /// Gives up a table of which a line was refused: takes those before it apart.
+    pub async fn abandon(self) {
+        for line in &self.lines {
+            line.target.destroy().await;
+        }
+    }
+
+    /// The form in which a device of this table takes IO.
+    ///
+    /// # Errors
+    /// EINVAL when its lines don't go together; the log says why.
+    pub fn queue_mode(&self, device: &MappedDevice) -> Result<QueueMode, Errno> {
+        let devices: Vec<TableDevice> = self.devices.iter().map(|(_, _, device)| device.clone()).collect();
+        self.determine_type(device, &self.lines, &devices)
+    }
+
+    /// The table as it stands, taking IO in the form that [`TableBuilder::queue_mode`] found.
+    pub fn finish(self, queue_mode: QueueMode) -> Table {
         let flush_bypasses_map = self.lines.iter().all(|line| line.settings.flush_bypasses_map);
         Table {
             lines: self.lines,
@@ -329,6 +371,7 @@ impl TableBuilder {
             mode: self.mode,
             events: self.events,
             flush_bypasses_map,
+            queue_mode,
         }
     }
 
@@ -338,11 +381,7 @@ impl TableBuilder {
         word: &[u8],
         mode: OpenMode,
     ) -> Result<TableDevice, Errno> {
-        let number = match std::str::from_utf8(word).map(str::parse::<DevT>) {
-            Ok(Ok(number)) => number,
-            Ok(Err(ParseDevTError::TooLarge)) => return Err(Errno::EOVERFLOW),
-            Ok(Err(ParseDevTError::NotANumber)) | Err(_) => caller.lookup_bdev(word)?,
-        };
+        let number = device_number(caller, word)?;
         if number == self.dev {
             return Err(Errno::EINVAL);
         }

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 
-use dmlab_block::{Bio, BlkStatus, BlockDevice, End, OpenMode, QueueLimits};
+use dmlab_block::{Bio, BlkStatus, BlockDevice, Caller, End, OpenMode, QueueLimits};
 use dmlab_runtime::{Level, Runtime};
 use dmlab_units::{Errno, Sector, Sectors};
 
@@ -92,9 +92,24 @@ impl CtrError {
     }
 }
 
+/// In which form a target takes IO: what decides about the type of its table (dm-core.md section 5.5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Intake {
+    /// Bios: almost every target.
+    #[default]
+    Bios,
+    /// Requests of a request queue, or bios where the table takes those: `error`.
+    Either,
+    /// Requests: `multipath`, unless it is told otherwise. Here they are bios like all others; what follows is how the
+    /// table may be mixed, on what it may stand, and what may replace it.
+    Requests,
+}
+
 /// How the core treats a target, set by its constructor.
 #[derive(Clone, Copy, Debug)]
 pub struct TargetSettings {
+    /// In which form it takes IO.
+    pub intake: Intake,
     /// Bios are cut at multiples of this, counted from the target's start; 0 = only at its end.
     pub max_io_len: Sectors,
     /// Clones of an empty flush; 0 = flushes pass it by.
@@ -115,12 +130,17 @@ pub struct TargetSettings {
     pub flush_bypasses_map: bool,
     /// [`Target::end_io`] is to be called.
     pub wants_end_io: bool,
+    /// [`Target::end_io`] may keep bios that failed and send them again. `map` gives them [`BioFlags::RETRY`].
+    ///
+    /// [`BioFlags::RETRY`]: dmlab_block::BioFlags::RETRY
+    pub may_retry: bool,
 }
 
 impl Default for TargetSettings {
     /// What a target has that sets nothing: no flush, no range operations, cut only at its end.
     fn default() -> TargetSettings {
         TargetSettings {
+            intake: Intake::Bios,
             max_io_len: Sectors::ZERO,
             num_flush_bios: 0,
             num_discard_bios: 0,
@@ -131,6 +151,7 @@ impl Default for TargetSettings {
             max_discard_granularity: false,
             flush_bypasses_map: false,
             wants_end_io: false,
+            may_retry: false,
         }
     }
 }
@@ -146,7 +167,7 @@ pub struct Ctr<'a> {
     /// How the core shall treat it.
     pub settings: TargetSettings,
     pub(crate) table: &'a mut TableBuilder,
-    pub(crate) caller: &'a dyn dmlab_block::Caller,
+    pub(crate) caller: &'a dyn Caller,
 }
 
 impl Ctr<'_> {
@@ -240,6 +261,23 @@ pub struct Area<'a> {
     pub len: Sectors,
 }
 
+/// Where ioctls go that the block layer does not know.
+pub enum IoctlRoute<'a> {
+    /// Nowhere: the target passes none.
+    Nowhere,
+    /// To this device; freely only if the target covers all of it.
+    To {
+        /// The device.
+        device: Arc<BlockDevice>,
+        /// Whether the target covers all of it.
+        is_whole: bool,
+    },
+    /// There is no way at the moment: the caller waits for this and asks again.
+    Later(Later<'a, ()>),
+    /// There is none, and none to be waited for.
+    Failed(Errno),
+}
+
 /// What a target says to a message.
 pub type MessageResult = Result<Option<String>, Errno>;
 
@@ -247,7 +285,7 @@ pub type MessageResult = Result<Option<String>, Errno>;
 ///
 /// The core calls `map`, `end_io` and `devices` from any thread and at the same time; the others one at a time, under
 /// the lock of the mapped device. The order of a life: constructor, resume, any number of (suspend, resume), suspend,
-/// drop; dropping it is its destructor.
+/// destroy, drop.
 pub trait Target: Send + Sync {
     /// Decides where a bio goes. It lies within the target and, after the core's cutting, within `max_io_len`;
     /// `bio.sector` counts from the start of the mapped device.
@@ -257,6 +295,9 @@ pub trait Target: Send + Sync {
 
     /// Hears the end of a bio that `map` sent on, and may change its status or keep it; called only if the settings
     /// say so. `word` is what `map` left with [`Bio::set_layer_word`].
+    ///
+    /// A bio that is kept is only to be ended, unless it failed and the settings say `may_retry`: then it stands as it
+    /// stood when `map` got it, and may be submitted again ([`Bio::rearm`]).
     fn end_io(&self, bio: &mut Bio<'_>, word: u64, status: BlkStatus) -> End {
         let _ = (bio, word);
         End::Done(status)
@@ -296,6 +337,12 @@ pub trait Target: Send + Sync {
         Box::pin(async {})
     }
 
+    /// Its table goes and the target is dropped after this: the last chance for what takes time (`dtr`). Called also for
+    /// a table that never became live, or was refused because of a later line. Not called when the whole machine ends.
+    fn destroy(&self) -> Later<'_, ()> {
+        Box::pin(async {})
+    }
+
     /// Called before each [`Target::status`], for what takes time: a commit, unless `noflush` says not to make one.
     fn prepare_status(&self, kind: StatusKind, noflush: bool) -> Later<'_, ()> {
         let _ = (kind, noflush);
@@ -321,9 +368,29 @@ pub trait Target: Send + Sync {
         Box::pin(async { Err(Errno::EINVAL) })
     }
 
+    /// The same for a target whose messages name devices: `caller` knows the paths ([`device_number`]).
+    ///
+    /// # Errors
+    /// The errno of the ioctl.
+    ///
+    /// [`device_number`]: crate::device_number
+    fn message_from<'a>(&'a self, words: &'a [Vec<u8>], caller: &'a dyn Caller) -> Later<'a, MessageResult> {
+        let _ = caller;
+        self.message(words)
+    }
+
     /// The device that gets ioctls which the block layer doesn't know, and whether the target covers all of it.
     fn prepare_ioctl(&self) -> Option<(Arc<BlockDevice>, bool)> {
         None
+    }
+
+    /// The same for a target that can't always tell: several paths, none of which may work. Called without the lock of
+    /// the mapped device.
+    fn route_ioctl(&self) -> IoctlRoute<'_> {
+        match self.prepare_ioctl() {
+            Some((device, is_whole)) => IoctlRoute::To { device, is_whole },
+            None => IoctlRoute::Nowhere,
+        }
     }
 
     /// The stretches of devices that it uses (`iterate_devices`). `None`: it cannot say, as `zero`, which stands on

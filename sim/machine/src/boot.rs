@@ -33,6 +33,8 @@ pub struct BootOptions {
     pub driver: Arc<dyn Driver>,
     /// Kinds of target besides the built-in ones.
     pub targets: Vec<&'static TargetType>,
+    /// Parameters of modules with their values: `("dm_multipath.queue_if_no_path_timeout_secs", "60")`.
+    pub parameters: Vec<(String, String)>,
 }
 
 impl Default for BootOptions {
@@ -46,6 +48,7 @@ impl Default for BootOptions {
             seed: 0,
             driver: VirtualDriver::new(),
             targets: Vec::new(),
+            parameters: Vec::new(),
         }
     }
 }
@@ -84,6 +87,8 @@ pub enum BootError {
     NumberTaken(DevT),
     /// Two kinds of target with one name.
     TargetTaken(&'static str),
+    /// A parameter that there isn't, or a value that it can't have.
+    Parameter(String),
 }
 
 impl std::fmt::Display for BootError {
@@ -95,6 +100,10 @@ impl std::fmt::Display for BootError {
             }
             BootError::NumberTaken(dev) => write!(f, "device number {dev} is taken by another driver"),
             BootError::TargetTaken(name) => write!(f, "a target named {name} is there already"),
+            BootError::Parameter(given) => {
+                let known = Machine::PARAMETERS.join(", ");
+                write!(f, "{given} is no parameter or has a value that it can't have; there is: {known}")
+            }
         }
     }
 }
@@ -125,7 +134,12 @@ impl Machine {
             mapper.register(kind).map_err(|_| BootError::TargetTaken(kind.name))?;
         }
         let loops = LoopControl::new(registry.clone());
-        Ok(Machine { inner: Arc::new(Inner { runtime, registry, mapper, loops }) })
+        let machine = Machine { inner: Arc::new(Inner { runtime, registry, mapper, loops }) };
+        for (name, value) in options.parameters {
+            let set = machine.set_parameter(&name, &value);
+            set.map_err(|_| BootError::Parameter(format!("{name}={value}")))?;
+        }
+        Ok(machine)
     }
 }
 

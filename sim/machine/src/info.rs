@@ -20,6 +20,8 @@ pub struct DeviceInfo {
     pub read_only: bool,
     /// What its queue can take.
     pub limits: QueueLimits,
+    /// Whether it has a request queue on Linux.
+    pub takes_requests: bool,
     /// Its number among all disks that the machine ever had.
     pub disk_seq: u64,
     /// How far it is read ahead.
@@ -77,6 +79,7 @@ impl Machine {
             size: block.capacity(),
             read_only: block.is_read_only(),
             limits: *block.limits(),
+            takes_requests: block.ops().takes_requests(),
             disk_seq: block.disk_seq(),
             read_ahead: block.read_ahead(),
             open_count: block.open_count(),

@@ -13,6 +13,7 @@
 
 mod boot;
 mod info;
+mod parameters;
 
 pub use boot::{BootError, BootOptions, Disk, DiskKind};
 pub use dmlab_block::{

@@ -15,6 +15,8 @@ pub enum Stream {
     Workload = 3,
     /// What targets draw themselves.
     Targets = 4,
+    /// What a flaky device corrupts.
+    Corruption = 5,
 }
 
 /// A stream of random numbers.
@@ -27,6 +29,11 @@ impl Rng {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(stream as u64);
         Rng(rng)
+    }
+
+    /// A stream of its own, which the next draws from this one do not shift.
+    pub fn split(&mut self) -> Rng {
+        Rng(ChaCha8Rng::seed_from_u64(self.next_u64()))
     }
 
     /// Any number.

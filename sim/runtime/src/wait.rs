@@ -9,6 +9,8 @@ use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex as Lock;
 
+use crate::{Instant, Runtime};
+
 /// Those who wait for something to change.
 ///
 /// Change the state first, then call [`WaitQueue::wake_all`]: each waiter looks at its condition again.
@@ -40,6 +42,27 @@ impl WaitQueue {
     /// Ends when `condition` holds.
     pub async fn until(&self, mut condition: impl FnMut() -> bool) {
         self.wait(|| condition().then_some(())).await;
+    }
+
+    /// Ends when `condition` holds, or at `deadline` if there is one.
+    pub async fn until_deadline(
+        &self,
+        runtime: &Arc<Runtime>,
+        deadline: Option<Instant>,
+        condition: impl FnMut() -> bool,
+    ) {
+        let mut holds = pin!(self.until(condition));
+        let mut sleep = deadline.map(|deadline| runtime.sleep_until(deadline));
+        std::future::poll_fn(|context| {
+            if holds.as_mut().poll(context).is_ready() {
+                return Poll::Ready(());
+            }
+            match &mut sleep {
+                Some(sleep) => Pin::new(sleep).poll(context),
+                None => Poll::Pending,
+            }
+        })
+        .await;
     }
 }
 
@@ -198,7 +221,7 @@ pub async fn interruptible<F: Future>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Runtime, VirtualDriver};
+    use crate::VirtualDriver;
     use std::time::Duration;
 
     #[test]

@@ -14,7 +14,7 @@
 
 use dmlab_block::Bio;
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Map, TableDevice, Target, TargetFeatures, TargetType,
+    Area, Built, Constructor, Ctr, CtrError, Intake, Map, TableDevice, Target, TargetFeatures, TargetType,
     parse_u64_wrapping,
 };
 use dmlab_units::{Sector, Sectors};
@@ -39,6 +39,8 @@ fn construct(ctr: &mut Ctr<'_>) -> Built {
     // A discard comes as far as `map`, to fail there like everything else.
     ctr.settings.num_discard_bios = 1;
     ctr.settings.discards_supported = true;
+    // It fails requests as well as bios, so it can take the place of a request-based multipath.
+    ctr.settings.intake = Intake::Either;
     let mut model = None;
     if ctr.args.len() == 2 {
         let (device, offset) = (ctr.args.shift().unwrap_or_default(), ctr.args.shift().unwrap_or_default());

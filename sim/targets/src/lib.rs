@@ -4,12 +4,20 @@
 //! [`ALL`] is the one place that lists them.
 #![forbid(unsafe_code)]
 
+pub mod delay;
+pub mod dust;
+pub mod ebs;
 pub mod error;
+pub mod flakey;
 pub mod linear;
+pub mod log_writes;
 pub mod mirror;
+pub mod multipath;
 pub mod snapshot;
 pub mod striped;
+pub mod switch;
 pub mod thin;
+pub mod unstriped;
 pub mod zero;
 
 use dmlab_dm::TargetType;
@@ -18,10 +26,18 @@ use dmlab_dm::TargetType;
 pub const ALL: &[&TargetType] = &[
     &thin::THIN_POOL,
     &thin::THIN,
+    &log_writes::LOG_WRITES,
+    &unstriped::UNSTRIPED,
+    &switch::SWITCH,
+    &flakey::FLAKEY,
+    &delay::DELAY,
     &snapshot::SNAPSHOT,
     &snapshot::SNAPSHOT_ORIGIN,
     &snapshot::SNAPSHOT_MERGE,
     &mirror::MIRROR,
+    &multipath::MULTIPATH,
+    &ebs::EBS,
+    &dust::DUST,
     &zero::ZERO,
     &striped::STRIPED,
     &linear::LINEAR,

@@ -16,7 +16,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dmlab-faults", &["dmlab-units", "dmlab-runtime", "dmlab-block"]),
     ("dmlab-persistent-data", &["dmlab-units", "dmlab-runtime", "dmlab-block"]),
     ("dmlab-dm", &["dmlab-units", "dmlab-abi", "dmlab-runtime", "dmlab-block"]),
-    ("dmlab-targets", &["dmlab-units", "dmlab-runtime", "dmlab-block", "dmlab-dm", "dmlab-persistent-data"]),
+    // What both sides must agree on: the target writes these logs, the tool reads them.
+    ("dmlab-log-format", &[]),
+    (
+        "dmlab-targets",
+        &[
+            "dmlab-units",
+            "dmlab-runtime",
+            "dmlab-block",
+            "dmlab-dm",
+            "dmlab-persistent-data",
+            "dmlab-log-format",
+        ],
+    ),
     (
         "dmlab-machine",
         &[
@@ -32,6 +44,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ),
     // Of persistent-data the codecs only: these tools read what stands still and know no transactions.
     ("dmlab-thin-tools", &["dmlab-units", "dmlab-persistent-data"]),
+    ("dmlab-replay-log", &["dmlab-log-format"]),
     ("dmlab-control", &["dmlab-units", "dmlab-abi"]),
     ("dmlab-shim-proto", &["dmlab-units"]),
     ("dmlab-shim", &["dmlab-shim-proto"]),
@@ -51,6 +64,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-server",
             "dmlab-shim-proto",
             "dmlab-thin-tools",
+            "dmlab-replay-log",
         ],
     ),
     (
@@ -64,6 +78,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-control",
             "dmlab",
             "dmlab-thin-tools",
+            "dmlab-replay-log",
         ],
     ),
     ("xtask", &["dmlab-conformance"]),
@@ -78,6 +93,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab",
             "dmlab-shim-proto",
             "dmlab-server",
+            "dmlab-replay-log",
         ],
     ),
     ("dmlab-fuzz", &["dmlab-fuzz-entries"]),

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod abi;
+mod logs;
 mod machine;
 pub mod mutate;
 mod shim;
@@ -30,6 +31,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry { name: "shim_protocol", run: shim::decode, samples: shim::samples, len_max: 4096 },
     Entry { name: "machine_ioctls", run: machine::ioctls, samples: machine::samples, len_max: 16384 },
     Entry { name: "thin_metadata", run: thin::metadata, samples: thin::metadata_samples, len_max: 512 },
+    Entry { name: "replay_log", run: logs::replay_any, samples: logs::samples, len_max: 8192 },
     Entry { name: "thin_messages", run: thin::messages, samples: thin::message_samples, len_max: 1024 },
 ];
 

@@ -36,6 +36,11 @@ fn a_machine_takes_any_ioctls() {
 }
 
 #[test]
+fn any_log_can_be_replayed() {
+    feed("replay_log", INPUTS / 10);
+}
+
+#[test]
 fn a_pool_takes_any_metadata() {
     feed("thin_metadata", INPUTS / 20);
 }

@@ -43,7 +43,7 @@ pub enum Area {
 /// Where a clean absolute path lies.
 pub fn area(path: &[u8]) -> Area {
     let inside = |root: &[u8]| path.starts_with(root) && matches!(path.get(root.len()), None | Some(b'/'));
-    const SYS: [&[u8]; 7] = [
+    const SYS: [&[u8]; 8] = [
         b"/sys/block",
         b"/sys/dev/block",
         b"/sys/class/block",
@@ -51,6 +51,7 @@ pub fn area(path: &[u8]) -> Area {
         b"/sys/devices/virtual/block",
         b"/sys/devices/virtual/bdi",
         b"/sys/module/dm_mod",
+        b"/sys/module/dm_multipath",
     ];
     if inside(b"/dev") {
         Area::Dev

@@ -63,6 +63,9 @@ pub(super) fn lookup(machine: &Machine, path: &[u8]) -> Option<Entry> {
     if let Some(rest) = path.strip_prefix("/sys/devices/virtual/bdi") {
         return bdi(machine, rest.trim_start_matches('/'));
     }
+    if let Some(rest) = path.strip_prefix("/sys/module/dm_multipath") {
+        return multipath_module(machine, rest.trim_start_matches('/'));
+    }
     dm_module(path.strip_prefix("/sys/module/dm_mod")?)
 }
 
@@ -138,6 +141,17 @@ fn dm_module(rest: &str) -> Option<Entry> {
             let name = name.strip_prefix("parameters/")?;
             text(PARAMETERS.iter().find(|(have, _)| *have == name)?.1)
         }
+    }
+}
+
+/// The parameters that a boot option can set; the files only show them.
+fn multipath_module(machine: &Machine, rest: &str) -> Option<Entry> {
+    let own = |name: &&str| name.strip_prefix("dm_multipath.").map(str::to_owned);
+    match rest {
+        "" => dir([subdir("parameters"), file("uevent")]),
+        "uevent" => Some(Entry::Text(Vec::new())),
+        "parameters" => dir(Machine::PARAMETERS.iter().filter_map(own).map(|name| file(&name))),
+        name => text(machine.parameter(&format!("dm_multipath.{}", name.strip_prefix("parameters/")?))?),
     }
 }
 
@@ -302,9 +316,26 @@ fn loop_device(machine: &Machine, device: &DeviceInfo, name: &str) -> Option<Ent
     }
 }
 
+/// What `queue` has besides for a device with a request queue [oracle]. There is none behind these files.
+fn request_values(device: &DeviceInfo) -> Vec<(&'static str, String)> {
+    let (scheduler, requests) = match device.dm {
+        Some(_) => ("none [mq-deadline] ", 256),
+        None => ("[none] mq-deadline ", 128),
+    };
+    vec![
+        ("nr_requests", requests.to_string()),
+        ("rq_affinity", "1".to_owned()),
+        ("scheduler", scheduler.to_owned()),
+        ("wbt_lat_usec", "2000".to_owned()),
+    ]
+}
+
 /// The `queue` directory. A bio-based device has no scheduler and no request files.
 fn queue(device: &DeviceInfo, name: &str) -> Option<Entry> {
-    let values = queue_values(device);
+    let mut values = queue_values(device);
+    if device.takes_requests {
+        values.extend(request_values(device));
+    }
     if name.is_empty() {
         return dir(values.iter().map(|(name, _)| file(name)));
     }
@@ -357,4 +388,27 @@ fn queue_values(device: &DeviceInfo) -> Vec<(&'static str, String)> {
         ("zone_write_granularity", zero()),
         ("zoned", "none".to_owned()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use dmlab_machine::{BootOptions, Machine};
+
+    use super::{Entry, lookup};
+
+    #[test]
+    fn only_devices_with_request_queues_have_a_scheduler() {
+        const LOOP_CTL_ADD: u32 = 0x4c80;
+        let machine = Machine::boot(BootOptions::default()).unwrap();
+        machine.loops().ioctl(LOOP_CTL_ADD, 0).unwrap();
+        let shown = |device: &str| {
+            let path = format!("/sys/devices/virtual/block/{device}/queue/scheduler");
+            match lookup(&machine, path.as_bytes()) {
+                Some(Entry::Text(text)) => Some(String::from_utf8(text).unwrap()),
+                _ => None,
+            }
+        };
+        assert_eq!(shown("loop0").as_deref(), Some("[none] mq-deadline \n"));
+        assert_eq!(shown("ram0"), None);
+    }
 }

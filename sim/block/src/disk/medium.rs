@@ -17,6 +17,10 @@ pub(crate) trait Medium {
     fn discard(&self, start: Sector, len: Sectors) -> Result<(), Errno>;
     /// Makes a range zero.
     fn zero(&self, start: Sector, len: Sectors) -> Result<(), Errno>;
+    /// Whether the disk it stands for has a request queue: virtio disks have, RAM disks don't.
+    fn has_request_queue(&self) -> bool {
+        true
+    }
 }
 
 /// Carries `bio` out on `medium` and ends it.
@@ -55,6 +59,10 @@ macro_rules! disk_of_medium {
                 _queue: &mut crate::BioQueue<'a>,
             ) {
                 crate::disk::medium::serve(self, bio);
+            }
+
+            fn takes_requests(&self) -> bool {
+                crate::disk::medium::Medium::has_request_queue(self)
             }
 
             fn may_have_partitions(&self) -> bool {

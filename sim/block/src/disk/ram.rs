@@ -68,6 +68,11 @@ impl RamDisk {
 disk_of_medium!(RamDisk);
 
 impl Medium for RamDisk {
+    fn has_request_queue(&self) -> bool {
+        // Behind a cache it stands for a virtio disk.
+        self.write_cache == WriteCache::Volatile
+    }
+
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), Errno> {
         self.memory.read(offset, buf);
         Ok(())

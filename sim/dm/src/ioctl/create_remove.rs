@@ -56,7 +56,7 @@ impl ControlFile {
             }
             return Err(errno);
         }
-        self.mapper.unhash(&device);
+        self.mapper.unhash(&device).await;
         request.header.set_flag(DmFlags::DEFERRED_REMOVE, false);
         if device.cookie_uevent(UeventAction::Remove, as_sent.event_nr(), false) {
             request.header.set_flag(DmFlags::UEVENT_GENERATED, true);
@@ -74,7 +74,7 @@ impl ControlFile {
             next = match self.mapper.lock_for_removal(&device) {
                 Ok(()) => {
                     let below = lower_devices(&self.mapper, &device);
-                    self.mapper.unhash(&device);
+                    self.mapper.unhash(&device).await;
                     self.mapper.destroy(&device).await;
                     drop(device);
                     // As if the walk began anew: of the devices it has passed, only those below can be free now.
@@ -177,29 +177,47 @@ impl ControlFile {
         let mut resized = false;
         if let Some(new) = new {
             if let Err(errno) = device.suspend(suspend_flags(request), request.caller.interrupt()).await {
-                let mut inactive = device.inactive.lock();
-                if inactive.is_some() {
-                    // Another was loaded meanwhile.
-                    return Err(Errno::ENXIO);
+                let is_free = {
+                    let mut inactive = device.inactive.lock();
+                    if inactive.is_none() {
+                        *inactive = Some(new.clone());
+                    }
+                    inactive.as_ref().is_some_and(|table| Arc::ptr_eq(table, &new))
+                };
+                if is_free {
+                    return Err(errno);
                 }
-                *inactive = Some(new);
-                return Err(errno);
+                // Another was loaded meanwhile.
+                new.destroy().await;
+                return Err(Errno::ENXIO);
             }
             let size_before = device.block().capacity();
-            old = device.swap_table(&new)?;
+            old = match device.swap_table(&new) {
+                Ok(old) => old,
+                Err(errno) => {
+                    new.destroy().await;
+                    return Err(errno);
+                }
+            };
             let size = device.block().capacity();
             resized = size_before != size && !size_before.is_zero() && !size.is_zero();
             self.mapper.global_event().raise();
             device.follow_table_mode(&new);
         }
+        let mut resumed = Ok(());
         if device.is_suspended() {
-            device.resume().await?;
-            if device.cookie_uevent(UeventAction::Change, request.header.event_nr(), resized) {
+            resumed = device.resume().await;
+            if resumed.is_ok()
+                && device.cookie_uevent(UeventAction::Change, request.header.event_nr(), resized)
+            {
                 request.header.set_flag(DmFlags::UEVENT_GENERATED, true);
             }
         }
         // The old table goes once the new one runs.
-        drop(old);
+        if let Some(old) = old {
+            old.destroy().await;
+        }
+        resumed?;
         self.fill_status(&device, request);
         Ok(())
     }

@@ -38,7 +38,7 @@ impl ControlFile {
             self.log(format_args!("Target type does not support messages"));
             return Err(Errno::EINVAL);
         }
-        let answer = target.message(&words).await?;
+        let answer = target.message_from(&words, request.caller).await?;
         if let Some(text) = answer {
             answer_text(request, text.into_bytes());
         }

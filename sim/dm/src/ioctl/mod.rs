@@ -236,7 +236,7 @@ impl ControlFile {
             Command::DevStatus => self.dev_status(request),
             Command::DevWait => self.dev_wait(request).await,
             Command::TableLoad => self.table_load(request).await,
-            Command::TableClear => self.table_clear(request),
+            Command::TableClear => self.table_clear(request).await,
             Command::TableDeps => self.table_deps(request),
             Command::TableStatus => self.table_status(request).await,
             Command::ListVersions => self.list_versions(request),

@@ -1,6 +1,7 @@
 //! Tables are loaded and cleared.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use dmlab_abi::{DmFlags, MAX_TARGETS, SpecError, TargetSpecs};
 use dmlab_runtime::Level;
@@ -21,11 +22,17 @@ impl ControlFile {
             && !table.has_wildcard()
         {
             self.log(format_args!("can't replace immutable target type {}", immutable.name));
+            table.destroy().await;
             return Err(Errno::EINVAL);
         }
-        self.set_up_queue(&device, &table)?;
+        if let Err(errno) = self.set_up_queue(&device, &table) {
+            table.destroy().await;
+            return Err(errno);
+        }
         let before = device.inactive.lock().replace(table);
-        drop(before);
+        if let Some(before) = before {
+            before.destroy().await;
+        }
         request.header.set_flag(DmFlags::INACTIVE_PRESENT, true);
         self.fill_status(&device, request);
         Ok(())
@@ -42,6 +49,22 @@ impl ControlFile {
         }
         let read_only = request.has(DmFlags::READONLY);
         let mut builder = TableBuilder::new(device, self.mapper.states().clone(), read_only);
+        let added = self.add_lines(&mut builder, request, count).await;
+        match added.and_then(|()| builder.queue_mode(device)) {
+            Ok(queue_mode) => Ok(builder.finish(queue_mode)),
+            Err(errno) => {
+                builder.abandon().await;
+                Err(errno)
+            }
+        }
+    }
+
+    async fn add_lines(
+        &self,
+        builder: &mut TableBuilder,
+        request: &Request<'_>,
+        count: u32,
+    ) -> Result<(), Errno> {
         for spec in TargetSpecs::new(&request.input, request.header.data_start(), count) {
             let spec = spec.map_err(|error| {
                 self.log(format_args!("{error}"));
@@ -56,13 +79,22 @@ impl ControlFile {
                 .await
                 .inspect_err(|_| self.log(format_args!("error adding target to table")))?;
         }
-        Ok(builder.finish())
+        Ok(())
     }
 
-    /// At the first load: fixes how bios come in, computes the limits, and makes the disk known.
+    /// At the first load: fixes how IO comes in, computes the limits, and makes the disk known. Later tables must take
+    /// IO in the same form.
     fn set_up_queue(&self, device: &Arc<MappedDevice>, table: &Table) -> Result<(), Errno> {
-        if *device.mode.lock() != QueueMode::None {
-            return Ok(());
+        let (old, new) = (*device.mode.lock(), table.queue_mode());
+        if old != QueueMode::None {
+            if old == new {
+                return Ok(());
+            }
+            let (old, new) = (old as u32, new as u32);
+            self.log(format_args!(
+                "can't change device type (old={old} vs new={new}) after initial table load."
+            ));
+            return Err(Errno::EINVAL);
         }
         let set_up = limits::calculate(device, table).and_then(|mut limits| {
             limits::restrict(table, &mut limits)?;
@@ -77,15 +109,18 @@ impl ControlFile {
                 return Err(errno);
             }
         }
-        *device.mode.lock() = QueueMode::Bio;
+        *device.mode.lock() = new;
+        device.disk.takes_requests.store(new == QueueMode::Request, Ordering::Relaxed);
         device.add_disk()
     }
 
     /// TABLE_CLEAR: empties the inactive slot.
-    pub(super) fn table_clear(&self, request: &mut Request<'_>) -> Result<(), Errno> {
+    pub(super) async fn table_clear(&self, request: &mut Request<'_>) -> Result<(), Errno> {
         let device = self.find(request)?;
         let before = device.inactive.lock().take();
-        drop(before);
+        if let Some(before) = before {
+            before.destroy().await;
+        }
         request.header.set_flag(DmFlags::INACTIVE_PRESENT, false);
         self.fill_status(&device, request);
         Ok(())

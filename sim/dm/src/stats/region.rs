@@ -3,13 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use dmlab_runtime::Instant;
+use dmlab_runtime::{Instant, TICK, TICK_MS};
 use dmlab_units::{Sector, Sectors};
 
 use super::Piece;
-
-const JIFFY_NS: u64 = 4_000_000;
-const MS_PER_JIFFY: u64 = 4;
 
 pub(super) struct Region {
     pub(super) start: Sector,
@@ -75,12 +72,12 @@ impl Region {
     }
 
     fn clock(&self, now: Instant) -> u64 {
-        if self.is_precise { now.as_nanos() } else { now.as_nanos() / JIFFY_NS }
+        if self.is_precise { now.as_nanos() } else { now.as_nanos() / TICK.as_nanos() as u64 }
     }
 
     /// A time as it is shown: nanoseconds, or milliseconds of ticks.
     fn shown(&self, time: u64) -> u64 {
-        if self.is_precise { time } else { time * MS_PER_JIFFY }
+        if self.is_precise { time } else { time * TICK_MS }
     }
 
     /// Calls `visit` for each area that `piece` touches, with the sectors that lie there.

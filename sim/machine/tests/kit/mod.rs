@@ -3,22 +3,48 @@
 
 pub(crate) mod fault_disk;
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use dmlab_abi::{Command, DmFlags, HEADER_SIZE, Header, TargetSpec, decode_status, encode_load_payload};
-use dmlab_machine::{BootOptions, ControlFile, Kernel, Machine};
+use dmlab_machine::{BootOptions, ControlFile, Kernel, Machine, VirtualDriver};
 use dmlab_units::{Bytes, DevT, Errno, Sector, Sectors};
 
 /// A machine with an open control node.
 pub(crate) struct Kit {
     pub(crate) machine: Machine,
     pub(crate) control: ControlFile,
+    pub(crate) clock: Arc<VirtualDriver>,
 }
 
 impl Kit {
     /// The reference machine with smaller disks.
     pub(crate) fn new() -> Kit {
-        let options = BootOptions { ram_disk_size: Bytes::mib(16), ..BootOptions::default() };
+        Kit::with(BootOptions::default())
+    }
+
+    /// The same with other options, but virtual time and small disks in any case.
+    pub(crate) fn with(options: BootOptions) -> Kit {
+        let clock = VirtualDriver::new();
+        let options = BootOptions { ram_disk_size: Bytes::mib(16), driver: clock.clone(), ..options };
         let machine = Machine::boot(options).unwrap();
-        Kit { control: machine.open_control(), machine }
+        Kit { control: machine.open_control(), machine, clock }
+    }
+
+    /// Lets time pass.
+    pub(crate) fn advance(&self, span: Duration) {
+        self.clock.advance(self.machine.runtime(), span);
+    }
+
+    /// Sends a message to the target at sector 0.
+    pub(crate) fn message(&self, name: &str, text: &str) -> Result<(), Errno> {
+        let payload = [&0u64.to_le_bytes()[..], text.as_bytes(), &[0]].concat();
+        let mut header = self.named(name, DmFlags::empty());
+        header.set_data_size((HEADER_SIZE + payload.len()) as u32);
+        header.set_data_start(HEADER_SIZE as u32);
+        self.send(Command::TargetMsg, header, &payload)?;
+        self.machine.runtime().run_until_idle();
+        Ok(())
     }
 
     /// Sends a request and gives the answer's bytes.

@@ -1,7 +1,7 @@
 //! The pool: what all thin devices on one metadata device share.
 
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -11,11 +11,12 @@ use dmlab_persistent_data::ThinMetadata;
 use dmlab_runtime::{
     AsyncMutex, AsyncMutexGuard, Instant, Level, RateLimit, Runtime, ShardedCounter, WaitQueue,
 };
-use dmlab_units::{DevT, Errno, Sectors, ThinId};
+use dmlab_units::{DevT, Errno, Sectors, ThinBlock, ThinId};
 use parking_lot::Mutex;
 
 use super::mapping_cache::MappingCache;
 use super::modes::Mode;
+use super::provision::Filled;
 
 /// Mapped changes are committed at least this often.
 pub(super) const COMMIT_PERIOD: Duration = Duration::from_secs(1);
@@ -104,12 +105,17 @@ pub(super) struct Pool {
     pub(super) work: WaitQueue,
     /// Bios that thin devices have sent to the data device.
     pub(super) in_flight: ShardedCounter,
+    /// Those of them that read a block which a snapshot shares.
+    shared_reads: AtomicUsize,
     is_quiescing: AtomicBool,
     pub(super) quiet: WaitQueue,
     pub(super) error_limit: RateLimit,
     /// A block of zeros, made when one is first needed.
     pub(super) zero_block: OnceLock<Arc<[u8]>>,
 }
+
+/// A bio, and the thin device it was sent to.
+pub(super) type Queued = (Arc<ThinCore>, Bio<'static>);
 
 pub(super) struct State {
     pub(super) mode: Mode,
@@ -119,7 +125,11 @@ pub(super) struct State {
     pub(super) is_suspended: bool,
     pub(super) thins: Vec<Arc<ThinCore>>,
     /// Writes that wait for space.
-    pub(super) waiting_for_space: VecDeque<(Arc<ThinCore>, Bio<'static>)>,
+    pub(super) waiting_for_space: VecDeque<Queued>,
+    /// Blocks whose new data blocks are being filled, and the bios that wait for that.
+    pub(super) filling: BTreeMap<(ThinId, ThinBlock), Vec<Queued>>,
+    /// Data blocks that are full and want to be mapped, in the order in which they became so.
+    pub(super) filled: Vec<Filled>,
     pub(super) last_commit: Instant,
     pub(super) resumed_at: Instant,
     pub(super) events: TableEvents,
@@ -170,6 +180,8 @@ impl Pool {
                 is_suspended: true,
                 thins: Vec::new(),
                 waiting_for_space: VecDeque::new(),
+                filling: BTreeMap::new(),
+                filled: Vec::new(),
                 last_commit: now,
                 resumed_at: now,
                 events,
@@ -184,6 +196,7 @@ impl Pool {
             }),
             work: WaitQueue::default(),
             in_flight: ShardedCounter::default(),
+            shared_reads: AtomicUsize::new(0),
             is_quiescing: AtomicBool::new(false),
             quiet: WaitQueue::default(),
             error_limit: RateLimit::default(),
@@ -335,6 +348,23 @@ impl Pool {
         }
     }
 
+    pub(super) fn enter_shared_read(&self) {
+        self.shared_reads.fetch_add(1, Ordering::SeqCst);
+        self.enter();
+    }
+
+    pub(super) fn leave_shared_read(&self) {
+        self.leave();
+        if self.shared_reads.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.quiet.wake_all();
+        }
+    }
+
+    /// Waits until nobody reads a shared block. Only the worker, who calls this, starts such reads.
+    pub(super) async fn shared_reads_end(&self) {
+        self.quiet.until(|| self.shared_reads.load(Ordering::SeqCst) == 0).await;
+    }
+
     /// Waits until no bio of a thin device is under way. The caller holds the metadata, so none can start.
     pub(super) async fn quiesce(&self) {
         self.is_quiescing.store(true, Ordering::SeqCst);
@@ -428,7 +458,7 @@ impl Pool {
         self.quiet
             .until(|| {
                 let state = self.state.lock();
-                !state.has_work && !state.is_busy
+                !state.has_work && !state.is_busy && state.filling.is_empty()
             })
             .await;
     }

@@ -1,9 +1,11 @@
 //! New blocks: for what was never written, and for what is shared.
 
 use std::sync::Arc;
+use std::task::Poll;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, read_async, run_async, submit, write_async};
-use dmlab_units::{DataBlock, Errno, SECTOR_SIZE, Sector, Sectors, ThinBlock};
+use dmlab_dm::Later;
+use dmlab_units::{DataBlock, Errno, SECTOR_SIZE, Sector, Sectors, ThinBlock, ThinId};
 
 use super::modes::Mode;
 use super::pool::{Pool, ThinCore};
@@ -19,6 +21,30 @@ enum Fill {
     WholeBio,
     /// A copy of sectors of a device, and zeros behind them if wanted.
     Copy { from: Arc<dmlab_block::BlockDevice>, start: Sector, len: Sectors, zero_rest: bool },
+}
+
+type FillResult = Result<(), BlkStatus>;
+
+/// A new data block with what must be in it, about to be mapped.
+pub(super) struct Filled {
+    thin: Arc<ThinCore>,
+    /// The write that wanted the block.
+    bio: Bio<'static>,
+    block: ThinBlock,
+    data_block: u64,
+    /// The bio's own bytes are in it already.
+    is_written: bool,
+    /// It is a copy of a block that others may read.
+    is_copy: bool,
+    /// How the filling went.
+    status: BlkStatus,
+}
+
+impl Filled {
+    /// Where it will be mapped.
+    pub(super) fn key(&self) -> (ThinId, ThinBlock) {
+        (self.thin.id, self.block)
+    }
 }
 
 impl Pool {
@@ -100,6 +126,8 @@ impl Pool {
         }
     }
 
+    /// Fills a new data block and maps it. If filling takes time, the worker does other things meanwhile, and bios to the same
+    /// block wait.
     async fn fill_and_map(
         self: &Arc<Self>,
         thin: &Arc<ThinCore>,
@@ -109,11 +137,44 @@ impl Pool {
         fill: Fill,
         batch: &mut Batch,
     ) {
-        let is_written = matches!(fill, Fill::WholeBio);
-        if let Err(status) = self.fill(&mut bio, data_block, fill).await {
+        let (is_written, is_copy) = (matches!(fill, Fill::WholeBio), matches!(fill, Fill::Copy { .. }));
+        let job = self.fill(&mut bio, data_block, fill);
+        let thin = thin.clone();
+        let mut filled = Filled { thin, bio, block, data_block, is_written, is_copy, status: BlkStatus::Ok };
+        if let Some(mut job) = job {
+            match std::future::poll_fn(|context| Poll::Ready(job.as_mut().poll(context))).await {
+                Poll::Ready(result) => filled.status = result.err().unwrap_or(BlkStatus::Ok),
+                Poll::Pending => {
+                    self.state.lock().filling.insert(filled.key(), Vec::new());
+                    let pool = self.clone();
+                    let fill = async move {
+                        filled.status = job.await.err().unwrap_or(BlkStatus::Ok);
+                        pool.state.lock().filled.push(filled);
+                        pool.wake();
+                    };
+                    self.runtime.spawn("thin-fill", fill).detach();
+                    return;
+                }
+            }
+        }
+        self.map_filled(filled, batch).await;
+    }
+
+    /// Maps a data block that is full, and lets the bio on that wanted it.
+    pub(super) async fn map_filled(self: &Arc<Self>, filled: Filled, batch: &mut Batch) {
+        let Filled { thin, bio, block, data_block, is_written, is_copy, status } = filled;
+        if !status.is_ok() {
             // The block stays taken until the metadata is repaired.
             bio.end(status);
             return;
+        }
+        if self.mode() >= Mode::OutOfMetadataSpace {
+            // The transaction that took the block may be lost.
+            bio.end(BlkStatus::IoErr);
+            return;
+        }
+        if is_copy {
+            self.shared_reads_end().await;
         }
         {
             let mut metadata = self.metadata().await;
@@ -129,7 +190,7 @@ impl Pool {
             thin.mappings.put(block, DataBlock(data_block));
         }
         if !is_written {
-            self.remap(thin, bio, data_block, batch).await;
+            self.remap(&thin, bio, data_block, batch).await;
         } else if bio.flags.contains(BioFlags::FUA) {
             batch.push(AfterCommit::End(bio));
         } else {
@@ -137,19 +198,34 @@ impl Pool {
         }
     }
 
-    async fn fill(&self, bio: &mut Bio<'static>, data_block: u64, fill: Fill) -> Result<(), BlkStatus> {
+    /// What fills a data block; `None` if nothing has to.
+    fn fill(
+        &self,
+        bio: &mut Bio<'static>,
+        data_block: u64,
+        fill: Fill,
+    ) -> Option<Later<'static, FillResult>> {
         let target = self.block_start(data_block);
         let data = self.data.clone();
         match fill {
-            Fill::Leave => Ok(()),
-            Fill::WholeBio => run_async(bio.write_elsewhere(target).to(&data)).await,
-            Fill::Zero => write_async(&data, target, self.zeros()).await,
+            Fill::Leave => None,
+            Fill::WholeBio => {
+                let twin = bio.write_elsewhere(target).to(&data);
+                Some(Box::pin(run_async(twin)))
+            }
+            Fill::Zero => {
+                let zeros = self.zeros();
+                Some(Box::pin(async move { write_async(&data, target, zeros).await }))
+            }
             Fill::Copy { from, start, len, zero_rest } => {
-                let mut bytes = read_async(&from, start, len).await?.into_vec();
-                if zero_rest {
-                    bytes.resize((self.block_size.0 * SECTOR_SIZE) as usize, 0);
-                }
-                write_async(&data, target, bytes.into()).await
+                let whole = (self.block_size.0 * SECTOR_SIZE) as usize;
+                Some(Box::pin(async move {
+                    let mut bytes = read_async(&from, start, len).await?.into_vec();
+                    if zero_rest {
+                        bytes.resize(whole, 0);
+                    }
+                    write_async(&data, target, bytes.into()).await
+                }))
             }
         }
     }

@@ -19,6 +19,7 @@ use super::messages::MAX_ID;
 use super::modes::Mode;
 use super::pool::{Pool, Pools, ThinCore};
 use super::pool_target::max_discard;
+use super::worker::{SHARED_READ, UNDER_WAY};
 
 /// `thin` 1.23.0.
 pub static THIN: TargetType = TargetType {
@@ -162,7 +163,7 @@ impl Target for Thin {
         let (block, inside) = pool.place(&self.core, bio);
         match self.core.mappings.get(block).map_or_else(|| self.look_up(block), Ok) {
             Ok(data_block) => {
-                bio.set_layer_word(1);
+                bio.set_layer_word(UNDER_WAY);
                 bio.set_dev(&pool.data);
                 bio.sector = Sector(data_block.0.wrapping_mul(pool.block_size.0).wrapping_add(inside));
                 Map::Remapped
@@ -178,8 +179,10 @@ impl Target for Thin {
     }
 
     fn end_io(&self, _bio: &mut Bio<'_>, word: u64, status: BlkStatus) -> End {
-        if word != 0 {
-            self.pool.leave();
+        match word {
+            UNDER_WAY => self.pool.leave(),
+            SHARED_READ => self.pool.leave_shared_read(),
+            _ => {}
         }
         End::Done(status)
     }

@@ -1,10 +1,8 @@
-//! The worker: everything that takes more than a lookup, one after the other.
+//! The worker: everything that takes more than a lookup, one after the other. Only what fills new data blocks, on a data
+//! device that takes its time, goes on side by side; the worker maps each block when it is full.
 
-use std::future::Future;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Poll;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, Op, submit};
 use dmlab_persistent_data::{Lookup, ThinMetadata};
@@ -20,6 +18,11 @@ pub(super) enum AfterCommit {
     /// Its data are written: end it.
     End(Bio<'static>),
 }
+
+/// A bio that was sent to the data device, for when it ends.
+pub(super) const UNDER_WAY: u64 = 1;
+/// The same for a read of a shared block.
+pub(super) const SHARED_READ: u64 = 2;
 
 /// Bios of one pass that wait for its commit.
 pub(super) type Batch = Vec<AfterCommit>;
@@ -57,23 +60,16 @@ impl Pool {
 
     /// Sleeps until there is work or it is `tick`.
     async fn wait_for_work(&self, tick: Option<dmlab_runtime::Instant>) {
-        let has_work = self.work.until(|| {
+        let has_work = || {
             let state = self.state.lock();
             state.has_work || state.is_stopped
-        });
-        let Some(tick) = tick else { return has_work.await };
-        let mut has_work = pin!(has_work);
-        let mut sleep = pin!(self.runtime.sleep_until(tick));
-        std::future::poll_fn(|context| match has_work.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => sleep.as_mut().poll(context),
-        })
-        .await;
+        };
+        self.work.until_deadline(&self.runtime, tick, has_work).await;
     }
 
     /// Does what is queued. `false`: there was nothing.
     async fn run_once(self: &Arc<Self>) -> bool {
-        let thins = {
+        let (thins, filled) = {
             let mut state = self.state.lock();
             let due = state.has_changes
                 && !state.is_suspended
@@ -84,9 +80,17 @@ impl Pool {
             }
             state.has_work = false;
             state.is_busy = true;
-            state.thins.clone()
+            (state.thins.clone(), std::mem::take(&mut state.filled))
         };
         let mut batch = Batch::new();
+        for filled in filled {
+            let key = filled.key();
+            self.map_filled(filled, &mut batch).await;
+            let waited = self.state.lock().filling.remove(&key).unwrap_or_default();
+            for (thin, bio) in waited {
+                self.process(&thin, bio, &mut batch).await;
+            }
+        }
         for thin in &thins {
             let mut bios: Vec<Bio<'static>> = std::mem::take(&mut *thin.queue.lock()).into();
             bios.sort_by_key(|bio| bio.sector);
@@ -144,6 +148,7 @@ impl Pool {
             bio.end(BlkStatus::IoErr);
             return;
         }
+        let Some(bio) = self.unless_filling(thin, bio) else { return };
         if bio.op == Op::Discard {
             self.process_discard(thin, bio).await;
             return;
@@ -161,6 +166,23 @@ impl Pool {
         }
     }
 
+    /// Lets a bio wait whose blocks, or one of them, are being filled.
+    fn unless_filling(&self, thin: &Arc<ThinCore>, bio: Bio<'static>) -> Option<Bio<'static>> {
+        let mut state = self.state.lock();
+        if state.filling.is_empty() || bio.op == Op::Flush {
+            return Some(bio);
+        }
+        let (first, _) = self.place(thin, &bio);
+        let last = ThinBlock(self.split(bio.end_sector().0 - 1 - thin.start).0);
+        match state.filling.range_mut((thin.id, first)..=(thin.id, last)).next() {
+            Some((_, waiting)) => {
+                waiting.push((thin.clone(), bio));
+                None
+            }
+            None => Some(bio),
+        }
+    }
+
     /// A flush has no place; it goes where block 0 is.
     fn place_or_zero(&self, thin: &ThinCore, bio: &Bio<'_>) -> (ThinBlock, u64) {
         if bio.op == Op::Flush { (ThinBlock(0), 0) } else { self.place(thin, bio) }
@@ -174,7 +196,9 @@ impl Pool {
         lookup: Lookup,
         batch: &mut Batch,
     ) {
-        if !lookup.is_shared || bio.op != Op::Write {
+        if lookup.is_shared && bio.op == Op::Read {
+            self.read_shared(thin, bio, lookup.block.0);
+        } else if !lookup.is_shared || bio.op != Op::Write {
             self.remap(thin, bio, lookup.block.0, batch).await;
         } else if self.mode() == Mode::Write {
             self.break_sharing(thin, bio, block, lookup.block, batch).await;
@@ -232,11 +256,20 @@ impl Pool {
         }
     }
 
+    /// Reads a block that others have as well: who stops sharing it lets this end first, because the block may belong to
+    /// one alone afterwards, who writes to it where it is.
+    fn read_shared(&self, thin: &Arc<ThinCore>, mut bio: Bio<'static>, data_block: u64) {
+        self.point(thin, &mut bio, data_block);
+        self.enter_shared_read();
+        bio.set_layer_word(SHARED_READ);
+        submit(bio);
+    }
+
     /// Sends a bio to the data device, counted as under way only now: one that still waits for a commit must not keep
     /// a discard of the same pass waiting.
     fn send(&self, mut bio: Bio<'static>) {
         self.enter();
-        bio.set_layer_word(1);
+        bio.set_layer_word(UNDER_WAY);
         submit(bio);
     }
 

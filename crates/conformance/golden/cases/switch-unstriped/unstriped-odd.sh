@@ -1,0 +1,43 @@
+# Unstriped where the numbers are odd: one stripe, chunks of three sectors, beyond the end.
+export LC_ALL=C TZ=UTC DM_DISABLE_UDEV=1
+M=/dev/mapper
+maj() { sed "s/${DM_MAJOR:-254}\([:,]\)/MAJ\1/g; s/-j ${DM_MAJOR:-254}/-j MAJ/"; }
+dm() { # run dmsetup, show the command, its output (dm major as MAJ) and a failing exit code
+  out=$(dmsetup "$@" 2>&1); rc=$?
+  case "$* $out" in *"${DM_MAJOR:-254}"*) printf '%s\n' "\$ dmsetup $*" ${out:+"$out"} | maj ;; *) printf '%s\n' "\$ dmsetup $*" ${out:+"$out"} ;; esac
+  [ $rc -eq 0 ] || echo "rc=$rc"
+  return $rc; }
+pat() { # SECTORS SEED: numbered 64-byte lines, 8 to a sector
+  awk -v n="$1" -v s="$2" 'BEGIN { for (i = 0; i < n * 8; i++) printf "%-5s%058d\n", s, i }'; }
+put() { # DEV BS SEEK COUNT SEED: direct writes of BS KiB each, at SEEK*BS KiB
+  pat $(($2 * $4 * 2)) "$5" | dd of="$1" bs="$2"k seek="$3" count="$4" iflag=fullblock oflag=direct conv=notrunc 2>/dev/null
+  rc=$?; echo "put ${1##*/} $2k@$3+$4 $5 rc=$rc"; }
+get() { # DEV BS SKIP COUNT: direct reads of BS KiB each, at SKIP*BS KiB
+  : >buf; dd if="$1" bs="$2"k skip="$3" count="$4" iflag=direct of=buf 2>/dev/null; rc=$?
+  n=$(($(wc -c <buf))) s=$(sha256sum <buf)
+  s=${s%"${s#????????????????}"}; if [ $n -eq 0 ]; then s=-; elif cmp -s -n $n buf /dev/zero; then s=zeros; fi
+  echo "get ${1##*/} $2k@$3+$4 rc=$rc bytes=$n $s"; }
+disc() { # DEV OFFSET_KIB LENGTH_KIB: discard
+  blkdiscard -o $(($2 * 1024)) -l $(($3 * 1024)) "$1" >/dev/null 2>&1
+  rc=$?; echo "disc ${1##*/} $2k+$3k rc=$rc"; }
+rd512() { # DEV SECTOR COUNT: direct reads of one sector each
+  : >buf; dd if="$1" bs=512 skip="$2" count="$3" iflag=direct of=buf 2>/dev/null; rc=$?
+  n=$(($(wc -c <buf))) s=$(sha256sum <buf)
+  s=${s%"${s#????????????????}"}; if [ $n -eq 0 ]; then s=-; elif cmp -s -n $n buf /dev/zero; then s=zeros; fi
+  echo "rd512 ${1##*/} $2+$3 rc=$rc bytes=$n $s"; }
+
+put /dev/ram0 4 0 64 all
+dm create u --table '0 64 unstriped 1 8 5 /dev/ram0 0'
+get $M/u 4 0 1
+get /dev/ram0 4 5 1
+dm remove u
+dm create u --table '0 66 unstriped 3 3 1 /dev/ram0 0'
+rd512 $M/u 0 6
+rd512 /dev/ram0 3 3
+rd512 /dev/ram0 12 3
+dm remove u
+dm create u --table '0 524288 unstriped 2 8 1 /dev/ram0 0'
+get $M/u 4 32767 1
+get $M/u 4 32768 1
+disc $M/u 0 4
+dm table u

@@ -1,0 +1,55 @@
+//! The type of a table: whether its device takes bios or the requests of a request queue (dm-core.md section 5.5).
+//!
+//! Bios carry the IO here in either case. What the type decides is what may stand in one table, on which devices it
+//! may stand, and which tables may take its place later.
+
+use dmlab_runtime::Level;
+use dmlab_units::Errno;
+
+use crate::{Intake, Line, MappedDevice, QueueMode, TableBuilder, TableDevice, TargetFeatures};
+
+impl TableBuilder {
+    /// The type that the lines make together, for a device that may have a type already.
+    ///
+    /// # Errors
+    /// EINVAL when they contradict each other or their devices; the log says how.
+    pub(crate) fn determine_type(
+        &self,
+        device: &MappedDevice,
+        lines: &[Line],
+        devices: &[TableDevice],
+    ) -> Result<QueueMode, Errno> {
+        let refuse = |text: &str| {
+            for text in [text, "unable to determine table type"] {
+                self.runtime().log(Level::Err, format!("device-mapper: table: {text}"));
+            }
+            Err(Errno::EINVAL)
+        };
+        let has = |intake| lines.iter().any(|line| line.settings.intake == intake);
+        let (bios, requests) = (has(Intake::Bios), has(Intake::Requests));
+        if bios && requests {
+            return refuse("Inconsistent table: different target types can't be mixed up");
+        }
+        // What can be either is what the device is already.
+        let follows_device = !bios && !requests && *device.mode.lock() == QueueMode::Request;
+        if !requests && !follows_device {
+            return Ok(QueueMode::Bio);
+        }
+        let [line] = lines else {
+            return refuse("request-based DM doesn't support multiple targets");
+        };
+        if devices.is_empty() {
+            return Ok(QueueMode::Request);
+        }
+        if !line.kind.features.contains(TargetFeatures::IMMUTABLE) {
+            return refuse("table load rejected: immutable target is required");
+        }
+        if !line.settings.max_io_len.is_zero() {
+            return refuse("table load rejected: immutable target that splits IO is not supported");
+        }
+        if !devices.iter().all(|device| device.device().ops().takes_requests()) {
+            return refuse("table load rejected: including non-request-stackable devices");
+        }
+        Ok(QueueMode::Request)
+    }
+}

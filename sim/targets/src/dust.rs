@@ -1,0 +1,295 @@
+//! `dust`: a disk that gets bad sectors, and loses them again when they are written.
+//!
+//! ```text
+//! START LEN dust DEVICE OFFSET BLOCK_SIZE
+//! 0 204800 dust /dev/ram0 0 4096         bad blocks of 4 KiB, none yet
+//!
+//!   read ──> block on the list? ── yes ──> EIO
+//!   write ─> block on the list? ── yes ──> EIO as often as it is to fail, then the block is good again
+//!                               ── no ───> DEVICE, moved by OFFSET
+//! ```
+//!
+//! A disk behaves so: a sector that can't be read any more is replaced when it is next written. The list is empty at
+//! first and filled by messages; it counts only while it is enabled. Blocks are numbered on DEVICE, so OFFSET counts.
+//!
+//! | | |
+//! |---|---|
+//! | status line | `MAJOR:MINOR fail_read_on_bad_block\|bypass verbose\|quiet` |
+//! | table line | `MAJOR:MINOR OFFSET BLOCK_SIZE`, the block size in bytes |
+//! | messages | `enable`, `disable`, `quiet`, `addbadblock B [FAILURES]`, `removebadblock B`, `queryblock B`, `countbadblocks`, `listbadblocks`, `clearbadblocks` |
+//! | splits | reads and writes at blocks; of a discard only the first block is looked at, as on Linux |
+//!
+//! Behaviour: targets-basic.md section 7; the kernel that other targets are held against does not have this one.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use dmlab_block::{Bio, BlockDevice, Op};
+use dmlab_dm::{
+    Area, Built, Constructor, Ctr, CtrError, Later, Map, MessageResult, StatusKind, TableDevice, Target,
+    TargetFeatures, TargetType, parse_u32_strict, parse_u32_wrapping, parse_u64_wrapping,
+};
+use dmlab_runtime::{Level, Runtime};
+use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
+use parking_lot::Mutex;
+
+/// `dust` 1.0.0.
+pub static DUST: TargetType = TargetType {
+    name: "dust",
+    version: [1, 0, 0],
+    features: TargetFeatures::empty(),
+    ctr: Constructor::Now(construct),
+};
+
+/// Most sectors of a block: 1 GiB.
+const MAX_BLOCK: u64 = 2_097_152;
+/// Most failing writes of a bad block.
+const MAX_FAILURES: u32 = 255;
+
+struct Dust {
+    device: TableDevice,
+    offset: Sector,
+    start: Sector,
+    len: Sectors,
+    block_size: u32,
+    is_enabled: AtomicBool,
+    is_quiet: AtomicBool,
+    /// Bad blocks, with how many writes are yet to fail before one of them goes through.
+    bad: Mutex<BTreeMap<u64, u8>>,
+    runtime: Arc<Runtime>,
+}
+
+fn construct(ctr: &mut Ctr<'_>) -> Built {
+    if ctr.args.len() != 3 {
+        return Err(CtrError::invalid("Invalid argument count"));
+    }
+    let [device, offset, block_size] = std::array::from_fn(|_| ctr.args.shift().unwrap_or_default());
+    let block_size = match parse_u32_strict(&block_size) {
+        Some(size) if size > 0 => size,
+        _ => return Err(CtrError::invalid("Invalid block size parameter")),
+    };
+    if u64::from(block_size) < SECTOR_SIZE {
+        return Err(CtrError::invalid("Block size must be at least 512"));
+    }
+    if !block_size.is_power_of_two() {
+        return Err(CtrError::invalid("Block size must be a power of 2"));
+    }
+    let sectors = u64::from(block_size) / SECTOR_SIZE;
+    if sectors > ctr.len.0.min(MAX_BLOCK) {
+        return Err(CtrError::invalid("Block size is too large"));
+    }
+    let offset = parse_u64_wrapping(&offset).ok_or(CtrError::invalid("Invalid device offset sector"))?;
+    // Whatever is wrong with the device.
+    let device = ctr.device(&device).map_err(|_| CtrError::invalid("Device lookup failed"))?;
+    ctr.settings.max_io_len = Sectors(sectors);
+    ctr.settings.num_flush_bios = 1;
+    ctr.settings.num_discard_bios = 1;
+    Ok(Box::new(Dust {
+        device,
+        offset: Sector(offset),
+        start: ctr.start,
+        len: ctr.len,
+        block_size,
+        is_enabled: AtomicBool::new(false),
+        is_quiet: AtomicBool::new(false),
+        bad: Mutex::default(),
+        runtime: ctr.runtime().clone(),
+    }))
+}
+
+impl Dust {
+    fn block_sectors(&self) -> u64 {
+        u64::from(self.block_size) / SECTOR_SIZE
+    }
+
+    fn log(&self, level: Level, text: std::fmt::Arguments<'_>) {
+        self.runtime.log(level, format!("device-mapper: dust: {text}"));
+    }
+
+    fn log_unless_quiet(&self, level: Level, text: std::fmt::Arguments<'_>) {
+        if !self.is_quiet.load(Ordering::Relaxed) {
+            self.log(level, text);
+        }
+    }
+
+    fn refuse<T>(&self, text: std::fmt::Arguments<'_>) -> Result<T, Errno> {
+        self.log(Level::Err, text);
+        Err(Errno::EINVAL)
+    }
+
+    /// Whether a write to this block fails. One that doesn't makes the block good.
+    fn fails_write(&self, block: u64) -> bool {
+        let mut bad = self.bad.lock();
+        match bad.get_mut(&block) {
+            None => return false,
+            Some(0) => {}
+            Some(failures) => {
+                *failures -= 1;
+                return true;
+            }
+        }
+        bad.remove(&block);
+        drop(bad);
+        // The block's number is divided once more, as in the kernel: right only where a block is a sector.
+        let shown = block / self.block_sectors();
+        self.log_unless_quiet(Level::Info, format_args!("block {shown} removed from badblocklist by write"));
+        false
+    }
+
+    /// A message of one word.
+    fn command(&self, word: &[u8]) -> MessageResult {
+        let is = |name: &str| word.eq_ignore_ascii_case(name.as_bytes());
+        let shown = String::from_utf8_lossy(word);
+        if is("addbadblock") || is("removebadblock") || is("queryblock") {
+            return self.refuse(format_args!("{shown} requires an additional argument"));
+        } else if is("disable") {
+            self.log(Level::Info, format_args!("disabling read failures on bad sectors"));
+            self.is_enabled.store(false, Ordering::Relaxed);
+        } else if is("enable") {
+            self.log(Level::Info, format_args!("enabling read failures on bad sectors"));
+            self.is_enabled.store(true, Ordering::Relaxed);
+        } else if is("countbadblocks") {
+            let count = self.bad.lock().len();
+            return Ok(Some(format!("countbadblocks: {count} badblock(s) found")));
+        } else if is("clearbadblocks") {
+            let cleared = std::mem::take(&mut *self.bad.lock());
+            let what = if cleared.is_empty() { "no badblocks found" } else { "badblocks cleared" };
+            return Ok(Some(format!("dust_clear_badblocks: {what}")));
+        } else if is("quiet") {
+            self.is_quiet.fetch_xor(true, Ordering::Relaxed);
+        } else if is("listbadblocks") {
+            let list: String = self.bad.lock().keys().map(|block| format!("{block}\n")).collect();
+            return Ok(Some(if list.is_empty() { "No blocks in badblocklist".to_owned() } else { list }));
+        } else {
+            return self.refuse(format_args!("unrecognized message '{shown}' received"));
+        }
+        Ok(None)
+    }
+
+    /// The block that a word names. No number at all is refused without a word; the block behind the last is allowed.
+    fn block(&self, word: &[u8]) -> Result<u64, Errno> {
+        let block = parse_u64_wrapping(word).ok_or(Errno::EINVAL)?;
+        if block > self.device.device().capacity().0 / self.block_sectors() {
+            return self.refuse(format_args!("selected block value out of range"));
+        }
+        Ok(block)
+    }
+
+    fn add(&self, block: u64, failures: u8) -> MessageResult {
+        let mut bad = self.bad.lock();
+        if bad.contains_key(&block) {
+            let text = format_args!("dust_add_block: block {block} already in badblocklist");
+            self.log_unless_quiet(Level::Err, text);
+            return Err(Errno::EINVAL);
+        }
+        bad.insert(block, failures);
+        let text =
+            format_args!("dust_add_block: badblock added at block {block} with write fail count {failures}");
+        self.log_unless_quiet(Level::Info, text);
+        Ok(None)
+    }
+
+    fn remove(&self, block: u64) -> MessageResult {
+        if self.bad.lock().remove(&block).is_none() {
+            let text = format_args!("dust_remove_block: block {block} not found in badblocklist");
+            self.log_unless_quiet(Level::Err, text);
+            return Err(Errno::EINVAL);
+        }
+        self.log_unless_quiet(
+            Level::Info,
+            format_args!("dust_remove_block: badblock removed at block {block}"),
+        );
+        Ok(None)
+    }
+
+    fn query(&self, block: u64) -> MessageResult {
+        let found = if self.bad.lock().contains_key(&block) { "found" } else { "not found" };
+        Ok(Some(format!("dust_query_block: block {block} {found} in badblocklist")))
+    }
+
+    fn take_message(&self, words: &[Vec<u8>]) -> MessageResult {
+        let is = |name: &str| words[0].eq_ignore_ascii_case(name.as_bytes());
+        match words {
+            [word] => return self.command(word),
+            [_, block] => {
+                let block = self.block(block)?;
+                if is("addbadblock") {
+                    return self.add(block, 0);
+                } else if is("removebadblock") {
+                    return self.remove(block);
+                } else if is("queryblock") {
+                    return self.query(block);
+                }
+            }
+            [_, block, failures] => {
+                let block = self.block(block)?;
+                let failures = parse_u32_wrapping(failures).ok_or(Errno::EINVAL)?;
+                if failures > MAX_FAILURES {
+                    return self.refuse(format_args!("selected write fail count out of range"));
+                }
+                if is("addbadblock") {
+                    return self.add(block, failures as u8);
+                }
+            }
+            _ => return self.refuse(format_args!("invalid number of arguments '{}'", words.len())),
+        }
+        let shown = String::from_utf8_lossy(&words[0]);
+        self.refuse(format_args!("unrecognized message '{shown}' received"))
+    }
+}
+
+impl Target for Dust {
+    fn map(&self, bio: &mut Bio<'_>) -> Map {
+        let sector = self.offset.0.wrapping_add(bio.sector.0.wrapping_sub(self.start.0));
+        bio.set_dev(self.device.device());
+        if !bio.is_empty() {
+            bio.sector = Sector(sector);
+        }
+        if !self.is_enabled.load(Ordering::Relaxed) {
+            return Map::Remapped;
+        }
+        // A flush is a write at the first sector to the kernel, and to this list.
+        let block = sector / self.block_sectors();
+        let fails = match bio.op {
+            Op::Read => self.bad.lock().contains_key(&block),
+            _ => self.fails_write(block),
+        };
+        if fails { Map::Kill } else { Map::Remapped }
+    }
+
+    fn status(&self, kind: StatusKind, out: &mut String) {
+        let dev = self.device.dev();
+        // Writing to a String cannot fail.
+        let _ = match kind {
+            StatusKind::Info => {
+                let mode =
+                    if self.is_enabled.load(Ordering::Relaxed) { "fail_read_on_bad_block" } else { "bypass" };
+                let talk = if self.is_quiet.load(Ordering::Relaxed) { "quiet" } else { "verbose" };
+                write!(out, "{dev} {mode} {talk}")
+            }
+            StatusKind::Table => write!(out, "{dev} {} {}", self.offset, self.block_size),
+            StatusKind::Ima => Ok(()),
+        };
+    }
+
+    fn has_messages(&self) -> bool {
+        true
+    }
+
+    fn message<'a>(&'a self, words: &'a [Vec<u8>]) -> Later<'a, MessageResult> {
+        let answer = self.take_message(words);
+        Box::pin(async { answer })
+    }
+
+    fn prepare_ioctl(&self) -> Option<(Arc<BlockDevice>, bool)> {
+        let device = self.device.device();
+        let is_whole = self.offset == Sector::ZERO && self.len == device.capacity();
+        Some((device.clone(), is_whole))
+    }
+
+    fn devices(&self) -> Option<Vec<Area<'_>>> {
+        Some(vec![Area { dev: &self.device, start: self.offset, len: self.len }])
+    }
+}

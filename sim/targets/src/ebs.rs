@@ -1,0 +1,215 @@
+//! `ebs`: smaller blocks than the disk has.
+//!
+//! ```text
+//! START LEN ebs DEVICE OFFSET EMULATED [UNDERLYING]
+//! 0 204800 ebs /dev/sda 0 1 8            sectors of 512 bytes on a disk of 4 KiB blocks
+//!
+//!   EMULATED    |-|-|-|-|-|-|-|-|-|-|-|-|-|-|-|-|
+//!   UNDERLYING  |---------------|---------------|
+//!   write                 ^^^^^^^^^                  two blocks are read, changed and written
+//! ```
+//!
+//! Block sizes are in sectors of 512 bytes. IO that covers whole underlying blocks goes straight to the device; any
+//! other is done by one worker, one after the other: a read takes its part of the blocks, a write reads the blocks that it
+//! covers only in part and writes all of them. A discard gives back the whole blocks within it.
+//!
+//! | | |
+//! |---|---|
+//! | status line | empty |
+//! | table line | `MAJOR:MINOR OFFSET EMULATED[ UNDERLYING]`, the last if it was given |
+//! | messages | none |
+//! | limits | logical blocks of the emulated size, physical ones of the underlying size |
+//!
+//! Linux keeps the blocks it has read in a cache until they are overwritten or the device is suspended; here each
+//! operation reads them anew, which can be told only by changing the device behind the target's back.
+//!
+//! Behaviour: targets-basic.md section 14; the kernel that other targets are held against does not have this one.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, Op, QueueLimits, read_async, run_async};
+use dmlab_dm::{
+    Area, Built, Constructor, Ctr, CtrError, Map, StatusKind, TableDevice, Target, TargetFeatures,
+    TargetType, parse_u32_wrapping, parse_u64_wrapping,
+};
+use dmlab_runtime::{Level, Runtime, WorkQueue};
+use dmlab_units::{Bytes, SECTOR_SIZE, Sector, Sectors};
+
+/// `ebs` 1.0.1.
+pub static EBS: TargetType = TargetType {
+    name: "ebs",
+    version: [1, 0, 1],
+    features: TargetFeatures::empty(),
+    ctr: Constructor::Now(construct),
+};
+
+/// Largest emulated block: a page.
+const MAX_EMULATED: u16 = 8;
+
+struct Ebs {
+    device: TableDevice,
+    offset: Sector,
+    start: Sector,
+    len: Sectors,
+    emulated: u64,
+    underlying: u64,
+    is_underlying_given: bool,
+    worker: WorkQueue,
+    runtime: Arc<Runtime>,
+}
+
+/// Reads a block size: a number modulo 2^16 that is a power of two, and no larger than `most`.
+fn block_size(word: &[u8], most: u16) -> Option<u16> {
+    let size = parse_u32_wrapping(word)? as u16;
+    (size.is_power_of_two() && size <= most).then_some(size)
+}
+
+fn construct(ctr: &mut Ctr<'_>) -> Built {
+    if !(3..=4).contains(&ctr.args.len()) {
+        return Err(CtrError::invalid("Invalid argument count"));
+    }
+    let [device, offset, emulated] = std::array::from_fn(|_| ctr.args.shift().unwrap_or_default());
+    let offset = parse_u64_wrapping(&offset)
+        .filter(|offset| *offset < ctr.len.0)
+        .ok_or(CtrError::invalid("Invalid device offset sector"))?;
+    let emulated =
+        block_size(&emulated, MAX_EMULATED).ok_or(CtrError::invalid("Invalid emulated block size"))?;
+    let given = match ctr.args.shift() {
+        Some(word) => {
+            Some(block_size(&word, u16::MAX).ok_or(CtrError::invalid("Invalid underlying block size"))?)
+        }
+        None => None,
+    };
+    let device = ctr.device(&device).map_err(|errno| CtrError::new(errno, "Device lookup failed"))?;
+    let underlying = match given {
+        Some(size) => u64::from(size),
+        None => device.device().limits().logical_block_size.0 / SECTOR_SIZE,
+    };
+    if !underlying.is_power_of_two() {
+        return Err(CtrError::invalid("Invalid retrieved underlying block size"));
+    }
+    if given.is_none() && underlying == u64::from(emulated) {
+        ctr.log(Level::Info, "ebs", "Emulation superfluous: emulated equal to underlying block size");
+    }
+    if offset % underlying != 0 {
+        return Err(CtrError::invalid("Device offset must be multiple of underlying block size"));
+    }
+    ctr.settings.num_flush_bios = 1;
+    ctr.settings.num_discard_bios = 1;
+    Ok(Box::new(Ebs {
+        device,
+        offset: Sector(offset),
+        start: ctr.start,
+        len: ctr.len,
+        emulated: u64::from(emulated),
+        underlying,
+        is_underlying_given: given.is_some(),
+        worker: WorkQueue::new("dm-ebs"),
+        runtime: ctr.runtime().clone(),
+    }))
+}
+
+/// The underlying blocks that a range of sectors touches, as sectors.
+fn cover(start: u64, end: u64, block: u64) -> (u64, u64) {
+    (start / block * block, end.div_ceil(block) * block)
+}
+
+/// Reads the part of a bio out of whole blocks.
+async fn read(device: &Arc<BlockDevice>, bio: &mut Bio<'static>, block: u64) -> Result<(), BlkStatus> {
+    let (first, last) = cover(bio.sector.0, bio.end_sector().0, block);
+    let blocks = read_async(device, Sector(first), Sectors(last - first)).await?;
+    let from = ((bio.sector.0 - first) * SECTOR_SIZE) as usize;
+    let into = bio.bytes_mut().ok_or(BlkStatus::IoErr)?;
+    into.copy_from_slice(&blocks[from..from + into.len()]);
+    Ok(())
+}
+
+/// Writes a bio within whole blocks: what it covers only in part is read first.
+async fn write(device: &Arc<BlockDevice>, bio: &mut Bio<'static>, block: u64) -> Result<(), BlkStatus> {
+    let (start, end) = (bio.sector.0, bio.end_sector().0);
+    let (first, last) = cover(start, end, block);
+    let mut blocks = vec![0; ((last - first) * SECTOR_SIZE) as usize];
+    let mut edges = Vec::new();
+    if start != first {
+        edges.push(first);
+    }
+    if end != last && edges.last() != Some(&(last - block)) {
+        edges.push(last - block);
+    }
+    for edge in edges {
+        let old = read_async(device, Sector(edge), Sectors(block)).await?;
+        let at = ((edge - first) * SECTOR_SIZE) as usize;
+        blocks[at..at + old.len()].copy_from_slice(&old);
+    }
+    let at = ((start - first) * SECTOR_SIZE) as usize;
+    let bytes = bio.bytes().ok_or(BlkStatus::IoErr)?;
+    blocks[at..at + bytes.len()].copy_from_slice(bytes);
+    let forced = bio.flags & BioFlags::FUA;
+    run_async(Bio::write_owned(Sector(first), blocks.into()).to(device).with_flags(forced)).await
+}
+
+/// Gives back the whole blocks within a range.
+async fn discard(device: &Arc<BlockDevice>, bio: &mut Bio<'static>, block: u64) -> Result<(), BlkStatus> {
+    let (first, last) = (bio.sector.0.div_ceil(block) * block, bio.end_sector().0 / block * block);
+    if first >= last {
+        return Ok(());
+    }
+    run_async(Bio::range(bio.op, Sector(first), Sectors(last - first)).to(device)).await
+}
+
+impl Target for Ebs {
+    fn map(&self, bio: &mut Bio<'_>) -> Map {
+        let device = self.device.device();
+        if bio.is_empty() {
+            bio.set_dev(device);
+            return Map::Remapped;
+        }
+        let sector = self.offset.0.wrapping_add((bio.sector - self.start).0);
+        let is_whole = sector.is_multiple_of(self.underlying) && bio.len().0.is_multiple_of(self.underlying);
+        if is_whole {
+            bio.sector = Sector(sector);
+            bio.set_dev(device);
+            return Map::Remapped;
+        }
+        let mut owned = bio.take_owned();
+        owned.sector = Sector(sector);
+        let (device, block) = (device.clone(), self.underlying);
+        self.worker.queue(&self.runtime, async move {
+            let done = match owned.op {
+                Op::Read => read(&device, &mut owned, block).await,
+                Op::Write => write(&device, &mut owned, block).await,
+                _ => discard(&device, &mut owned, block).await,
+            };
+            owned.end(done.err().map_or(BlkStatus::Ok, |_| BlkStatus::IoErr));
+        });
+        Map::Submitted
+    }
+
+    fn status(&self, kind: StatusKind, out: &mut String) {
+        if kind == StatusKind::Table {
+            // Writing to a String cannot fail.
+            let _ = write!(out, "{} {} {}", self.device.dev(), self.offset, self.emulated);
+            if self.is_underlying_given {
+                let _ = write!(out, " {}", self.underlying);
+            }
+        }
+    }
+
+    fn prepare_ioctl(&self) -> Option<(Arc<BlockDevice>, bool)> {
+        let device = self.device.device();
+        let is_whole = self.offset == Sector::ZERO && self.len == device.capacity();
+        Some((device.clone(), is_whole))
+    }
+
+    fn devices(&self) -> Option<Vec<Area<'_>>> {
+        Some(vec![Area { dev: &self.device, start: self.offset, len: self.len }])
+    }
+
+    fn io_hints(&self, limits: &mut QueueLimits) {
+        limits.logical_block_size = Bytes(self.emulated * SECTOR_SIZE);
+        limits.physical_block_size = Bytes(self.underlying * SECTOR_SIZE);
+        limits.alignment_offset = limits.physical_block_size;
+        limits.io_min = limits.logical_block_size;
+    }
+}

@@ -1,0 +1,386 @@
+//! `flakey`: a device that misbehaves from time to time.
+//!
+//! ```text
+//! START LEN flakey DEVICE OFFSET UP DOWN [N_WORDS FEATURE...]
+//! 0 204800 flakey /dev/ram0 0 59 1                       fails everything, one second in each minute
+//! 0 204800 flakey /dev/ram0 0 0 1 1 drop_writes          says yes to every write and forgets it
+//!
+//!   seconds since the table was loaded   0 ...... UP-1 | UP ...... UP+DOWN-1 | 0 ...
+//!                                        up: as linear |  down: the features |
+//! ```
+//!
+//! While it is up it is a `linear`. While it is down:
+//!
+//! | feature | what happens |
+//! |---|---|
+//! | `error_reads` | reads fail |
+//! | `error_writes` | writes, flushes and discards fail |
+//! | `drop_writes` | they succeed and do nothing |
+//! | `corrupt_bio_byte N r\|w VALUE FLAGS` | byte N (from 1) of each bio that has all FLAGS becomes VALUE |
+//! | `random_read_corrupt P`, `random_write_corrupt P` | with probability P in 10^9, one byte becomes a random one |
+//!
+//! Without any of them, reads and writes fail. Corrupted reads are so in the reader's memory only, corrupted writes on
+//! the device only. FLAGS are bits of the kernel's `bi_opf` ([`Bio::op_word`]).
+//!
+//! | | |
+//! |---|---|
+//! | status line | empty |
+//! | table line | `MAJOR:MINOR OFFSET UP DOWN N FEATURE...`, in an order of its own |
+//! | messages, events | none |
+//! | time | begins when the table is loaded; a suspend does not stop it |
+//!
+//! Every target draws from a stream of its own, split off the machine's seed: the same run corrupts the same bytes.
+//!
+//! Behaviour: targets-basic.md section 6, recorded cases `flakey/*`.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use dmlab_block::{Bio, BlkStatus, BlockDevice, End, Op};
+use dmlab_dm::{
+    Area, Args, Built, Constructor, Ctr, CtrError, Map, StatusKind, TableDevice, Target, TargetFeatures,
+    TargetType, parse_u32_wrapping, parse_u64_wrapping,
+};
+use dmlab_runtime::{HZ, Rng, Runtime, Stream, Tick};
+use dmlab_units::{Sector, Sectors};
+use parking_lot::Mutex;
+
+/// `flakey` 1.5.0.
+pub static FLAKEY: TargetType = TargetType {
+    name: "flakey",
+    version: [1, 5, 0],
+    features: TargetFeatures::ZONED_HM.union(TargetFeatures::PASSES_CRYPTO),
+    ctr: Constructor::Now(construct),
+};
+
+/// What random corruption of every bio is called in a table.
+const CERTAIN: u32 = 1_000_000_000;
+/// Most words that features take.
+const MAX_FEATURE_WORDS: u32 = 11;
+/// A write that is to be corrupted is cut at this: 1024 pages.
+const MAX_COPY: Sectors = Sectors(8192);
+
+struct Flakey {
+    device: TableDevice,
+    offset: Sector,
+    start: Sector,
+    len: Sectors,
+    /// Seconds.
+    up: u32,
+    /// Seconds.
+    down: u32,
+    features: Features,
+    /// When the table was loaded.
+    began: Tick,
+    runtime: Arc<Runtime>,
+    rng: Mutex<Rng>,
+}
+
+/// What it does while it is down.
+#[derive(Clone, Copy, Default)]
+struct Features {
+    error_reads: bool,
+    error_writes: bool,
+    drop_writes: bool,
+    fixed: Option<FixedByte>,
+    /// In 10^9.
+    random_read: u32,
+    /// In 10^9.
+    random_write: u32,
+}
+
+/// `corrupt_bio_byte`.
+#[derive(Clone, Copy)]
+struct FixedByte {
+    /// Counted from 1.
+    nth: u32,
+    is_write: bool,
+    value: u8,
+    flags: u32,
+}
+
+/// The stream that each new target of the machine splits its own off.
+#[derive(Default)]
+struct Streams(Mutex<Option<Rng>>);
+
+impl Streams {
+    fn next(&self, runtime: &Runtime) -> Rng {
+        self.0.lock().get_or_insert_with(|| runtime.rng(Stream::Corruption)).split()
+    }
+}
+
+/// Everything is looked at before the device is opened.
+fn construct(ctr: &mut Ctr<'_>) -> Built {
+    if ctr.args.len() < 4 {
+        return Err(CtrError::invalid("Invalid argument count"));
+    }
+    let [device, offset, up, down] = std::array::from_fn(|_| ctr.args.shift().unwrap_or_default());
+    let offset = parse_u64_wrapping(&offset).ok_or(CtrError::invalid("Invalid device sector"))?;
+    // Linux says "up" for both.
+    let interval = |word: &[u8]| parse_u32_wrapping(word).ok_or(CtrError::invalid("Invalid up interval"));
+    let (up, down) = (interval(&up)?, interval(&down)?);
+    let total = up.wrapping_add(down);
+    if total == 0 {
+        return Err(CtrError::invalid("Total (up + down) interval is zero"));
+    }
+    if total < up {
+        return Err(CtrError::invalid("Interval overflow"));
+    }
+    let features = Features::parse(&mut ctr.args)?;
+    let device = ctr.device(&device).map_err(|errno| CtrError::new(errno, "Device lookup failed"))?;
+    ctr.settings.num_flush_bios = 1;
+    ctr.settings.num_discard_bios = 1;
+    ctr.settings.wants_end_io = features.corrupts_reads();
+    let runtime = ctr.runtime().clone();
+    Ok(Box::new(Flakey {
+        device,
+        offset: Sector(offset),
+        start: ctr.start,
+        len: ctr.len,
+        up,
+        down,
+        features,
+        began: runtime.now().tick(),
+        rng: Mutex::new(ctr.machine_state::<Streams>().next(&runtime)),
+        runtime,
+    }))
+}
+
+impl Features {
+    /// Reads `N_WORDS FEATURE...`. Words behind the counted ones are ignored.
+    fn parse(args: &mut Args) -> Result<Features, CtrError> {
+        let refused = |text| Err(CtrError::invalid(text));
+        let mut features = Features::default();
+        let mut left = if args.is_empty() {
+            0
+        } else {
+            args.group(0, MAX_FEATURE_WORDS, "Invalid number of feature args")?
+        };
+        while left > 0 {
+            let Some(name) = args.shift() else { return refused("Insufficient feature arguments") };
+            // A count that is too small for a feature's parameters wraps, as on Linux; the words then run out.
+            left -= 1;
+            match &name.to_ascii_lowercase()[..] {
+                b"error_reads" if features.error_reads => return refused("Feature error_reads duplicated"),
+                b"error_reads" => features.error_reads = true,
+                b"drop_writes" if features.drop_writes => return refused("Feature drop_writes duplicated"),
+                b"drop_writes" if features.error_writes => {
+                    return refused("Feature drop_writes conflicts with feature error_writes");
+                }
+                b"drop_writes" => features.drop_writes = true,
+                b"error_writes" if features.error_writes => {
+                    return refused("Feature error_writes duplicated");
+                }
+                b"error_writes" if features.drop_writes => {
+                    return refused("Feature error_writes conflicts with feature drop_writes");
+                }
+                b"error_writes" => features.error_writes = true,
+                b"corrupt_bio_byte" if left == 0 => {
+                    return refused("Feature corrupt_bio_byte requires parameters");
+                }
+                b"corrupt_bio_byte" => {
+                    features.fixed = Some(FixedByte::parse(args)?);
+                    left = left.wrapping_sub(4);
+                }
+                b"random_read_corrupt" if left == 0 => {
+                    return refused("Feature random_read_corrupt requires a parameter");
+                }
+                b"random_read_corrupt" => {
+                    features.random_read = args.number(0, CERTAIN, "Invalid random corrupt argument")?;
+                    left -= 1;
+                }
+                b"random_write_corrupt" if left == 0 => {
+                    return refused("Feature random_write_corrupt requires a parameter");
+                }
+                b"random_write_corrupt" => {
+                    features.random_write = args.number(0, CERTAIN, "Invalid random corrupt argument")?;
+                    left -= 1;
+                }
+                _ => return refused("Unrecognised flakey feature requested"),
+            }
+        }
+        let corrupts_fixed_writes = features.fixed.is_some_and(|fixed| fixed.is_write);
+        if features.drop_writes && corrupts_fixed_writes {
+            return refused("drop_writes is incompatible with corrupt_bio_byte with the WRITE flag set");
+        }
+        if features.error_writes && corrupts_fixed_writes {
+            return refused("error_writes is incompatible with corrupt_bio_byte with the WRITE flag set");
+        }
+        let has_any = features.error_reads
+            || features.error_writes
+            || features.drop_writes
+            || features.fixed.is_some()
+            || features.random_read > 0
+            || features.random_write > 0;
+        if !has_any {
+            (features.error_reads, features.error_writes) = (true, true);
+        }
+        Ok(features)
+    }
+
+    fn corrupts_reads(&self) -> bool {
+        self.random_read > 0 || self.fixed.is_some_and(|fixed| !fixed.is_write)
+    }
+
+    fn corrupts_writes(&self) -> bool {
+        self.random_write > 0 || self.fixed.is_some_and(|fixed| fixed.is_write)
+    }
+
+    /// As a table has them: the number of words, then each feature that is in effect.
+    fn line(&self) -> String {
+        let mut words: Vec<String> = Vec::new();
+        let flags = [
+            (self.error_reads, "error_reads"),
+            (self.drop_writes, "drop_writes"),
+            (self.error_writes, "error_writes"),
+        ];
+        words.extend(flags.iter().filter(|(is_on, _)| *is_on).map(|(_, name)| (*name).to_owned()));
+        if let Some(FixedByte { nth, is_write, value, flags }) = self.fixed {
+            let direction = if is_write { 'w' } else { 'r' };
+            words.push(format!("corrupt_bio_byte {nth} {direction} {value} {flags}"));
+        }
+        let random = [(self.random_read, "random_read_corrupt"), (self.random_write, "random_write_corrupt")];
+        words.extend(random.iter().filter(|(p, _)| *p > 0).map(|(p, name)| format!("{name} {p}")));
+        let words = words.join(" ");
+        format!("{} {words}", words.split(' ').count())
+    }
+}
+
+impl FixedByte {
+    fn parse(args: &mut Args) -> Result<FixedByte, CtrError> {
+        let nth = args.number(1, u32::MAX, "Invalid corrupt bio byte")?;
+        let is_write = match args.shift().map(|word| word.to_ascii_lowercase()).as_deref() {
+            Some(b"w") => true,
+            Some(b"r") => false,
+            _ => return Err(CtrError::invalid("Invalid corrupt bio direction (r or w)")),
+        };
+        let value = args.number(0, 255, "Invalid corrupt value to write into bio byte (0-255)")? as u8;
+        let flags = args.number(0, u32::MAX, "Invalid corrupt bio flags mask")?;
+        Ok(FixedByte { nth, is_write, value, flags })
+    }
+
+    fn strikes(&self, bio: &Bio<'_>, is_write: bool) -> bool {
+        self.is_write == is_write && bio.op_word() & self.flags == self.flags
+    }
+
+    /// A bio that is too short stays as it is.
+    fn corrupt(&self, bytes: &mut [u8]) {
+        if let Some(byte) = bytes.get_mut(self.nth as usize - 1) {
+            *byte = self.value;
+        }
+    }
+}
+
+impl Flakey {
+    fn is_down(&self) -> bool {
+        let elapsed = self.runtime.now().tick().since(self.began).0 / HZ;
+        elapsed % u64::from(self.up + self.down) >= u64::from(self.up)
+    }
+
+    fn send(&self, bio: &mut Bio<'_>) -> Map {
+        bio.set_dev(self.device.device());
+        // A flush too has a sector, 0, that is moved: a log of writes shows it.
+        bio.sector = Sector(self.offset.0.wrapping_add(bio.sector.0.wrapping_sub(self.start.0)));
+        Map::Remapped
+    }
+
+    /// Whether chance strikes, and if so where in `len` bytes and with what.
+    fn draw(&self, probability: u32, len: usize) -> Option<(usize, u8)> {
+        if probability == 0 || len == 0 {
+            return None;
+        }
+        let mut rng = self.rng.lock();
+        if rng.below(u64::from(CERTAIN)) >= u64::from(probability) {
+            return None;
+        }
+        let place = rng.below(len as u64) as usize;
+        Some((place, rng.next_u32() as u8))
+    }
+
+    /// Puts a corrupted copy in place of what a write carries, if it is its turn.
+    fn corrupt_write(&self, bio: &mut Bio<'_>) {
+        let fixed = self.features.fixed.filter(|fixed| fixed.strikes(bio, true));
+        let len = bio.bytes().map_or(0, <[u8]>::len);
+        let random = self.draw(self.features.random_write, len);
+        if fixed.is_none() && random.is_none() {
+            return;
+        }
+        let Some(bytes) = bio.bytes() else { return };
+        let mut copy = bytes.to_vec();
+        if let Some(fixed) = fixed {
+            fixed.corrupt(&mut copy);
+        }
+        if let Some((place, value)) = random {
+            copy[place] = value;
+        }
+        bio.replace_bytes(copy.into());
+    }
+}
+
+/// What `map` leaves with a read that `end_io` may corrupt.
+const MAY_CORRUPT: u64 = 1;
+
+impl Target for Flakey {
+    fn map(&self, bio: &mut Bio<'_>) -> Map {
+        if !self.is_down() {
+            return self.send(bio);
+        }
+        let features = &self.features;
+        match bio.op {
+            Op::Read if features.error_reads => return Map::Kill,
+            Op::Read => {
+                if features.corrupts_reads() {
+                    // Below, the bio may be cut into pieces: the bytes must come back here all the same.
+                    bio.own_buffer();
+                    bio.set_layer_word(MAY_CORRUPT);
+                }
+            }
+            _ if features.drop_writes => return Map::Done(BlkStatus::Ok),
+            _ if features.error_writes => return Map::Kill,
+            Op::Write => self.corrupt_write(bio),
+            Op::Flush | Op::Discard | Op::SecureErase | Op::WriteZeroes => {}
+        }
+        self.send(bio)
+    }
+
+    fn accept(&self, bio: &Bio<'_>) -> Sectors {
+        let is_copied = bio.op == Op::Write && bio.len() > MAX_COPY && self.features.corrupts_writes();
+        if is_copied && self.is_down() { MAX_COPY } else { bio.len() }
+    }
+
+    fn end_io(&self, bio: &mut Bio<'_>, word: u64, status: BlkStatus) -> End {
+        if word == MAY_CORRUPT && status.is_ok() {
+            let fixed = self.features.fixed.filter(|fixed| fixed.strikes(bio, false));
+            if let Some(bytes) = bio.gather() {
+                if let Some(fixed) = fixed {
+                    fixed.corrupt(bytes);
+                }
+                if let Some((place, value)) = self.draw(self.features.random_read, bytes.len()) {
+                    bytes[place] = value;
+                }
+            }
+        }
+        End::Done(status)
+    }
+
+    fn status(&self, kind: StatusKind, out: &mut String) {
+        let (dev, offset) = (self.device.dev(), self.offset);
+        let (up, down, features) = (self.up, self.down, self.features.line());
+        // Writing to a String cannot fail.
+        let _ = match kind {
+            StatusKind::Table => write!(out, "{dev} {offset} {up} {down} {features}"),
+            StatusKind::Info | StatusKind::Ima => Ok(()),
+        };
+    }
+
+    /// Ioctls go to the device below even while it is down; freely only if all of it is mapped.
+    fn prepare_ioctl(&self) -> Option<(Arc<BlockDevice>, bool)> {
+        let device = self.device.device();
+        let is_whole = self.offset == Sector::ZERO && self.len == device.capacity();
+        Some((device.clone(), is_whole))
+    }
+
+    fn devices(&self) -> Option<Vec<Area<'_>>> {
+        Some(vec![Area { dev: &self.device, start: self.offset, len: self.len }])
+    }
+}
