@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use dmlab_benches::{Bench, random_sectors};
+use dmlab_benches::{Bench, ThreadTime, criterion, random_sectors};
 use dmlab_block::{Bio, SyncIo};
 use dmlab_machine::BlockDevice;
 use dmlab_units::{Bytes, Sectors};
@@ -15,7 +15,7 @@ const SPAN: Bytes = Bytes::mib(2);
 const SIZE: Sectors = Sectors(SPAN.0 / 512);
 
 /// Measures reads and writes of `devices`, the first of which is linear.
-fn compare(c: &mut Criterion, name: &str, devices: &[(&str, Arc<BlockDevice>)]) {
+fn compare(c: &mut Criterion<ThreadTime>, name: &str, devices: &[(&str, Arc<BlockDevice>)]) {
     let sectors = random_sectors(SPAN, 1 << 12);
     let mut buf = vec![0x5a; 4096];
     let mut group = c.benchmark_group(name);
@@ -45,33 +45,33 @@ fn linear(bench: &Bench) -> (&'static str, Arc<BlockDevice>) {
 }
 
 /// Without a delay: what the classes cost.
-fn delay(c: &mut Criterion) {
+fn delay(c: &mut Criterion<ThreadTime>) {
     let bench = Bench::new(SPAN);
     let delay = bench.create("delay", SIZE, "delay", "1:0 0 0");
     compare(c, "delay", &[linear(&bench), ("delay 0", delay)]);
 }
 
-fn flakey(c: &mut Criterion) {
+fn flakey(c: &mut Criterion<ThreadTime>) {
     let bench = Bench::new(SPAN);
     let up = bench.create("up", SIZE, "flakey", "1:0 0 1 0");
     let corrupting = bench.create("down", SIZE, "flakey", "1:0 0 0 1 5 corrupt_bio_byte 1 w 1 0");
     compare(c, "flakey", &[linear(&bench), ("flakey, up", up), ("flakey, corrupting writes", corrupting)]);
 }
 
-fn unstriped(c: &mut Criterion) {
+fn unstriped(c: &mut Criterion<ThreadTime>) {
     let bench = Bench::new(SPAN);
     let unstriped = bench.create("unstriped", SIZE, "unstriped", "2 8 1 1:0 0");
     compare(c, "unstriped", &[linear(&bench), ("unstriped", unstriped)]);
 }
 
-fn switch(c: &mut Criterion) {
+fn switch(c: &mut Criterion<ThreadTime>) {
     let bench = Bench::new(SPAN);
     let switch = bench.create("switch", SIZE, "switch", "2 8 0 1:0 0 1:1 0");
     compare(c, "switch", &[linear(&bench), ("switch", switch)]);
 }
 
 /// Logging has ended, so that the log doesn't grow without end: what is left is looking whether it has.
-fn log_writes(c: &mut Criterion) {
+fn log_writes(c: &mut Criterion<ThreadTime>) {
     let bench = Bench::new(SPAN);
     let tiny = bench.create("tiny", Sectors(8), "linear", "1:1 0").dev();
     let log_writes = bench.create("log-writes", SIZE, "log-writes", &format!("1:0 {tiny}"));
@@ -83,7 +83,7 @@ fn log_writes(c: &mut Criterion) {
 }
 
 /// Two paths and each selector in turn: what choosing and counting cost.
-fn multipath(c: &mut Criterion) {
+fn multipath(c: &mut Criterion<ThreadTime>) {
     let bench = Bench::new(SPAN);
     let device = |name: &'static str, group: &str| {
         let params = format!("2 queue_mode bio 0 1 1 {group} 1:0 1 1:1 1");
@@ -100,7 +100,7 @@ fn multipath(c: &mut Criterion) {
 }
 
 /// With the list of bad blocks on, and one block in it that is never touched.
-fn dust(c: &mut Criterion) {
+fn dust(c: &mut Criterion<ThreadTime>) {
     let bench = Bench::new(SPAN);
     let off = bench.create("off", SIZE, "dust", "1:0 0 4096");
     let on = bench.create("on", SIZE, "dust", "1:0 0 4096");
@@ -111,7 +111,7 @@ fn dust(c: &mut Criterion) {
 }
 
 /// Whole blocks, and a block that lies across two of twice the size.
-fn ebs(c: &mut Criterion) {
+fn ebs(c: &mut Criterion<ThreadTime>) {
     let bench = Bench::new(SPAN);
     let whole = bench.create("whole", SIZE, "ebs", "1:0 0 1 8");
     let parts = bench.create("parts", SIZE, "ebs", "1:0 0 1 16");
@@ -119,14 +119,14 @@ fn ebs(c: &mut Criterion) {
 }
 
 /// Reads of a set in sync go to one leg on the caller's thread; writes go to both by way of the worker.
-fn mirror(c: &mut Criterion) {
+fn mirror(c: &mut Criterion<ThreadTime>) {
     let bench = Bench::new(SPAN);
     let mirror = bench.create("mirror", SIZE, "mirror", "core 2 1024 nosync 2 1:0 0 1:1 0");
     compare(c, "mirror", &[linear(&bench), ("mirror", mirror)]);
 }
 
 /// Every chunk has its copy: what finding it costs.
-fn snapshot(c: &mut Criterion) {
+fn snapshot(c: &mut Criterion<ThreadTime>) {
     let bench = Bench::new(SPAN);
     let cow = bench.create("cow", Sectors(2 * SIZE.0), "linear", "1:2 0").dev();
     let snapshot = bench.create("snapshot", SIZE, "snapshot", &format!("1:0 {cow} P 8"));
@@ -137,7 +137,9 @@ fn snapshot(c: &mut Criterion) {
     compare(c, "snapshot", &[linear(&bench), ("snapshot, copied", snapshot)]);
 }
 
-criterion_group!(
-    benches, delay, flakey, unstriped, switch, log_writes, multipath, dust, ebs, mirror, snapshot
-);
+criterion_group! {
+    name = benches;
+    config = criterion();
+    targets = delay, flakey, unstriped, switch, log_writes, multipath, dust, ebs, mirror, snapshot
+}
 criterion_main!(benches);
