@@ -201,7 +201,7 @@ impl Bench {
     /// Counts everything on the disk.
     fn check(&self) {
         let bytes = self.runtime.block_on(read_async(&self.device, Sector(0), SIZE));
-        let bytes = bytes.expect("nothing waits for ever").expect("a sound disk").into_vec();
+        let bytes = bytes.expect("nothing waits for ever").expect("a sound disk").to_vec();
         let report = check(&BytesMetadata::new(bytes), CheckOptions::default()).expect("it stands still");
         let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
         assert!(problems.is_empty(), "{}", problems.join("\n"));

@@ -198,7 +198,7 @@ impl<'a> Bio<'a> {
     /// A read into memory of its own.
     pub fn read_owned(sector: Sector, len: Sectors) -> Bio<'static> {
         let bytes = len.0 as usize * SECTOR_SIZE as usize;
-        Bio::new(Op::Read, sector, len, BioBuf::OwnedIn(vec![0; bytes].into_boxed_slice()))
+        Bio::new(Op::Read, sector, len, BioBuf::owned_in(bytes))
     }
 
     /// A write of memory that the bio keeps alive.
@@ -297,7 +297,7 @@ impl<'a> Bio<'a> {
         self.flags |= flags;
         if self.op == Op::Read && matches!(self.buf, BioBuf::None | BioBuf::Parts(_)) {
             let bytes = (self.len.0 * SECTOR_SIZE) as usize;
-            self.buf = BioBuf::OwnedIn(vec![0; bytes].into_boxed_slice());
+            self.buf = BioBuf::owned_in(bytes);
         }
         debug_assert_eq!(
             self.op == Op::Write,
@@ -330,7 +330,7 @@ impl<'a> Bio<'a> {
             for part in parts {
                 whole.extend_from_slice(&part.data);
             }
-            self.buf = BioBuf::OwnedIn(whole.into_boxed_slice());
+            self.buf = BioBuf::OwnedIn(whole.into());
         }
         self.buf.bytes_mut()
     }

@@ -16,8 +16,8 @@ pub enum BioBuf<'a> {
     In(&'a mut [u8]),
     /// To be written, lent by the caller.
     Out(&'a [u8]),
-    /// To be filled by a read, owned.
-    OwnedIn(Box<[u8]>),
+    /// To be filled by a read, owned by it alone. Counted, so that what was read can be written elsewhere as it lies.
+    OwnedIn(Arc<[u8]>),
     /// To be written: some bytes of an owned buffer that several bios may share.
     OwnedOut {
         /// The whole buffer.
@@ -36,8 +36,8 @@ pub enum BioBuf<'a> {
 pub struct Part {
     /// Where they belong, in bytes from the start of the original request.
     pub offset: usize,
-    /// The bytes.
-    pub data: Box<[u8]>,
+    /// The bytes, which nobody else holds.
+    pub data: Arc<[u8]>,
 }
 
 impl<'a> BioBuf<'a> {
@@ -45,6 +45,11 @@ impl<'a> BioBuf<'a> {
     pub fn owned_out(data: Arc<[u8]>) -> BioBuf<'static> {
         let len = data.len();
         BioBuf::OwnedOut { data, start: 0, len }
+    }
+
+    /// An owned buffer of `len` bytes to be read into: zeros until then.
+    pub fn owned_in(len: usize) -> BioBuf<'static> {
+        BioBuf::OwnedIn(std::iter::repeat_n(0, len).collect())
     }
 
     /// Length in bytes.
@@ -79,7 +84,7 @@ impl<'a> BioBuf<'a> {
     pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
         match self {
             BioBuf::In(buf) => Some(buf),
-            BioBuf::OwnedIn(buf) => Some(buf),
+            BioBuf::OwnedIn(buf) => Arc::get_mut(buf),
             _ => None,
         }
     }
@@ -100,8 +105,8 @@ impl<'a> BioBuf<'a> {
             }
             BioBuf::OwnedIn(buf) => {
                 // What a read will fill has no content worth copying.
-                *self = BioBuf::OwnedIn(vec![0; buf.len() - at].into_boxed_slice());
-                BioBuf::OwnedIn(vec![0; at].into_boxed_slice())
+                *self = BioBuf::owned_in(buf.len() - at);
+                BioBuf::owned_in(at)
             }
             BioBuf::OwnedOut { data, start, len } => {
                 *self = BioBuf::OwnedOut { data: data.clone(), start: start + at, len: len - at };
@@ -115,7 +120,7 @@ impl<'a> BioBuf<'a> {
     pub(crate) fn into_owned(self) -> BioBuf<'static> {
         match self {
             BioBuf::None => BioBuf::None,
-            BioBuf::In(buf) => BioBuf::OwnedIn(vec![0; buf.len()].into_boxed_slice()),
+            BioBuf::In(buf) => BioBuf::owned_in(buf.len()),
             BioBuf::Out(buf) => BioBuf::owned_out(buf.into()),
             BioBuf::OwnedIn(buf) => BioBuf::OwnedIn(buf),
             BioBuf::OwnedOut { data, start, len } => BioBuf::OwnedOut { data, start, len },

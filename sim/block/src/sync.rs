@@ -149,7 +149,7 @@ pub async fn read_async(
     dev: &Arc<BlockDevice>,
     sector: Sector,
     len: Sectors,
-) -> Result<Box<[u8]>, BlkStatus> {
+) -> Result<Arc<[u8]>, BlkStatus> {
     let mut parts = run(Bio::read_owned(sector, len).to(dev)).await?;
     if parts.len() == 1 {
         return Ok(parts.remove(0).data);

@@ -122,15 +122,14 @@ async fn copy_piece(from: &Region, to: &[Region], on_error: OnError) -> CopyErro
     let mut writes = Vec::with_capacity(to.len());
     let read = match read_async(&from.dev, from.sector, from.len).await {
         Ok(data) => {
-            let data: Arc<[u8]> = data.into();
             writes.extend(to.iter().map(|region| write(region, data.clone())));
             false
         }
         Err(_) if on_error == OnError::GoOn => {
             for region in to {
                 let own = read_async(&region.dev, region.sector, region.len).await;
-                let zeros = || vec![0; (region.len.0 * SECTOR_SIZE) as usize].into_boxed_slice();
-                writes.push(write(region, own.unwrap_or_else(|_| zeros()).into()));
+                let zeros = |_| vec![0; (region.len.0 * SECTOR_SIZE) as usize].into();
+                writes.push(write(region, own.unwrap_or_else(zeros)));
             }
             true
         }

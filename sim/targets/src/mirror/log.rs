@@ -265,7 +265,7 @@ impl DirtyLog {
         let fresh = Header { magic: format::MAGIC, version: format::VERSION, regions: 0 };
         let len = Sectors(bytes.len() as u64 / SECTOR_SIZE);
         match read_async(disk.device.device(), Sector::ZERO, len).await {
-            Ok(read) => *bytes = read.into_vec(),
+            Ok(read) => *bytes = read.to_vec(),
             Err(_) => return Err(fresh),
         }
         let header = bytes.first_chunk().map(Header::decode).unwrap_or(fresh);

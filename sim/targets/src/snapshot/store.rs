@@ -210,7 +210,7 @@ impl Store {
                 used += 1;
             }
             if used < self.records() {
-                log.area = bytes.into_vec();
+                log.area = bytes.to_vec();
                 log.used = used;
                 let mut alloc = self.alloc.lock();
                 alloc.area = area;
@@ -367,7 +367,7 @@ impl Store {
         if log.used == 0 {
             let Some(area) = self.alloc.lock().area.checked_sub(1) else { return Ok(None) };
             let chunk = format::area_chunk(area, self.records());
-            log.area = read_async(&self.cow, self.sector(chunk), self.chunk).await?.into_vec();
+            log.area = read_async(&self.cow, self.sector(chunk), self.chunk).await?.to_vec();
             log.used = self.records();
             self.alloc.lock().area = area;
         }

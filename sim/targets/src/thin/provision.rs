@@ -220,11 +220,15 @@ impl Pool {
             Fill::Copy { from, start, len, zero_rest } => {
                 let whole = (self.block_size.0 * SECTOR_SIZE) as usize;
                 Some(Box::pin(async move {
-                    let mut bytes = read_async(&from, start, len).await?.into_vec();
-                    if zero_rest {
+                    let read = read_async(&from, start, len).await?;
+                    let bytes = if zero_rest {
+                        let mut bytes = read.to_vec();
                         bytes.resize(whole, 0);
-                    }
-                    write_async(&data, target, bytes.into()).await
+                        bytes.into()
+                    } else {
+                        read
+                    };
+                    write_async(&data, target, bytes).await
                 }))
             }
         }
@@ -264,7 +268,7 @@ impl Pool {
         let read = if inside.is_zero() {
             Ok(Vec::new())
         } else {
-            read_async(origin, start, inside).await.map(<[u8]>::into_vec)
+            read_async(origin, start, inside).await.map(|read| read.to_vec())
         };
         match (read, bio.bytes_mut()) {
             (Ok(head), Some(bytes)) => {
