@@ -257,3 +257,20 @@ fn a_log_whose_flush_failed_says_so() {
     assert_eq!(status, format!("0 {SIZE} mirror 2 1:0 1:1 8/8 1 AA 3 disk 7:2 F"));
     assert_eq!(kit.ask(Command::DevStatus, "m", DmFlags::empty()).unwrap().event_nr(), 1);
 }
+
+/// A leg that cuts a read and fails one of its pieces: the whole is read anew from another.
+#[test]
+fn a_read_that_a_leg_has_cut_is_tried_whole_on_another() {
+    let kit = Kit::new();
+    kit.create("half", "0 8 linear 1:0 0\n8 8 error");
+    let submit = |dev: DevT, bio: Bio<'static>| {
+        let dev = kit.machine.registry().get(dev).unwrap();
+        SyncIo::default().submit(&dev, bio).unwrap();
+    };
+    submit(DevT::new(1, 1), Bio::write_owned(Sector(0), vec![9; 16 * 512].into()));
+    let dev = kit.create("m", "0 16 mirror core 2 16 nosync 2 254:0 0 1:1 0 1 handle_errors");
+    let dev = kit.machine.registry().get(dev).unwrap();
+    let mut buf = vec![0; 16 * 512];
+    assert_eq!(SyncIo::default().read(&dev, Sector(0), &mut buf, |bio| bio), Ok(()));
+    assert_eq!(buf, vec![9; 16 * 512]);
+}
