@@ -291,8 +291,8 @@ impl<'a> Bio<'a> {
     }
 
     /// Makes a bio that has failed fit to be sent again, with flags that a device below may have taken off: its bytes
-    /// are those to be written, or there is memory of its own to read into. It must have had [`BioFlags::RETRY`] on
-    /// its way.
+    /// are those to be written, or there is memory of its own to read into. A write must have had [`BioFlags::RETRY`]
+    /// on its way, else a device that cut it has kept nothing.
     pub fn rearm(&mut self, flags: BioFlags) {
         self.flags |= flags;
         if self.op == Op::Read && matches!(self.buf, BioBuf::None | BioBuf::Parts(_)) {

@@ -137,3 +137,105 @@ async fn copy_piece(from: &Region, to: &[Region], on_error: OnError) -> CopyErro
     };
     CopyErrors { read, write: run_all(writes).await }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dmlab_block::{BioQueue, BlkStatus, BlockDevice, DiskOps, Op, RamDisk, Registry, WriteCache};
+    use dmlab_runtime::VirtualDriver;
+    use dmlab_units::{DevT, Sector};
+
+    /// A RAM disk that notes its bios and fails some.
+    struct Disk {
+        ram: RamDisk,
+        fails: Option<Op>,
+        bios: Mutex<Vec<String>>,
+    }
+
+    impl DiskOps for Disk {
+        fn submit_bio<'a>(&self, dev: &Arc<BlockDevice>, bio: Bio<'a>, queue: &mut BioQueue<'a>) {
+            self.bios.lock().push(format!("{} {}+{}", bio.op.letters(), bio.sector, bio.len()));
+            match self.fails {
+                Some(op) if op == bio.op => bio.end(BlkStatus::IoErr),
+                _ => self.ram.submit_bio(dev, bio, queue),
+            }
+        }
+    }
+
+    struct Disks {
+        registry: Registry,
+        disks: Vec<(Arc<BlockDevice>, Arc<Disk>)>,
+    }
+
+    const SIZE: Sectors = Sectors(2500);
+
+    impl Disks {
+        /// One disk for each, and what fails on it.
+        fn new(fails: &[Option<Op>]) -> Disks {
+            let registry = Registry::new(Runtime::new(0, VirtualDriver::new()));
+            let disk = |(minor, &fails): (usize, &Option<Op>)| {
+                let ram = RamDisk::new(SIZE, WriteCache::WriteThrough);
+                ram.memory().write(0, &vec![minor as u8 + 1; (SIZE.0 * SECTOR_SIZE) as usize]);
+                let (limits, runtime) = (ram.limits(), registry.runtime().clone());
+                let disk = Arc::new(Disk { ram, fails, bios: Mutex::default() });
+                let (dev, seq) = (DevT::new(1, minor as u32), registry.next_disk_seq());
+                let block = BlockDevice::new(dev, format!("ram{minor}"), seq, runtime, disk.clone(), limits);
+                block.set_capacity(SIZE);
+                (block, disk)
+            };
+            let disks = fails.iter().enumerate().map(disk).collect();
+            Disks { registry, disks }
+        }
+
+        fn copy(&self, on_error: OnError) -> CopyErrors {
+            let region =
+                |(dev, _): &(Arc<BlockDevice>, _)| Region { dev: dev.clone(), sector: Sector(0), len: SIZE };
+            let to: Vec<Region> = self.disks[1..].iter().map(region).collect();
+            let runtime = self.registry.runtime();
+            runtime.block_on(copy(runtime, &region(&self.disks[0]), &to, on_error)).expect("it ends")
+        }
+
+        fn byte(&self, disk: usize, sector: u64) -> u8 {
+            let mut byte = [0];
+            self.disks[disk].1.ram.memory().read(sector * SECTOR_SIZE, &mut byte);
+            byte[0]
+        }
+    }
+
+    #[test]
+    fn a_job_is_cut_into_pieces_of_512_kib() {
+        let disks = Disks::new(&[None, None, None]);
+        assert!(disks.copy(OnError::Stop).is_none());
+        assert_eq!(*disks.disks[0].1.bios.lock(), ["R 0+1024", "R 1024+1024", "R 2048+452"]);
+        assert_eq!(*disks.disks[2].1.bios.lock(), ["W 0+1024", "W 1024+1024", "W 2048+452"]);
+        assert_eq!([disks.byte(1, 0), disks.byte(2, 2499)], [1, 1]);
+    }
+
+    #[test]
+    fn each_destination_fails_for_itself() {
+        let disks = Disks::new(&[None, None, Some(Op::Write), None]);
+        let errors = disks.copy(OnError::GoOn);
+        assert_eq!(errors, CopyErrors { read: false, write: 0b010 });
+        assert_eq!([1, 2, 3].map(|disk| disks.byte(disk, 2499)), [1, 3, 1]);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_written_over_others() {
+        let disks = Disks::new(&[Some(Op::Read), None, Some(Op::Write)]);
+        assert_eq!(disks.copy(OnError::Stop), CopyErrors { read: true, write: 0 });
+        // Linux tries the writes all the same, and says so of those that fail.
+        assert_eq!(disks.copy(OnError::GoOn), CopyErrors { read: true, write: 0b10 });
+        assert_eq!(disks.byte(1, 0), 2);
+    }
+
+    #[test]
+    fn zeros_are_written() {
+        let disks = Disks::new(&[None, Some(Op::Write)]);
+        let regions: Vec<Region> = (disks.disks.iter())
+            .map(|(dev, _)| Region { dev: dev.clone(), sector: Sector(8), len: Sectors(8) })
+            .collect();
+        let failed = disks.registry.runtime().block_on(zero(&regions));
+        assert_eq!(failed, Ok(0b10));
+        assert_eq!([7, 8, 15, 16].map(|sector| disks.byte(0, sector)), [1, 0, 0, 1]);
+    }
+}

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use dmlab_abi::{Command, DmFlags};
-use dmlab_block::{Bio, BlkStatus, SyncIo, submit};
+use dmlab_block::{Bio, BlkStatus, SyncIo, WriteCache, submit};
 use dmlab_units::{DevT, Sector, Sectors};
 use kit::Kit;
 use kit::fault_disk::{Fails, FaultDisk};
@@ -209,4 +209,68 @@ proptest! {
             prop_assert!(mirror.held.is_empty(), "nothing is held without handle_errors");
         }
     }
+}
+
+/// The bits of the first regions, as they lie in the log on `1:2`.
+fn log_bits(kit: &Kit) -> u8 {
+    let dev = kit.machine.registry().get(DevT::new(1, 2)).unwrap();
+    let mut sector = [0; SECTOR];
+    SyncIo::default().read(&dev, Sector(2), &mut sector, |bio| bio).unwrap();
+    sector[0]
+}
+
+#[test]
+fn nothing_is_clean_any_more_once_a_leg_failed_a_flush() {
+    let kit = Kit::new();
+    let [_, second] = [0, 1].map(|i| FaultDisk::add_with(&kit, i, Sectors(SIZE), WriteCache::Volatile).1);
+    let dev =
+        kit.create("m", &format!("0 {SIZE} mirror disk 3 1:2 {REGION} nosync 2 7:0 0 7:1 0 1 handle_errors"));
+    kit.machine.runtime().run_until_idle();
+    assert_eq!(log_bits(&kit), 0xff);
+    second.fail_flushes();
+    let device = kit.machine.registry().get(dev).unwrap();
+    for _ in 0..2 {
+        SyncIo::default().submit(&device, Bio::write(Sector(40), &[1; SECTOR])).unwrap();
+        kit.machine.runtime().run_until_idle();
+        assert_eq!(
+            kit.status("m", DmFlags::empty()),
+            format!("0 {SIZE} mirror 2 7:0 7:1 8/8 1 AF 3 disk 1:2 A")
+        );
+        assert_eq!(log_bits(&kit), 0);
+    }
+    // So that the next start copies everything.
+    kit.ask(Command::DevRemove, "m", DmFlags::empty()).unwrap();
+    kit.create("m", &format!("0 {SIZE} mirror disk 2 1:2 {REGION} 2 7:0 0 7:1 0 1 handle_errors"));
+    assert!(kit.status("m", DmFlags::empty()).contains(" 0/8 "));
+}
+
+#[test]
+fn a_log_whose_flush_failed_says_so() {
+    let kit = Kit::new();
+    let (log, disk) = FaultDisk::add_with(&kit, 2, Sectors(8), WriteCache::Volatile);
+    kit.create("m", &format!("0 {SIZE} mirror disk 3 {log} {REGION} nosync 2 1:0 0 1:1 0"));
+    kit.machine.runtime().run_until_idle();
+    disk.fail_flushes();
+    let device = kit.machine.registry().get(kit.machine.mapper().by_name(b"m").unwrap().dev()).unwrap();
+    SyncIo::default().submit(&device, Bio::write(Sector(40), &[1; SECTOR])).unwrap();
+    let status = kit.status("m", DmFlags::empty());
+    assert_eq!(status, format!("0 {SIZE} mirror 2 1:0 1:1 8/8 1 AA 3 disk 7:2 F"));
+    assert_eq!(kit.ask(Command::DevStatus, "m", DmFlags::empty()).unwrap().event_nr(), 1);
+}
+
+/// A leg that cuts a read and fails one of its pieces: the whole is read anew from another.
+#[test]
+fn a_read_that_a_leg_has_cut_is_tried_whole_on_another() {
+    let kit = Kit::new();
+    kit.create("half", "0 8 linear 1:0 0\n8 8 error");
+    let submit = |dev: DevT, bio: Bio<'static>| {
+        let dev = kit.machine.registry().get(dev).unwrap();
+        SyncIo::default().submit(&dev, bio).unwrap();
+    };
+    submit(DevT::new(1, 1), Bio::write_owned(Sector(0), vec![9; 16 * 512].into()));
+    let dev = kit.create("m", "0 16 mirror core 2 16 nosync 2 254:0 0 1:1 0 1 handle_errors");
+    let dev = kit.machine.registry().get(dev).unwrap();
+    let mut buf = vec![0; 16 * 512];
+    assert_eq!(SyncIo::default().read(&dev, Sector(0), &mut buf, |bio| bio), Ok(()));
+    assert_eq!(buf, vec![9; 16 * 512]);
 }

@@ -1,10 +1,11 @@
 //! Misuse of tables (dm-core.md section 13.1, rows 9 to 37, 69 to 71, 76 to 78; rows 66 to 68 and 75 need odd disks and
 //! are in sim/machine/tests/misuse_limits.rs).
 //!
-//! Row 74 (suspend of a mounted device) has no test: it is about a file system that is frozen, and none is ever mounted
-//! from a simulated device. In rows 71 to 73 an exclusive opener, which is what a mount is to the device, stands for one.
+//! No file system is ever mounted from a simulated device. In rows 71 to 74 an exclusive opener, which is what a mount is to
+//! the device, stands for one; what a freeze does to the file system itself has no counterpart here.
 
 use crate::*;
+use dmlab::machine::IoFlags;
 use dmlab_control::{LoadOptions, Query, SuspendOptions, Table};
 use dmlab_units::{Errno, Sector, Sectors};
 
@@ -205,6 +206,25 @@ fn row_73_removing_a_device_that_somebody_claimed() {
     resume(&mut dm, "a").unwrap();
     drop(claim);
     dm.remove(&id("a"), false).unwrap();
+}
+
+#[test]
+fn row_74_suspending_a_device_that_somebody_claimed() {
+    let lab = lab();
+    let mut dm = lab.dm();
+    create(&mut dm, "a", "0 8 linear /dev/ram0 0");
+    let claim = lab.open_exclusive("/dev/mapper/a").unwrap();
+    let cached = IoFlags { is_direct: false, ..IoFlags::default() };
+    claim.write_at(0, &[1; 4096], cached).unwrap();
+    dm.suspend(&id("a"), SuspendOptions::default()).unwrap();
+    assert!(dm.info(&id("a"), Query::default()).unwrap().is_suspended());
+    // What the claimant had written through the page cache is below, as after the freeze of a file system.
+    assert_eq!(lab.read("/dev/ram0", Sector(7), Sectors(1)).unwrap(), [1; 512]);
+    let held = lab.start_write("/dev/mapper/a", Sector(0), &[2; 512]).unwrap();
+    assert_eq!(held.result(), None);
+    resume(&mut dm, "a").unwrap();
+    assert_eq!(held.result(), Some(Ok(())));
+    assert_eq!(lab.read("/dev/mapper/a", Sector(0), Sectors(1)).unwrap(), [2; 512]);
 }
 
 const BIO_PATHS: &str = "0 2048 multipath 2 queue_mode bio 0 1 1 round-robin 0 1 1 /dev/ram0 1";

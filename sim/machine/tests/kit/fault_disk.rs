@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use dmlab_block::{Bio, BioQueue, BlkStatus, BlockDevice, DiskOps, Op, RamDisk, WriteCache};
 use dmlab_units::{DevT, Sectors};
@@ -21,15 +22,26 @@ pub(crate) enum Fails {
 pub(crate) struct FaultDisk {
     ram: RamDisk,
     bad: Mutex<BTreeMap<u64, Fails>>,
+    fails_flushes: AtomicBool,
 }
 
 impl FaultDisk {
     /// Adds such a disk to a machine, as `7:MINOR`.
     pub(crate) fn add(kit: &Kit, minor: u32, size: Sectors) -> (DevT, Arc<FaultDisk>) {
+        FaultDisk::add_with(kit, minor, size, WriteCache::WriteThrough)
+    }
+
+    /// The same, with or without a volatile write cache.
+    pub(crate) fn add_with(
+        kit: &Kit,
+        minor: u32,
+        size: Sectors,
+        cache: WriteCache,
+    ) -> (DevT, Arc<FaultDisk>) {
         let registry = kit.machine.registry();
-        let ram = RamDisk::new(size, WriteCache::WriteThrough);
+        let ram = RamDisk::new(size, cache);
         let limits = ram.limits();
-        let disk = Arc::new(FaultDisk { ram, bad: Mutex::default() });
+        let disk = Arc::new(FaultDisk { ram, bad: Mutex::default(), fails_flushes: AtomicBool::new(false) });
         let dev = DevT::new(7, minor);
         let (seq, runtime) = (registry.next_disk_seq(), registry.runtime().clone());
         let block = BlockDevice::new(dev, format!("faulty{minor}"), seq, runtime, disk.clone(), limits);
@@ -41,6 +53,11 @@ impl FaultDisk {
     /// From here on, what touches one of these sectors fails.
     pub(crate) fn fail(&self, sectors: std::ops::Range<u64>, what: Fails) {
         self.bad.lock().extend(sectors.map(|sector| (sector, what)));
+    }
+
+    /// From here on, flushes fail.
+    pub(crate) fn fail_flushes(&self) {
+        self.fails_flushes.store(true, Ordering::Relaxed);
     }
 
     /// All of it is good again.
@@ -64,7 +81,8 @@ impl DiskOps for FaultDisk {
             Fails::Writes => bio.op != Op::Read,
         };
         let fails = self.bad.lock().range(bio.sector.0..bio.end_sector().0).any(|(_, what)| is_bad(what));
-        if fails {
+        let fails_flush = bio.op == Op::Flush && self.fails_flushes.load(Ordering::Relaxed);
+        if fails || fails_flush {
             bio.end(BlkStatus::IoErr);
         } else {
             self.ram.submit_bio(dev, bio, queue);

@@ -279,8 +279,9 @@ impl Set {
         if was_queued {
             self.fail_leg(leg, Failure::Read);
             let is_readable = self.is_readable(region);
-            let bio = bio.take_owned();
+            let mut bio = bio.take_owned();
             if is_readable {
+                bio.rearm(BioFlags::empty());
                 if self.limits.other_leg.allows(self.runtime.now()) {
                     self.warn(&format!("Read failure on mirror device {name}. Trying alternative device."));
                 }
@@ -296,7 +297,8 @@ impl Set {
         self.fail_leg(leg, Failure::Read);
         let default = self.default_leg.load(Ordering::Acquire);
         if !self.legs[default].has_errors() || self.is_readable(region) {
-            let bio = bio.take_owned();
+            let mut bio = bio.take_owned();
+            bio.rearm(BioFlags::empty());
             self.kick(|work| work.reads.push_back(bio));
             return End::Kept;
         }

@@ -8,11 +8,10 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, End, submit};
 use dmlab_dm::{Ctr, EventCounter, Map, TableDevice, TableEvents};
-use dmlab_runtime::{Level, Runtime, Task};
+use dmlab_runtime::{HZ, Level, Runtime, Task, Ticks};
 use dmlab_units::{DevT, Errno, SECTOR_SIZE};
 use parking_lot::Mutex;
 
@@ -367,9 +366,16 @@ impl Core {
             return;
         }
         let (core, runtime) = (self.this.clone(), self.runtime.clone());
-        let deadline = runtime.now() + Duration::from_secs(u64::from(secs));
+        let expires = runtime.now().tick() + Ticks(u64::from(secs) * HZ);
         state.timeout = Some(self.runtime.spawn("queue_if_no_path timeout", async move {
-            runtime.sleep_until(deadline).await;
+            // A timer of the kernel is late, and one for months is set anew on its way.
+            loop {
+                let now = runtime.now().tick();
+                if now >= expires {
+                    break;
+                }
+                runtime.sleep_until(now.timer_fires(expires).begins()).await;
+            }
             let Some(core) = core.upgrade() else { return };
             let dev = core.dev;
             core.log(Level::Warning, format_args!("queue_if_no_path timeout on {dev}, failing queued IO"));
