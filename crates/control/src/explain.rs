@@ -2,7 +2,9 @@
 //!
 //! The kernel answers a bad table with an errno and a line in its log. The line names the target type and what its
 //! constructor found; the table says which word that must be. Texts: dm-core.md sections 5.1 and 7, targets-basic.md
-//! sections 1 to 4.
+//! sections 1 to 4. Of targets with longer lines it tells which device could not be opened, or else their form.
+
+mod forms;
 
 use crate::table::{Device, Table, TableLine, decimal};
 use dmlab_units::Sector;
@@ -141,7 +143,7 @@ fn fault(table: &Table, text: &str, errno: Option<&str>, known: &Surroundings<'_
             let takers: Vec<_> = of_type.into_iter().filter(|(_, l)| l.params.len() == 2).collect();
             lookup(&takers, |_| vec![0], errno, known)
         }
-        _ => None,
+        _ => forms::by_form(&of_type, target, said, errno, known),
     }
 }
 
@@ -352,6 +354,8 @@ fn offset_word(line: &TableLine, start: u64, len: u64) -> Option<usize> {
             }
             (3..line.params.len()).step_by(2).find(|&at| is_start(at))
         }
+        // Elsewhere an offset stands behind its device as well.
+        _ if line.len.0 == len => (1..line.params.len()).find(|&at| is_start(at)),
         _ => None,
     }
 }

@@ -120,3 +120,28 @@ fn of_several_devices_the_missing_one_is_marked() {
     let unsure = explain(&table, &log, &Surroundings::default()).unwrap();
     assert!(unsure.right.contains("one of /dev/ram7, /dev/rom7"));
 }
+
+#[test]
+fn targets_with_long_lines_show_the_device_or_the_form() {
+    let (marked, right) = explained("0 8 delay /dev/ram0 0 x", "254:0: delay: Invalid delay (-EINVAL)");
+    assert_eq!(marked, "/dev/ram0 0 x");
+    assert!(right.starts_with("delay takes DEVICE OFFSET MS ["), "{right}");
+    assert!(right.ends_with("the kernel says \"Invalid delay\""), "{right}");
+    let (marked, _) = explained(
+        "0 8 snapshot-origin",
+        "254:0: snapshot-origin: origin: incorrect number of arguments (-EINVAL)",
+    );
+    assert_eq!(marked, "");
+    let mirror = "0 8 mirror core 1 8 2 /dev/ram0 0 /dev/nope 0";
+    let has_device = |text: &str| text == "/dev/ram0";
+    let known = Surroundings { types: &[], has_device: Some(&has_device) };
+    let log = ["device-mapper: table: 254:0: mirror: Device lookup failure (-ENOENT)".to_owned()];
+    let found = explain(&mirror.parse().unwrap(), &log, &known).unwrap();
+    assert_eq!(&found.table_line[found.span.0..found.span.1], "/dev/nope");
+    let (marked, right) = explained(
+        "0 1000000 delay /dev/ram0 8 5",
+        "254:0: ram0 too small for target: start=8, len=1000000, dev_size=524288",
+    );
+    assert_eq!(marked, "1000000");
+    assert!(right.contains("at most 524280"), "{right}");
+}
