@@ -99,6 +99,7 @@ fn lines_and_messages() {
     step("addbadblock x", invalid, &[]);
     step("bogus x", invalid, &[]);
     step("addbadblock 5 x", invalid, &[]);
+    step("addbadblock 4097 x", invalid, &[]);
     step("addbadblock", invalid, &["addbadblock requires an additional argument"]);
     step("QueryBlock", invalid, &["QueryBlock requires an additional argument"]);
     step("bogus", invalid, &["unrecognized message 'bogus' received"]);

@@ -224,8 +224,9 @@ impl Dust {
                 }
             }
             [_, block, failures] => {
-                let block = self.block(block)?;
+                // Neither number is looked at before both are numbers.
                 let failures = parse_u32_wrapping(failures).ok_or(Errno::EINVAL)?;
+                let block = self.block(block)?;
                 if failures > MAX_FAILURES {
                     return self.refuse(format_args!("selected write fail count out of range"));
                 }

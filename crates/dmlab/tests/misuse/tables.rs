@@ -316,3 +316,16 @@ fn rows_32_33_34_what_may_follow_a_pool() {
     let line = table_line("thin-pool: different pool cannot replace a pool (-EINVAL)");
     refused(load(&mut dm, "pool", &other), Errno::EINVAL, &[&line, ADDING]);
 }
+
+/// Recorded on Linux 6.12: a map of regions that no memory holds is asked for last.
+#[test]
+fn a_switch_opens_its_paths_before_it_makes_its_map() {
+    let table = |paths: &str| format!("0 1099511627776 switch 2 1 0 {paths} /dev/ram0 0");
+    for (paths, errno, text) in [
+        ("/dev/nope 0", Errno::ENOENT, "switch: Device lookup failed (-ENOENT)"),
+        ("/dev/ram1 x", Errno::EINVAL, "switch: Invalid device starting offset (-EINVAL)"),
+        ("/dev/ram1 0", Errno::ENOMEM, "switch: Cannot allocate region table (-ENOMEM)"),
+    ] {
+        refused_by_target(&table(paths), errno, text);
+    }
+}

@@ -79,14 +79,14 @@ fn construct(ctr: &mut Ctr<'_>) -> Built {
         return Err(CtrError::invalid("Incorrect number of path arguments"));
     }
     let region_size = Sectors(u64::from(region_size));
-    let regions = Regions::new(ctr.len.0.div_ceil(region_size.0), nr_paths)
-        .ok_or(CtrError::new(Errno::ENOMEM, "Cannot allocate region table"))?;
     let mut paths = Vec::with_capacity(nr_paths as usize);
     while let (Some(device), Some(offset)) = (ctr.args.shift(), ctr.args.shift()) {
         let device = ctr.device(&device).map_err(|errno| CtrError::new(errno, "Device lookup failed"))?;
         let offset = parse_u64_strict(&offset).ok_or(CtrError::invalid("Invalid device starting offset"))?;
         paths.push(Path { device, offset: Sector(offset) });
     }
+    let regions = Regions::new(ctr.len.0.div_ceil(region_size.0), nr_paths)
+        .ok_or(CtrError::new(Errno::ENOMEM, "Cannot allocate region table"))?;
     ctr.settings.max_io_len = region_size;
     ctr.settings.num_discard_bios = 1;
     let (start, len) = (ctr.start, ctr.len);
