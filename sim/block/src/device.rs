@@ -323,7 +323,7 @@ impl BlockDevice {
         self.has_write_cache.store(limits.has_write_cache(), Ordering::Relaxed);
         let block_mask = limits.logical_block_size.0.saturating_sub(1);
         self.alignment.store(block_mask << 32 | u64::from(limits.dma_alignment), Ordering::Relaxed);
-        // New limits raise what the user or other limits had chosen, and never lower it [oracle].
+        // New limits raise what the user or other limits had chosen, and never lower it (recorded).
         self.set_read_ahead(self.read_ahead().max(limits.default_read_ahead()));
         *self.limits.write() = Arc::new(limits);
     }
@@ -376,7 +376,7 @@ impl BlockDevice {
         cache.map_or(Ok(()), |cache| cache.write_back(self, 0..u64::MAX))
     }
 
-    /// The same as `sync` does it: its bios are not marked as waited for [oracle].
+    /// The same as `sync` does it: its bios are not marked as waited for (recorded).
     ///
     /// # Errors
     /// As [`BlockDevice::write_back`].

@@ -106,7 +106,7 @@ impl BlockFile {
             return Err(Errno::EBADF);
         }
         check_position(pos, buf.len())?;
-        // No bytes and the end come before alignment: such unaligned direct reads return 0 [oracle].
+        // No bytes and the end come before alignment: such unaligned direct reads return 0 (recorded).
         if buf.is_empty() {
             return Ok(0);
         }

@@ -353,7 +353,7 @@ impl MappedDisk {
     /// A write that wants a flush before it: the flush goes first, the data follow whatever became of it
     /// (dm-core.md section 8, step 4).
     fn flush_then_write(&self, dev: &Arc<BlockDevice>, mut bio: Bio<'_>, queue: &mut BioQueue<'_>) {
-        // The flush has the place and the flags of the write, which a log of writes shows [oracle].
+        // The flush has the place and the flags of the write, which a log of writes shows (recorded).
         let mut flush = Bio::flush().with_flags(bio.flags);
         flush.sector = bio.sector;
         bio.flags.remove(BioFlags::PREFLUSH);

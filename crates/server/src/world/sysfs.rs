@@ -316,7 +316,7 @@ fn loop_device(machine: &Machine, device: &DeviceInfo, name: &str) -> Option<Ent
     }
 }
 
-/// What `queue` has besides for a device with a request queue [oracle]. There is none behind these files.
+/// What `queue` has besides for a device with a request queue (recorded). There is none behind these files.
 fn request_values(device: &DeviceInfo) -> Vec<(&'static str, String)> {
     let (scheduler, requests) = match device.dm {
         Some(_) => ("none [mq-deadline] ", 256),
