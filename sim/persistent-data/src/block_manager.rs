@@ -29,6 +29,7 @@ pub struct BlockManager {
     device: Arc<BlockDevice>,
     pages: Vec<Option<Page>>,
     clean: usize,
+    clean_limit: usize,
     dirty: Vec<MetaBlock>,
     /// Where the search for a block to let go goes on.
     hand: usize,
@@ -38,7 +39,15 @@ pub struct BlockManager {
 impl BlockManager {
     /// An empty cache over `device`.
     pub fn new(device: Arc<BlockDevice>) -> BlockManager {
-        BlockManager { device, pages: Vec::new(), clean: 0, dirty: Vec::new(), hand: 0, is_read_only: false }
+        BlockManager {
+            device,
+            pages: Vec::new(),
+            clean: 0,
+            clean_limit: CLEAN_LIMIT,
+            dirty: Vec::new(),
+            hand: 0,
+            is_read_only: false,
+        }
     }
 
     /// Blocks that the device has.
@@ -237,7 +246,10 @@ impl BlockManager {
             self.write(superblock).await?;
             self.dirty.retain(|block| block.0 != 0);
         }
-        self.flush().await
+        self.flush().await?;
+        // Blocks that were made, and never read, are clean only now; and nobody is in the middle of anything.
+        self.make_room();
+        Ok(())
     }
 
     /// Writes every changed block, in order of their numbers, as far as that works: for a cache that goes.
@@ -278,12 +290,12 @@ impl BlockManager {
 
     /// Lets clean blocks go that were not used for a while, when there are too many.
     fn make_room(&mut self) {
-        if self.clean < CLEAN_LIMIT {
+        if self.clean < self.clean_limit {
             return;
         }
         let total = self.pages.len() * PAGE;
         let mut steps = 2 * total;
-        while self.clean > CLEAN_LIMIT - CLEAN_LIMIT / 16 && steps > 0 {
+        while self.clean > self.clean_limit - self.clean_limit / 16 && steps > 0 {
             steps -= 1;
             self.hand = (self.hand + 1) % total;
             let at = self.hand;
@@ -301,5 +313,37 @@ impl BlockManager {
 
     pub(crate) fn log(&self, prefix: &str, text: impl std::fmt::Display) {
         self.device.runtime().log(Level::Err, format!("device-mapper: {prefix}: {text}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dmlab_block::{RamDisk, Registry, WriteCache};
+    use dmlab_runtime::{Runtime, VirtualDriver};
+    use dmlab_units::DevT;
+
+    #[test]
+    fn blocks_that_are_only_ever_made_are_let_go_too() {
+        let runtime = Runtime::new(0, VirtualDriver::new());
+        let registry = Registry::new(runtime.clone());
+        let disk = RamDisk::new(Sectors(8192), WriteCache::WriteThrough);
+        let (limits, seq) = (disk.limits(), registry.next_disk_seq());
+        let device = BlockDevice::new(DevT::new(1, 0), "ram0", seq, runtime.clone(), Arc::new(disk), limits);
+        device.set_capacity(Sectors(8192));
+        let mut blocks = BlockManager::new(device);
+        blocks.clean_limit = 32;
+        let transactions = async {
+            for transaction in 0..20 {
+                blocks.make_zero(MetaBlock(0), Kind::Superblock);
+                for i in 0..10 {
+                    blocks.make_zero(MetaBlock(1 + 10 * transaction + i), Kind::Node);
+                }
+                blocks.write_all_but_superblock().await.unwrap();
+                blocks.write_superblock().await.unwrap();
+                assert!(blocks.clean <= 32, "{} blocks are kept", blocks.clean);
+            }
+        };
+        runtime.block_on(transactions).unwrap();
     }
 }
