@@ -4,6 +4,7 @@ mod kit;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dmlab_abi::{Command, DmFlags};
 use dmlab_block::{Bio, BlkStatus, SyncIo, WriteCache, submit};
@@ -273,4 +274,76 @@ fn a_read_that_a_leg_has_cut_is_tried_whole_on_another() {
     let mut buf = vec![0; 16 * 512];
     assert_eq!(SyncIo::default().read(&dev, Sector(0), &mut buf, |bio| bio), Ok(()));
     assert_eq!(buf, vec![9; 16 * 512]);
+}
+
+/// Each write of a test, and how it has ended: once, or not yet.
+type Ends = Arc<Mutex<Vec<(u8, BlkStatus)>>>;
+
+fn start_write(kit: &Kit, dev: DevT, at: u64, byte: u8, ends: &Ends) {
+    let dev = kit.machine.registry().get(dev).unwrap();
+    let ends = ends.clone();
+    let data: Arc<[u8]> = vec![byte; SECTOR].into();
+    let bio = Bio::write_owned(Sector(at), data).on_end(move |status, _| ends.lock().push((byte, status)));
+    submit(bio.to(&dev));
+    kit.machine.runtime().run_until_idle();
+}
+
+/// The turn of a region comes between the failures of two writes to it, and a third waits for that recovery.
+fn a_turn_between_two_failures(features: &str, suspends_early: bool, expected: BlkStatus) {
+    let kit = Kit::new();
+    let [first, second] = [0, 1].map(|minor| FaultDisk::add(&kit, minor, Sectors(SIZE)).1);
+    // Reads, and so the copy of a region, take longer than writes.
+    kit.create("slow", &format!("0 {SIZE} delay 7:0 0 2000 7:0 0 600"));
+    let dev = kit.create("m", &format!("0 {SIZE} mirror core 2 {REGION} nosync 2 254:0 0 7:1 0 {features}"));
+    let advance = |millis| kit.advance(Duration::from_millis(millis));
+    let suspend = || kit.ask(Command::DevSuspend, "m", DmFlags::SUSPEND).unwrap();
+    let ends = Ends::default();
+    // Region 0 is out of sync, and recovered after the resume.
+    second.fail(0..REGION, Fails::Writes);
+    start_write(&kit, dev, 0, 1, &ends);
+    advance(700);
+    suspend();
+    assert_eq!(*ends.lock(), [(1, expected)]);
+    ends.lock().clear();
+    second.heal();
+    kit.resume("m").unwrap();
+    kit.machine.runtime().run_until_idle();
+
+    let place = 3 * REGION;
+    second.fail(place..place + REGION, Fails::Writes);
+    advance(1100);
+    start_write(&kit, dev, place, 2, &ends);
+    advance(500);
+    start_write(&kit, dev, place + 1, 3, &ends);
+    advance(200);
+    assert!(kit.status("m", DmFlags::empty()).contains(" 6/8 "), "the first has failed, region 0 is copied");
+    advance(300);
+    assert!(kit.status("m", DmFlags::empty()).contains(" 7/8 "), "region 0 is recovered: region 3's turn");
+    start_write(&kit, dev, place + 2, 4, &ends);
+    if !suspends_early {
+        advance(1500);
+    }
+    suspend();
+    let mut ended = std::mem::take(&mut *ends.lock());
+    ended.sort_by_key(|&(byte, _)| byte);
+    assert_eq!(ended, [2, 3, 4].map(|byte| (byte, expected)));
+    let status = kit.status("m", DmFlags::empty());
+    assert!(status.contains(" 7/8 "), "{status}");
+    let differs = |sector: &u64| first.byte(*sector) != second.byte(*sector);
+    assert!((0..SIZE).filter(differs).all(|sector| sector / REGION == 3), "in sync, but not the same");
+    second.heal();
+    kit.resume("m").unwrap();
+    advance(4000);
+    assert!(kit.status("m", DmFlags::empty()).contains(" 8/8 1 AA "));
+    assert_eq!((0..SIZE).find(differs), None);
+    assert!(ends.lock().is_empty());
+}
+
+#[test]
+fn a_write_that_fails_in_a_region_whose_turn_has_come_ends_its_recovery() {
+    for suspends_early in [false, true] {
+        a_turn_between_two_failures("", suspends_early, BlkStatus::Ok);
+        a_turn_between_two_failures("2 handle_errors keep_log", suspends_early, BlkStatus::Ok);
+        a_turn_between_two_failures("1 handle_errors", suspends_early, BlkStatus::IoErr);
+    }
 }

@@ -6,7 +6,9 @@
 //!          ^                               │ a leg fails
 //!          │ copied                        v
 //!      recovering <──────────────────── nosync
-//!                  its turn has come
+//!           │      its turn has come       ^
+//!           └──────────────────────────────┘
+//!             a write under way has failed
 //! ```
 //!
 //! A region in which nothing goes on is not kept: it is clean if the log says that it is in sync, else nosync.
@@ -103,12 +105,15 @@ impl Regions {
         true
     }
 
-    /// The legs no longer hold the same.
-    pub(super) fn mark_nosync(&mut self, region: u64, log: &DirtyLog) {
+    /// The legs no longer hold the same. If the region's turn to be recovered had come, that has failed before it began:
+    /// gives the writes that have waited for it.
+    pub(super) fn mark_nosync(&mut self, region: u64, log: &DirtyLog) -> Option<Vec<Bio<'static>>> {
         let kept = self.keep(region, log);
-        kept.state = RegionState::NoSync;
+        let was = std::mem::replace(&mut kept.state, RegionState::NoSync);
+        let delayed = std::mem::take(&mut kept.delayed);
         self.idle.retain(|&idle| idle != region);
         log.set_in_sync(region, false);
+        (was == RegionState::Recovering).then_some(delayed)
     }
 
     /// The same for whatever is written from here on.

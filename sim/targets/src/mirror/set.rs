@@ -391,17 +391,29 @@ impl Set {
 
     /// A write that a leg, or the log, did not take.
     fn do_failure(self: &Arc<Self>, bio: Bio<'static>) {
+        let mut ends_recovery = false;
         let log_failed = {
             let mut work = self.work.lock();
             if !work.log_failed {
                 work.is_in_sync = false;
-                match is_accounted(&bio) {
-                    true => work.regions.mark_nosync(self.region_of(bio.sector), &self.log),
-                    false => work.regions.mark_flush_failed(),
+                if is_accounted(&bio) {
+                    let released = work.regions.mark_nosync(self.region_of(bio.sector), &self.log);
+                    if let Some(released) = released {
+                        // This write was under way, so that no copy has begun.
+                        work.recovering = None;
+                        work.writes.extend(released);
+                        ends_recovery = true;
+                    }
+                } else {
+                    work.regions.mark_flush_failed();
                 }
             }
             work.log_failed
         };
+        if ends_recovery {
+            self.kick(|_| ());
+            self.changed.wake_all();
+        }
         let Features { handle_errors, keep_log } = self.features;
         if !self.has_good_leg() || (keep_log && log_failed) {
             self.end_write(bio, BlkStatus::IoErr);
