@@ -347,3 +347,45 @@ fn a_write_that_fails_in_a_region_whose_turn_has_come_ends_its_recovery() {
         a_turn_between_two_failures("1 handle_errors", suspends_early, BlkStatus::IoErr);
     }
 }
+
+/// Wherever the bios of a mirror wait: for a suspend, for a recovery, for the worker, which waits for the log.
+#[test]
+fn a_machine_that_ends_ends_what_is_held() {
+    let failed = |bytes: std::ops::Range<u8>| bytes.map(|byte| (byte, BlkStatus::IoErr)).collect::<Vec<_>>();
+    let end = |kit: Kit, ends: Ends| {
+        assert_eq!(*ends.lock(), []);
+        drop(kit);
+        let mut ended = std::mem::take(&mut *ends.lock());
+        ended.sort_by_key(|&(byte, _)| byte);
+        ended
+    };
+    let minute = "60000";
+
+    // Held.
+    let (kit, ends) = (Kit::new(), Ends::default());
+    let second = FaultDisk::add(&kit, 1, Sectors(SIZE)).1;
+    second.fail(0..SIZE, Fails::Writes);
+    let dev =
+        kit.create("m", &format!("0 {SIZE} mirror core 2 {REGION} nosync 2 1:0 0 7:1 0 1 handle_errors"));
+    start_write(&kit, dev, 0, 1, &ends);
+    start_write(&kit, dev, REGION, 2, &ends);
+    assert_eq!(end(kit, ends), failed(1..3));
+
+    // Delayed until region 0 is recovered.
+    let (kit, ends) = (Kit::new(), Ends::default());
+    kit.create("slow", &format!("0 {SIZE} delay 1:0 0 {minute}"));
+    let dev = kit.create("m", &format!("0 {SIZE} mirror core 1 {REGION} 2 254:0 0 1:1 0"));
+    start_write(&kit, dev, 0, 1, &ends);
+    start_write(&kit, dev, 1, 2, &ends);
+    assert_eq!(end(kit, ends), failed(1..3));
+
+    // The first is with the worker, the others are queued behind it.
+    let (kit, ends) = (Kit::new(), Ends::default());
+    kit.create("slow", &format!("0 {SIZE} delay 1:2 0 {minute}"));
+    let dev = kit.create("m", &format!("0 {SIZE} mirror disk 3 254:0 {REGION} nosync 2 1:0 0 1:1 0"));
+    kit.advance(Duration::from_secs(600));
+    start_write(&kit, dev, 0, 1, &ends);
+    start_write(&kit, dev, REGION, 2, &ends);
+    start_write(&kit, dev, 0, 3, &ends);
+    assert_eq!(end(kit, ends), failed(1..4));
+}

@@ -1,6 +1,5 @@
 //! The mirror set: its legs, its worker, and the way of reads and writes.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -10,6 +9,7 @@ use dmlab_runtime::{Level, RateLimit, Runtime, WaitQueue};
 use dmlab_units::{Sector, Sectors};
 use parking_lot::Mutex;
 
+use super::bios::Bios;
 use super::leg::{Failure, Leg};
 use super::log::DirtyLog;
 use super::regions::{RegionState, Regions};
@@ -54,11 +54,11 @@ pub(super) struct Limits {
 #[derive(Default)]
 pub(super) struct Work {
     pub(super) regions: Regions,
-    reads: VecDeque<Bio<'static>>,
-    writes: VecDeque<Bio<'static>>,
-    failed: VecDeque<Bio<'static>>,
+    reads: Bios,
+    writes: Bios,
+    failed: Bios,
     /// Writes kept until the next suspend, so that whoever watches can act before their data counts as written.
-    held: VecDeque<Bio<'static>>,
+    held: Bios,
     has_work: bool,
     is_running: bool,
     /// Regions may be recovered.
@@ -308,26 +308,26 @@ impl Set {
 
     // Writes.
 
-    async fn do_writes(self: &Arc<Self>, writes: VecDeque<Bio<'static>>) {
+    async fn do_writes(self: &Arc<Self>, writes: Bios) {
         if writes.is_empty() {
             return;
         }
-        let (mut to_all, mut to_default) = (Vec::new(), Vec::new());
+        let (mut to_all, mut to_default) = (Bios::default(), Bios::default());
         {
             let mut work = self.work.lock();
             for bio in writes {
                 if !is_accounted(&bio) {
-                    to_all.push(bio);
+                    to_all.push_back(bio);
                     continue;
                 }
                 let region = self.region_of(bio.sector);
                 match work.regions.state(region, &self.log) {
-                    RegionState::Clean | RegionState::Dirty => to_all.push(bio),
-                    RegionState::NoSync => to_default.push(bio),
+                    RegionState::Clean | RegionState::Dirty => to_all.push_back(bio),
+                    RegionState::NoSync => to_default.push_back(bio),
                     RegionState::Recovering => work.regions.delay(region, bio),
                 }
             }
-            for bio in to_all.iter().chain(&to_default).filter(|bio| is_accounted(bio)) {
+            for bio in to_all.iter().chain(to_default.iter()).filter(|bio| is_accounted(bio)) {
                 work.regions.begin_write(self.region_of(bio.sector), &self.log);
             }
         }
