@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dmlab_abi::{Command, DmFlags};
 use dmlab_block::{Bio, BlkStatus, SyncIo, WriteCache, submit};
-use dmlab_units::{DevT, Sector, Sectors};
+use dmlab_units::{DevT, Errno, Sector, Sectors};
 use kit::Kit;
 use kit::fault_disk::{Fails, FaultDisk};
 use parking_lot::Mutex;
@@ -388,4 +388,23 @@ fn a_machine_that_ends_ends_what_is_held() {
     start_write(&kit, dev, REGION, 2, &ends);
     start_write(&kit, dev, 0, 3, &ends);
     assert_eq!(end(kit, ends), failed(1..4));
+}
+
+/// A short line does not get a gigabyte, whether its legs are as large as it says or not.
+#[test]
+fn a_log_for_too_many_regions_is_refused() {
+    let kit = Kit::new();
+    let len = 1_u64 << 32;
+    kit.create("large", &format!("0 {len} zero"));
+    kit.ask(Command::DevCreate, "m", DmFlags::empty()).unwrap();
+    for log in ["core 1 2", "core 2 4 nosync", "disk 2 254:0 2"] {
+        for leg in ["254:0", "1:0"] {
+            let before = kit.log().len();
+            let loaded = kit.load("m", &format!("0 {len} mirror {log} 2 {leg} 0 {leg} 0")).map(drop);
+            assert_eq!(loaded, Err(Errno::EINVAL), "{log} {leg}");
+            let lines = kit.log().split_off(before);
+            let refused = "device-mapper: table: 254:1: mirror: Error creating mirror dirty log (-EINVAL)";
+            assert!(lines.iter().any(|line| line == refused), "{log} {leg}: {lines:?}");
+        }
+    }
 }
