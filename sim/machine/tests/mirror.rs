@@ -4,10 +4,11 @@ mod kit;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dmlab_abi::{Command, DmFlags};
 use dmlab_block::{Bio, BlkStatus, SyncIo, WriteCache, submit};
-use dmlab_units::{DevT, Sector, Sectors};
+use dmlab_units::{DevT, Errno, Sector, Sectors};
 use kit::Kit;
 use kit::fault_disk::{Fails, FaultDisk};
 use parking_lot::Mutex;
@@ -273,4 +274,137 @@ fn a_read_that_a_leg_has_cut_is_tried_whole_on_another() {
     let mut buf = vec![0; 16 * 512];
     assert_eq!(SyncIo::default().read(&dev, Sector(0), &mut buf, |bio| bio), Ok(()));
     assert_eq!(buf, vec![9; 16 * 512]);
+}
+
+/// Each write of a test, and how it has ended: once, or not yet.
+type Ends = Arc<Mutex<Vec<(u8, BlkStatus)>>>;
+
+fn start_write(kit: &Kit, dev: DevT, at: u64, byte: u8, ends: &Ends) {
+    let dev = kit.machine.registry().get(dev).unwrap();
+    let ends = ends.clone();
+    let data: Arc<[u8]> = vec![byte; SECTOR].into();
+    let bio = Bio::write_owned(Sector(at), data).on_end(move |status, _| ends.lock().push((byte, status)));
+    submit(bio.to(&dev));
+    kit.machine.runtime().run_until_idle();
+}
+
+/// The turn of a region comes between the failures of two writes to it, and a third waits for that recovery.
+fn a_turn_between_two_failures(features: &str, suspends_early: bool, expected: BlkStatus) {
+    let kit = Kit::new();
+    let [first, second] = [0, 1].map(|minor| FaultDisk::add(&kit, minor, Sectors(SIZE)).1);
+    // Reads, and so the copy of a region, take longer than writes.
+    kit.create("slow", &format!("0 {SIZE} delay 7:0 0 2000 7:0 0 600"));
+    let dev = kit.create("m", &format!("0 {SIZE} mirror core 2 {REGION} nosync 2 254:0 0 7:1 0 {features}"));
+    let advance = |millis| kit.advance(Duration::from_millis(millis));
+    let suspend = || kit.ask(Command::DevSuspend, "m", DmFlags::SUSPEND).unwrap();
+    let ends = Ends::default();
+    // Region 0 is out of sync, and recovered after the resume.
+    second.fail(0..REGION, Fails::Writes);
+    start_write(&kit, dev, 0, 1, &ends);
+    advance(700);
+    suspend();
+    assert_eq!(*ends.lock(), [(1, expected)]);
+    ends.lock().clear();
+    second.heal();
+    kit.resume("m").unwrap();
+    kit.machine.runtime().run_until_idle();
+
+    let place = 3 * REGION;
+    second.fail(place..place + REGION, Fails::Writes);
+    advance(1100);
+    start_write(&kit, dev, place, 2, &ends);
+    advance(500);
+    start_write(&kit, dev, place + 1, 3, &ends);
+    advance(200);
+    assert!(kit.status("m", DmFlags::empty()).contains(" 6/8 "), "the first has failed, region 0 is copied");
+    advance(300);
+    assert!(kit.status("m", DmFlags::empty()).contains(" 7/8 "), "region 0 is recovered: region 3's turn");
+    start_write(&kit, dev, place + 2, 4, &ends);
+    if !suspends_early {
+        advance(1500);
+    }
+    suspend();
+    let mut ended = std::mem::take(&mut *ends.lock());
+    ended.sort_by_key(|&(byte, _)| byte);
+    assert_eq!(ended, [2, 3, 4].map(|byte| (byte, expected)));
+    let status = kit.status("m", DmFlags::empty());
+    assert!(status.contains(" 7/8 "), "{status}");
+    let differs = |sector: &u64| first.byte(*sector) != second.byte(*sector);
+    assert!((0..SIZE).filter(differs).all(|sector| sector / REGION == 3), "in sync, but not the same");
+    second.heal();
+    kit.resume("m").unwrap();
+    advance(4000);
+    assert!(kit.status("m", DmFlags::empty()).contains(" 8/8 1 AA "));
+    assert_eq!((0..SIZE).find(differs), None);
+    assert!(ends.lock().is_empty());
+}
+
+#[test]
+fn a_write_that_fails_in_a_region_whose_turn_has_come_ends_its_recovery() {
+    for suspends_early in [false, true] {
+        a_turn_between_two_failures("", suspends_early, BlkStatus::Ok);
+        a_turn_between_two_failures("2 handle_errors keep_log", suspends_early, BlkStatus::Ok);
+        a_turn_between_two_failures("1 handle_errors", suspends_early, BlkStatus::IoErr);
+    }
+}
+
+/// Wherever the bios of a mirror wait: for a suspend, for a recovery, for the worker, which waits for the log.
+#[test]
+fn a_machine_that_ends_ends_what_is_held() {
+    let failed = |bytes: std::ops::Range<u8>| bytes.map(|byte| (byte, BlkStatus::IoErr)).collect::<Vec<_>>();
+    let end = |kit: Kit, ends: Ends| {
+        assert_eq!(*ends.lock(), []);
+        drop(kit);
+        let mut ended = std::mem::take(&mut *ends.lock());
+        ended.sort_by_key(|&(byte, _)| byte);
+        ended
+    };
+    let minute = "60000";
+
+    // Held.
+    let (kit, ends) = (Kit::new(), Ends::default());
+    let second = FaultDisk::add(&kit, 1, Sectors(SIZE)).1;
+    second.fail(0..SIZE, Fails::Writes);
+    let dev =
+        kit.create("m", &format!("0 {SIZE} mirror core 2 {REGION} nosync 2 1:0 0 7:1 0 1 handle_errors"));
+    start_write(&kit, dev, 0, 1, &ends);
+    start_write(&kit, dev, REGION, 2, &ends);
+    assert_eq!(end(kit, ends), failed(1..3));
+
+    // Delayed until region 0 is recovered.
+    let (kit, ends) = (Kit::new(), Ends::default());
+    kit.create("slow", &format!("0 {SIZE} delay 1:0 0 {minute}"));
+    let dev = kit.create("m", &format!("0 {SIZE} mirror core 1 {REGION} 2 254:0 0 1:1 0"));
+    start_write(&kit, dev, 0, 1, &ends);
+    start_write(&kit, dev, 1, 2, &ends);
+    assert_eq!(end(kit, ends), failed(1..3));
+
+    // The first is with the worker, the others are queued behind it.
+    let (kit, ends) = (Kit::new(), Ends::default());
+    kit.create("slow", &format!("0 {SIZE} delay 1:2 0 {minute}"));
+    let dev = kit.create("m", &format!("0 {SIZE} mirror disk 3 254:0 {REGION} nosync 2 1:0 0 1:1 0"));
+    kit.advance(Duration::from_secs(600));
+    start_write(&kit, dev, 0, 1, &ends);
+    start_write(&kit, dev, REGION, 2, &ends);
+    start_write(&kit, dev, 0, 3, &ends);
+    assert_eq!(end(kit, ends), failed(1..4));
+}
+
+/// A short line does not get a gigabyte, whether its legs are as large as it says or not.
+#[test]
+fn a_log_for_too_many_regions_is_refused() {
+    let kit = Kit::new();
+    let len = 1_u64 << 32;
+    kit.create("large", &format!("0 {len} zero"));
+    kit.ask(Command::DevCreate, "m", DmFlags::empty()).unwrap();
+    for log in ["core 1 2", "core 2 4 nosync", "disk 2 254:0 2"] {
+        for leg in ["254:0", "1:0"] {
+            let before = kit.log().len();
+            let loaded = kit.load("m", &format!("0 {len} mirror {log} 2 {leg} 0 {leg} 0")).map(drop);
+            assert_eq!(loaded, Err(Errno::EINVAL), "{log} {leg}");
+            let lines = kit.log().split_off(before);
+            let refused = "device-mapper: table: 254:1: mirror: Error creating mirror dirty log (-EINVAL)";
+            assert!(lines.iter().any(|line| line == refused), "{log} {leg}: {lines:?}");
+        }
+    }
 }

@@ -19,6 +19,9 @@ use super::format::{self, Header};
 
 /// Most regions.
 const MAX_REGIONS: u64 = u32::MAX as u64;
+/// Most regions that memory is given for: 64 MiB for each of the two bits. Linux has as much as it has memory; the legs
+/// need not be large to ask for this, their sizes are looked at later.
+const MAX_KEPT_REGIONS: u64 = 1 << 29;
 const PREFIX: &str = "dirty region log";
 
 /// What the table says about the state of the legs.
@@ -125,6 +128,10 @@ impl DirtyLog {
             Some(device) => Some(Disk::new(ctr, device, regions)?),
             None => None,
         };
+        if regions > MAX_KEPT_REGIONS {
+            warn(ctr, "couldn't allocate clean bitset".to_owned());
+            return None;
+        }
         let is_in_sync = sync == Sync::Never;
         Some(DirtyLog {
             disk,

@@ -27,6 +27,7 @@
 //!
 //! Behaviour: targets-basic.md section 11, recorded cases `mirror/*`.
 
+mod bios;
 mod format;
 mod leg;
 mod log;

@@ -6,7 +6,9 @@
 //!          ^                               │ a leg fails
 //!          │ copied                        v
 //!      recovering <──────────────────── nosync
-//!                  its turn has come
+//!           │      its turn has come       ^
+//!           └──────────────────────────────┘
+//!             a write under way has failed
 //! ```
 //!
 //! A region in which nothing goes on is not kept: it is clean if the log says that it is in sync, else nosync.
@@ -15,6 +17,7 @@ use std::collections::BTreeMap;
 
 use dmlab_block::Bio;
 
+use super::bios::Bios;
 use super::log::DirtyLog;
 
 /// What may be done with a region.
@@ -35,7 +38,7 @@ struct Region {
     /// Writes under way.
     pending: u32,
     /// Writes that wait for the recovery to end.
-    delayed: Vec<Bio<'static>>,
+    delayed: Bios,
 }
 
 /// How a recovery ended.
@@ -67,7 +70,7 @@ impl Regions {
 
     fn keep(&mut self, region: u64, log: &DirtyLog) -> &mut Region {
         let state = self.state(region, log);
-        self.kept.entry(region).or_insert(Region { state, pending: 0, delayed: Vec::new() })
+        self.kept.entry(region).or_insert(Region { state, pending: 0, delayed: Bios::default() })
     }
 
     /// A write begins.
@@ -103,12 +106,15 @@ impl Regions {
         true
     }
 
-    /// The legs no longer hold the same.
-    pub(super) fn mark_nosync(&mut self, region: u64, log: &DirtyLog) {
+    /// The legs no longer hold the same. If the region's turn to be recovered had come, that has failed before it began:
+    /// gives the writes that have waited for it.
+    pub(super) fn mark_nosync(&mut self, region: u64, log: &DirtyLog) -> Option<Bios> {
         let kept = self.keep(region, log);
-        kept.state = RegionState::NoSync;
+        let was = std::mem::replace(&mut kept.state, RegionState::NoSync);
+        let delayed = std::mem::take(&mut kept.delayed);
         self.idle.retain(|&idle| idle != region);
         log.set_in_sync(region, false);
+        (was == RegionState::Recovering).then_some(delayed)
     }
 
     /// The same for whatever is written from here on.
@@ -129,7 +135,7 @@ impl Regions {
     /// A write to a region that is being recovered waits.
     pub(super) fn delay(&mut self, region: u64, bio: Bio<'static>) {
         if let Some(kept) = self.kept.get_mut(&region) {
-            kept.delayed.push(bio);
+            kept.delayed.push_back(bio);
         }
     }
 
@@ -138,8 +144,8 @@ impl Regions {
     }
 
     /// Brings the log up to date; gives the writes that have waited for a recovery.
-    pub(super) fn retire(&mut self, log: &DirtyLog, ignores_errors: bool) -> Vec<Bio<'static>> {
-        let mut released = Vec::new();
+    pub(super) fn retire(&mut self, log: &DirtyLog, ignores_errors: bool) -> Bios {
+        let mut released = Bios::default();
         for Recovered { region, is_whole } in std::mem::take(&mut self.recovered) {
             if is_whole {
                 log.mark_clean(region);

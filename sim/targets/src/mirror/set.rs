@@ -1,6 +1,5 @@
 //! The mirror set: its legs, its worker, and the way of reads and writes.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -10,6 +9,7 @@ use dmlab_runtime::{Level, RateLimit, Runtime, WaitQueue};
 use dmlab_units::{Sector, Sectors};
 use parking_lot::Mutex;
 
+use super::bios::Bios;
 use super::leg::{Failure, Leg};
 use super::log::DirtyLog;
 use super::regions::{RegionState, Regions};
@@ -54,11 +54,11 @@ pub(super) struct Limits {
 #[derive(Default)]
 pub(super) struct Work {
     pub(super) regions: Regions,
-    reads: VecDeque<Bio<'static>>,
-    writes: VecDeque<Bio<'static>>,
-    failed: VecDeque<Bio<'static>>,
+    reads: Bios,
+    writes: Bios,
+    failed: Bios,
     /// Writes kept until the next suspend, so that whoever watches can act before their data counts as written.
-    held: VecDeque<Bio<'static>>,
+    held: Bios,
     has_work: bool,
     is_running: bool,
     /// Regions may be recovered.
@@ -308,26 +308,26 @@ impl Set {
 
     // Writes.
 
-    async fn do_writes(self: &Arc<Self>, writes: VecDeque<Bio<'static>>) {
+    async fn do_writes(self: &Arc<Self>, writes: Bios) {
         if writes.is_empty() {
             return;
         }
-        let (mut to_all, mut to_default) = (Vec::new(), Vec::new());
+        let (mut to_all, mut to_default) = (Bios::default(), Bios::default());
         {
             let mut work = self.work.lock();
             for bio in writes {
                 if !is_accounted(&bio) {
-                    to_all.push(bio);
+                    to_all.push_back(bio);
                     continue;
                 }
                 let region = self.region_of(bio.sector);
                 match work.regions.state(region, &self.log) {
-                    RegionState::Clean | RegionState::Dirty => to_all.push(bio),
-                    RegionState::NoSync => to_default.push(bio),
+                    RegionState::Clean | RegionState::Dirty => to_all.push_back(bio),
+                    RegionState::NoSync => to_default.push_back(bio),
                     RegionState::Recovering => work.regions.delay(region, bio),
                 }
             }
-            for bio in to_all.iter().chain(&to_default).filter(|bio| is_accounted(bio)) {
+            for bio in to_all.iter().chain(to_default.iter()).filter(|bio| is_accounted(bio)) {
                 work.regions.begin_write(self.region_of(bio.sector), &self.log);
             }
         }
@@ -391,17 +391,29 @@ impl Set {
 
     /// A write that a leg, or the log, did not take.
     fn do_failure(self: &Arc<Self>, bio: Bio<'static>) {
+        let mut ends_recovery = false;
         let log_failed = {
             let mut work = self.work.lock();
             if !work.log_failed {
                 work.is_in_sync = false;
-                match is_accounted(&bio) {
-                    true => work.regions.mark_nosync(self.region_of(bio.sector), &self.log),
-                    false => work.regions.mark_flush_failed(),
+                if is_accounted(&bio) {
+                    let released = work.regions.mark_nosync(self.region_of(bio.sector), &self.log);
+                    if let Some(released) = released {
+                        // This write was under way, so that no copy has begun.
+                        work.recovering = None;
+                        work.writes.extend(released);
+                        ends_recovery = true;
+                    }
+                } else {
+                    work.regions.mark_flush_failed();
                 }
             }
             work.log_failed
         };
+        if ends_recovery {
+            self.kick(|_| ());
+            self.changed.wake_all();
+        }
         let Features { handle_errors, keep_log } = self.features;
         if !self.has_good_leg() || (keep_log && log_failed) {
             self.end_write(bio, BlkStatus::IoErr);
