@@ -5,6 +5,7 @@ mod kit;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use dmlab_abi::{Command, DmFlags};
 use dmlab_block::{Bio, SyncIo, submit};
@@ -172,4 +173,30 @@ fn copies_beyond_the_threshold_wait() {
     kit.resume("base").unwrap();
     kit.machine.runtime().run_until_idle();
     assert_eq!((allocated(&kit), left.load(Relaxed)), ((2100 + 9 + 1) * 8, 0));
+}
+
+#[test]
+fn copies_that_end_after_the_store_became_invalid_fill_more_than_one_area() {
+    let kit = Kit::new();
+    let origin = kit.create("origin", "0 1024 snapshot-origin 1:0");
+    let cow = kit.create("cow", "0 64 delay 1:1 0 0 1:1 0 100");
+    // Chunks of a sector: 32 records in an area, and room for 61 in all.
+    kit.create("s", &format!("0 1024 snapshot 1:0 {cow} P 1"));
+    kit.ask(Command::DevSuspend, "origin", DmFlags::SUSPEND).unwrap();
+    kit.resume("origin").unwrap();
+    let device = kit.machine.registry().get(origin).unwrap();
+    let left = Arc::new(AtomicU64::new(1));
+    let ended = left.clone();
+    // The last of its pieces find the store full while the copies for the first are under way.
+    let bio = Bio::write_owned(Sector(0), vec![1; 70 * SECTOR].into());
+    submit(
+        bio.on_end(move |status, _| assert!(status.is_ok() && ended.fetch_sub(1, Relaxed) > 0)).to(&device),
+    );
+    let runtime = kit.machine.runtime();
+    runtime.block_on(runtime.sleep(Duration::from_secs(2))).unwrap();
+    assert_eq!(left.load(Relaxed), 0);
+    assert_eq!(kit.status("s", DmFlags::empty()), "0 1024 snapshot Invalid");
+    assert_eq!(read(&kit, DevT::new(1, 1), 0, 1)[..8], [0x53, 0x6e, 0x41, 0x70, 0, 0, 0, 0]);
+    // No record was written for what came too late.
+    assert!(read(&kit, DevT::new(1, 1), 1, 1).iter().all(|&byte| byte == 0));
 }

@@ -301,27 +301,26 @@ impl Store {
     }
 
     async fn write_out(&self, log: &mut Log, is_full: bool) {
-        let area = {
+        let (area, is_valid) = {
             let alloc = self.alloc.lock();
-            if !alloc.is_valid {
-                return;
-            }
-            alloc.area
+            (alloc.area, alloc.is_valid)
         };
-        // The next area must read as empty before this one can be found full.
-        let mut result = Ok(());
+        if is_valid {
+            // The next area must read as empty before this one can be found full.
+            let mut result = Ok(());
+            if is_full {
+                result = self.zero_area(area + 1).await;
+            }
+            if result.is_ok() {
+                result = self.write_area(area, &log.area).await;
+            }
+            if result.is_err() {
+                self.alloc.lock().is_valid = false;
+            }
+        }
+        // What an invalid store is still given has to go somewhere, too.
         if is_full {
-            result = self.zero_area(area + 1).await;
-        }
-        if result.is_ok() {
-            result = self.write_area(area, &log.area).await;
-        }
-        let mut alloc = self.alloc.lock();
-        if result.is_err() {
-            alloc.is_valid = false;
-        }
-        if is_full {
-            alloc.area = area + 1;
+            self.alloc.lock().area = area + 1;
             log.used = 0;
             log.area.fill(0);
         }
