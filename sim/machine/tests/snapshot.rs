@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use dmlab_abi::{Command, DmFlags};
 use dmlab_block::{Bio, SyncIo, submit};
-use dmlab_units::{DevT, Sector};
+use dmlab_units::{DevT, Errno, Sector};
 use kit::Kit;
 use proptest::prelude::*;
 
@@ -199,4 +199,62 @@ fn copies_that_end_after_the_store_became_invalid_fill_more_than_one_area() {
     assert_eq!(read(&kit, DevT::new(1, 1), 0, 1)[..8], [0x53, 0x6e, 0x41, 0x70, 0, 0, 0, 0]);
     // No record was written for what came too late.
     assert!(read(&kit, DevT::new(1, 1), 1, 1).iter().all(|&byte| byte == 0));
+}
+
+/// Puts a store on disk whose chunks have 8 sectors.
+fn write_store(kit: &Kit, cow: DevT, valid: u32, records: &[[u64; 2]]) {
+    let mut bytes = vec![0; 16 * SECTOR];
+    for (at, word) in [0x7041_6e53, valid, 1, 8].into_iter().enumerate() {
+        bytes[4 * at..4 * at + 4].copy_from_slice(&word.to_le_bytes());
+    }
+    let words = records.as_flattened().iter().enumerate();
+    words.for_each(|(at, word)| bytes[8 * SECTOR + 8 * at..][..8].copy_from_slice(&word.to_le_bytes()));
+    let dev = kit.machine.registry().get(cow).unwrap();
+    SyncIo::default().submit(&dev, Bio::write(Sector(0), &bytes)).unwrap();
+}
+
+#[test]
+fn a_store_whose_chunks_have_no_sector_numbers_is_refused() {
+    for new in [u64::MAX, 1 << 63, u64::MAX / 8, u64::MAX / 8 - 2] {
+        let kit = Kit::new();
+        let cow = DevT::new(1, 1);
+        write_store(&kit, cow, 1, &[[5, 2], [6, new]]);
+        let before = read(&kit, cow, 0, 16);
+        kit.ask(Command::DevCreate, "s", DmFlags::empty()).unwrap();
+        let loaded = kit.load("s", "0 1024 snapshot 1:0 1:1 P 8");
+        assert_eq!(loaded.map(|_| ()), Err(Errno::ENXIO), "{new:#x}");
+        assert_eq!(read(&kit, cow, 0, 16), before);
+        let log = kit.log();
+        assert_eq!(log[0], "device-mapper: persistent snapshot: Invalid or corrupt snapshot");
+        assert!(log[1].ends_with("Failed to read snapshot metadata (-ENXIO)"), "{log:?}");
+    }
+}
+
+#[test]
+fn a_store_whose_chunks_lie_beyond_the_device_is_full() {
+    for (new, allocated) in [(1 << 55, 288_230_376_151_711_752_u64), (1 << 20, 8_388_616)] {
+        let kit = Kit::new();
+        write_store(&kit, DevT::new(1, 1), 1, &[[5, new]]);
+        let dev = kit.create("s", "0 1024 snapshot 1:0 1:1 P 8");
+        let status = format!("0 1024 snapshot {allocated}/32768 16");
+        assert_eq!(kit.status("s", DmFlags::empty()), status);
+        assert!(!write(&kit, dev, 5 * 8, 1, 1), "a copy that is nowhere cannot be written");
+        assert!(!write(&kit, dev, 7 * 8, 1, 1));
+        assert_eq!(kit.status("s", DmFlags::empty()), "0 1024 snapshot Invalid");
+    }
+}
+
+#[test]
+fn a_merge_fails_at_records_of_chunks_that_the_origin_cannot_have() {
+    for old in [u64::MAX, 1 << 56, 1 << 30, 5000] {
+        let kit = Kit::new();
+        // A run that is copied in more than one piece.
+        let records: Vec<_> = (0..200).map(|i| [old - 199 + i, 2 + i]).collect();
+        write_store(&kit, DevT::new(1, 1), 1, &records);
+        kit.create("s", "0 1024 snapshot-merge 1:0 1:1 P 8");
+        kit.machine.runtime().run_until_idle();
+        assert_eq!(kit.status("s", DmFlags::empty()), "0 1024 snapshot-merge Merge failed", "{old:#x}");
+        let text = "device-mapper: snapshots: Write error: shutting down merge.";
+        assert_eq!(kit.log().last().map(String::as_str), Some(text));
+    }
 }
