@@ -205,6 +205,10 @@ impl Store {
             return Err(failed(Errno::EINVAL));
         }
         let store = Store::new(kind, cow.clone(), Sectors(chunk));
+        if header.valid == 0 {
+            store.alloc.lock().is_valid = false;
+            return Ok((store, Loaded { exceptions: BTreeMap::new(), is_valid: false }));
+        }
         let exceptions = store.load().await.map_err(|unreadable| match unreadable {
             Unreadable::Io(status) => io_error(status),
             Unreadable::NoSuchChunk => {
@@ -212,9 +216,7 @@ impl Store {
                 failed(Errno::ENXIO)
             }
         })?;
-        let is_valid = header.valid != 0;
-        store.alloc.lock().is_valid = is_valid;
-        Ok((store, Loaded { exceptions, is_valid }))
+        Ok((store, Loaded { exceptions, is_valid: true }))
     }
 
     /// Reads areas until one is not full.
