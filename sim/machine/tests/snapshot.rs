@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use dmlab_abi::{Command, DmFlags};
-use dmlab_block::{Bio, SyncIo, submit};
-use dmlab_units::{DevT, Errno, Sector};
+use dmlab_block::{Bio, Op, SyncIo, submit};
+use dmlab_units::{DevT, Errno, Sector, Sectors};
 use kit::Kit;
 use proptest::prelude::*;
 
@@ -257,4 +257,45 @@ fn a_merge_fails_at_records_of_chunks_that_the_origin_cannot_have() {
         let text = "device-mapper: snapshots: Write error: shutting down merge.";
         assert_eq!(kit.log().last().map(String::as_str), Some(text));
     }
+}
+
+#[test]
+fn discards_of_an_overflowed_snapshot_fail() {
+    let kit = Kit::new();
+    let cow = kit.create("cow", "0 64 linear 1:1 0");
+    let dev = kit.create("s", &format!("0 1024 snapshot 1:0 {cow} PO 8 1 discard_zeroes_cow"));
+    let device = kit.machine.registry().get(dev).unwrap();
+    let discard = |chunk: u64| {
+        let bio = Bio::range(Op::Discard, Sector(chunk * 8), Sectors(8));
+        SyncIo::default().submit(&device, bio).is_ok()
+    };
+    (0..6).for_each(|chunk| assert!(write(&kit, dev, chunk * 8, 1, 7)));
+    assert!(discard(0) && discard(100));
+    assert!(!write(&kit, dev, 900, 1, 7));
+    assert_eq!(kit.status("s", DmFlags::empty()), "0 1024 snapshot Overflow");
+    assert!(!discard(1), "of a chunk with a copy");
+    assert!(!discard(100), "of one without");
+    assert_eq!(read(&kit, dev, 8, 1), [7; SECTOR]);
+}
+
+#[test]
+fn the_records_of_an_invalid_store_are_not_read() {
+    let kit = Kit::new();
+    write_store(&kit, DevT::new(1, 1), 0, &[[5, 2]]);
+    let cow = kit.create("cow", "0 8 linear 1:1 0\n8 1016 error");
+    kit.create("s", &format!("0 1024 snapshot 1:0 {cow} P 8"));
+    assert_eq!(kit.status("s", DmFlags::empty()), "0 1024 snapshot Invalid");
+    assert_eq!(kit.log(), ["device-mapper: snapshots: Snapshot is marked invalid."]);
+}
+
+#[test]
+fn a_snapshot_cannot_be_kept_on_its_origin() {
+    let kit = Kit::new();
+    kit.ask(Command::DevCreate, "s", DmFlags::empty()).unwrap();
+    let loaded = kit.load("s", "0 1024 snapshot 1:0 1:0 P 8");
+    assert_eq!(loaded.map(|_| ()), Err(Errno::EINVAL));
+    assert_eq!(
+        kit.log()[0],
+        "device-mapper: table: 254:0: snapshot: COW device cannot be the same as origin device (-EINVAL)"
+    );
 }
