@@ -5,10 +5,11 @@ mod kit;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use dmlab_abi::{Command, DmFlags};
-use dmlab_block::{Bio, SyncIo, submit};
-use dmlab_units::{DevT, Sector};
+use dmlab_block::{Bio, Op, SyncIo, submit};
+use dmlab_units::{DevT, Errno, Sector, Sectors};
 use kit::Kit;
 use proptest::prelude::*;
 
@@ -172,4 +173,129 @@ fn copies_beyond_the_threshold_wait() {
     kit.resume("base").unwrap();
     kit.machine.runtime().run_until_idle();
     assert_eq!((allocated(&kit), left.load(Relaxed)), ((2100 + 9 + 1) * 8, 0));
+}
+
+#[test]
+fn copies_that_end_after_the_store_became_invalid_fill_more_than_one_area() {
+    let kit = Kit::new();
+    let origin = kit.create("origin", "0 1024 snapshot-origin 1:0");
+    let cow = kit.create("cow", "0 64 delay 1:1 0 0 1:1 0 100");
+    // Chunks of a sector: 32 records in an area, and room for 61 in all.
+    kit.create("s", &format!("0 1024 snapshot 1:0 {cow} P 1"));
+    kit.ask(Command::DevSuspend, "origin", DmFlags::SUSPEND).unwrap();
+    kit.resume("origin").unwrap();
+    let device = kit.machine.registry().get(origin).unwrap();
+    let left = Arc::new(AtomicU64::new(1));
+    let ended = left.clone();
+    // The last of its pieces find the store full while the copies for the first are under way.
+    let bio = Bio::write_owned(Sector(0), vec![1; 70 * SECTOR].into());
+    submit(
+        bio.on_end(move |status, _| assert!(status.is_ok() && ended.fetch_sub(1, Relaxed) > 0)).to(&device),
+    );
+    let runtime = kit.machine.runtime();
+    runtime.block_on(runtime.sleep(Duration::from_secs(2))).unwrap();
+    assert_eq!(left.load(Relaxed), 0);
+    assert_eq!(kit.status("s", DmFlags::empty()), "0 1024 snapshot Invalid");
+    assert_eq!(read(&kit, DevT::new(1, 1), 0, 1)[..8], [0x53, 0x6e, 0x41, 0x70, 0, 0, 0, 0]);
+    // No record was written for what came too late.
+    assert!(read(&kit, DevT::new(1, 1), 1, 1).iter().all(|&byte| byte == 0));
+}
+
+/// Puts a store on disk whose chunks have 8 sectors.
+fn write_store(kit: &Kit, cow: DevT, valid: u32, records: &[[u64; 2]]) {
+    let mut bytes = vec![0; 16 * SECTOR];
+    for (at, word) in [0x7041_6e53, valid, 1, 8].into_iter().enumerate() {
+        bytes[4 * at..4 * at + 4].copy_from_slice(&word.to_le_bytes());
+    }
+    let words = records.as_flattened().iter().enumerate();
+    words.for_each(|(at, word)| bytes[8 * SECTOR + 8 * at..][..8].copy_from_slice(&word.to_le_bytes()));
+    let dev = kit.machine.registry().get(cow).unwrap();
+    SyncIo::default().submit(&dev, Bio::write(Sector(0), &bytes)).unwrap();
+}
+
+#[test]
+fn a_store_whose_chunks_have_no_sector_numbers_is_refused() {
+    for new in [u64::MAX, 1 << 63, u64::MAX / 8, u64::MAX / 8 - 2] {
+        let kit = Kit::new();
+        let cow = DevT::new(1, 1);
+        write_store(&kit, cow, 1, &[[5, 2], [6, new]]);
+        let before = read(&kit, cow, 0, 16);
+        kit.ask(Command::DevCreate, "s", DmFlags::empty()).unwrap();
+        let loaded = kit.load("s", "0 1024 snapshot 1:0 1:1 P 8");
+        assert_eq!(loaded.map(|_| ()), Err(Errno::ENXIO), "{new:#x}");
+        assert_eq!(read(&kit, cow, 0, 16), before);
+        let log = kit.log();
+        assert_eq!(log[0], "device-mapper: persistent snapshot: Invalid or corrupt snapshot");
+        assert!(log[1].ends_with("Failed to read snapshot metadata (-ENXIO)"), "{log:?}");
+    }
+}
+
+#[test]
+fn a_store_whose_chunks_lie_beyond_the_device_is_full() {
+    for (new, allocated) in [(1 << 55, 288_230_376_151_711_752_u64), (1 << 20, 8_388_616)] {
+        let kit = Kit::new();
+        write_store(&kit, DevT::new(1, 1), 1, &[[5, new]]);
+        let dev = kit.create("s", "0 1024 snapshot 1:0 1:1 P 8");
+        let status = format!("0 1024 snapshot {allocated}/32768 16");
+        assert_eq!(kit.status("s", DmFlags::empty()), status);
+        assert!(!write(&kit, dev, 5 * 8, 1, 1), "a copy that is nowhere cannot be written");
+        assert!(!write(&kit, dev, 7 * 8, 1, 1));
+        assert_eq!(kit.status("s", DmFlags::empty()), "0 1024 snapshot Invalid");
+    }
+}
+
+#[test]
+fn a_merge_fails_at_records_of_chunks_that_the_origin_cannot_have() {
+    for old in [u64::MAX, 1 << 56, 1 << 30, 5000] {
+        let kit = Kit::new();
+        // A run that is copied in more than one piece.
+        let records: Vec<_> = (0..200).map(|i| [old - 199 + i, 2 + i]).collect();
+        write_store(&kit, DevT::new(1, 1), 1, &records);
+        kit.create("s", "0 1024 snapshot-merge 1:0 1:1 P 8");
+        kit.machine.runtime().run_until_idle();
+        assert_eq!(kit.status("s", DmFlags::empty()), "0 1024 snapshot-merge Merge failed", "{old:#x}");
+        let text = "device-mapper: snapshots: Write error: shutting down merge.";
+        assert_eq!(kit.log().last().map(String::as_str), Some(text));
+    }
+}
+
+#[test]
+fn discards_of_an_overflowed_snapshot_fail() {
+    let kit = Kit::new();
+    let cow = kit.create("cow", "0 64 linear 1:1 0");
+    let dev = kit.create("s", &format!("0 1024 snapshot 1:0 {cow} PO 8 1 discard_zeroes_cow"));
+    let device = kit.machine.registry().get(dev).unwrap();
+    let discard = |chunk: u64| {
+        let bio = Bio::range(Op::Discard, Sector(chunk * 8), Sectors(8));
+        SyncIo::default().submit(&device, bio).is_ok()
+    };
+    (0..6).for_each(|chunk| assert!(write(&kit, dev, chunk * 8, 1, 7)));
+    assert!(discard(0) && discard(100));
+    assert!(!write(&kit, dev, 900, 1, 7));
+    assert_eq!(kit.status("s", DmFlags::empty()), "0 1024 snapshot Overflow");
+    assert!(!discard(1), "of a chunk with a copy");
+    assert!(!discard(100), "of one without");
+    assert_eq!(read(&kit, dev, 8, 1), [7; SECTOR]);
+}
+
+#[test]
+fn the_records_of_an_invalid_store_are_not_read() {
+    let kit = Kit::new();
+    write_store(&kit, DevT::new(1, 1), 0, &[[5, 2]]);
+    let cow = kit.create("cow", "0 8 linear 1:1 0\n8 1016 error");
+    kit.create("s", &format!("0 1024 snapshot 1:0 {cow} P 8"));
+    assert_eq!(kit.status("s", DmFlags::empty()), "0 1024 snapshot Invalid");
+    assert_eq!(kit.log(), ["device-mapper: snapshots: Snapshot is marked invalid."]);
+}
+
+#[test]
+fn a_snapshot_cannot_be_kept_on_its_origin() {
+    let kit = Kit::new();
+    kit.ask(Command::DevCreate, "s", DmFlags::empty()).unwrap();
+    let loaded = kit.load("s", "0 1024 snapshot 1:0 1:0 P 8");
+    assert_eq!(loaded.map(|_| ()), Err(Errno::EINVAL));
+    assert_eq!(
+        kit.log()[0],
+        "device-mapper: table: 254:0: snapshot: COW device cannot be the same as origin device (-EINVAL)"
+    );
 }

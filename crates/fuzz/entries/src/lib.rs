@@ -9,6 +9,7 @@ mod logs;
 mod machine;
 pub mod mutate;
 mod shim;
+mod snapshots;
 mod tables;
 mod thin;
 
@@ -32,6 +33,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry { name: "machine_ioctls", run: machine::ioctls, samples: machine::samples, len_max: 16384 },
     Entry { name: "thin_metadata", run: thin::metadata, samples: thin::metadata_samples, len_max: 512 },
     Entry { name: "replay_log", run: logs::replay_any, samples: logs::samples, len_max: 8192 },
+    Entry { name: "snapshot_store", run: snapshots::store, samples: snapshots::samples, len_max: 20480 },
     Entry { name: "thin_messages", run: thin::messages, samples: thin::message_samples, len_max: 1024 },
 ];
 

@@ -41,6 +41,11 @@ fn any_log_can_be_replayed() {
 }
 
 #[test]
+fn a_snapshot_takes_any_store() {
+    feed("snapshot_store", INPUTS / 20);
+}
+
+#[test]
 fn a_pool_takes_any_metadata() {
     feed("thin_metadata", INPUTS / 20);
 }

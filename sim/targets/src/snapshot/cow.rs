@@ -276,11 +276,11 @@ impl Core {
         }
         let Some(store) = state.store.clone() else { return Map::Kill };
         let chunk = bio.sector.0 / store.chunk().0;
+        if bio.op.is_write() && state.has_overflowed {
+            return Map::Kill;
+        }
         if bio.op == Op::Discard {
             return self.map_discard(&state, &store, chunk, bio);
-        }
-        if bio.op == Op::Write && state.has_overflowed {
-            return Map::Kill;
         }
         if let Some(new) = state.exceptions.get(&chunk) {
             self.to_cow(&store, *new, bio);

@@ -26,7 +26,7 @@ use dmlab_units::{Errno, Sector, Sectors};
 use super::Snapshot;
 use super::cow::Core;
 use super::origin::Origins;
-use super::store::Store;
+use super::store::{Run, Store};
 
 /// `snapshot-merge` 1.5.0.
 pub static SNAPSHOT_MERGE: TargetType = TargetType {
@@ -49,6 +49,8 @@ pub static SNAPSHOT_MERGE: TargetType = TargetType {
 
 pub(super) const UNSUPPORTED: CtrError =
     CtrError::invalid("Snapshot exception store does not support snapshot-merge.");
+
+const WRITE_ERROR: &str = "Write error: shutting down merge.";
 
 /// Whether a snapshot may be merged that will take over from another.
 pub(super) fn check_destination(core: &Core, origins: &Origins) -> Result<(), CtrError> {
@@ -231,8 +233,11 @@ impl Core {
         let Some(run) = run.map_err(|_| "Read error in exception store: shutting down merge")? else {
             return Ok(false);
         };
-        let chunks = run.old..run.old + run.count;
-        let (from, to) = self.run_regions(&store, run.new, &chunks);
+        let chunks = run.old..run.old.saturating_add(run.count);
+        let (from, to) = self.run_regions(&store, run);
+        if to.sector.checked_add(to.len).is_none() {
+            return Err(WRITE_ERROR);
+        }
         self.preserve_neighbours(&to).await;
         self.state.lock().merge.chunks = chunks.clone();
         self.changed.until(|| !self.state.lock().is_tracked(chunks.clone())).await;
@@ -243,7 +248,7 @@ impl Core {
             return Err("Read error: shutting down merge.");
         }
         if errors.write != 0 {
-            return Err("Write error: shutting down merge.");
+            return Err(WRITE_ERROR);
         }
         let flushed = run_async(Bio::flush().to(self.origin.device())).await;
         flushed.map_err(|_| "Flush after merge failed: shutting down merge")?;
@@ -254,10 +259,12 @@ impl Core {
     }
 
     /// Where a run is copied from and to; the last chunk only up to the origin's end.
-    fn run_regions(&self, store: &Store, new: u64, chunks: &Range<u64>) -> (Region, Region) {
-        let sector = store.sector(chunks.start);
-        let end = store.sector(chunks.end).min(Sector(self.origin.device().capacity().0));
-        let len = end.checked_since(sector).unwrap_or(Sectors::ZERO);
+    fn run_regions(&self, store: &Store, Run { old, new, count }: Run) -> (Region, Region) {
+        let sector = store.sector(old);
+        let room = Sector(self.origin.device().capacity().0).checked_since(sector).unwrap_or(Sectors::ZERO);
+        let whole = Sectors(store.chunk().0 * count);
+        // A run that begins beyond the end is not cut: the write fails, and the merge with it (recorded).
+        let len = if room == Sectors::ZERO { whole } else { whole.min(room) };
         let from = Region { dev: self.cow.device().clone(), sector: store.sector(new), len };
         (from, Region { dev: self.origin.device().clone(), sector, len })
     }
@@ -266,7 +273,7 @@ impl Core {
     async fn preserve_neighbours(&self, region: &Region) {
         for neighbour in self.neighbours() {
             let Some(chunk) = neighbour.chunk() else { continue };
-            let end = region.sector + region.len;
+            let Some(end) = region.sector.checked_add(region.len) else { continue };
             let mut sector = region.sector;
             while sector < end {
                 if neighbour.wants_copy(sector) {

@@ -20,6 +20,9 @@ const DEFAULT_CHUNK: u64 = 32;
 /// Largest chunk in sectors (`INT_MAX >> 9`).
 const MAX_CHUNK: u64 = (i32::MAX >> 9) as u64;
 
+/// What the log says of a store that cannot be one.
+const CORRUPT: &str = "Invalid or corrupt snapshot";
+
 /// Which store the table asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StoreKind {
@@ -74,6 +77,19 @@ pub(super) struct Loaded {
     pub(super) exceptions: BTreeMap<u64, u64>,
     /// The header says that the snapshot is still good.
     pub(super) is_valid: bool,
+}
+
+/// Why the records of a persistent store cannot be had.
+enum Unreadable {
+    Io(BlkStatus),
+    /// One of them names a chunk that no device can have.
+    NoSuchChunk,
+}
+
+impl From<BlkStatus> for Unreadable {
+    fn from(status: BlkStatus) -> Unreadable {
+        Unreadable::Io(status)
+    }
 }
 
 pub(super) struct Store {
@@ -170,7 +186,7 @@ impl Store {
             return Ok((store, Loaded { exceptions: BTreeMap::new(), is_valid: true }));
         }
         if header.magic != format::MAGIC {
-            log(Level::Warning, "Invalid or corrupt snapshot".to_owned());
+            log(Level::Warning, CORRUPT.to_owned());
             return Err(failed(Errno::ENXIO));
         }
         let chunk = u64::from(header.chunk_size);
@@ -188,15 +204,23 @@ impl Store {
             log(Level::Warning, format!("unable to handle snapshot disk version {}", header.version));
             return Err(failed(Errno::EINVAL));
         }
-        let store = Store::new(kind, cow, Sectors(chunk));
-        let exceptions = store.load().await.map_err(io_error)?;
-        let is_valid = header.valid != 0;
-        store.alloc.lock().is_valid = is_valid;
-        Ok((store, Loaded { exceptions, is_valid }))
+        let store = Store::new(kind, cow.clone(), Sectors(chunk));
+        if header.valid == 0 {
+            store.alloc.lock().is_valid = false;
+            return Ok((store, Loaded { exceptions: BTreeMap::new(), is_valid: false }));
+        }
+        let exceptions = store.load().await.map_err(|unreadable| match unreadable {
+            Unreadable::Io(status) => io_error(status),
+            Unreadable::NoSuchChunk => {
+                log(Level::Warning, CORRUPT.to_owned());
+                failed(Errno::ENXIO)
+            }
+        })?;
+        Ok((store, Loaded { exceptions, is_valid: true }))
     }
 
     /// Reads areas until one is not full.
-    async fn load(&self) -> Result<BTreeMap<u64, u64>, BlkStatus> {
+    async fn load(&self) -> Result<BTreeMap<u64, u64>, Unreadable> {
         let mut exceptions = BTreeMap::new();
         let mut highest = format::FIRST_AREA;
         let mut log = self.log.lock().await;
@@ -205,6 +229,9 @@ impl Store {
             let bytes = read_async(&self.cow, self.sector(chunk), self.chunk).await?;
             let mut used = 0;
             while let Some(record) = Record::decode(&bytes, used).filter(|record| record.new != 0) {
+                if !self.can_be(record.new) {
+                    return Err(Unreadable::NoSuchChunk);
+                }
                 highest = highest.max(record.new);
                 exceptions.insert(record.old, record.new);
                 used += 1;
@@ -232,6 +259,12 @@ impl Store {
     /// First sector of a chunk of the COW device.
     pub(super) fn sector(&self, chunk: u64) -> Sector {
         Sector(chunk.saturating_mul(self.chunk.0))
+    }
+
+    /// Whether a chunk can be one of the COW device's, and others follow it, without its sectors having no number.
+    /// It may well lie beyond the end of the device: IO on it fails then.
+    fn can_be(&self, chunk: u64) -> bool {
+        chunk < u64::MAX / self.chunk.0 - 4
     }
 
     fn skip_area(&self, chunk: u64) -> u64 {
@@ -301,27 +334,26 @@ impl Store {
     }
 
     async fn write_out(&self, log: &mut Log, is_full: bool) {
-        let area = {
+        let (area, is_valid) = {
             let alloc = self.alloc.lock();
-            if !alloc.is_valid {
-                return;
-            }
-            alloc.area
+            (alloc.area, alloc.is_valid)
         };
-        // The next area must read as empty before this one can be found full.
-        let mut result = Ok(());
+        if is_valid {
+            // The next area must read as empty before this one can be found full.
+            let mut result = Ok(());
+            if is_full {
+                result = self.zero_area(area + 1).await;
+            }
+            if result.is_ok() {
+                result = self.write_area(area, &log.area).await;
+            }
+            if result.is_err() {
+                self.alloc.lock().is_valid = false;
+            }
+        }
+        // What an invalid store is still given has to go somewhere, too.
         if is_full {
-            result = self.zero_area(area + 1).await;
-        }
-        if result.is_ok() {
-            result = self.write_area(area, &log.area).await;
-        }
-        let mut alloc = self.alloc.lock();
-        if result.is_err() {
-            alloc.is_valid = false;
-        }
-        if is_full {
-            alloc.area = area + 1;
+            self.alloc.lock().area = area + 1;
             log.used = 0;
             log.area.fill(0);
         }
@@ -373,10 +405,16 @@ impl Store {
         }
         let record = |index: usize| Record::decode(&log.area, index);
         let Some(last) = record(log.used - 1) else { return Ok(None) };
+        // An area that was read again may have been changed behind the store since it was loaded.
+        if !self.can_be(last.new) {
+            return Err(BlkStatus::IoErr);
+        }
         let mut run = Run { old: last.old, new: last.new, count: 1 };
         for index in (0..log.used - 1).rev() {
             match record(index) {
-                Some(Record { old, new }) if old.checked_add(1) == Some(run.old) && new + 1 == run.new => {
+                Some(Record { old, new })
+                    if old.checked_add(1) == Some(run.old) && new.checked_add(1) == Some(run.new) =>
+                {
                     run = Run { old, new, count: run.count + 1 };
                 }
                 _ => break,
