@@ -2,7 +2,7 @@
 
 mod kit;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +26,16 @@ enum Step {
     Read(u64, u64),
     Break(usize, u64, u64, Fails),
     Heal(usize),
-    Restart { noflush: bool },
+    Restart {
+        noflush: bool,
+    },
+    /// Writes to one region, at places that do not meet, and in which order the disks answer.
+    Together {
+        recovers: bool,
+        region: u64,
+        writes: BTreeMap<u64, u8>,
+        order: Vec<prop::sample::Index>,
+    },
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -38,6 +47,13 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..2usize, place(), fails).prop_map(|(leg, (at, len), what)| Step::Break(leg, at, len, what)),
         1 => (0..2usize).prop_map(Step::Heal),
         1 => any::<bool>().prop_map(|noflush| Step::Restart { noflush }),
+        2 => (
+            any::<bool>(),
+            0..SIZE / REGION,
+            prop::collection::btree_map(0..REGION, 1..255u8, 2..5),
+            prop::collection::vec(any::<prop::sample::Index>(), 0..30),
+        )
+            .prop_map(|(recovers, region, writes, order)| Step::Together { recovers, region, writes, order }),
     ]
 }
 
@@ -78,6 +94,11 @@ impl Mirror {
     }
 
     fn write(&mut self, at: u64, len: u64, byte: u8) {
+        let ended = self.start(at, len, byte);
+        self.note(at, len, byte, ended);
+    }
+
+    fn start(&self, at: u64, len: u64, byte: u8) -> Ended {
         let dev = self.kit.machine.registry().get(self.dev).unwrap();
         let ended = Ended::default();
         let tell = ended.clone();
@@ -85,11 +106,57 @@ impl Mirror {
         let bio = Bio::write_owned(Sector(at), data).on_end(move |status, _| *tell.lock() = Some(status));
         submit(bio.to(&dev));
         self.kit.machine.runtime().run_until_idle();
+        ended
+    }
+
+    fn note(&mut self, at: u64, len: u64, byte: u8, ended: Ended) {
         let status = *ended.lock();
         self.model.write(at, len, byte, status == Some(BlkStatus::Ok));
         if status.is_none() {
             self.held.push((at, len, byte, ended));
         }
+    }
+
+    /// Writes that are under way at the same time, and a recovery, too.
+    fn write_together(
+        &mut self,
+        recovers: bool,
+        region: u64,
+        writes: BTreeMap<u64, u8>,
+        order: &[prop::sample::Index],
+    ) {
+        if recovers {
+            self.restart_with(false, true);
+        }
+        self.legs.iter().for_each(|leg| leg.hold(true));
+        let mut order = order.iter();
+        let mut started = Vec::new();
+        for (at, byte) in writes {
+            let at = region * REGION + at;
+            started.push((at, byte, self.start(at, 1, byte)));
+            // One may end before the next begins.
+            self.let_one_go(order.next());
+        }
+        while self.let_one_go(order.next()) {}
+        self.legs.iter().for_each(|leg| leg.hold(false));
+        for (at, byte, ended) in started {
+            self.note(at, 1, byte, ended);
+        }
+    }
+
+    /// Lets the disks answer the drawn one of what they hold, or the last; whether there was any.
+    fn let_one_go(&self, drawn: Option<&prop::sample::Index>) -> bool {
+        let [first, second] = [0, 1].map(|leg| self.legs[leg].held());
+        if first + second == 0 {
+            return false;
+        }
+        let index = drawn.map_or(first + second - 1, |drawn| drawn.index(first + second));
+        match index.checked_sub(first) {
+            None => self.legs[0].let_go(index),
+            Some(index) => self.legs[1].let_go(index),
+        }
+        self.kit.machine.runtime().run_until_idle();
+        true
     }
 
     fn read(&self, at: u64, len: u64) -> Option<Vec<u8>> {
@@ -107,12 +174,17 @@ impl Mirror {
     }
 
     fn restart(&mut self, noflush: bool) {
+        self.restart_with(noflush, false);
+    }
+
+    fn restart_with(&mut self, noflush: bool, holds: bool) {
         let flags = if noflush { DmFlags::SUSPEND | DmFlags::NOFLUSH } else { DmFlags::SUSPEND };
         self.kit.ask(Command::DevSuspend, "m", flags).unwrap();
         if !noflush {
             let answered = self.held.iter().filter(|(.., ended)| ended.lock().is_some()).count();
             assert_eq!(answered, self.held.len(), "a suspend answers what was held");
         }
+        self.legs.iter().for_each(|leg| leg.hold(holds));
         self.kit.resume("m").unwrap();
         self.kit.machine.runtime().run_until_idle();
         // With an error; or well, if a write waited for a recovery that waited for one that was held. Those that were
@@ -147,6 +219,9 @@ impl Mirror {
             }
             Step::Heal(leg) => self.legs[leg].heal(),
             Step::Restart { noflush } => self.restart(noflush),
+            Step::Together { recovers, region, writes, order } => {
+                self.write_together(recovers, region, writes, &order);
+            }
         }
     }
 
@@ -177,7 +252,7 @@ fn log() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1024, ..ProptestConfig::default() })]
 
     /// Whatever fails: a read that succeeds shows what was written.
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dmlab_block::{Bio, BioQueue, BlkStatus, BlockDevice, DiskOps, Op, RamDisk, WriteCache};
+use dmlab_block::{Bio, BioQueue, BlkStatus, BlockDevice, DiskOps, Op, RamDisk, WriteCache, submit};
 use dmlab_units::{DevT, Sectors};
 use parking_lot::Mutex;
 
@@ -23,6 +23,8 @@ pub(crate) struct FaultDisk {
     ram: RamDisk,
     bad: Mutex<BTreeMap<u64, Fails>>,
     fails_flushes: AtomicBool,
+    holds: AtomicBool,
+    held: Mutex<Vec<(Arc<BlockDevice>, Bio<'static>)>>,
 }
 
 impl FaultDisk {
@@ -41,7 +43,13 @@ impl FaultDisk {
         let registry = kit.machine.registry();
         let ram = RamDisk::new(size, cache);
         let limits = ram.limits();
-        let disk = Arc::new(FaultDisk { ram, bad: Mutex::default(), fails_flushes: AtomicBool::new(false) });
+        let disk = Arc::new(FaultDisk {
+            ram,
+            bad: Mutex::default(),
+            fails_flushes: AtomicBool::new(false),
+            holds: AtomicBool::new(false),
+            held: Mutex::default(),
+        });
         let dev = DevT::new(7, minor);
         let (seq, runtime) = (registry.next_disk_seq(), registry.runtime().clone());
         let block = BlockDevice::new(dev, format!("faulty{minor}"), seq, runtime, disk.clone(), limits);
@@ -60,6 +68,25 @@ impl FaultDisk {
         self.fails_flushes.store(true, Ordering::Relaxed);
     }
 
+    /// From here on, bios are kept until they are let go, or are no more.
+    pub(crate) fn hold(&self, holds: bool) {
+        self.holds.store(holds, Ordering::Relaxed);
+    }
+
+    /// How many are kept.
+    pub(crate) fn held(&self) -> usize {
+        self.held.lock().len()
+    }
+
+    /// Lets one of those go that are kept.
+    pub(crate) fn let_go(&self, index: usize) {
+        let (dev, mut bio) = self.held.lock().remove(index);
+        bio.set_dev(&dev);
+        let holds = self.holds.swap(false, Ordering::Relaxed);
+        submit(bio);
+        self.holds.store(holds, Ordering::Relaxed);
+    }
+
     /// All of it is good again.
     pub(crate) fn heal(&self) {
         self.bad.lock().clear();
@@ -74,7 +101,11 @@ impl FaultDisk {
 }
 
 impl DiskOps for FaultDisk {
-    fn submit_bio<'a>(&self, dev: &Arc<BlockDevice>, bio: Bio<'a>, queue: &mut BioQueue<'a>) {
+    fn submit_bio<'a>(&self, dev: &Arc<BlockDevice>, mut bio: Bio<'a>, queue: &mut BioQueue<'a>) {
+        if self.holds.load(Ordering::Relaxed) {
+            self.held.lock().push((dev.clone(), bio.take_owned()));
+            return;
+        }
         let is_bad = |what: &Fails| match what {
             Fails::All => true,
             Fails::Reads => bio.op == Op::Read,
