@@ -299,3 +299,21 @@ fn a_snapshot_cannot_be_kept_on_its_origin() {
         "device-mapper: table: 254:0: snapshot: COW device cannot be the same as origin device (-EINVAL)"
     );
 }
+
+#[test]
+fn a_machine_that_ends_ends_what_waits_for_a_copy() {
+    let kit = Kit::new();
+    let base = kit.create("base", "0 1024 delay 1:0 0 4294967295 1:0 0 0");
+    let dev = kit.create("s", &format!("0 1024 snapshot {base} 1:1 P 8"));
+    let device = kit.machine.registry().get(dev).unwrap();
+    let ended = Arc::new(AtomicU64::new(0));
+    for sector in [0, 1] {
+        let seen = ended.clone();
+        let bio = Bio::write_owned(Sector(sector), vec![1; SECTOR].into()).to(&device);
+        submit(bio.on_end(move |status, _| assert!(!status.is_ok() && seen.fetch_add(1, Relaxed) < 2)));
+    }
+    kit.machine.runtime().run_until_idle();
+    assert_eq!(ended.load(Relaxed), 0);
+    drop((kit, device));
+    assert_eq!(ended.load(Relaxed), 2);
+}

@@ -15,8 +15,9 @@ use dmlab_units::{DmName, SECTOR_SIZE, Sectors};
 use crate::disk::{Choice, Event, Explorer, Log, machine, recorded};
 use crate::model::{Model, PIECE, bytes_of};
 
-/// Chunks of the snapshot, in sectors; the second has room for more than one piece.
-const CHUNKS: [u64; 2] = [8, 16];
+/// Chunks of the snapshot, in sectors. With the first, areas fill: 32 records each. The last has room for more than one
+/// piece.
+const CHUNKS: [u64; 3] = [1, 8, 16];
 const ORIGIN: Sectors = Sectors(16 * PIECE);
 const COW: Sectors = Sectors(64 * PIECE);
 const SIZES: [Sectors; 2] = [ORIGIN, COW];
@@ -139,7 +140,7 @@ fn a_snapshot_keeps_what_was_before() {
     let start = std::time::Instant::now();
     let mut states = 0;
     for seed in 0..16 {
-        states += explore(seed, 120, CHUNKS[seed as usize % 2], 3);
+        states += explore(seed, 120, CHUNKS[seed as usize % CHUNKS.len()], 3);
     }
     let rate = states as f64 / start.elapsed().as_secs_f64();
     crate::say(&format!("snapshot: {states} states examined, {rate:.0} a second"));

@@ -522,6 +522,10 @@ impl Drop for Core {
             self.log(Level::Err, "Cancelling snapshot handover.");
             destination.state.lock().is_valid = false;
         }
+        // A machine that ends suspends nothing first.
+        let state = self.state.get_mut();
+        let waiting = std::mem::take(&mut state.pending).into_values().flatten();
+        waiting.chain(state.merge.take_queued()).for_each(|bio| bio.end(BlkStatus::IoErr));
     }
 }
 

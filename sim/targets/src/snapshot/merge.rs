@@ -77,6 +77,13 @@ pub(super) struct MergeState {
     stops: bool,
 }
 
+impl MergeState {
+    /// The writes that wait for the run to end.
+    pub(super) fn take_queued(&mut self) -> Vec<Bio<'static>> {
+        std::mem::take(&mut self.queued)
+    }
+}
+
 struct Merge {
     snapshot: Snapshot,
     start: Sector,
@@ -294,7 +301,7 @@ impl Core {
                     state.exceptions.remove(&chunk);
                 });
             }
-            std::mem::take(&mut state.merge.queued)
+            state.merge.take_queued()
         };
         for bio in queued {
             match result {
