@@ -26,6 +26,15 @@ pub enum Time {
 /// How long a thread waits before it looks again whether a virtual clock may jump.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
+/// A call of a client under way.
+pub(crate) struct CallGuard<'a>(&'a ThreadDriver);
+
+impl Drop for CallGuard<'_> {
+    fn drop(&mut self) {
+        self.0.nr_calls.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// What became of a jump.
 enum Jump {
     Done,
@@ -67,6 +76,9 @@ pub struct ThreadDriver {
     kicked: AtomicBool,
     stopping: AtomicBool,
     worker: Mutex<Option<Thread>>,
+    /// Calls of clients under way, and threads that wait for something of the machine.
+    nr_calls: AtomicUsize,
+    nr_waiting: AtomicUsize,
     /// Says whether nobody outside the machine can go on by himself.
     others_wait: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
     waited: Mutex<Waited>,
@@ -92,6 +104,8 @@ impl ThreadDriver {
             kicked: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             worker: Mutex::new(None),
+            nr_calls: AtomicUsize::new(0),
+            nr_waiting: AtomicUsize::new(0),
             others_wait: OnceLock::new(),
             waited: Mutex::default(),
         })
@@ -148,6 +162,17 @@ impl ThreadDriver {
         let _ = self.others_wait.set(others_wait);
     }
 
+    /// A call of a client begins; it lasts until the guard goes, after its answer was sent.
+    pub(crate) fn call(&self) -> CallGuard<'_> {
+        self.nr_calls.fetch_add(1, Ordering::SeqCst);
+        CallGuard(self)
+    }
+
+    /// Whether every call under way waits for the machine.
+    fn calls_wait(&self) -> bool {
+        self.nr_calls.load(Ordering::SeqCst) <= self.nr_waiting.load(Ordering::SeqCst)
+    }
+
     /// Which clock it has.
     pub fn time(&self) -> Time {
         self.time
@@ -162,7 +187,8 @@ impl ThreadDriver {
             // One thread looks for all.
             let Some(mut waited) = self.waited.try_lock() else { return Jump::NotYet };
             let away = due.saturating_since(self.now());
-            if !waited.as_long_as(away) && !others_wait() {
+            let everybody_waits = || others_wait() && self.calls_wait();
+            if !waited.as_long_as(away) && !everybody_waits() {
                 return Jump::NotYet;
             }
             *waited = Waited::default();
@@ -214,6 +240,15 @@ impl Driver for ThreadDriver {
     }
 
     fn wait(&self, runtime: &Runtime, flag: &WakeFlag) -> Result<(), Stalled> {
+        self.nr_waiting.fetch_add(1, Ordering::SeqCst);
+        let result = self.wait_for(runtime, flag);
+        self.nr_waiting.fetch_sub(1, Ordering::SeqCst);
+        result
+    }
+}
+
+impl ThreadDriver {
+    fn wait_for(&self, runtime: &Runtime, flag: &WakeFlag) -> Result<(), Stalled> {
         loop {
             self.nr_running.fetch_add(1, Ordering::SeqCst);
             loop {

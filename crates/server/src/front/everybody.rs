@@ -21,8 +21,26 @@ struct Waiting {
 /// Threads are looked at one after another, so one that was seen waiting may have been woken by one that was looked at later.
 /// Only two looks that find the same threads with no switch between them are proof.
 pub(super) fn waits(socket: &Path) -> bool {
+    programs_wait(socket) && our_threads_wait().is_some()
+}
+
+/// The same for programs alone.
+fn programs_wait(socket: &Path) -> bool {
     let Some(first) = look(socket) else { return false };
     look(socket).is_some_and(|second| first == second)
+}
+
+/// Whether no thread of our own but this one runs: it would be about to answer a call, or to take one.
+fn our_threads_wait() -> Option<()> {
+    let our_thread = rustix::thread::gettid().as_raw_nonzero().get() as u32;
+    for thread in fs::read_dir("/proc/self/task").ok()?.flatten() {
+        let Ok(status) = fs::read_to_string(thread.path().join("status")) else { continue };
+        let id: u32 = thread.file_name().to_str()?.parse().ok()?;
+        if id != our_thread {
+            waiting(id, &status)?;
+        }
+    }
+    Some(())
 }
 
 /// All threads of the machine's programs, or `None` when one of them runs.
@@ -30,6 +48,7 @@ fn look(socket: &Path) -> Option<Vec<Waiting>> {
     let mark = [b"DMLAB_SOCKET=", socket.as_os_str().as_bytes()].concat();
     let me = std::process::id();
     let (uid, mut found) = (rustix::process::geteuid().as_raw(), Vec::new());
+    let (mut ours, mut nameless) = (Vec::new(), Vec::new());
     for entry in fs::read_dir("/proc").ok()?.flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
             continue;
@@ -39,13 +58,25 @@ fn look(socket: &Path) -> Option<Vec<Waiting>> {
         }
         // What ends between two of these calls is no longer anybody.
         let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
+        if environment.is_empty() {
+            nameless.push(entry.path());
+        }
         if !environment.split(|&b| b == 0).any(|variable| variable == mark) {
             continue;
         }
+        ours.push(pid);
         let Ok(threads) = fs::read_dir(entry.path().join("task")) else { continue };
         for thread in threads.flatten() {
             let Ok(status) = fs::read_to_string(thread.path().join("status")) else { continue };
             found.push(waiting(thread.file_name().to_str()?.parse().ok()?, &status)?);
+        }
+    }
+    // In the middle of an exec a program has no environment yet, but it has a parent.
+    for path in nameless {
+        let Ok(status) = fs::read_to_string(path.join("status")) else { continue };
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse::<u32>().ok());
+        if parent.is_some_and(|parent| ours.contains(&parent)) {
+            waiting(0, &status)?;
         }
     }
     found.sort_unstable_by_key(|waiting| waiting.thread);
@@ -83,7 +114,7 @@ mod tests {
     #[test]
     fn a_program_that_runs_is_seen_until_it_waits() {
         let socket = Path::new("/nowhere/of/this/test");
-        assert!(waits(socket), "nobody belongs to a machine that isn't there");
+        assert!(programs_wait(socket), "nobody belongs to a machine that isn't there");
         // Runs for as long as its input has nothing to say, then waits for more.
         let script = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo waits; read -r line";
         let mut child = Command::new("sh")
@@ -102,10 +133,10 @@ mod tests {
             sender.send(line).unwrap();
         });
         while receiver.try_recv().is_err() {
-            seen_running |= !waits(socket);
+            seen_running |= !programs_wait(socket);
         }
         assert!(seen_running);
-        while !waits(socket) {
+        while !programs_wait(socket) {
             std::thread::yield_now();
         }
         child.kill().unwrap();

@@ -29,7 +29,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 pub(crate) use channel::{receive, send};
 
-use crate::driver::{ThreadDriver, Time};
+use crate::driver::ThreadDriver;
 use crate::rundir;
 use crate::world::World;
 use channel::Channel;
@@ -91,7 +91,7 @@ impl Server {
             mirror: Mirror::new(dir.join(MIRROR_DIR))?,
             control: OnceLock::new(),
             on_refused_load: options.on_refused_load,
-            has_virtual_time: driver.time() == Time::Virtual,
+            driver: driver.clone(),
             stopping: AtomicBool::new(false),
             stopped: (Mutex::new(false), Condvar::new()),
         });

@@ -21,6 +21,7 @@ use super::channel::Channel;
 use super::files::{Body, OpenFile};
 use super::memory::{Process, Staged};
 use super::shared_state::Shared;
+use crate::driver::Time;
 use crate::world::{Area, Entry, Found, Inode, Kind, area, errno};
 
 const O_ACCMODE: i32 = 3;
@@ -57,7 +58,9 @@ pub(super) fn value(value: i64) -> Answer {
 impl Session {
     /// Serves the channel until the client is gone.
     pub(crate) fn run(mut self, mut channel: Channel) {
+        let driver = self.shared.driver.clone();
         while let Some(header) = channel.wait() {
+            let _call = driver.call();
             let fd = match Request::decode(&header, channel.area.data()) {
                 Ok(Request::Ioctl { with_fd: true, .. }) => channel.take_fd(),
                 _ => None,
@@ -420,7 +423,7 @@ impl Session {
 
     /// Sleeps by a virtual clock. The value is what was left when a signal came.
     fn sleep(&self, time: Duration) -> Answer {
-        if !self.shared.has_virtual_time {
+        if self.shared.driver.time() != Time::Virtual {
             return Err(Errno::ENOSYS);
         }
         let runtime = self.shared.world.machine().runtime();
