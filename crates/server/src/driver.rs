@@ -32,6 +32,7 @@ pub(crate) struct CallGuard<'a>(&'a ThreadDriver);
 impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
         self.0.nr_calls.fetch_sub(1, Ordering::SeqCst);
+        self.0.note_change();
     }
 }
 
@@ -79,6 +80,8 @@ pub struct ThreadDriver {
     /// Calls of clients under way, and threads that wait for something of the machine.
     nr_calls: AtomicUsize,
     nr_waiting: AtomicUsize,
+    /// Counts the beginnings and ends of calls and waits: the same number twice, and none began or ended between.
+    nr_changes: AtomicU64,
     /// Says whether nobody outside the machine can go on by himself.
     others_wait: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
     waited: Mutex<Waited>,
@@ -106,6 +109,7 @@ impl ThreadDriver {
             worker: Mutex::new(None),
             nr_calls: AtomicUsize::new(0),
             nr_waiting: AtomicUsize::new(0),
+            nr_changes: AtomicU64::new(0),
             others_wait: OnceLock::new(),
             waited: Mutex::default(),
         })
@@ -165,7 +169,21 @@ impl ThreadDriver {
     /// A call of a client begins; it lasts until the guard goes, after its answer was sent.
     pub(crate) fn call(&self) -> CallGuard<'_> {
         self.nr_calls.fetch_add(1, Ordering::SeqCst);
+        self.note_change();
         CallGuard(self)
+    }
+
+    fn note_change(&self) {
+        self.nr_changes.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Whether nobody can go on by himself: neither a program nor a call that is being answered.
+    ///
+    /// Programs and calls cannot be looked at in one instant. A call that is answered after its program was seen waiting,
+    /// and is over before calls are looked at, would be missed; so nothing may have begun or ended from first to last.
+    fn everybody_waits(&self, others_wait: &dyn Fn() -> bool) -> bool {
+        let before = self.nr_changes.load(Ordering::SeqCst);
+        self.calls_wait() && others_wait() && self.nr_changes.load(Ordering::SeqCst) == before
     }
 
     /// Whether every call under way waits for the machine.
@@ -187,8 +205,7 @@ impl ThreadDriver {
             // One thread looks for all.
             let Some(mut waited) = self.waited.try_lock() else { return Jump::NotYet };
             let away = due.saturating_since(self.now());
-            let everybody_waits = || others_wait() && self.calls_wait();
-            if !waited.as_long_as(away) && !everybody_waits() {
+            if !waited.as_long_as(away) && !self.everybody_waits(others_wait) {
                 return Jump::NotYet;
             }
             *waited = Waited::default();
@@ -241,8 +258,10 @@ impl Driver for ThreadDriver {
 
     fn wait(&self, runtime: &Runtime, flag: &WakeFlag) -> Result<(), Stalled> {
         self.nr_waiting.fetch_add(1, Ordering::SeqCst);
+        self.note_change();
         let result = self.wait_for(runtime, flag);
         self.nr_waiting.fetch_sub(1, Ordering::SeqCst);
+        self.note_change();
         result
     }
 }

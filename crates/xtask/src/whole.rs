@@ -47,7 +47,9 @@ pub(crate) fn run() -> Result<(), String> {
     steps.tests("tests", tests.env("DMLAB_BIN", binary()).env("CI", "true"));
     let mut doc = cargo_with(&["doc", "--quiet", "--workspace", "--no-deps"]);
     steps.check("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"));
-    steps.check("benches compile", &mut cargo_with(&["bench", "--quiet", "--workspace", "--no-run"]));
+    // As tests, for which everything below them is built already.
+    let benches = ["test", "--quiet", "--workspace", "--benches", "--no-run"];
+    steps.check("benches compile", &mut cargo_with(&benches));
     let seconds = FUZZ_SECONDS.to_string();
     let fuzz = ["run", "--quiet", "--release", "-p", "dmlab-fuzz-entries", "--", "all", &seconds];
     steps.check("fuzz", &mut cargo_with(&fuzz));

@@ -19,15 +19,16 @@ struct Waiting {
 /// Whether no thread of any program of the machine behind `socket` can go on by itself.
 ///
 /// Threads are looked at one after another, so one that was seen waiting may have been woken by one that was looked at later.
-/// Only two looks that find the same threads with no switch between them are proof.
+/// Only two looks that find the same threads with no switch between them are proof: then no program ran from the end of the
+/// first to the beginning of the second, and that is when our own threads, which only programs wake, are looked at.
 pub(super) fn waits(socket: &Path) -> bool {
-    programs_wait(socket) && our_threads_wait().is_some()
+    wait_all_along(socket, || our_threads_wait().is_some())
 }
 
-/// The same for programs alone.
-fn programs_wait(socket: &Path) -> bool {
+/// Whether all programs wait for as long as `meanwhile` takes, and its answer is yes.
+fn wait_all_along(socket: &Path, meanwhile: impl FnOnce() -> bool) -> bool {
     let Some(first) = look(socket) else { return false };
-    look(socket).is_some_and(|second| first == second)
+    meanwhile() && look(socket).is_some_and(|second| first == second)
 }
 
 /// Whether no thread of our own but this one runs: it would be about to answer a call, or to take one.
@@ -56,8 +57,8 @@ fn look(socket: &Path) -> Option<Vec<Waiting>> {
         if pid == me || (uid != 0 && entry.metadata().is_ok_and(|meta| meta.uid() != uid)) {
             continue;
         }
-        // What ends between two of these calls is no longer anybody.
-        let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
+        // A program that ends has no environment to be read, but runs until it has ended.
+        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
         if environment.is_empty() {
             nameless.push(entry.path());
         }
@@ -71,8 +72,9 @@ fn look(socket: &Path) -> Option<Vec<Waiting>> {
             found.push(waiting(thread.file_name().to_str()?.parse().ok()?, &status)?);
         }
     }
-    // In the middle of an exec a program has no environment yet, but it has a parent.
+    // In the middle of an exec a program has no environment yet, and at its end none any more, but it has a parent.
     for path in nameless {
+        // Who is gone by now is no longer anybody.
         let Ok(status) = fs::read_to_string(path.join("status")) else { continue };
         let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse::<u32>().ok());
         if parent.is_some_and(|parent| ours.contains(&parent)) {
@@ -114,7 +116,7 @@ mod tests {
     #[test]
     fn a_program_that_runs_is_seen_until_it_waits() {
         let socket = Path::new("/nowhere/of/this/test");
-        assert!(programs_wait(socket), "nobody belongs to a machine that isn't there");
+        assert!(wait_all_along(socket, || true), "nobody belongs to a machine that isn't there");
         // Runs for as long as its input has nothing to say, then waits for more.
         let script = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo waits; read -r line";
         let mut child = Command::new("sh")
@@ -133,10 +135,10 @@ mod tests {
             sender.send(line).unwrap();
         });
         while receiver.try_recv().is_err() {
-            seen_running |= !programs_wait(socket);
+            seen_running |= !wait_all_along(socket, || true);
         }
         assert!(seen_running);
-        while !programs_wait(socket) {
+        while !wait_all_along(socket, || true) {
             std::thread::yield_now();
         }
         child.kill().unwrap();
