@@ -1,6 +1,8 @@
 //! Round trips over the kernel boundary, in process.
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
+use std::time::Duration;
+
 use criterion::{Criterion, criterion_group, criterion_main};
 use dmlab_abi::{Command, DmFlags};
 use dmlab_benches::{Bench, ThreadTime, criterion};
@@ -18,11 +20,22 @@ fn ioctls(c: &mut Criterion<ThreadTime>) {
             bench.ioctl(Command::DevStatus, &mut buf).expect("the device is there");
         });
     });
-    group.bench_function("create + load + resume + remove of a linear", |b| {
-        b.iter(|| {
-            bench.create("new", Sectors(64), "linear", "1:0 0");
-            let mut buf = bench.named("new").as_bytes().to_vec();
-            bench.ioctl(Command::DevRemove, &mut buf).expect("nobody has it open");
+    group.bench_function("create + load + resume of a linear", |b| {
+        b.iter_custom(|rounds| {
+            let mut time = Duration::ZERO;
+            for first in (0..rounds).step_by(64) {
+                let names: Vec<String> = (first..rounds.min(first + 64)).map(|i| format!("new{i}")).collect();
+                time += ThreadTime::of(|| {
+                    for name in &names {
+                        bench.create(name, Sectors(64), "linear", "1:0 0");
+                    }
+                });
+                for name in &names {
+                    let mut buf = bench.named(name).as_bytes().to_vec();
+                    bench.ioctl(Command::DevRemove, &mut buf).expect("nobody has it open");
+                }
+            }
+            time
         });
     });
     group.finish();

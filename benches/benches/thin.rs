@@ -85,6 +85,30 @@ fn benches(c: &mut Criterion<ThreadTime>) {
         }
     }
 
+    // By the wall clock: what two cores do together, for one that has both to itself.
+    let sectors = random_sectors(Bytes(1 << 20), 1 << 16);
+    for threads in [1, 2] {
+        group.bench_function(format!("read 4 KiB, warm, mapped, {threads} threads"), |b| {
+            b.iter_custom(|rounds| {
+                let start = std::time::Instant::now();
+                std::thread::scope(|scope| {
+                    for thread in 0..threads {
+                        let (dev, sectors) = (&dev, &sectors);
+                        scope.spawn(move || {
+                            let (mut io, mut buf) = (SyncIo::default(), vec![0; 4096]);
+                            let sectors = sectors.iter().cycle().skip(thread * 1000);
+                            for sector in sectors.take(rounds.div_ceil(threads as u64) as usize) {
+                                io.read(dev, *sector, &mut buf, |bio| bio).expect("healthy");
+                                black_box(&buf);
+                            }
+                        });
+                    }
+                });
+                start.elapsed()
+            });
+        });
+    }
+
     // What these measure happens once to each block, so each round takes a pool of its own.
     group.sample_size(10).sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(BLOCKS));
     for (name, features) in

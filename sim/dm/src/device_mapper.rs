@@ -24,10 +24,30 @@ pub enum Minor {
     Exactly(u32),
 }
 
+/// A device and, beside it, what a list of all devices tells of each: a list of many thousands would else spend its time
+/// waiting for their memory.
+pub(crate) struct Named {
+    device: Arc<MappedDevice>,
+    pub(crate) dev: DevT,
+    pub(crate) uuid: Option<Vec<u8>>,
+    pub(crate) events: Arc<EventCounter>,
+}
+
+impl Named {
+    fn new(device: &Arc<MappedDevice>, names: &Names) -> Named {
+        Named {
+            device: device.clone(),
+            dev: device.dev,
+            uuid: names.uuid.clone(),
+            events: device.events.clone(),
+        }
+    }
+}
+
 #[derive(Default)]
 pub(crate) struct Devices {
     by_minor: BTreeMap<u32, Arc<MappedDevice>>,
-    by_name: BTreeMap<Vec<u8>, Arc<MappedDevice>>,
+    by_name: BTreeMap<Vec<u8>, Named>,
     by_uuid: BTreeMap<Vec<u8>, Arc<MappedDevice>>,
     /// Every minor number below this is taken.
     no_free_minor_below: u32,
@@ -136,7 +156,7 @@ impl DeviceMapper {
 
     /// The device with this name.
     pub fn by_name(&self, name: &[u8]) -> Option<Arc<MappedDevice>> {
-        self.devices.lock().by_name.get(name).cloned()
+        self.devices.lock().by_name.get(name).map(|named| named.device.clone())
     }
 
     /// The device with this uuid.
@@ -155,21 +175,25 @@ impl DeviceMapper {
 
     /// All devices that have a name, in byte order of it.
     pub fn all(&self) -> Vec<Arc<MappedDevice>> {
-        self.devices.lock().by_name.values().cloned().collect()
+        self.devices.lock().by_name.values().map(|named| named.device.clone()).collect()
     }
 
-    /// Shows every device that has a name to `visit`, with its name and uuid, in byte order of names. No device comes,
-    /// goes or is renamed meanwhile.
-    pub(crate) fn each_named(&self, mut visit: impl FnMut(&[u8], Option<&[u8]>, &MappedDevice)) {
-        for (name, device) in &self.devices.lock().by_name {
-            visit(name, device.names.lock().uuid.as_deref(), device);
+    /// Shows every device that has a name to `visit`, in byte order of names. No device comes, goes or is renamed
+    /// meanwhile.
+    pub(crate) fn each_named(&self, mut visit: impl FnMut(&[u8], &Named)) {
+        for (name, named) in &self.devices.lock().by_name {
+            visit(name, named);
         }
     }
 
     /// The first device in byte order of names from `name` on, or after it.
     pub(crate) fn next_by_name(&self, name: Bound<&[u8]>) -> Option<Arc<MappedDevice>> {
         let devices = self.devices.lock();
-        devices.by_name.range::<[u8], _>((name, Bound::Unbounded)).next().map(|(_, device)| device.clone())
+        devices
+            .by_name
+            .range::<[u8], _>((name, Bound::Unbounded))
+            .next()
+            .map(|(_, named)| named.device.clone())
     }
 
     /// Makes a device without a table.
@@ -196,13 +220,13 @@ impl DeviceMapper {
         };
         let device = MappedDevice::new(
             DevT::new(self.major, minor),
-            names,
+            names.clone(),
             self.registry.clone(),
             self.global_event.clone(),
             Box::new(on_release),
         );
         devices.by_minor.insert(minor, device.clone());
-        devices.by_name.insert(name.to_vec(), device.clone());
+        devices.by_name.insert(name.to_vec(), Named::new(&device, &names));
         if !uuid.is_empty() {
             devices.by_uuid.insert(uuid.to_vec(), device.clone());
         }
@@ -215,13 +239,15 @@ impl DeviceMapper {
         let mut names = device.names.lock();
         devices.by_name.remove(&names.name);
         names.name = name.to_vec();
-        devices.by_name.insert(name.to_vec(), device.clone());
+        devices.by_name.insert(name.to_vec(), Named::new(device, &names));
     }
 
     /// Gives a device its uuid.
     pub(crate) fn set_uuid(&self, device: &Arc<MappedDevice>, uuid: &[u8]) {
         let mut devices = self.devices.lock();
-        device.names.lock().uuid = Some(uuid.to_vec());
+        let mut names = device.names.lock();
+        names.uuid = Some(uuid.to_vec());
+        devices.by_name.insert(names.name.clone(), Named::new(device, &names));
         devices.by_uuid.insert(uuid.to_vec(), device.clone());
     }
 

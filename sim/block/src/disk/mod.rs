@@ -1,5 +1,6 @@
 //! Disks: where bios end.
 
+mod chunk_memory;
 mod file;
 mod medium;
 mod mmap;

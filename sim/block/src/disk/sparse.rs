@@ -11,7 +11,7 @@
 //! more than once: it has a `base`, fixed when the node was made and possibly shared with forks, and an `own`, set
 //! at most once and reachable through this tree alone. `own` counts if set, else `base`. A region is only ever
 //! written through a path of `own`s. Each of its chunks stands behind a lock of the chunk's own, in the region itself:
-//! from there to the bytes is one step. Chunks are aligned to pages, so that a page of the disk is a page of memory.
+//! from there to the bytes is one step.
 //!
 //! **A fork beside writers**: each root has a `frozen` mark, which fork sets. A writer checks it when it holds the
 //! chunk's lock and starts again at the new root if it is set; a writer that passed the check is finished before the
@@ -25,13 +25,12 @@ use std::sync::{Arc, OnceLock};
 use arc_swap::ArcSwap;
 use parking_lot::{Mutex, RwLock};
 
+use super::chunk_memory::ChunkMemory;
+
 /// Bytes of a chunk: the unit of allocation and of copy on write.
 pub(crate) const CHUNK_SIZE: u64 = 64 << 10;
 /// Slots of an upper node, chunks of a region.
 const FANOUT: usize = 256;
-/// Bytes of a page.
-const PAGE: usize = 4096;
-const PAGES_PER_CHUNK: usize = CHUNK_SIZE as usize / PAGE;
 /// Bytes that a region covers.
 const REGION_SPAN: u64 = CHUNK_SIZE * FANOUT as u64;
 /// Bytes that an upper node covers.
@@ -71,20 +70,10 @@ enum Chunk {
     /// Never written, or given back.
     Zeros,
     /// Also read by forks: copied before it is written.
-    #[allow(
-        clippy::redundant_allocation,
-        reason = "what was our own becomes shared without copying its bytes"
-    )]
-    Shared(Arc<Box<Pages>>),
+    Shared(Arc<ChunkMemory>),
     /// Of this tree alone.
-    Own(Box<Pages>),
+    Own(ChunkMemory),
 }
-
-type Pages = [Page; PAGES_PER_CHUNK];
-
-#[derive(Clone)]
-#[repr(C, align(4096))]
-struct Page([u8; PAGE]);
 
 /// What can stand in a slot: it can be made empty, and copied for a fork's first write below it.
 trait Fork {
@@ -139,71 +128,64 @@ impl Fork for Region {
 }
 
 impl Chunk {
-    fn pages(&self) -> Option<&Pages> {
+    fn bytes(&self) -> Option<&[u8]> {
         match self {
             Chunk::Zeros => None,
-            Chunk::Shared(pages) => Some(pages),
-            Chunk::Own(pages) => Some(pages),
+            Chunk::Shared(memory) => Some(memory),
+            Chunk::Own(memory) => Some(memory),
         }
     }
 
     /// The same chunk for a second region. It was ours alone: now it is shared, without a copy.
     fn share(&mut self) -> Chunk {
         if let Chunk::Own(_) = self
-            && let Chunk::Own(pages) = std::mem::replace(self, Chunk::Zeros)
+            && let Chunk::Own(memory) = std::mem::replace(self, Chunk::Zeros)
         {
-            *self = Chunk::Shared(Arc::new(pages));
+            *self = Chunk::Shared(Arc::new(memory));
         }
         match self {
-            Chunk::Shared(pages) => Chunk::Shared(pages.clone()),
+            Chunk::Shared(memory) => Chunk::Shared(memory.clone()),
             Chunk::Zeros | Chunk::Own(_) => Chunk::Zeros,
         }
     }
 
-    /// The pages, to be written; allocated or copied first if need be.
-    fn own(&mut self) -> &mut Pages {
+    /// The bytes, to be written; allocated or copied first if need be.
+    fn own(&mut self) -> &mut [u8] {
         match self {
             Chunk::Own(_) => {}
-            Chunk::Zeros => *self = Chunk::Own(zero_pages()),
-            Chunk::Shared(pages) => {
-                let copy = pages.to_vec().into_boxed_slice();
-                *self =
-                    Chunk::Own(copy.try_into().unwrap_or_else(|_| unreachable!("as many pages as before")));
-            }
+            Chunk::Zeros => *self = Chunk::Own(ChunkMemory::zeros()),
+            Chunk::Shared(memory) => *self = Chunk::Own(ChunkMemory::copy_of(memory)),
         }
         match self {
-            Chunk::Own(pages) => pages,
+            Chunk::Own(memory) => memory,
             Chunk::Zeros | Chunk::Shared(_) => unreachable!("made its own above"),
         }
     }
 
     fn read(&self, at: usize, buf: &mut [u8]) {
-        let Some(pages) = self.pages() else { return buf.fill(0) };
-        let mut done = 0;
-        while done < buf.len() {
-            let (page, inside) = ((at + done) / PAGE, (at + done) % PAGE);
-            let len = (PAGE - inside).min(buf.len() - done);
-            buf[done..done + len].copy_from_slice(&pages[page].0[inside..inside + len]);
-            done += len;
+        match self.bytes() {
+            Some(bytes) => buf.copy_from_slice(&bytes[at..at + buf.len()]),
+            None => buf.fill(0),
         }
     }
 
-    /// Hands each piece of `len` bytes from `at` on to `change`, with its place among them.
-    fn write(&mut self, at: usize, len: usize, mut change: impl FnMut(&mut [u8], usize)) {
-        let pages = self.own();
-        let mut done = 0;
-        while done < len {
-            let (page, inside) = ((at + done) / PAGE, (at + done) % PAGE);
-            let piece = (PAGE - inside).min(len - done);
-            change(&mut pages[page].0[inside..inside + piece], done);
-            done += piece;
+    fn write(&mut self, at: usize, data: &[u8]) {
+        match self {
+            // What was there is of no interest.
+            Chunk::Zeros | Chunk::Shared(_) if data.len() == CHUNK_SIZE as usize => {
+                *self = Chunk::Own(ChunkMemory::copy_of(data));
+            }
+            _ => self.own()[at..at + data.len()].copy_from_slice(data),
         }
     }
-}
 
-fn zero_pages() -> Box<Pages> {
-    let pages = vec![Page([0; PAGE]); PAGES_PER_CHUNK].into_boxed_slice();
-    pages.try_into().unwrap_or_else(|_| unreachable!("as many pages as a chunk has"))
+    fn zero(&mut self, at: usize, len: usize) {
+        if len == CHUNK_SIZE as usize {
+            *self = Chunk::Zeros;
+        } else if self.bytes().is_some() {
+            self.own()[at..at + len].fill(0);
+        }
+    }
 }
 
 impl Root {
@@ -272,11 +254,7 @@ impl SparseMemory {
         for (at, range) in Pieces::new(offset, len) {
             let into = (at % CHUNK_SIZE) as usize;
             let piece = &data[range.start as usize..range.end as usize];
-            self.modify(at, |chunk| {
-                chunk.write(into, piece.len(), |bytes, done| {
-                    bytes.copy_from_slice(&piece[done..done + bytes.len()]);
-                });
-            });
+            self.modify(at, |chunk| chunk.write(into, piece));
         }
     }
 
@@ -289,15 +267,7 @@ impl SparseMemory {
             let next = end.min((at / CHUNK_SIZE + 1) * CHUNK_SIZE);
             // What was never written is zero already; a huge discard of a sparse disk skips over the holes.
             let Some(hole_end) = self.hole_end(at) else {
-                let into = (at % CHUNK_SIZE) as usize;
-                let piece_len = (next - at) as usize;
-                self.modify(at, |chunk| {
-                    if piece_len == CHUNK_SIZE as usize {
-                        *chunk = Chunk::Zeros;
-                    } else if chunk.pages().is_some() {
-                        chunk.write(into, piece_len, |bytes, _| bytes.fill(0));
-                    }
-                });
+                self.modify(at, |chunk| chunk.zero((at % CHUNK_SIZE) as usize, (next - at) as usize));
                 at = next;
                 continue;
             };
@@ -327,7 +297,7 @@ impl SparseMemory {
         let uppers = root.slots.iter().filter_map(Slot::get);
         let regions = uppers.flat_map(|upper| upper.slots.iter().filter_map(Slot::get));
         let chunks = regions.flat_map(|region| &region.chunks);
-        chunks.filter(|chunk| chunk.read().pages().is_some()).count() as u64 * CHUNK_SIZE
+        chunks.filter(|chunk| chunk.read().bytes().is_some()).count() as u64 * CHUNK_SIZE
     }
 
     /// Changes the chunk at `at` under its lock, in a tree that no fork shares.

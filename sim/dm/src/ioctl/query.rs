@@ -16,9 +16,10 @@ impl ControlFile {
         let wants_uuid = request.has(DmFlags::UUID);
         let (name_prefix, uuid_prefix) = (request.header.name(), request.header.uuid());
         let mut writer = NamesWriter::new(request.under());
-        self.mapper.each_named(|name, uuid, device| {
+        self.mapper.each_named(|name, device| {
+            let uuid = device.uuid.as_deref();
             if name.starts_with(name_prefix) && uuid.unwrap_or(b"").starts_with(uuid_prefix) {
-                writer.push(device.dev(), name, device.events().number(), wants_uuid.then_some(uuid));
+                writer.push(device.dev, name, device.events.number(), wants_uuid.then_some(uuid));
             }
         });
         let payload = writer.finish();
