@@ -33,6 +33,7 @@
 #![forbid(unsafe_code)]
 
 mod caller;
+pub mod crash;
 mod pending;
 mod transport;
 

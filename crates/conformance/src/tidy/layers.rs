@@ -52,7 +52,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "dmlab-server",
         &["dmlab-units", "dmlab-abi", "dmlab-runtime", "dmlab-block", "dmlab-machine", "dmlab-shim-proto"],
     ),
-    ("dmlab", &["dmlab-units", "dmlab-abi", "dmlab-machine", "dmlab-control"]),
+    (
+        "dmlab",
+        &[
+            "dmlab-units",
+            "dmlab-abi",
+            "dmlab-runtime",
+            "dmlab-block",
+            "dmlab-faults",
+            "dmlab-machine",
+            "dmlab-control",
+            "dmlab-thin-tools",
+        ],
+    ),
     (
         "dmlab-cli",
         &[
