@@ -23,6 +23,7 @@ mod error;
 mod explain;
 mod real;
 mod request;
+mod stack;
 mod status;
 mod table;
 mod transport;
@@ -35,6 +36,7 @@ pub use error::{Error, Refusal};
 pub use explain::{Explanation, Surroundings, explain};
 pub use real::RealControl;
 pub use request::{Reply, Request};
+pub use stack::Stack;
 pub use status::{StatusLine, StripedStatus, TargetStatus};
 pub use table::{
     Device, ErrorTarget, Linear, Params, Striped, Table, TableError, TableLine, TargetLine,

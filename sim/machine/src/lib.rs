@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod fork;
 mod info;
 mod parameters;
 
@@ -35,6 +36,7 @@ pub use dmlab_runtime::{
     Driver, Instant, Interrupt, Interrupted, Klog, KlogLine, Level, Runtime, Stalled, Uevent, UeventAction,
     Uevents, VirtualDriver, WakeFlag, interruptible,
 };
+pub use fork::ForkError;
 pub use info::{DeviceInfo, DmInfo};
 
 use std::sync::Arc;
