@@ -22,7 +22,7 @@ pub use dmlab_block::{
     LOOP_MAJOR, LoopAttributes, LoopBacking, LoopControl, OpenMode, QueueLimits, UserMemory, read_async,
     write_async,
 };
-pub use dmlab_dm::{ControlFile, DeviceMapper, TargetType};
+pub use dmlab_dm::{ControlFile, DeviceMapper, MappedDevice, TargetType};
 
 /// What a target of one's own is written with; `docs/src/adding-a-target.md` explains it.
 pub mod target {
@@ -33,8 +33,8 @@ pub mod target {
     };
 }
 pub use dmlab_runtime::{
-    Driver, Instant, Interrupt, Interrupted, Klog, KlogLine, Level, Runtime, Stalled, Uevent, UeventAction,
-    Uevents, VirtualDriver, WakeFlag, interruptible,
+    Driver, Instant, Interrupt, Interrupted, Klog, KlogLine, Level, Rng, Runtime, Scheduler, Stalled, Stream,
+    TaskId, TraceEvent, TracePoint, Uevent, UeventAction, Uevents, VirtualDriver, WakeFlag, interruptible,
 };
 pub use fork::ForkError;
 pub use info::{DeviceInfo, DmInfo};
