@@ -1,28 +1,20 @@
 //! Crashes at every point: a run is recorded once, and then the power goes after each of its writes.
 //!
 //! ```
-//! use dmlab::Lab;
-//! use dmlab::control::{CreateOptions, LoadOptions};
-//! use dmlab::crash::{Crash, Outcome, ThinCheck};
-//! use dmlab::units::{DmName, Sector, Sectors};
-//!
-//! fn create(lab: &Lab, name: &str, table: &str) -> Outcome {
-//!     let (create, load) = (CreateOptions::default(), LoadOptions::default());
-//!     lab.dm().create_with_table(&DmName::new(name)?, &create, &table.parse()?, load)?;
-//!     Ok(())
-//! }
+//! use dmlab::crash::{Crash, ThinCheck};
+//! use dmlab::units::{Sector, Sectors};
 //!
 //! const POOL: &str = "0 8192 thin-pool /dev/ram0 /dev/ram1 128 0";
 //! const THIN: &str = "0 1024 thin /dev/mapper/pool 0";
 //!
 //! // Disk 0 is /dev/ram0, disk 1 /dev/ram1: both have a volatile write cache.
 //! let run = Crash::record(1, &[Sectors(1024), Sectors(8192)], |lab| {
-//!     create(lab, "pool", POOL)?;
+//!     lab.create("pool", POOL)?;
 //!     // The states from here on are of interest.
 //!     lab.begin();
-//!     lab.dm().message(&(&DmName::new("pool")?).into(), Sector(0), "create_thin 0")?;
+//!     lab.message("pool", "create_thin 0")?;
 //!     lab.mark("made");
-//!     create(lab, "thin", THIN)?;
+//!     lab.create("thin", THIN)?;
 //!     lab.write("/dev/mapper/thin", Sector(0), &[7; 512])?;
 //!     lab.open("/dev/mapper/thin")?.sync()?;
 //!     lab.mark("written");
@@ -30,9 +22,9 @@
 //! })?;
 //!
 //! let report = run.explore().judge(ThinCheck::on(0)).check(|lab, moment| {
-//!     create(lab, "pool", POOL)?;
+//!     lab.create("pool", POOL)?;
 //!     if moment.has_passed("made") {
-//!         create(lab, "thin", THIN)?;
+//!         lab.create("thin", THIN)?;
 //!     }
 //!     if moment.has_passed("written") && lab.read("/dev/mapper/thin", Sector(0), Sectors(1))? != [7; 512] {
 //!         return Err("what was synced is gone".into());

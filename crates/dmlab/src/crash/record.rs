@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use dmlab_block::{BlockDevice, DiskOps, QueueLimits, RamDisk};
 use dmlab_faults::power::{BadChoice, Event, RecordedDisk, Recorder, Recording, StateId, Walk};
-use dmlab_machine::{BootOptions, Driver, Machine, VirtualDriver};
+use dmlab_machine::{BootOptions, Driver, Instant, Machine};
 use dmlab_units::{DevT, Sectors};
 
 use super::explore::Explore;
 use super::{FileError, Outcome, file};
-use crate::Lab;
+use crate::turns::LabDriver;
+use crate::{Clock, Lab};
 
 /// Major number of RAM disks, whose numbers and names recorded disks have.
 const RAM_MAJOR: u32 = 1;
@@ -72,13 +73,16 @@ pub(super) fn machine_on(
 
 /// A lab on what a loss of power left.
 pub(super) fn lab_on(seed: u64, disks: &[Arc<RamDisk>]) -> Lab {
-    let clock = VirtualDriver::new();
+    let clock = LabDriver::starting_at(Instant::from_nanos(0));
     let disks = disks.iter().map(|disk| {
         let ops: Arc<dyn DiskOps> = disk.clone();
         (ops, disk.limits(), disk.capacity())
     });
     let machine = machine_on(seed, clock.clone(), disks);
-    Lab { machine, clock }
+    let mut lab = Lab::of(machine, Clock::Virtual(clock));
+    // The report says what is wrong, of as many states as it names.
+    lab.is_quiet = true;
+    lab
 }
 
 /// Recorded disks, for a machine of one's own making.
@@ -160,10 +164,10 @@ impl Crash {
         sizes: &[Sectors],
         workload: impl FnOnce(&RecordedLab) -> Outcome,
     ) -> Result<CrashRun, CrashError> {
-        let clock = VirtualDriver::new();
+        let clock = LabDriver::starting_at(Instant::from_nanos(0));
         let disks = RecordedDisks::new(sizes);
         let machine = disks.boot(seed, clock.clone());
-        let lab = RecordedLab { lab: Lab { machine, clock }, disks };
+        let lab = RecordedLab { lab: Lab::of(machine, Clock::Virtual(clock)), disks };
         workload(&lab).map_err(|error| CrashError::Workload(error.to_string()))?;
         Ok(lab.disks.finish(seed))
     }

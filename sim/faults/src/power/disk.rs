@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use dmlab_block::{
-    Bio, BioFlags, BioQueue, BlkStatus, BlockDevice, DiskOps, Op, QueueLimits, RamDisk, WriteCache,
+    Bio, BioFlags, BioQueue, BlkStatus, BlockDevice, DiskOps, Op, QueueLimits, RamDisk, SparseMemory,
+    WriteCache,
 };
 use dmlab_units::{SECTOR_SIZE, Sectors};
 
@@ -82,6 +83,15 @@ impl DiskOps for RecordedDisk {
                 bio.end(status);
             }
         }
+    }
+
+    fn fork(&self) -> Option<Arc<dyn DiskOps>> {
+        // Of a forked machine nothing is recorded.
+        Some(Arc::new(self.disk.fork()))
+    }
+
+    fn memory(&self) -> Option<&SparseMemory> {
+        Some(self.disk.memory())
     }
 
     fn takes_requests(&self) -> bool {
