@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dmlab_units::{SECTOR_SIZE, Sector, Sectors};
+use dmlab_units::{DevT, SECTOR_SIZE, Sector, Sectors};
 
 use crate::join::Join;
 use crate::sync::Waiter;
@@ -162,6 +162,8 @@ pub struct Bio<'a> {
     /// Where its bytes begin in the original request.
     pub(crate) root_offset: usize,
     pub(crate) is_done: bool,
+    /// The device whose interceptor has let it through: it is not shown there again when it waits or is cut.
+    pub(crate) offered_at: Option<DevT>,
 }
 
 impl<'a> Bio<'a> {
@@ -180,6 +182,7 @@ impl<'a> Bio<'a> {
             root_offset: 0,
             // Nobody waits for it yet: it may be dropped until it is given a root or a frame.
             is_done: true,
+            offered_at: None,
         }
     }
 
@@ -371,6 +374,11 @@ impl<'a> Bio<'a> {
         self.frames.pop();
     }
 
+    /// Counts it as let through by the interceptor at `dev`, for one that kept it and sends it on now.
+    pub fn mark_offered(&mut self, dev: &BlockDevice) {
+        self.offered_at = Some(dev.dev());
+    }
+
     /// How many layers wait for its end.
     pub fn depth(&self) -> usize {
         self.frames.len()
@@ -401,6 +409,7 @@ impl<'a> Bio<'a> {
             root: std::mem::replace(&mut self.root, Root::None),
             root_offset: self.root_offset,
             is_done: self.is_done,
+            offered_at: self.offered_at,
         };
         self.is_done = true;
         owned
@@ -422,6 +431,7 @@ impl<'a> Bio<'a> {
         front.clone_nr = self.clone_nr;
         front.dev = self.dev.clone();
         front.root_offset = self.root_offset;
+        front.offered_at = self.offered_at;
         front.frames.push(Frame::Join(join));
         front.is_done = false;
         self.root_offset += at;
@@ -436,6 +446,7 @@ impl<'a> Bio<'a> {
         let join = self.join();
         join.add_piece();
         let mut twin = Bio::new(self.op, self.sector, self.len, BioBuf::None);
+        twin.offered_at = self.offered_at;
         twin.flags = self.flags;
         twin.tag = self.tag;
         twin.clone_nr = clone_nr;
@@ -480,6 +491,8 @@ impl<'a> Bio<'a> {
     pub fn end(self, status: BlkStatus) {
         let mut bio = self;
         let mut status = status;
+        // Whoever sends it again sends it as a new one.
+        bio.offered_at = None;
         loop {
             match bio.frames.pop() {
                 Some(Frame::Device { dev, data, sector, len }) => {

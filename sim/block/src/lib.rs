@@ -14,6 +14,7 @@ mod caller;
 mod device;
 mod disk;
 mod file;
+mod intercept;
 mod join;
 mod limits;
 mod loop_device;
@@ -30,6 +31,7 @@ pub use caller::{Caller, Kernel, LoopBacking, UserMemory};
 pub use device::{BlockDevice, DiskOps, DiskStats, Holder, OpenDevice, OpenMode, Redirect};
 pub use disk::{FileDisk, MmapDisk, RamDisk, SparseMemory, WriteCache};
 pub use file::{BlockFile, IoFlags};
+pub use intercept::{Interceptor, Offered, clear_interceptor, set_interceptor};
 pub use limits::{
     Alignment, Features, PAGE_SIZE, QueueLimits, UNLIMITED_SECTORS, is_valid_logical_block_size,
 };
