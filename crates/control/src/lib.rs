@@ -37,9 +37,11 @@ pub use explain::{Explanation, Surroundings, explain};
 pub use real::RealControl;
 pub use request::{Reply, Request};
 pub use stack::Stack;
-pub use status::{StatusLine, StripedStatus, TargetStatus};
+pub use status::{
+    PoolMode, PoolStatus, SnapshotStatus, StatusLine, StripedStatus, TargetStatus, ThinStatus, Usage,
+};
 pub use table::{
-    Device, ErrorTarget, Linear, Params, Striped, Table, TableError, TableLine, TargetLine,
-    TargetParamsError, Zero,
+    Device, ErrorTarget, Linear, Params, Snapshot, SnapshotOrigin, Striped, Table, TableError, TableLine,
+    TargetLine, TargetParamsError, Thin, ThinPool, Zero,
 };
 pub use transport::{Transport, TransportError};

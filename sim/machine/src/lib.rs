@@ -23,7 +23,7 @@ pub use dmlab_block::{
     LOOP_MAJOR, LoopAttributes, LoopBacking, LoopControl, OpenMode, QueueLimits, UserMemory, read_async,
     write_async,
 };
-pub use dmlab_dm::{ControlFile, DeviceMapper, TargetType};
+pub use dmlab_dm::{ControlFile, DeviceMapper, MappedDevice, TargetType};
 
 /// Rules of what is to go wrong, and what they struck.
 pub mod faults {
@@ -39,8 +39,8 @@ pub mod target {
     };
 }
 pub use dmlab_runtime::{
-    Driver, Instant, Interrupt, Interrupted, Klog, KlogLine, Level, Runtime, Stalled, Uevent, UeventAction,
-    Uevents, VirtualDriver, WakeFlag, interruptible,
+    Driver, Instant, Interrupt, Interrupted, Klog, KlogLine, Level, Rng, Runtime, Scheduler, Stalled, Stream,
+    TaskId, TraceEvent, TracePoint, Uevent, UeventAction, Uevents, VirtualDriver, WakeFlag, interruptible,
 };
 pub use fork::ForkError;
 pub use info::{DeviceInfo, DmInfo};
