@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use dmlab_machine::faults::{
-    Action, Aim, BioPlace, Event, FileError, Hit, Injector, IoctlPlace, Listed, Moment, Ops, Place, Predicate,
-    Rule, RuleError, RuleId, Timing, UeventPlace, read_rules,
+    Action, Aim, BioPlace, Event, FileError, Hit, Injector, IoctlPlace, Listed, Moment, Ops, Place,
+    Predicate, Rule, RuleError, RuleId, Timing, UeventPlace, read_rules,
 };
 use dmlab_machine::{Instant, UeventAction};
 use dmlab_units::{Errno, Sector, Sectors};
@@ -14,7 +14,7 @@ use dmlab_units::{Errno, Sector, Sectors};
 ///
 /// ```
 /// use dmlab::Lab;
-/// use dmlab_units::{Errno, Sector};
+/// use dmlab::units::{Errno, Sector};
 ///
 /// let lab = Lab::new(1);
 /// lab.faults().on("/dev/ram1").writes().sectors(0..8).fail(Errno::EIO).nth(3).add()?;
@@ -125,35 +125,14 @@ impl<'a> Faults<'a> {
 }
 
 /// Why rules were not added.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FaultsError {
     /// A file that holds something else.
-    File(FileError),
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A rule that is none, or does not go with the others.
-    Rule(RuleError),
-}
-
-impl std::fmt::Display for FaultsError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            FaultsError::File(error) => error.fmt(f),
-            FaultsError::Rule(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for FaultsError {}
-
-impl From<FileError> for FaultsError {
-    fn from(error: FileError) -> FaultsError {
-        FaultsError::File(error)
-    }
-}
-
-impl From<RuleError> for FaultsError {
-    fn from(error: RuleError) -> FaultsError {
-        FaultsError::Rule(error)
-    }
+    #[error(transparent)]
+    Rule(#[from] RuleError),
 }
 
 /// A rule in the making: where, what, when, how often, and at last [`FaultBuilder::add`].
@@ -180,9 +159,8 @@ impl FaultBuilder<'_> {
                 narrow(place);
                 self
             }
-            Place::Ioctl(_) | Place::Uevent(_) => {
-                self.wrong("operations, sectors and meanings are of bios, and this rule is for something else")
-            }
+            Place::Ioctl(_) | Place::Uevent(_) => self
+                .wrong("operations, sectors and meanings are of bios, and this rule is for something else"),
         }
     }
 

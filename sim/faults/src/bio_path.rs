@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use dmlab_block::{
-    Bio, BlkStatus, BlockDevice, End, EndIo, FrameData, Interceptor, Offered, Op, submit,
-};
+use dmlab_block::{Bio, BlkStatus, BlockDevice, End, EndIo, FrameData, Interceptor, Offered, Op, submit};
 use dmlab_units::{Sector, Sectors};
 
 use crate::action::bits_of;

@@ -40,7 +40,8 @@ pub fn read_rules(text: &str) -> Result<Vec<Rule>, FileError> {
     let mut rules = Vec::new();
     for (key, value) in table.get_ref() {
         if key.get_ref() != "fault" {
-            let what = format!("`{}` is nothing here: a file of faults holds [[fault]] tables", key.get_ref());
+            let what =
+                format!("`{}` is nothing here: a file of faults holds [[fault]] tables", key.get_ref());
             return Err(at(key.span(), what));
         }
         let DeValue::Array(list) = value.get_ref() else {
@@ -75,16 +76,18 @@ fn rule(entry: &Spanned<DeValue<'_>>) -> Result<Rule, Wrong> {
         };
         pairs.push((key, text));
     }
-    Rule::from_pairs(pairs.iter().map(|(key, text)| (key.get_ref().as_ref(), text.clone()))).map_err(|error| {
-        // The place of the key that the error is about, or of the whole rule.
-        let about = match &error {
-            RuleError::UnknownKey { key, .. } | RuleError::Twice(key) => Some(key.as_str()),
-            RuleError::Value { key, .. } => Some(*key),
-            _ => None,
-        };
-        let found = pairs.iter().find(|(key, _)| Some(key.get_ref().as_ref()) == about);
-        (found.map_or_else(|| entry.span(), |(key, _)| key.span()), error.to_string())
-    })
+    Rule::from_pairs(pairs.iter().map(|(key, text)| (key.get_ref().as_ref(), text.clone()))).map_err(
+        |error| {
+            // The place of the key that the error is about, or of the whole rule.
+            let about = match &error {
+                RuleError::UnknownKey { key, .. } | RuleError::Twice(key) => Some(key.as_str()),
+                RuleError::Value { key, .. } => Some(*key),
+                _ => None,
+            };
+            let found = pairs.iter().find(|(key, _)| Some(key.get_ref().as_ref()) == about);
+            (found.map_or_else(|| entry.span(), |(key, _)| key.span()), error.to_string())
+        },
+    )
 }
 
 fn line_of(text: &str, at: usize) -> usize {
@@ -115,8 +118,13 @@ mod tests {
 
     #[test]
     fn an_error_names_its_line() {
-        assert!(wrong("[[fault]]\ndrop = true\nnht = 3\n").starts_with("line 3: unknown key `nht`, perhaps `nth`"));
-        assert!(wrong("\n[[fault]]\nfail = \"EOOPS\"").starts_with("line 3: fail = \"EOOPS\" is not the name"));
+        assert!(
+            wrong("[[fault]]\ndrop = true\nnht = 3\n")
+                .starts_with("line 3: unknown key `nht`, perhaps `nth`")
+        );
+        assert!(
+            wrong("\n[[fault]]\nfail = \"EOOPS\"").starts_with("line 3: fail = \"EOOPS\" is not the name")
+        );
         assert!(wrong("[[fault]]\nname = \"a\"\n\n[[fault]]\n").starts_with("line 1: a rule does one thing"));
         assert!(wrong("[fault]\ndrop = true\n").contains("[[fault]], with two brackets"));
         assert!(wrong("[[fualt]]\ndrop = true\n").starts_with("line 1: `fualt` is nothing here"));

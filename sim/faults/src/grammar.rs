@@ -26,9 +26,36 @@ use crate::{
 
 /// Every key, in the order in which a rule is written.
 pub(crate) const KEYS: [&str; 30] = [
-    "name", "device", "sectors", "op", "meaning", "owner", "index", "ioctl", "moment", "uevent", "fail", "drop",
-    "torn", "then", "flip", "misdirect", "delay", "hang", "kill", "watch", "from", "until", "from_rule",
-    "until_rule", "skip", "nth", "every", "chance", "times", "once",
+    "name",
+    "device",
+    "sectors",
+    "op",
+    "meaning",
+    "owner",
+    "index",
+    "ioctl",
+    "moment",
+    "uevent",
+    "fail",
+    "drop",
+    "torn",
+    "then",
+    "flip",
+    "misdirect",
+    "delay",
+    "hang",
+    "kill",
+    "watch",
+    "from",
+    "until",
+    "from_rule",
+    "until_rule",
+    "skip",
+    "nth",
+    "every",
+    "chance",
+    "times",
+    "once",
 ];
 
 /// The keys that say what happens.
@@ -90,7 +117,8 @@ impl Rule {
     /// The words that it would be read from, in order. Predicates have none.
     pub fn to_words(&self) -> Vec<(&'static str, String)> {
         let mut words = Vec::new();
-        let mut say = |key: &'static str, value: Option<String>| words.extend(value.map(|value| (key, value)));
+        let mut say =
+            |key: &'static str, value: Option<String>| words.extend(value.map(|value| (key, value)));
         let text = |number: Option<u64>| number.map(|number| number.to_string());
         say("name", self.name.clone());
         match &self.place {
@@ -235,9 +263,7 @@ impl Words {
                 then: self.errno("then")?,
             },
             "flip" => Action::Flip { bit: self.open_number("flip", "the number of a bit")? },
-            "misdirect" => {
-                Action::Misdirect { to: self.open_number("misdirect", "a sector")?.map(Sector) }
-            }
+            "misdirect" => Action::Misdirect { to: self.open_number("misdirect", "a sector")?.map(Sector) },
             "delay" => Action::Delay(self.time("delay")?.unwrap_or_default()),
             flag => {
                 self.take(flag);

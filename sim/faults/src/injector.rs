@@ -257,7 +257,12 @@ impl Injector {
     }
 
     /// Whether a rule hits what comes by: the number of the match, and a draw for what the action leaves open.
-    pub(crate) fn strikes(&self, rules: &[Arc<Armed>], armed: &Armed, event: &Event<'_>) -> Option<(u64, u64)> {
+    pub(crate) fn strikes(
+        &self,
+        rules: &[Arc<Armed>],
+        armed: &Armed,
+        event: &Event<'_>,
+    ) -> Option<(u64, u64)> {
         let timing = &armed.rule.timing;
         let has_hit = |name: &String| find(rules, name).is_some_and(|other| other.state.lock().0.hits > 0);
         let is_awake = timing.is_time(self.runtime.now())
@@ -296,7 +301,8 @@ impl Injector {
                 Action::Hang => {
                     let seen = armed.releases.load(Ordering::Acquire);
                     let is_released = || {
-                        armed.releases.load(Ordering::Acquire) != seen || armed.is_gone.load(Ordering::Acquire)
+                        armed.releases.load(Ordering::Acquire) != seen
+                            || armed.is_gone.load(Ordering::Acquire)
                     };
                     let _held = HeldIoctl::new(&armed.held_ioctls);
                     interruptible(interrupt, armed.released.until(is_released)).await
@@ -344,6 +350,3 @@ impl Drop for HeldIoctl<'_> {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -14,6 +14,5 @@ pub struct Meaning {
 }
 
 /// Every meaning that the kernel side gives its bios.
-pub const MEANINGS: &[Meaning] = &[
-    Meaning { name: "superblock", what: "the superblock of a thin pool's metadata", owner: "", index: "" },
-];
+pub const MEANINGS: &[Meaning] =
+    &[Meaning { name: "superblock", what: "the superblock of a thin pool's metadata", owner: "", index: "" }];

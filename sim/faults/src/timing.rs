@@ -94,7 +94,8 @@ impl Timing {
     pub(crate) fn strikes(&self, counts: &mut Counts, rng: &mut Rng) -> bool {
         counts.matches += 1;
         let Some(nr) = counts.matches.checked_sub(self.skip).filter(|&nr| nr > 0) else { return false };
-        if self.nth.is_some_and(|nth| nr != nth) || self.every.is_some_and(|every| !nr.is_multiple_of(every)) {
+        if self.nth.is_some_and(|nth| nr != nth) || self.every.is_some_and(|every| !nr.is_multiple_of(every))
+        {
             return false;
         }
         // Drawn for each, so that what `times` ends does not shift later draws.
@@ -127,7 +128,10 @@ mod tests {
         assert_eq!(hits(&Timing::default(), 3), [1, 2, 3]);
         assert_eq!(hits(&Timing { nth: Some(3), ..Timing::default() }, 9), [3]);
         assert_eq!(hits(&Timing { every: Some(3), ..Timing::default() }, 9), [3, 6, 9]);
-        assert_eq!(hits(&Timing { every: Some(3), skip: 1, times: Some(2), ..Timing::default() }, 99), [4, 7]);
+        assert_eq!(
+            hits(&Timing { every: Some(3), skip: 1, times: Some(2), ..Timing::default() }, 99),
+            [4, 7]
+        );
         assert_eq!(hits(&Timing { skip: 2, times: Some(1), ..Timing::default() }, 9), [3]);
         assert_eq!(hits(&Timing { chance: Some(1.0), ..Timing::default() }, 3), [1, 2, 3]);
         let some = hits(&Timing { chance: Some(0.25), ..Timing::default() }, 10_000).len();

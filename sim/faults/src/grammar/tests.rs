@@ -11,7 +11,7 @@ fn rules_are_read_as_they_are_written() {
         "device=/dev/ram1 sectors=0..8 op=write fail=EIO nth=3",
         "name=third meaning=superblock torn=3 then=ENOSPC times=1",
         "device=254:0 op=read,flush delay=250ms from=1m until=61s every=2",
-        "op=write misdirect=any chance=0.25 skip=4",
+        "op=write misdirect=any skip=4 chance=0.25",
         "meaning=data owner=3 index=7 flip=12 from_rule=a until_rule=b",
         "ioctl=table_load device=/dev/mapper/pool moment=done fail=EINTR nth=2",
         "ioctl=any kill=true nth=5",
@@ -44,10 +44,7 @@ fn an_error_says_what_would_be_right() {
     assert!(refused("fial=EIO").starts_with("unknown key `fial`, perhaps `fail`; the keys are name, device"));
     assert!(refused("zzzzzz=1").starts_with("unknown key `zzzzzz`; the keys"));
     assert_eq!(refused("fail=EIO fail=EIO"), "`fail` is given twice");
-    assert_eq!(
-        refused("fail=EWHAT"),
-        "fail = \"EWHAT\" is not the name or number of an error, such as EIO"
-    );
+    assert_eq!(refused("fail=EWHAT"), "fail = \"EWHAT\" is not the name or number of an error, such as EIO");
     assert!(refused("fail=EPERM").contains("is not an error that a block device reports: EIO, ENOSPC"));
     assert!(refused("device=/dev/ram0").contains("this one has none"));
     assert!(refused("drop hang").ends_with("this one has drop, hang"));

@@ -1,0 +1,7 @@
+//! Faults as a test of somebody else would use them.
+
+mod actions;
+mod boundary;
+mod ends;
+mod random;
+mod timing;
