@@ -98,6 +98,13 @@ pub struct Tag {
     pub index: u64,
 }
 
+impl Tag {
+    /// The tag of what has an owner and a number.
+    pub const fn new(what: &'static str, owner: u64, index: u64) -> Tag {
+        Tag { what, owner, index }
+    }
+}
+
 /// Three words that a layer keeps with a bio until it ends (`per_bio_data`).
 pub type FrameData = [u64; 3];
 
@@ -232,6 +239,14 @@ impl<'a> Bio<'a> {
     pub fn with_tag(mut self, tag: Tag) -> Self {
         self.tag = tag;
         self
+    }
+
+    /// Says what its bytes mean, unless a layer above has said so: a superblock is one on every device below.
+    #[inline]
+    pub fn tag_if_none(&mut self, tag: Tag) {
+        if self.tag.what.is_empty() {
+            self.tag = tag;
+        }
     }
 
     /// The same, sent to `dev`.

@@ -39,4 +39,4 @@ pub use loop_device::{DeviceBacking, FileBacking, LOOP_MAJOR, LoopAttributes, Lo
 pub use registry::Registry;
 pub use status::BlkStatus;
 pub use submit::{BioQueue, MAX_DEPTH, submit};
-pub use sync::{IoFailed, SyncIo, read_async, run_async, write_async};
+pub use sync::{IoFailed, SyncIo, read_async, read_bio_async, run_async, write_async};

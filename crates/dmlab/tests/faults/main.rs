@@ -3,5 +3,6 @@
 mod actions;
 mod boundary;
 mod ends;
+mod meanings;
 mod random;
 mod timing;
