@@ -6,6 +6,7 @@
 
 use dmlab_machine::{Rng, Stream};
 use dmlab_units::{Bytes, Sector, Sectors};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
@@ -14,16 +15,22 @@ use crate::{Client, Fingerprint, Lab, twice};
 /// Size of the RAM disks and of most devices on them.
 const DISK: Sectors = Sectors(8192);
 
-/// Runs the workload of each seed twice; one hash for all their outcomes. `done` hears of each seed.
+/// Runs the workload of each seed twice, on all cores; one hash for all their outcomes, the same whatever the cores do. `done`
+/// hears of each seed.
 ///
 /// # Panics
 /// When two runs of a seed differ, as [`twice`].
-pub fn prove(seeds: std::ops::Range<u64>, mut done: impl FnMut(u64)) -> Fingerprint {
+pub fn prove(seeds: std::ops::Range<u64>, done: impl Fn(u64) + Sync) -> Fingerprint {
+    let outcomes: Vec<Fingerprint> = seeds
+        .into_par_iter()
+        .map(|seed| {
+            let outcome = outcome(seed);
+            done(seed);
+            outcome
+        })
+        .collect();
     let mut hash = Sha256::new();
-    for seed in seeds {
-        hash.update(outcome(seed).0);
-        done(seed);
-    }
+    outcomes.iter().for_each(|outcome| hash.update(outcome.0));
     Fingerprint(hash.finalize().into())
 }
 
@@ -59,7 +66,7 @@ const STACKS: &[&[(&str, &str)]] = &[
     ],
     &[
         ("path", "0 8192 delay /dev/ram0 0 3 /dev/ram0 0 20"),
-        ("top", "0 8192 multipath 0 0 1 1 round-robin 0 1 1 /dev/mapper/path 1"),
+        ("top", "0 8192 multipath 2 queue_mode bio 0 1 1 round-robin 0 1 1 /dev/mapper/path 1"),
     ],
     &[("top", "0 8192 flakey /dev/ram0 0 0 1 2 random_write_corrupt 1000000")],
     &[("top", "0 4096 log-writes /dev/ram0 /dev/ram1")],

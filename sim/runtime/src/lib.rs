@@ -8,6 +8,7 @@
 
 mod driver;
 mod executor;
+mod hook;
 mod klog;
 mod rng;
 mod sharded;
@@ -19,6 +20,7 @@ mod wait;
 
 pub use driver::{Driver, Stalled, VirtualDriver, WakeFlag};
 pub use executor::{Fifo, Scheduler, SeededScheduler, Task, TaskId, WorkQueue};
+pub use hook::Hook;
 pub use klog::{Klog, KlogLine, Level, RateLimit};
 pub use rng::{Rng, Stream};
 pub use sharded::{ShardedCounter, ShardedCounters};
@@ -44,6 +46,7 @@ pub struct Runtime {
     klog: Klog,
     uevents: Uevents,
     tracer: Tracer,
+    bio_hook: Hook,
 }
 
 impl Runtime {
@@ -57,6 +60,7 @@ impl Runtime {
             klog: Klog::default(),
             uevents: Uevents::default(),
             tracer: Tracer::default(),
+            bio_hook: Hook::default(),
         })
     }
 
@@ -98,6 +102,11 @@ impl Runtime {
     /// Trace points of the bio path.
     pub fn tracer(&self) -> &Tracer {
         &self.tracer
+    }
+
+    /// Where the block layer keeps who looks at each bio before its device does.
+    pub fn bio_hook(&self) -> &Hook {
+        &self.bio_hook
     }
 
     /// Makes `future` a task of this kernel. Dropping the returned handle cancels it; `detach` lets it run.

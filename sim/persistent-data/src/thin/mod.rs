@@ -7,7 +7,7 @@ mod snapshot;
 
 use std::sync::Arc;
 
-use dmlab_block::{Bio, BlockDevice, run_async};
+use dmlab_block::{Bio, BlockDevice, Tag, run_async};
 use dmlab_runtime::Level;
 use dmlab_units::{DataBlock, Errno, MetaBlock, Sectors, ThinId};
 
@@ -229,7 +229,8 @@ impl ThinMetadata {
             return Ok(());
         }
         if let Some(device) = &self.data_device
-            && let Err(status) = run_async(Bio::flush().to(device)).await
+            && let Err(status) =
+                run_async(Bio::flush().with_tag(Tag::new("data-flush", 0, 0)).to(device)).await
         {
             self.log(Level::Err, "pre-commit callback failed");
             return Err(status.errno().unwrap_or(Errno::EIO));

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, Tag, read_async, run_async};
+use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, Tag, read_bio_async, run_async};
 use dmlab_dm::CtrError;
 use dmlab_runtime::{AsyncMutex, Level, WaitQueue};
 use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
@@ -17,6 +17,8 @@ use super::format::{self, Header, Record};
 
 /// Chunk size of a new persistent store that the table leaves open, in sectors.
 const DEFAULT_CHUNK: u64 = 32;
+/// What the header means.
+const HEADER: Tag = Tag::new("exception-header", 0, 0);
 /// Largest chunk in sectors (`INT_MAX >> 9`).
 const MAX_CHUNK: u64 = (i32::MAX >> 9) as u64;
 
@@ -137,6 +139,11 @@ pub(super) fn check_chunk(chunk: u64, origin: &BlockDevice, cow: &BlockDevice) -
     }
 }
 
+/// What the chunk that describes an area means.
+fn area_tag(area: u64) -> Tag {
+    Tag::new("exception-area", 0, area)
+}
+
 impl Store {
     fn new(kind: StoreKind, cow: Arc<BlockDevice>, chunk: Sectors) -> Store {
         let next_free = if kind == StoreKind::Transient { 0 } else { format::FIRST_AREA + 1 };
@@ -176,7 +183,8 @@ impl Store {
             cow.runtime().log(level, format!("device-mapper: persistent snapshot: {text}"));
         };
         let block = cow.limits().logical_block_size.sectors_floor();
-        let first = read_async(&cow, Sector::ZERO, block).await.map_err(io_error)?;
+        let first = Bio::read_owned(Sector::ZERO, block).with_tag(HEADER).to(&cow);
+        let first = read_bio_async(first).await.map_err(io_error)?;
         let header = first.first_chunk().map(Header::decode).ok_or(failed(Errno::EIO))?;
         if header.magic == 0 {
             let chunk = if asked_chunk == 0 { DEFAULT_CHUNK.max(block.0) } else { asked_chunk };
@@ -226,7 +234,7 @@ impl Store {
         let mut log = self.log.lock().await;
         for area in 0.. {
             let chunk = format::area_chunk(area, self.records());
-            let bytes = read_async(&self.cow, self.sector(chunk), self.chunk).await?;
+            let bytes = self.read_area(area, chunk).await?;
             let mut used = 0;
             while let Some(record) = Record::decode(&bytes, used).filter(|record| record.new != 0) {
                 if !self.can_be(record.new) {
@@ -359,18 +367,21 @@ impl Store {
         }
     }
 
+    async fn read_area(&self, area: u64, chunk: u64) -> Result<Arc<[u8]>, BlkStatus> {
+        let bio = Bio::read_owned(self.sector(chunk), self.chunk).with_tag(area_tag(area));
+        read_bio_async(bio.to(&self.cow)).await
+    }
+
     async fn write_area(&self, area: u64, bytes: &[u8]) -> Result<(), BlkStatus> {
         let chunk = format::area_chunk(area, self.records());
-        let tag = Tag { what: "exception-area", owner: 0, index: area };
-        let bio = Bio::write_owned(self.sector(chunk), bytes.into()).with_tag(tag);
+        let bio = Bio::write_owned(self.sector(chunk), bytes.into()).with_tag(area_tag(area));
         run_async(bio.with_flags(BioFlags::PREFLUSH | BioFlags::FUA).to(&self.cow)).await
     }
 
     async fn zero_area(&self, area: u64) -> Result<(), BlkStatus> {
         let zeros: Arc<[u8]> = vec![0; (self.chunk.0 * SECTOR_SIZE) as usize].into();
         let chunk = format::area_chunk(area, self.records());
-        let tag = Tag { what: "exception-area", owner: 0, index: area };
-        run_async(Bio::write_owned(self.sector(chunk), zeros).with_tag(tag).to(&self.cow)).await
+        run_async(Bio::write_owned(self.sector(chunk), zeros).with_tag(area_tag(area)).to(&self.cow)).await
     }
 
     async fn write_header(&self, is_valid: bool) -> Result<(), BlkStatus> {
@@ -382,8 +393,7 @@ impl Store {
         };
         let mut bytes = vec![0; (self.chunk.0 * SECTOR_SIZE) as usize];
         bytes[..format::HEADER_BYTES].copy_from_slice(&header.encode());
-        let tag = Tag { what: "exception-header", owner: 0, index: 0 };
-        run_async(Bio::write_owned(Sector::ZERO, bytes.into()).with_tag(tag).to(&self.cow)).await
+        run_async(Bio::write_owned(Sector::ZERO, bytes.into()).with_tag(HEADER).to(&self.cow)).await
     }
 
     // Merging takes exceptions out again, the last first.
@@ -399,7 +409,7 @@ impl Store {
         if log.used == 0 {
             let Some(area) = self.alloc.lock().area.checked_sub(1) else { return Ok(None) };
             let chunk = format::area_chunk(area, self.records());
-            log.area = read_async(&self.cow, self.sector(chunk), self.chunk).await?.to_vec();
+            log.area = self.read_area(area, chunk).await?.to_vec();
             log.used = self.records();
             self.alloc.lock().area = area;
         }
