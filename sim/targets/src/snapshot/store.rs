@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, Tag, read_bio_async, run_async};
 use dmlab_dm::CtrError;
-use dmlab_runtime::{AsyncMutex, Level, WaitQueue};
+use dmlab_runtime::{AsyncMutex, Level, Planted, WaitQueue};
 use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
 use parking_lot::Mutex;
 
@@ -375,7 +375,11 @@ impl Store {
     async fn write_area(&self, area: u64, bytes: &[u8]) -> Result<(), BlkStatus> {
         let chunk = format::area_chunk(area, self.records());
         let bio = Bio::write_owned(self.sector(chunk), bytes.into()).with_tag(area_tag(area));
-        run_async(bio.with_flags(BioFlags::PREFLUSH | BioFlags::FUA).to(&self.cow)).await
+        let copies = match self.cow.runtime().has_planted(Planted::ExceptionBeforeCopy) {
+            true => BioFlags::empty(),
+            false => BioFlags::PREFLUSH,
+        };
+        run_async(bio.with_flags(copies | BioFlags::FUA).to(&self.cow)).await
     }
 
     async fn zero_area(&self, area: u64) -> Result<(), BlkStatus> {
