@@ -131,8 +131,17 @@ pub(crate) fn boot(args: &MachineArgs, dir: PathBuf) -> io::Result<Server> {
     })
     .map_err(|error| io::Error::other(format!("the machine does not boot: {error}")))?;
     follow_log(&machine, args)?;
-    let server =
-        Server::start(machine.clone(), driver, Options { dir, on_refused_load: explainer(machine, args) })?;
+    serve(machine.clone(), driver, dir, explainer(machine, args))
+}
+
+/// Serves a machine from `dir`.
+pub(crate) fn serve(
+    machine: Machine,
+    driver: Arc<ThreadDriver>,
+    dir: PathBuf,
+    on_refused_load: Option<OnRefusedLoad>,
+) -> io::Result<Server> {
+    let server = Server::start(machine, driver, Options { dir, on_refused_load })?;
     write_shim(server.dir())?;
     Ok(server)
 }

@@ -38,8 +38,21 @@ pub(crate) fn run(dir: &Path, command: &[OsString]) -> ExitCode {
     }
     // Signals are caught before the program starts, so that none is lost in between.
     let signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM]);
+    let mut start = prepared(dir, program);
+    start.args(words);
+    match start.spawn() {
+        Ok(child) => wait(child, signals),
+        Err(error) => {
+            eprintln!("dmlab: cannot run {}: {error}", path.display());
+            ExitCode::from(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN })
+        }
+    }
+}
+
+/// A program that will see the machine in `dir`.
+pub(crate) fn prepared(dir: &Path, program: &OsStr) -> Command {
     let mut start = Command::new(program);
-    start.args(words).env("LD_PRELOAD", preload(dir)).env("DMLAB_SOCKET", dir.join("socket"));
+    start.env("LD_PRELOAD", preload(dir)).env("DMLAB_SOCKET", dir.join("socket"));
     for name in ["DM_DISABLE_UDEV", "LVM_SUPPRESS_FD_WARNINGS"] {
         if std::env::var_os(name).is_none() {
             start.env(name, "1");
@@ -49,13 +62,7 @@ pub(crate) fn run(dir: &Path, command: &[OsString]) -> ExitCode {
     if std::env::var_os("BLKID_FILE").is_none() {
         start.env("BLKID_FILE", dir.join("blkid.tab"));
     }
-    match start.spawn() {
-        Ok(child) => wait(child, signals),
-        Err(error) => {
-            eprintln!("dmlab: cannot run {}: {error}", path.display());
-            ExitCode::from(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN })
-        }
-    }
+    start
 }
 
 /// The library, before those that are preloaded already.
