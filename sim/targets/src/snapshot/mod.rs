@@ -30,6 +30,7 @@
 //!
 //! Behaviour: targets-basic.md section 13.
 
+mod area;
 mod cow;
 mod format;
 mod merge;
