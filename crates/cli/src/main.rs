@@ -10,6 +10,7 @@ mod kernel;
 mod launch;
 mod load;
 mod machines;
+mod prove;
 mod remote;
 mod replay_log;
 mod run;
@@ -86,6 +87,8 @@ enum Command {
     Uevents(show::Uevents),
     /// Read, write or show sectors of a device.
     Io(io::Io),
+    /// Show that a seed is all that a run depends on.
+    Prove(prove::Prove),
     #[command(hide = true)]
     ServeMachine(machines::BootArgs),
 }
@@ -125,6 +128,7 @@ fn main() -> ExitCode {
         Command::Klog(command) => done(command.run()),
         Command::Uevents(command) => done(command.run()),
         Command::Io(command) => done(command.run()),
+        Command::Prove(command) => done(command.run()),
     };
     result.unwrap_or_else(|failure| {
         eprintln!("dmlab: {failure}");

@@ -8,9 +8,9 @@ mod picture;
 mod teller;
 
 use crate::kernel::Failure;
-use crate::tree::Stack;
 use clap::Args;
 use dmlab::Lab;
+use dmlab_control::Stack;
 use dmlab_control::{DeviceId, Query};
 use dmlab_units::{Sector, Sectors};
 use std::io::{IsTerminal, Write};

@@ -23,6 +23,7 @@ mod error;
 mod explain;
 mod real;
 mod request;
+mod stack;
 mod status;
 mod table;
 mod transport;
@@ -35,9 +36,12 @@ pub use error::{Error, Refusal};
 pub use explain::{Explanation, Surroundings, explain};
 pub use real::RealControl;
 pub use request::{Reply, Request};
-pub use status::{StatusLine, StripedStatus, TargetStatus};
+pub use stack::Stack;
+pub use status::{
+    PoolMode, PoolStatus, SnapshotStatus, StatusLine, StripedStatus, TargetStatus, ThinStatus, Usage,
+};
 pub use table::{
-    Device, ErrorTarget, Linear, Params, Striped, Table, TableError, TableLine, TargetLine,
-    TargetParamsError, Zero,
+    Device, ErrorTarget, Linear, Params, Snapshot, SnapshotOrigin, Striped, Table, TableError, TableLine,
+    TargetLine, TargetParamsError, Thin, ThinPool, Zero,
 };
 pub use transport::{Transport, TransportError};

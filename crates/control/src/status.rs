@@ -1,5 +1,9 @@
 //! Lines of a status or table reply.
 
+mod provisioning;
+
+pub use provisioning::{PoolMode, PoolStatus, SnapshotStatus, ThinStatus, Usage};
+
 use crate::table::{Params, TableLine};
 use dmlab_abi::TargetSpec;
 use dmlab_units::{DevT, NameError, Sector, Sectors, TargetName};
@@ -45,6 +49,12 @@ pub enum TargetStatus {
     Error,
     /// `striped`.
     Striped(StripedStatus),
+    /// `thin-pool`.
+    ThinPool(PoolStatus),
+    /// `thin`.
+    Thin(ThinStatus),
+    /// `snapshot` and `snapshot-merge`.
+    Snapshot(SnapshotStatus),
     /// Another target, or a line that is not what its type writes: its words.
     Other(Vec<String>),
 }
@@ -85,6 +95,11 @@ impl StatusLine {
             (b"zero", []) => Some(TargetStatus::Zero),
             (b"error", []) => Some(TargetStatus::Error),
             (b"striped", words) => StripedStatus::parse(words).map(TargetStatus::Striped),
+            (b"thin-pool", words) => PoolStatus::parse(words).map(TargetStatus::ThinPool),
+            (b"thin", words) => ThinStatus::parse(words).map(TargetStatus::Thin),
+            (b"snapshot" | b"snapshot-merge", words) => {
+                SnapshotStatus::parse(words).map(TargetStatus::Snapshot)
+            }
             _ => None,
         };
         known.unwrap_or_else(|| TargetStatus::Other(words.into_iter().map(str::to_owned).collect()))
@@ -122,6 +137,7 @@ mod tests {
             assert!(matches!(line("striped", odd).status(), TargetStatus::Other(_)), "{odd}");
         }
         assert_eq!(line("zero", "").status(), TargetStatus::Zero);
-        assert_eq!(line("thin", "0 -").status(), TargetStatus::Other(vec!["0".into(), "-".into()]));
+        let words = TargetStatus::Other(vec!["0".into(), "-".into()]);
+        assert_eq!(line("unknown", "0 -").status(), words);
     }
 }

@@ -1,9 +1,11 @@
 //! Tables: lines of START LEN TYPE PARAMETERS.
 
 mod params;
+mod provisioning;
 mod targets;
 
 pub use params::Params;
+pub use provisioning::{Snapshot, SnapshotOrigin, Thin, ThinPool};
 pub(crate) use targets::decimal;
 pub use targets::{Device, ErrorTarget, Linear, Striped, TargetLine, TargetParamsError, Zero};
 

@@ -1,6 +1,7 @@
 //! The control interface of a machine in this process.
 
 use crate::caller::Insider;
+use crate::turns;
 use dmlab_control::{Transport, TransportError};
 use dmlab_machine::{ControlFile, Machine};
 use dmlab_units::Errno;
@@ -20,6 +21,7 @@ impl InProcess {
 
 impl Transport for InProcess {
     fn ioctl(&mut self, request: u32, buf: &mut Vec<u8>) -> Result<Result<i32, Errno>, TransportError> {
+        turns::pass();
         Ok(self.control.ioctl(&Insider::new(&self.machine), request, buf))
     }
 

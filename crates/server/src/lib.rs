@@ -1,6 +1,5 @@
 //! Runs one machine on threads and the wall clock for many clients.
 //!
-//! - [`driver`]: lends the simulated kernel threads and time;
 //! - [`world`]: what `/dev`, `/sys` and `/proc` look like on that machine; every front asks it;
 //! - [`Server`]: the preload front: a socket, channels in shared memory, the table of open files;
 //! - [`client`]: the other end, for dmlab's own commands.
@@ -8,10 +7,10 @@
 #![deny(unsafe_code)]
 
 pub mod client;
-pub mod driver;
 mod front;
 pub mod rundir;
 mod shared;
 pub mod world;
 
+pub use dmlab_driver as driver;
 pub use front::{OnRefusedLoad, Options, Server};

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use dmlab_units::{SECTOR_SIZE, Sector, Sectors};
+use dmlab_runtime::TracePoint;
+use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
 
 use crate::join::Join;
 use crate::sync::Waiter;
@@ -496,6 +497,10 @@ impl<'a> Bio<'a> {
                     match dev.ops().end_bio(&dev, &mut bio, data, status) {
                         End::Done(said) => status = said,
                         End::Kept => return,
+                    }
+                    if dev.runtime().tracer().is_on() {
+                        let errno = status.errno().map_or(0, Errno::raw);
+                        crate::submit::trace(&dev, &bio, TracePoint::Complete { errno });
                     }
                 }
                 Some(Frame::Layer { owner, data, sector, len }) => {

@@ -10,7 +10,9 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::buffer_errors::BufferErrors;
 use crate::cache::{ErrSeq, PageCache};
-use crate::{Bio, BioFlags, BioQueue, BlkStatus, Caller, End, FrameData, Op, QueueLimits, UserMemory};
+use crate::{
+    Bio, BioFlags, BioQueue, BlkStatus, Caller, End, FrameData, Op, QueueLimits, SparseMemory, UserMemory,
+};
 
 /// What became of a bio on the fast path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +67,16 @@ pub trait DiskOps: Send + Sync {
     /// take bios; this is what Linux would say of it.
     fn takes_requests(&self) -> bool {
         false
+    }
+
+    /// A disk of its own with the same bytes, if it can be had without copying them.
+    fn fork(&self) -> Option<Arc<dyn DiskOps>> {
+        None
+    }
+
+    /// The bytes themselves, of a disk in memory, for tools that look at it from outside the machine.
+    fn memory(&self) -> Option<&SparseMemory> {
+        None
     }
 
     /// The device whose contents this one shows as its own, for a loop device bound to another device.

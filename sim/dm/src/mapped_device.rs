@@ -130,6 +130,11 @@ impl MappedDevice {
         self.flight.has(SUSPENDED)
     }
 
+    /// How many bios it has taken that have not ended.
+    pub fn in_flight(&self) -> u64 {
+        u64::try_from(self.flight.in_flight()).unwrap_or(0)
+    }
+
     /// Whether it has a disk: true from the first load on.
     pub fn is_added(&self) -> bool {
         self.is_added.load(Ordering::Acquire)

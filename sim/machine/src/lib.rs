@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod fork;
 mod info;
 mod parameters;
 
@@ -21,7 +22,7 @@ pub use dmlab_block::{
     LOOP_MAJOR, LoopAttributes, LoopBacking, LoopControl, OpenMode, QueueLimits, UserMemory, read_async,
     write_async,
 };
-pub use dmlab_dm::{ControlFile, DeviceMapper, TargetType};
+pub use dmlab_dm::{ControlFile, DeviceMapper, MappedDevice, TargetType};
 
 /// What a target of one's own is written with; `docs/src/adding-a-target.md` explains it.
 pub mod target {
@@ -32,9 +33,10 @@ pub mod target {
     };
 }
 pub use dmlab_runtime::{
-    Driver, Instant, Interrupt, Interrupted, Klog, KlogLine, Level, Runtime, Stalled, Uevent, UeventAction,
-    Uevents, VirtualDriver, WakeFlag, interruptible,
+    Driver, Instant, Interrupt, Interrupted, Klog, KlogLine, Level, Rng, Runtime, Scheduler, Stalled, Stream,
+    TaskId, TraceEvent, TracePoint, Uevent, UeventAction, Uevents, VirtualDriver, WakeFlag, interruptible,
 };
+pub use fork::ForkError;
 pub use info::{DeviceInfo, DmInfo};
 
 use std::sync::Arc;

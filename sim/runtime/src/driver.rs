@@ -87,6 +87,11 @@ impl VirtualDriver {
         Arc::new(VirtualDriver::default())
     }
 
+    /// A clock at `now`.
+    pub fn starting_at(now: Instant) -> Arc<VirtualDriver> {
+        Arc::new(VirtualDriver { now: AtomicU64::new(now.as_nanos()) })
+    }
+
     /// Lets `span` pass: runs every task and timer that falls into it, in order.
     pub fn advance(&self, runtime: &Runtime, span: Duration) {
         let end = self.now() + span;

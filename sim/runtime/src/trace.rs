@@ -48,6 +48,27 @@ pub struct TraceEvent {
     pub len: Sectors,
 }
 
+impl std::fmt::Display for TraceEvent {
+    /// A line much as blktrace prints it: time, device, action (Q came, A sent on, X split, S waits, C ended), op, first sector
+    /// `+` length; where it was sent, or the errno it ended with.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let action = match self.point {
+            TracePoint::Queue => 'Q',
+            TracePoint::Remap { .. } => 'A',
+            TracePoint::Split => 'X',
+            TracePoint::Defer => 'S',
+            TracePoint::Complete { .. } => 'C',
+        };
+        let time = self.time.to_string();
+        write!(f, "{} {} {action} {} {} + {}", time.trim_start(), self.dev, self.op, self.sector, self.len)?;
+        match self.point {
+            TracePoint::Remap { to, to_sector } => write!(f, " -> {to} {to_sector}"),
+            TracePoint::Complete { errno } => write!(f, " [{errno}]"),
+            TracePoint::Queue | TracePoint::Split | TracePoint::Defer => Ok(()),
+        }
+    }
+}
+
 type Sink = Arc<dyn Fn(&TraceEvent) + Send + Sync>;
 
 /// Hands trace events to whoever asked for them.

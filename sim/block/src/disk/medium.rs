@@ -17,6 +17,14 @@ pub(crate) trait Medium {
     fn discard(&self, start: Sector, len: Sectors) -> Result<(), Errno>;
     /// Makes a range zero.
     fn zero(&self, start: Sector, len: Sectors) -> Result<(), Errno>;
+    /// A medium with the same bytes, if none need be copied.
+    fn fork(&self) -> Option<std::sync::Arc<dyn crate::DiskOps>> {
+        None
+    }
+    /// The memory it is, if it is that.
+    fn memory(&self) -> Option<&crate::SparseMemory> {
+        None
+    }
     /// Whether the disk it stands for has a request queue: virtio disks have, RAM disks don't.
     fn has_request_queue(&self) -> bool {
         true
@@ -63,6 +71,14 @@ macro_rules! disk_of_medium {
 
             fn takes_requests(&self) -> bool {
                 crate::disk::medium::Medium::has_request_queue(self)
+            }
+
+            fn fork(&self) -> Option<std::sync::Arc<dyn crate::DiskOps>> {
+                crate::disk::medium::Medium::fork(self)
+            }
+
+            fn memory(&self) -> Option<&crate::SparseMemory> {
+                crate::disk::medium::Medium::memory(self)
             }
 
             fn may_have_partitions(&self) -> bool {

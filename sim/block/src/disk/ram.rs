@@ -73,6 +73,14 @@ impl Medium for RamDisk {
         self.write_cache == WriteCache::Volatile
     }
 
+    fn fork(&self) -> Option<std::sync::Arc<dyn crate::DiskOps>> {
+        Some(std::sync::Arc::new(RamDisk::fork(self)))
+    }
+
+    fn memory(&self) -> Option<&SparseMemory> {
+        Some(&self.memory)
+    }
+
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), Errno> {
         self.memory.read(offset, buf);
         Ok(())

@@ -300,6 +300,26 @@ impl SparseMemory {
         chunks.filter(|chunk| chunk.read().bytes().is_some()).count() as u64 * CHUNK_SIZE
     }
 
+    /// Shows each chunk that holds anything to `visit`: its offset and its bytes, 64 KiB or up to the capacity, in order.
+    /// What is not shown is zeros; what is shown may be.
+    pub fn each_chunk(&self, mut visit: impl FnMut(u64, &[u8])) {
+        let root = self.root.load();
+        for (i, upper) in root.slots.iter().enumerate().filter_map(|(i, slot)| Some((i as u64, slot.get()?)))
+        {
+            for (j, region) in
+                upper.slots.iter().enumerate().filter_map(|(j, slot)| Some((j as u64, slot.get()?)))
+            {
+                for (k, chunk) in (0u64..).zip(&region.chunks) {
+                    let at = i * UPPER_SPAN + j * REGION_SPAN + k * CHUNK_SIZE;
+                    if let Some(bytes) = chunk.read().bytes() {
+                        let len = CHUNK_SIZE.min(self.capacity.saturating_sub(at)) as usize;
+                        visit(at, &bytes[..len]);
+                    }
+                }
+            }
+        }
+    }
+
     /// Changes the chunk at `at` under its lock, in a tree that no fork shares.
     fn modify(&self, at: u64, change: impl FnOnce(&mut Chunk)) {
         loop {
@@ -401,6 +421,16 @@ mod tests {
         let mut buf = [5; 2];
         memory.read((15 << 40) + CHUNK_SIZE, &mut buf);
         assert_eq!(buf, [0, 1]);
+    }
+
+    #[test]
+    fn what_was_written_is_shown_in_order() {
+        let memory = SparseMemory::new((5 << 30) + 512);
+        memory.write(5 << 30, &[3; 512]);
+        memory.write(CHUNK_SIZE + 7, b"x");
+        let mut seen = Vec::new();
+        memory.each_chunk(|at, bytes| seen.push((at, bytes.len(), bytes[7 % bytes.len()])));
+        assert_eq!(seen, [(CHUNK_SIZE, CHUNK_SIZE as usize, b'x'), (5 << 30, 512, 3)]);
     }
 
     #[test]

@@ -34,9 +34,6 @@
 //! | pool messages | `create_thin`, `create_snap`, `delete`, `set_transaction_id`, `reserve_metadata_snap`, `release_metadata_snap` |
 //! | pool events | low water of data and of metadata, each change of mode |
 //!
-//! Where this differs from the kernel without its showing: copies and zeroing of one pool follow one another instead
-//! of running side by side.
-//!
 //! Behaviour: thin.md; recorded cases `thin/*`, `thin-errors/*`, `docker/*`.
 
 mod discard;

@@ -2,6 +2,7 @@
 //!
 //! A caller who must wait runs the machine's tasks itself before it sleeps, so most waits cost no change of threads; one
 //! worker thread runs what becomes runnable while nobody waits, and fires timers.
+#![forbid(unsafe_code)]
 
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
@@ -27,7 +28,7 @@ pub enum Time {
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// A call of a client under way.
-pub(crate) struct CallGuard<'a>(&'a ThreadDriver);
+pub struct CallGuard<'a>(&'a ThreadDriver);
 
 impl Drop for CallGuard<'_> {
     fn drop(&mut self) {
@@ -167,7 +168,7 @@ impl ThreadDriver {
     }
 
     /// A call of a client begins; it lasts until the guard goes, after its answer was sent.
-    pub(crate) fn call(&self) -> CallGuard<'_> {
+    pub fn call(&self) -> CallGuard<'_> {
         self.nr_calls.fetch_add(1, Ordering::SeqCst);
         self.note_change();
         CallGuard(self)
@@ -323,7 +324,7 @@ impl ThreadDriver {
 }
 
 /// How long a wait of the server's own may take before it looks again.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(100);
+pub const PATIENCE: Duration = Duration::from_millis(100);
 
 #[cfg(test)]
 mod tests {
