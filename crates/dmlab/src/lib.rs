@@ -32,6 +32,7 @@
 
 mod builder;
 mod caller;
+pub mod crash;
 mod devices;
 mod error;
 mod faults;

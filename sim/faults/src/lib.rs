@@ -17,6 +17,7 @@ mod hits;
 mod injector;
 mod meaning;
 mod place;
+pub mod power;
 mod rule;
 mod timing;
 

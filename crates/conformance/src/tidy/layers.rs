@@ -50,9 +50,31 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dmlab-shim", &["dmlab-shim-proto"]),
     (
         "dmlab-server",
-        &["dmlab-units", "dmlab-abi", "dmlab-runtime", "dmlab-block", "dmlab-machine", "dmlab-shim-proto"],
+        &[
+            "dmlab-units",
+            "dmlab-abi",
+            "dmlab-runtime",
+            "dmlab-block",
+            "dmlab-machine",
+            "dmlab-driver",
+            "dmlab-shim-proto",
+        ],
     ),
-    ("dmlab", &["dmlab-units", "dmlab-abi", "dmlab-machine", "dmlab-control"]),
+    ("dmlab-driver", &["dmlab-units", "dmlab-runtime", "dmlab-machine"]),
+    (
+        "dmlab",
+        &[
+            "dmlab-units",
+            "dmlab-abi",
+            "dmlab-runtime",
+            "dmlab-block",
+            "dmlab-faults",
+            "dmlab-machine",
+            "dmlab-driver",
+            "dmlab-control",
+            "dmlab-thin-tools",
+        ],
+    ),
     (
         "dmlab-cli",
         &[
