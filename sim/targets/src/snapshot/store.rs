@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, Tag, read_bio_async};
 use dmlab_dm::{CtrError, run_all};
-use dmlab_runtime::{AsyncMutex, Level, WaitQueue};
+use dmlab_runtime::{AsyncMutex, Level, Planted, WaitQueue};
 use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
 use parking_lot::Mutex;
 
@@ -390,7 +390,11 @@ impl Store {
 
     async fn write_area(&self, area: u64, bytes: &Area) -> Result<(), BlkStatus> {
         let chunk = format::area_chunk(area, self.records());
-        self.write_chunk(chunk, bytes.pieces(), area_tag(area), BioFlags::PREFLUSH | BioFlags::FUA).await
+        let copies = match self.cow.runtime().has_planted(Planted::ExceptionBeforeCopy) {
+            true => BioFlags::empty(),
+            false => BioFlags::PREFLUSH,
+        };
+        self.write_chunk(chunk, bytes.pieces(), area_tag(area), copies | BioFlags::FUA).await
     }
 
     async fn zero_area(&self, area: u64) -> Result<(), BlkStatus> {
