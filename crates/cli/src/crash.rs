@@ -67,7 +67,7 @@ pub(crate) struct Crash {
     #[arg(long, value_name = "ID")]
     state: Option<String>,
     /// Stop soon after so many states failed.
-    #[arg(long, value_name = "N", default_value_t = 16)]
+    #[arg(long, value_name = "N", default_value_t = 8)]
     enough: usize,
     /// How many states to look at beside, to make a case smaller.
     #[arg(long, value_name = "N", default_value_t = 64)]

@@ -6,6 +6,7 @@
 mod boot;
 mod change;
 mod crash;
+mod fault;
 mod io;
 mod kernel;
 mod launch;
@@ -82,6 +83,8 @@ enum Command {
     Crash(Box<crash::Crash>),
     /// Look into logs of the log-writes target, and replay them.
     ReplayLog(replay_log::ReplayLog),
+    /// Say what is to go wrong on a machine: add, list and clear rules.
+    Fault(fault::Fault),
     /// List the kernel's target types.
     Targets(show::Targets),
     /// Show the kernel log.
@@ -129,6 +132,7 @@ fn main() -> ExitCode {
         Command::Crash(command) => command.run(),
         Command::ReplayLog(command) => command.run(),
         Command::Targets(command) => done(command.run()),
+        Command::Fault(command) => done(command.run()),
         Command::Klog(command) => done(command.run()),
         Command::Uevents(command) => done(command.run()),
         Command::Io(command) => done(command.run()),

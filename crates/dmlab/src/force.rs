@@ -95,7 +95,7 @@ impl Force<'_> {
     /// EINVAL when it is no pool that may be written.
     pub fn pool_needs_check(&self, name: &str) -> Result<(), Error> {
         let metadata = Self::word(&self.line(name, "thin-pool")?, 0)?;
-        let rule = self.lab.faults().on(&metadata).writes().fail(Errno::EIO).add().map_err(|_| WRONG)?;
+        let rule = self.lab.faults().on(&metadata).writes().fail(Errno::EIO).add()?;
         let tried = self.commit_something(name);
         self.lab.faults().remove(rule);
         tried?;
@@ -112,11 +112,10 @@ impl Force<'_> {
     pub fn pool_failed(&self, name: &str) -> Result<(), Error> {
         let metadata = Self::word(&self.line(name, "thin-pool")?, 0)?;
         // First a commit fails, then the pool cannot read what it had before.
-        const FIRST: &str = "force: the commit fails";
+        const FIRST: &str = "forced-commit-failure";
         let faults = self.lab.faults();
-        let writes = faults.on(&metadata).writes().fail(Errno::EIO).named(FIRST).add().map_err(|_| WRONG)?;
-        let reads =
-            faults.on(&metadata).reads().fail(Errno::EIO).from_rule(FIRST).add().map_err(|_| WRONG)?;
+        let writes = faults.on(&metadata).writes().fail(Errno::EIO).named(FIRST).add()?;
+        let reads = faults.on(&metadata).reads().fail(Errno::EIO).from_rule(FIRST).add()?;
         let tried = self.commit_something(name);
         faults.remove(reads);
         faults.remove(writes);
@@ -155,12 +154,14 @@ impl Force<'_> {
             }
             self.lab.write(&Self::path(&filler), Sector(at), &[0; 512])?;
         }
-        // One more is what tells the pool.
-        let beyond = self.lab.start_write(&Self::path(&filler), Sector(line.len.0 - 1), &[0; 512]);
-        drop(beyond);
+        // One more is what tells the pool. It waits there for room; a table that fails everything ends it.
+        let beyond = self.lab.start_write(&Self::path(&filler), Sector(line.len.0 - 1), &[0; 512])?;
+        self.lab.load(&filler, format!("0 {} error", line.len))?;
         self.lab.suspend_noflush(&filler)?;
-        self.lab.remove(&filler)?;
-        Ok(())
+        self.lab.resume(&filler)?;
+        let _ = beyond.wait();
+        self.lab.settle();
+        self.lab.remove(&filler)
     }
 
     /// No metadata block is free: thin devices were made until the pool could not any more and became read-only.
@@ -198,7 +199,7 @@ impl Force<'_> {
         let line = self.line(name, "snapshot")?;
         let (cow, chunk) = (Self::word(&line, 1)?, Self::word(&line, 3)?);
         let chunk: u64 = chunk.parse().map_err(|_| WRONG)?;
-        let rule = self.lab.faults().on(&cow).writes().fail(Errno::EIO).add().map_err(|_| WRONG)?;
+        let rule = self.lab.faults().on(&cow).writes().fail(Errno::EIO).add()?;
         let is_invalid = |lab: &Lab| {
             matches!(lab.target_status(name), Ok(Some(TargetStatus::Snapshot(SnapshotStatus::Invalid))))
         };
@@ -216,7 +217,7 @@ impl Force<'_> {
     /// EINVAL when it is no mirror, or has no such leg; legs count from 0.
     pub fn mirror_leg_dead(&self, name: &str, leg: usize) -> Result<Held, Error> {
         let (device, _) = self.leg(name, leg)?;
-        let rule = self.lab.faults().on(&device).writes().fail(Errno::EIO).add().map_err(|_| WRONG)?;
+        let rule = self.lab.faults().on(&device).writes().fail(Errno::EIO).add()?;
         let _ = self.touch(name, Sector::ZERO);
         self.lab.settle();
         Ok(Held { rule })
@@ -246,7 +247,7 @@ impl Force<'_> {
         }
         let from = offset + line.len.0 * percent / 100;
         let beyond = self.lab.faults().on(&device).writes().sectors(from..offset + line.len.0);
-        let rule = beyond.hang().add().map_err(|_| WRONG)?;
+        let rule = beyond.hang().add()?;
         self.lab.suspend(name)?;
         self.lab.load(name, Table { lines: vec![line] })?;
         self.lab.resume(name)?;

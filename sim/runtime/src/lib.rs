@@ -167,9 +167,14 @@ impl Runtime {
         }
     }
 
-    /// Cancels every runnable task, now and from here on: the machine ends.
+    /// Cancels every task, now and from here on: the machine ends.
     pub fn shut_down(&self) {
         self.executor.close();
+    }
+
+    /// Whether the machine has ended, so that its tasks are being dropped wherever they wait.
+    pub fn is_shut_down(&self) -> bool {
+        self.executor.is_closed()
     }
 
     // What drivers call.

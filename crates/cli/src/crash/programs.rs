@@ -16,7 +16,7 @@ use crate::boot::{Clock, serve};
 use crate::launch;
 
 /// Lines of a failed program's output that a report shows.
-const LAST_LINES: usize = 12;
+const LAST_LINES: usize = 8;
 
 /// Serves machines, each in a directory of its own.
 pub(super) struct Programs {
