@@ -9,10 +9,13 @@ use std::sync::{Arc, Mutex};
 use clap::{Args, ValueEnum};
 use dmlab_abi::{Header, TargetSpec, TargetSpecs};
 use dmlab_control::{Surroundings, Table, explain};
+use dmlab_machine::faults::read_rules;
 use dmlab_machine::{BootOptions, Disk, DiskKind, Machine};
 use dmlab_server::driver::{ThreadDriver, Time};
 use dmlab_server::{OnRefusedLoad, Options, Server};
 use dmlab_units::Bytes;
+
+use crate::fault;
 
 /// The preload library, built beside this binary.
 const SHIM: &[u8] = include_bytes!(env!("DMLAB_SHIM"));
@@ -44,6 +47,9 @@ pub(crate) struct MachineArgs {
     /// Append the kernel log to this file. Also: the environment variable DMLAB_KLOG.
     #[arg(long, value_name = "FILE")]
     pub klog: Option<PathBuf>,
+    /// A TOML file of what is to go wrong: [[fault]] tables (`dmlab fault add --help` has their keys).
+    #[arg(long, value_name = "FILE")]
+    pub faults: Option<PathBuf>,
     /// Print kernel log lines on stderr as programs cause them.
     #[arg(long)]
     pub explain: bool,
@@ -71,8 +77,10 @@ impl MachineArgs {
         }
         words.extend(self.parameter.iter().map(|parameter| format!("--parameter={parameter}")));
         words.push(format!("--time={}", if self.time == Clock::Real { "real" } else { "virtual" }));
-        if let Some(path) = &self.klog {
-            words.push(format!("--klog={}", absolute(path)?));
+        for (name, path) in [("klog", &self.klog), ("faults", &self.faults)] {
+            if let Some(path) = path {
+                words.push(format!("--{name}={}", absolute(path)?));
+            }
         }
         Ok(words)
     }
@@ -130,11 +138,22 @@ pub(crate) fn boot(args: &MachineArgs, dir: PathBuf) -> io::Result<Server> {
         ..BootOptions::default()
     })
     .map_err(|error| io::Error::other(format!("the machine does not boot: {error}")))?;
+    if let Some(path) = &args.faults {
+        add_faults(&machine, path)?;
+    }
     follow_log(&machine, args)?;
     let server =
         Server::start(machine.clone(), driver, Options { dir, on_refused_load: explainer(machine, args) })?;
     write_shim(server.dir())?;
     Ok(server)
+}
+
+/// Adds the rules of a file, before anything can go wrong.
+fn add_faults(machine: &Machine, path: &Path) -> io::Result<()> {
+    let wrong = |what: String| io::Error::other(format!("{}: {what}", path.display()));
+    let rules = read_rules(&fault::read(path)?).map_err(|error| wrong(error.to_string()))?;
+    machine.faults().add_all(rules).map_err(|error| wrong(error.to_string()))?;
+    Ok(())
 }
 
 /// Sends the kernel log where the user wants it.

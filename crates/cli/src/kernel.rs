@@ -102,6 +102,21 @@ impl Where {
         !self.real && self.machine().is_some()
     }
 
+    /// The simulated machine that is meant.
+    ///
+    /// # Errors
+    /// When none is.
+    pub(crate) fn simulated(&self) -> Result<String, Failure> {
+        if self.real {
+            return Err("a real kernel takes no rules: use a table of flakey, delay or dust there".into());
+        }
+        self.machine().ok_or_else(|| {
+            "which machine? Boot one (dmlab boot NAME) and name it with --machine NAME or the environment variable \
+             DMLAB_MACHINE, or run this inside `dmlab run`"
+                .into()
+        })
+    }
+
     /// Opens the kernel.
     pub(crate) fn open(&self) -> Result<Dm<Box<dyn Kernel>>, Failure> {
         let kernel: Box<dyn Kernel> = if self.real {

@@ -5,6 +5,7 @@
 
 mod boot;
 mod change;
+mod fault;
 mod io;
 mod kernel;
 mod launch;
@@ -79,6 +80,8 @@ enum Command {
     Thin(thin::Thin),
     /// Look into logs of the log-writes target, and replay them.
     ReplayLog(replay_log::ReplayLog),
+    /// Say what is to go wrong on a machine: add, list and clear rules.
+    Fault(fault::Fault),
     /// List the kernel's target types.
     Targets(show::Targets),
     /// Show the kernel log.
@@ -125,6 +128,7 @@ fn main() -> ExitCode {
         Command::Thin(command) => command.run(),
         Command::ReplayLog(command) => command.run(),
         Command::Targets(command) => done(command.run()),
+        Command::Fault(command) => done(command.run()),
         Command::Klog(command) => done(command.run()),
         Command::Uevents(command) => done(command.run()),
         Command::Io(command) => done(command.run()),

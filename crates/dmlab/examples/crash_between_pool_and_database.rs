@@ -5,6 +5,7 @@
 //! ("device already exists in pool", as users report it) at every start from then on. The cure is the pool's transaction number,
 //! which exists for this: the database is written first, with the number that the pool is going to have; after a crash the
 //! two numbers tell which side is ahead.
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use dmlab::control::{PoolStatus, ThinPool};
 use dmlab::units::{Errno, Sectors};
@@ -40,28 +41,21 @@ fn create_carelessly(pool: &Pool<'_>, db: &mut Database, dies_between: bool) -> 
     Ok(true)
 }
 
-/// In three steps, of which `steps` are done before it dies.
+/// In four steps; it dies after `steps` of them.
 fn create_carefully(pool: &Pool<'_>, db: &mut Database, steps: u32) -> Result<Alive, dmlab::Error> {
-    let id = db.next_id();
-    let next = db.transaction + 1;
-    let todo: [&mut dyn FnMut(&mut Database) -> Result<(), dmlab::Error>; 4] = [
-        &mut |db| {
-            db.pending = Some((id, next));
-            Ok(())
-        },
-        &mut |_| pool.create_thin(id),
-        &mut |db| pool.message(&format!("set_transaction_id {} {next}", db.transaction)),
-        &mut |db| {
-            db.devices.insert(id);
-            (db.pending, db.transaction) = (None, next);
-            Ok(())
-        },
-    ];
-    let all = todo.len() as u32;
-    for step in todo.into_iter().take(steps as usize) {
-        step(db)?;
+    let (id, next) = (db.next_id(), db.transaction + 1);
+    for step in 1..=steps {
+        match step {
+            1 => db.pending = Some((id, next)),
+            2 => pool.create_thin(id)?,
+            3 => pool.message(&format!("set_transaction_id {} {next}", db.transaction))?,
+            _ => {
+                db.devices.insert(id);
+                (db.pending, db.transaction) = (None, next);
+            }
+        }
     }
-    Ok(steps >= all)
+    Ok(steps == 4)
 }
 
 /// What the daemon does when it starts.

@@ -4,6 +4,7 @@
 //! while a transaction is being committed, the pool gives that transaction up, becomes read-only, and takes no more changes
 //! before `thin_check` has seen it. The cure is to watch the first of the two numbers in the status line, and the event that
 //! comes when few blocks are left, and to grow the metadata device in time.
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use dmlab::control::{PoolMode, PoolStatus, ThinPool, Usage};
 use dmlab::units::Sectors;

@@ -3,6 +3,7 @@
 //! The symptom that users report: containers freeze, `dmsetup status` says `out_of_data_space`, and a minute later file
 //! systems go read-only. A pool without `error_if_no_space` holds writes that find no block, in the hope that somebody adds space.
 //! The cure is to be that somebody: to wait for the pool's low water event and grow it while there is room.
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use dmlab::control::{PoolMode, PoolStatus, Table, ThinPool};
 use dmlab::units::{Errno, Sector, Sectors};

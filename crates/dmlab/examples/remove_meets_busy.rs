@@ -3,6 +3,7 @@
 //! Whoever removes devices that others may still look at (`udev`, `blkid`, a dying container) sees `Device or resource busy`
 //! now and then. A few tries with a pause are what most programs do; a slow reader outlives them, the device stays, and its pool
 //! can't be removed either. The kernel can do the waiting: a deferred removal takes effect at the last close.
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use dmlab::Lab;
 use dmlab::units::{Errno, Sector, Sectors};

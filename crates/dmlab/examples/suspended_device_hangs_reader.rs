@@ -3,6 +3,7 @@
 //! Between suspend and resume a program holds a lock that the whole system can see. If it fails in between, or reads the device
 //! itself, everybody waits. Found here by running two clients in every order; the cure is to resume on every way out, and to
 //! do nothing in between that touches the device.
+#![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use dmlab::control::{Linear, Table};
 use dmlab::units::{Errno, Sector, Sectors};

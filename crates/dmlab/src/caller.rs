@@ -2,22 +2,29 @@
 
 use dmlab_machine::{Caller, Kernel, Machine};
 use dmlab_units::{DevT, Errno};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A process of the test itself: it sees the machine's devices where Linux has them, without a file system between.
 pub(crate) struct Insider<'a> {
     machine: &'a Machine,
     is_admin: bool,
+    is_killed: AtomicBool,
 }
 
 impl Insider<'_> {
     /// Root.
     pub(crate) fn new(machine: &Machine) -> Insider<'_> {
-        Insider { machine, is_admin: true }
+        Insider { machine, is_admin: true, is_killed: AtomicBool::new(false) }
     }
 
     /// Anybody else.
     pub(crate) fn unprivileged(machine: &Machine) -> Insider<'_> {
-        Insider { machine, is_admin: false }
+        Insider { machine, is_admin: false, is_killed: AtomicBool::new(false) }
+    }
+
+    /// Whether a fault has killed it.
+    pub(crate) fn is_killed(&self) -> bool {
+        self.is_killed.load(Ordering::Relaxed)
     }
 }
 
@@ -28,6 +35,10 @@ impl Caller for Insider<'_> {
 
     fn is_admin(&self) -> bool {
         self.is_admin
+    }
+
+    fn kill(&self) {
+        self.is_killed.store(true, Ordering::Relaxed);
     }
 }
 

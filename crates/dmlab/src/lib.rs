@@ -32,8 +32,11 @@
 
 mod builder;
 mod caller;
+pub mod crash;
 mod devices;
 mod error;
+mod faults;
+mod force;
 mod fork;
 mod io;
 mod pending;
@@ -48,13 +51,15 @@ mod watch;
 pub use builder::LabBuilder;
 pub use devices::IntoTable;
 pub use error::Error;
+pub use faults::{FaultBuilder, Faults, FaultsError};
+pub use force::{FILLER, Force, Held};
 pub use fork::{Checkpoint, LabForkError};
 pub use pending::{Pending, PendingWrite};
 pub use pool::Pool;
 pub use proof::twice;
 pub use prove::{outcome, prove};
 pub use schedule::{BadSchedule, Schedule, Schedules};
-pub use transport::InProcess;
+pub use transport::{InProcess, Killed};
 pub use turns::{Client, Deadlock};
 pub use watch::{Fingerprint, TimedOut, Trace};
 
@@ -138,6 +143,11 @@ impl Lab {
         Dm::new(InProcess::new(&self.machine))
     }
 
+    /// What is to go wrong, and what did.
+    pub fn faults(&self) -> Faults<'_> {
+        Faults::new(self.machine.faults())
+    }
+
     /// The kernel log from the boot on, without time stamps.
     pub fn klog(&self) -> Vec<String> {
         self.machine.klog().since(0).into_iter().map(|line| line.text).collect()
@@ -180,15 +190,22 @@ impl Lab {
         self.machine.open_control().ioctl(&Insider::unprivileged(&self.machine), request, buf)
     }
 
-    /// What a failing test shows: the tree of devices, the last lines of the kernel log, the seed.
+    /// What a failing test shows: the tree of devices, the last lines of the kernel log, the last faults, the seed.
     pub fn describe(&self) -> String {
         let log = self.machine.klog().since(0);
         let last: Vec<String> = log[log.len().saturating_sub(LAST_LINES)..]
             .iter()
             .map(|line| format!("  [{}] {}\n", line.time, line.text))
             .collect();
+        let hits = self.faults().hits();
+        let struck: Vec<String> =
+            hits[hits.len().saturating_sub(LAST_LINES)..].iter().map(|hit| format!("  {hit}\n")).collect();
+        let faults = match struck.len() {
+            0 => String::new(),
+            nr => format!("faults, last {nr} of {}:\n{}", hits.len(), struck.concat()),
+        };
         format!(
-            "the lab at {} s, seed {}\n{}kernel log, last {} lines of {}:\n{}",
+            "the lab at {} s, seed {}\n{}kernel log, last {} lines of {}:\n{}{faults}",
             self.now().to_string().trim_start(),
             self.seed(),
             self.tree(),
@@ -212,3 +229,8 @@ impl Drop for Lab {
         }
     }
 }
+
+/// The chapter's code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/src/testing.md")]
+struct TestingChapter;

@@ -65,7 +65,7 @@ struct Follower {
 }
 
 enum Next {
-    Drawn(Rng),
+    Drawn(Box<Rng>),
     Given(std::vec::IntoIter<u32>),
 }
 
@@ -94,7 +94,7 @@ impl Lab {
     fn follow(&self, schedule: &Schedule) -> Picked {
         let picked = Picked::default();
         let next = match schedule {
-            Schedule::Seeded(seed) => Next::Drawn(Rng::new(*seed, Stream::Scheduling)),
+            Schedule::Seeded(seed) => Next::Drawn(Box::new(Rng::new(*seed, Stream::Scheduling))),
             Schedule::Picks(picks) => Next::Given(picks.clone().into_iter()),
         };
         self.machine().runtime().set_scheduler(Box::new(Follower { next, picked: picked.clone() }));

@@ -182,6 +182,29 @@ impl Client {
         String::from_utf8_lossy(&self.payload(reply)).lines().map(str::to_owned).collect()
     }
 
+    /// Asks something of the machine's faults: a verb of `dmlab fault` and its words.
+    ///
+    /// # Errors
+    /// What is wrong with the words, and when the machine is gone.
+    pub fn faults(&mut self, verb: &str, words: &[String]) -> io::Result<Vec<String>> {
+        let command =
+            std::iter::once(verb).chain(words.iter().map(String::as_str)).collect::<Vec<_>>().join("\0");
+        let (mut lines, mut from) = (Vec::new(), 0);
+        loop {
+            let (reply, _) = self.simple(&Request::Faults { from, command: command.as_bytes() })?;
+            let text = self.lines(&reply);
+            if reply.extra == 1 {
+                return Err(io::Error::new(io::ErrorKind::InvalidInput, text.join("\n")));
+            }
+            lines.extend(text);
+            // One answer holds what fits a message.
+            match reply.value as u64 {
+                0 => return Ok(lines),
+                next => from = next,
+            }
+        }
+    }
+
     /// The machine's block devices.
     ///
     /// # Errors

@@ -231,6 +231,9 @@ requests! {
     Uevents = 35 { from: u64; }
     /// Lists the block devices, one text line each.
     Devices = 36 {;}
+    /// Rules of faults: a verb and its words with NUL between. The payload of the answer is text, from number `from` on where
+    /// it is long; its `extra` is 1 when it says what is wrong.
+    Faults = 42 { from: u64; command }
     /// Ends the server.
     Halt = 37 {;}
     /// The path by which an open file was opened (`readlink` of `/proc/self/fd/N`).

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dmlab_runtime::TracePoint;
-use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
+use dmlab_units::{DevT, Errno, SECTOR_SIZE, Sector, Sectors};
 
 use crate::join::Join;
 use crate::sync::Waiter;
@@ -98,6 +98,13 @@ pub struct Tag {
     pub index: u64,
 }
 
+impl Tag {
+    /// The tag of what has an owner and a number.
+    pub const fn new(what: &'static str, owner: u64, index: u64) -> Tag {
+        Tag { what, owner, index }
+    }
+}
+
 /// Three words that a layer keeps with a bio until it ends (`per_bio_data`).
 pub type FrameData = [u64; 3];
 
@@ -163,6 +170,8 @@ pub struct Bio<'a> {
     /// Where its bytes begin in the original request.
     pub(crate) root_offset: usize,
     pub(crate) is_done: bool,
+    /// The device whose interceptor has let it through: it is not shown there again when it waits or is cut.
+    pub(crate) offered_at: Option<DevT>,
 }
 
 impl<'a> Bio<'a> {
@@ -181,6 +190,7 @@ impl<'a> Bio<'a> {
             root_offset: 0,
             // Nobody waits for it yet: it may be dropped until it is given a root or a frame.
             is_done: true,
+            offered_at: None,
         }
     }
 
@@ -229,6 +239,14 @@ impl<'a> Bio<'a> {
     pub fn with_tag(mut self, tag: Tag) -> Self {
         self.tag = tag;
         self
+    }
+
+    /// Says what its bytes mean, unless a layer above has said so: a superblock is one on every device below.
+    #[inline]
+    pub fn tag_if_none(&mut self, tag: Tag) {
+        if self.tag.what.is_empty() {
+            self.tag = tag;
+        }
     }
 
     /// The same, sent to `dev`.
@@ -372,6 +390,11 @@ impl<'a> Bio<'a> {
         self.frames.pop();
     }
 
+    /// Counts it as let through by the interceptor at `dev`, for one that kept it and sends it on now.
+    pub fn mark_offered(&mut self, dev: &BlockDevice) {
+        self.offered_at = Some(dev.dev());
+    }
+
     /// How many layers wait for its end.
     pub fn depth(&self) -> usize {
         self.frames.len()
@@ -402,6 +425,7 @@ impl<'a> Bio<'a> {
             root: std::mem::replace(&mut self.root, Root::None),
             root_offset: self.root_offset,
             is_done: self.is_done,
+            offered_at: self.offered_at,
         };
         self.is_done = true;
         owned
@@ -423,6 +447,7 @@ impl<'a> Bio<'a> {
         front.clone_nr = self.clone_nr;
         front.dev = self.dev.clone();
         front.root_offset = self.root_offset;
+        front.offered_at = self.offered_at;
         front.frames.push(Frame::Join(join));
         front.is_done = false;
         self.root_offset += at;
@@ -437,6 +462,7 @@ impl<'a> Bio<'a> {
         let join = self.join();
         join.add_piece();
         let mut twin = Bio::new(self.op, self.sector, self.len, BioBuf::None);
+        twin.offered_at = self.offered_at;
         twin.flags = self.flags;
         twin.tag = self.tag;
         twin.clone_nr = clone_nr;
@@ -489,6 +515,8 @@ impl<'a> Bio<'a> {
     pub fn end(self, status: BlkStatus) {
         let mut bio = self;
         let mut status = status;
+        // Whoever sends it again sends it as a new one.
+        bio.offered_at = None;
         loop {
             match bio.frames.pop() {
                 Some(Frame::Device { dev, data, sector, len }) => {

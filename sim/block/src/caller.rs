@@ -94,6 +94,9 @@ pub trait Caller: Sync {
         None
     }
 
+    /// Sends it SIGKILL: it never sees what the call would have returned. A caller that is no process ignores it.
+    fn kill(&self) {}
+
     /// The file behind one of its descriptors, for loop devices.
     ///
     /// # Errors

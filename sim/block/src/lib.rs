@@ -14,6 +14,7 @@ mod caller;
 mod device;
 mod disk;
 mod file;
+mod intercept;
 mod join;
 mod limits;
 mod loop_device;
@@ -30,6 +31,7 @@ pub use caller::{Caller, Kernel, LoopBacking, UserMemory};
 pub use device::{BlockDevice, DiskOps, DiskStats, Holder, OpenDevice, OpenMode, Redirect};
 pub use disk::{FileDisk, MmapDisk, RamDisk, SparseMemory, WriteCache};
 pub use file::{BlockFile, IoFlags};
+pub use intercept::{Interceptor, Offered, clear_interceptor, set_interceptor};
 pub use limits::{
     Alignment, Features, PAGE_SIZE, QueueLimits, UNLIMITED_SECTORS, is_valid_logical_block_size,
 };
@@ -37,4 +39,4 @@ pub use loop_device::{DeviceBacking, FileBacking, LOOP_MAJOR, LoopAttributes, Lo
 pub use registry::Registry;
 pub use status::BlkStatus;
 pub use submit::{BioQueue, MAX_DEPTH, submit};
-pub use sync::{IoFailed, SyncIo, read_async, run_async, write_async};
+pub use sync::{IoFailed, SyncIo, read_async, read_bio_async, run_async, write_async};

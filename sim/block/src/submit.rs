@@ -3,7 +3,7 @@
 use dmlab_runtime::{Level, TraceEvent, TracePoint};
 use smallvec::SmallVec;
 
-use crate::{Bio, BioFlags, BlkStatus, BlockDevice, Op, Redirect};
+use crate::{Bio, BioFlags, BlkStatus, BlockDevice, Offered, Op, Redirect, intercept};
 
 /// Most layers a bio may pass. Linux has no such limit: there, a loop of devices hangs the machine (dm-core.md
 /// section 5.7). Here the bio ends with an IO error.
@@ -41,6 +41,9 @@ fn submit_one<'a>(mut bio: Bio<'a>, queue: &mut BioQueue<'a>) {
             bio.end(BlkStatus::IoErr);
             return;
         };
+        if dev.runtime().bio_hook().is_on() && intercept::offer(&dev, &mut bio) == Offered::Kept {
+            return;
+        }
         if let Err(status) = check(&dev, &mut bio) {
             bio.end(status);
             return;

@@ -150,7 +150,15 @@ pub async fn read_async(
     sector: Sector,
     len: Sectors,
 ) -> Result<Arc<[u8]>, BlkStatus> {
-    let mut parts = run(Bio::read_owned(sector, len).to(dev)).await?;
+    read_bio_async(Bio::read_owned(sector, len).to(dev)).await
+}
+
+/// Submits a read into memory of its own and waits for what it reads.
+///
+/// # Errors
+/// The bio's status.
+pub async fn read_bio_async(bio: Bio<'static>) -> Result<Arc<[u8]>, BlkStatus> {
+    let mut parts = run(bio).await?;
     if parts.len() == 1 {
         return Ok(parts.remove(0).data);
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use dmlab_block::Registry;
 use dmlab_runtime::{Level, Runtime, WorkQueue};
@@ -13,7 +13,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::events::EventCounter;
 use crate::live::{DRAINING, SUSPENDED};
 use crate::mapped_device::Names;
-use crate::{MachineStates, MappedDevice, TargetType};
+use crate::{IoctlHook, MachineStates, MappedDevice, TargetType};
 
 /// Which minor number a new device gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,6 +76,7 @@ pub struct DeviceMapper {
     global_event: Arc<EventCounter>,
     remove_queue: WorkQueue,
     states: Arc<MachineStates>,
+    ioctl_hook: OnceLock<Arc<dyn IoctlHook>>,
     this: Weak<DeviceMapper>,
 }
 
@@ -102,8 +103,18 @@ impl DeviceMapper {
             global_event: Arc::default(),
             remove_queue: WorkQueue::new("kdmremove"),
             states: Arc::default(),
+            ioctl_hook: OnceLock::new(),
             this: this.clone(),
         })
+    }
+
+    /// Shows each ioctl of its control node to `hook` from now on. The first call counts.
+    pub fn set_ioctl_hook(&self, hook: Arc<dyn IoctlHook>) {
+        let _ = self.ioctl_hook.set(hook);
+    }
+
+    pub(crate) fn ioctl_hook(&self) -> Option<&Arc<dyn IoctlHook>> {
+        self.ioctl_hook.get()
     }
 
     /// Major number of its devices.
@@ -157,6 +168,12 @@ impl DeviceMapper {
     /// The device with this name.
     pub fn by_name(&self, name: &[u8]) -> Option<Arc<MappedDevice>> {
         self.devices.lock().by_name.get(name).map(|named| named.device.clone())
+    }
+
+    /// The name of the device with this number, also of one that is on its way out.
+    pub fn name_of(&self, dev: DevT) -> Option<Vec<u8>> {
+        let device = self.devices.lock().by_minor.get(&dev.minor()).cloned()?;
+        (dev.major() == self.major).then(|| device.names().name)
     }
 
     /// The device with this uuid.

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use dmlab_block::{Bio, read_async};
+use dmlab_block::{Bio, Tag, read_bio_async};
 use dmlab_runtime::Runtime;
 use dmlab_units::{SECTOR_SIZE, Sectors};
 use parking_lot::Mutex;
@@ -48,13 +48,25 @@ pub enum OnError {
 
 /// Copies a region to the same number of sectors of every destination.
 pub async fn copy(runtime: &Arc<Runtime>, from: &Region, to: &[Region], on_error: OnError) -> CopyErrors {
+    copy_tagged(runtime, from, to, on_error, Tag::default()).await
+}
+
+/// The same with a word about what is copied, which its reads and writes carry.
+pub async fn copy_tagged(
+    runtime: &Arc<Runtime>,
+    from: &Region,
+    to: &[Region],
+    on_error: OnError,
+    tag: Tag,
+) -> CopyErrors {
     if from.len <= SUB_JOB {
-        return copy_piece(from, to, on_error).await;
+        return copy_piece(from, to, on_error, tag).await;
     }
     let job = Arc::new(Job {
         from: from.clone(),
         to: to.to_vec(),
         on_error,
+        tag,
         progress: Mutex::new(Progress::default()),
     });
     let pieces = from.len.0.div_ceil(SUB_JOB.0) as usize;
@@ -72,6 +84,11 @@ pub async fn copy(runtime: &Arc<Runtime>, from: &Region, to: &[Region], on_error
 
 /// Fills regions with zeros; bit k of the result for each that failed. After a failure no further piece is begun.
 pub async fn zero(regions: &[Region]) -> u64 {
+    zero_tagged(regions, Tag::default()).await
+}
+
+/// The same with a word about what is zeroed, which its writes carry.
+pub async fn zero_tagged(regions: &[Region], tag: Tag) -> u64 {
     let longest = regions.iter().map(|region| region.len).max().unwrap_or_default();
     let zeros: Arc<[u8]> = vec![0; (longest.min(SUB_JOB).0 * SECTOR_SIZE) as usize].into();
     let at_once = SPLIT_COUNT.min(MAX_REGIONS / regions.len().max(1)).max(1);
@@ -85,7 +102,7 @@ pub async fn zero(regions: &[Region]) -> u64 {
                     whole if whole == zeros.len() => zeros.clone(),
                     short => vec![0; short].into(),
                 };
-                writes.push(Bio::write_owned(region.sector + done, bytes).to(&region.dev));
+                writes.push(Bio::write_owned(region.sector + done, bytes).with_tag(tag).to(&region.dev));
                 owners.push(number);
             }
             done += SUB_JOB;
@@ -100,6 +117,7 @@ struct Job {
     from: Region,
     to: Vec<Region>,
     on_error: OnError,
+    tag: Tag,
     progress: Mutex<Progress>,
 }
 
@@ -115,7 +133,7 @@ impl Job {
         while let Some((into, len)) = self.next() {
             let from = self.from.part(into, len);
             let to: Vec<Region> = self.to.iter().map(|region| region.part(into, len)).collect();
-            let errors = copy_piece(&from, &to, self.on_error).await;
+            let errors = copy_piece(&from, &to, self.on_error, self.tag).await;
             let mut progress = self.progress.lock();
             progress.errors.read |= errors.read;
             progress.errors.write |= errors.write;
@@ -134,17 +152,22 @@ impl Job {
     }
 }
 
-async fn copy_piece(from: &Region, to: &[Region], on_error: OnError) -> CopyErrors {
-    let write = |region: &Region, data: Arc<[u8]>| Bio::write_owned(region.sector, data).to(&region.dev);
+async fn copy_piece(from: &Region, to: &[Region], on_error: OnError, tag: Tag) -> CopyErrors {
+    let write = |region: &Region, data: Arc<[u8]>| {
+        Bio::write_owned(region.sector, data).with_tag(tag).to(&region.dev)
+    };
+    let read = |region: &Region| {
+        read_bio_async(Bio::read_owned(region.sector, region.len).with_tag(tag).to(&region.dev))
+    };
     let mut writes = Vec::with_capacity(to.len());
-    let read = match read_async(&from.dev, from.sector, from.len).await {
+    let read_failed = match read(from).await {
         Ok(data) => {
             writes.extend(to.iter().map(|region| write(region, data.clone())));
             false
         }
         Err(_) if on_error == OnError::GoOn => {
             for region in to {
-                let own = read_async(&region.dev, region.sector, region.len).await;
+                let own = read(region).await;
                 let zeros = |_| vec![0; (region.len.0 * SECTOR_SIZE) as usize].into();
                 writes.push(write(region, own.unwrap_or_else(zeros)));
             }
@@ -152,7 +175,7 @@ async fn copy_piece(from: &Region, to: &[Region], on_error: OnError) -> CopyErro
         }
         Err(_) => true,
     };
-    CopyErrors { read, write: run_all(writes).await }
+    CopyErrors { read: read_failed, write: run_all(writes).await }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ pub use args::{
 pub use device_mapper::{DeviceMapper, Minor};
 pub use dm_io::{MAX_REGIONS, Region, run_all, submit_all};
 pub use events::{EventCounter, TableEvents};
-pub use ioctl::ControlFile;
+pub use ioctl::{ControlFile, IoctlHook, IoctlSeen};
 pub use mapped_device::{MappedDevice, Names, QueueMode};
 pub use suspend::SuspendFlags;
 pub use table::{

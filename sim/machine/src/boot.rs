@@ -8,6 +8,7 @@ use dmlab_dm::{DeviceMapper, TargetType};
 use dmlab_runtime::{Driver, Runtime, VirtualDriver};
 use dmlab_units::{Bytes, DevT, Errno, Sectors};
 
+use crate::fault_points::injector;
 use crate::{Inner, Machine};
 
 /// Major number of RAM disks.
@@ -134,7 +135,8 @@ impl Machine {
             mapper.register(kind).map_err(|_| BootError::TargetTaken(kind.name))?;
         }
         let loops = LoopControl::new(registry.clone());
-        let machine = Machine { inner: Arc::new(Inner { runtime, registry, mapper, loops }) };
+        let faults = injector(&runtime, &mapper);
+        let machine = Machine { inner: Arc::new(Inner { runtime, registry, mapper, loops, faults }) };
         for (name, value) in options.parameters {
             let set = machine.set_parameter(&name, &value);
             set.map_err(|_| BootError::Parameter(format!("{name}={value}")))?;

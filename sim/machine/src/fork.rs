@@ -8,6 +8,7 @@ use dmlab_dm::{DeviceMapper, MappedDevice};
 use dmlab_runtime::{Driver, Runtime, Stalled};
 use dmlab_units::{DevT, Errno};
 
+use crate::fault_points::injector;
 use crate::{Inner, Machine};
 
 /// Why a machine cannot be forked. It goes on as before.
@@ -148,7 +149,8 @@ impl Machine {
             mapper.register(kind).expect("each name is there once");
         }
         let loops = LoopControl::new(registry.clone());
-        let machine = Machine { inner: Arc::new(Inner { runtime, registry, mapper, loops }) };
+        let faults = injector(&runtime, &mapper);
+        let machine = Machine { inner: Arc::new(Inner { runtime, registry, mapper, loops, faults }) };
         for name in Machine::PARAMETERS {
             let value = self.parameter(name).unwrap_or_default();
             machine.set_parameter(name, &value).expect("it was set here");

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod boot;
+mod fault_points;
 mod fork;
 mod info;
 mod parameters;
@@ -24,6 +25,11 @@ pub use dmlab_block::{
 };
 pub use dmlab_dm::{ControlFile, DeviceMapper, MappedDevice, TargetType};
 
+/// Rules of what is to go wrong, and what they struck.
+pub mod faults {
+    pub use dmlab_faults::*;
+}
+
 /// What a target of one's own is written with; `docs/src/adding-a-target.md` explains it.
 pub mod target {
     pub use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, End, Op, QueueLimits};
@@ -32,6 +38,8 @@ pub mod target {
         TargetFeatures, TargetSettings, TargetType, parse_u64_wrapping,
     };
 }
+#[doc(hidden)]
+pub use dmlab_runtime::Planted;
 pub use dmlab_runtime::{
     Driver, Instant, Interrupt, Interrupted, Klog, KlogLine, Level, Rng, Runtime, Scheduler, Stalled, Stream,
     TaskId, TraceEvent, TracePoint, Uevent, UeventAction, Uevents, VirtualDriver, WakeFlag, interruptible,
@@ -42,6 +50,7 @@ pub use info::{DeviceInfo, DmInfo};
 use std::sync::Arc;
 
 use dmlab_block::Registry;
+use dmlab_faults::Injector;
 use dmlab_units::{DevT, Errno};
 
 /// A simulated kernel.
@@ -55,10 +64,13 @@ struct Inner {
     registry: Arc<Registry>,
     mapper: Arc<DeviceMapper>,
     loops: LoopControl,
+    faults: Arc<Injector>,
 }
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        // Bios that a rule holds hold their devices.
+        self.faults.shut_down();
         self.runtime.shut_down();
     }
 }
@@ -82,6 +94,11 @@ impl Machine {
     /// The machine's loop devices: `/dev/loop-control`.
     pub fn loops(&self) -> &LoopControl {
         &self.inner.loops
+    }
+
+    /// What is to go wrong: rules for bios, ioctls and events. A fork of the machine begins without any.
+    pub fn faults(&self) -> &Arc<Injector> {
+        &self.inner.faults
     }
 
     /// Opens `/dev/mapper/control`.

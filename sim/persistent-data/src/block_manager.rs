@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use dmlab_block::{Bio, BlockDevice, Tag, read_async, run_async};
-use dmlab_runtime::Level;
+use dmlab_block::{Bio, BlockDevice, Tag, read_bio_async, run_async};
+use dmlab_runtime::{Level, Planted};
 use dmlab_units::{Errno, MetaBlock, Sector, Sectors};
 
 use crate::format::{BLOCK_SECTORS, BLOCK_SIZE, Block, CheckError, Kind, check, seal};
@@ -23,6 +23,11 @@ struct Slot {
 }
 
 type Page = Box<[Option<Box<Slot>>]>;
+
+/// What a block means, by the kernel's name of its validator.
+fn tag(kind: Kind, block: MetaBlock) -> Tag {
+    Tag::new(kind.name(), 0, block.0)
+}
 
 /// Metadata blocks of one device, read when wanted and written together.
 pub struct BlockManager {
@@ -137,7 +142,7 @@ impl BlockManager {
                 None => {}
             }
         } else {
-            let data = self.read(block).await?;
+            let data = self.read(block, kind).await?;
             self.make_room();
             self.put(block, Slot { data, kind: None, is_dirty: false, is_recent: true });
         }
@@ -151,16 +156,17 @@ impl BlockManager {
         }
     }
 
-    /// Reads a block without looking at it: to find out whether there is anything at all.
+    /// Reads a block that should be a `kind` without looking at it: to find out whether there is anything at all.
     ///
     /// # Errors
     /// What the device says.
-    pub async fn read(&self, block: MetaBlock) -> Result<Block, Errno> {
+    pub async fn read(&self, block: MetaBlock, kind: Kind) -> Result<Block, Errno> {
         if block.0 >= self.nr_blocks() {
             return Err(Errno::EIO);
         }
         let sector = Sector(block.0 * BLOCK_SECTORS);
-        let bytes = read_async(&self.device, sector, Sectors(BLOCK_SECTORS)).await;
+        let bio = Bio::read_owned(sector, Sectors(BLOCK_SECTORS)).with_tag(tag(kind, block));
+        let bytes = read_bio_async(bio.to(&self.device)).await;
         let bytes = bytes.map_err(|status| status.errno().unwrap_or(Errno::EIO))?;
         let mut data = [0; BLOCK_SIZE];
         data.copy_from_slice(&bytes);
@@ -233,6 +239,9 @@ impl BlockManager {
             self.write(block).await?;
         }
         self.dirty.retain(|block| block.0 == 0);
+        if self.device.runtime().has_planted(Planted::SuperblockUnflushed) {
+            return Ok(());
+        }
         self.flush().await
     }
 
@@ -267,7 +276,8 @@ impl BlockManager {
     }
 
     async fn flush(&self) -> Result<(), Errno> {
-        let flushed = run_async(Bio::flush().to(&self.device)).await;
+        let tag = Tag::new("metadata-flush", 0, 0);
+        let flushed = run_async(Bio::flush().with_tag(tag).to(&self.device)).await;
         flushed.map_err(|status| status.errno().unwrap_or(Errno::EIO))
     }
 
@@ -278,9 +288,8 @@ impl BlockManager {
         let slot = self.slot_mut(block).expect("a changed block is in memory");
         let kind = slot.kind.unwrap_or(Kind::Node);
         seal(kind, block, &mut slot.data);
-        let tag = Tag { what: kind.name(), owner: 0, index: block.0 };
         let bio = Bio::write_owned(Sector(block.0 * BLOCK_SECTORS), Arc::from(&slot.data[..]));
-        let written = run_async(bio.with_tag(tag).to(&self.device)).await;
+        let written = run_async(bio.with_tag(tag(kind, block)).to(&self.device)).await;
         written.map_err(|status| status.errno().unwrap_or(Errno::EIO))?;
         let slot = self.slot_mut(block).expect("nobody else changes the cache meanwhile");
         slot.is_dirty = false;

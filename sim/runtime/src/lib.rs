@@ -8,7 +8,9 @@
 
 mod driver;
 mod executor;
+mod hook;
 mod klog;
+mod planted;
 mod rng;
 mod sharded;
 mod tick;
@@ -19,7 +21,10 @@ mod wait;
 
 pub use driver::{Driver, Stalled, VirtualDriver, WakeFlag};
 pub use executor::{Fifo, Scheduler, SeededScheduler, Task, TaskId, WorkQueue};
+pub use hook::Hook;
 pub use klog::{Klog, KlogLine, Level, RateLimit};
+#[doc(hidden)]
+pub use planted::Planted;
 pub use rng::{Rng, Stream};
 pub use sharded::{ShardedCounter, ShardedCounters};
 pub use tick::{HZ, TICK, TICK_MS, Tick, Ticks};
@@ -44,6 +49,8 @@ pub struct Runtime {
     klog: Klog,
     uevents: Uevents,
     tracer: Tracer,
+    planted: planted::PlantedFault,
+    bio_hook: Hook,
 }
 
 impl Runtime {
@@ -57,7 +64,21 @@ impl Runtime {
             klog: Klog::default(),
             uevents: Uevents::default(),
             tracer: Tracer::default(),
+            planted: planted::PlantedFault::default(),
+            bio_hook: Hook::default(),
         })
+    }
+
+    /// Makes this machine make a mistake, for a test of what finds it.
+    #[doc(hidden)]
+    pub fn plant(&self, fault: Planted) {
+        self.planted.plant(fault);
+    }
+
+    /// Whether this machine is to make this mistake.
+    #[doc(hidden)]
+    pub fn has_planted(&self, fault: Planted) -> bool {
+        self.planted.is(fault)
     }
 
     /// Time since boot.
@@ -98,6 +119,11 @@ impl Runtime {
     /// Trace points of the bio path.
     pub fn tracer(&self) -> &Tracer {
         &self.tracer
+    }
+
+    /// Where the block layer keeps who looks at each bio before its device does.
+    pub fn bio_hook(&self) -> &Hook {
+        &self.bio_hook
     }
 
     /// Makes `future` a task of this kernel. Dropping the returned handle cancels it; `detach` lets it run.

@@ -60,6 +60,7 @@ impl fmt::Display for Uevent {
 }
 
 type Sink = Arc<dyn Fn(&Uevent) + Send + Sync>;
+type Filter = Arc<dyn Fn(&Uevent) -> bool + Send + Sync>;
 
 /// The events of one machine: the last ones, and whoever wants each as it comes.
 #[derive(Default)]
@@ -72,6 +73,7 @@ struct Ring {
     events: VecDeque<Uevent>,
     last_seqnum: u64,
     sink: Option<Sink>,
+    filter: Option<Filter>,
 }
 
 impl Uevents {
@@ -89,6 +91,10 @@ impl Uevents {
         let mut ring = self.ring.lock();
         ring.last_seqnum += 1;
         let event = Uevent { seqnum: ring.last_seqnum, action, devpath, subsystem, vars };
+        // A lost event has had its number: who listens sees the gap.
+        if ring.filter.as_ref().is_some_and(|passes| !passes(&event)) {
+            return;
+        }
         if let Some(sink) = &ring.sink {
             sink(&event);
         }
@@ -108,6 +114,11 @@ impl Uevents {
     /// Number of the last event; 0 when there was none.
     pub fn last_seqnum(&self) -> u64 {
         self.ring.lock().last_seqnum
+    }
+
+    /// Asks `passes` of every coming event, and loses those for which it says no. It must neither send nor read any.
+    pub fn set_filter(&self, passes: impl Fn(&Uevent) -> bool + Send + Sync + 'static) {
+        self.ring.lock().filter = Some(Arc::new(passes));
     }
 
     /// Hands every coming event to `sink`, in order. It must not send any.

@@ -37,7 +37,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::sync::Arc;
 
-use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, End, Op, QueueLimits, submit};
+use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, End, Op, QueueLimits, Tag, submit};
 use dmlab_dm::{
     Area, Built, Constructor, Ctr, CtrError, Later, Map, MessageResult, StatusKind, TableDevice, Target,
     TargetFeatures, TargetType,
@@ -338,17 +338,17 @@ impl Log {
             if self.state.lock().is_stopped {
                 return;
             }
-            if let Some((at, record)) = self.next_record() {
-                self.write(at, record).await;
+            if let Some((at, nr, record)) = self.next_record() {
+                self.write(at, nr, record).await;
             }
             self.state.lock().is_writing = false;
             self.changed.wake_all();
         }
     }
 
-    /// The next record to be written and where, if logging goes on. One that does not fit ends it; the place after it
+    /// The next record to be written, where, and its number, if logging goes on. One that does not fit ends it; the place after it
     /// is counted all the same, as on Linux.
-    fn next_record(&self) -> Option<(Sector, Record)> {
+    fn next_record(&self) -> Option<(Sector, u64, Record)> {
         let mut state = self.state.lock();
         let record = state.queue.pop_front()?;
         state.is_writing = true;
@@ -366,25 +366,25 @@ impl Log {
             return None;
         }
         state.nr_logged += 1;
-        Some((at, record))
+        Some((at, state.nr_logged - 1, record))
     }
 
     /// Writes an entry and its data without waiting for them, and the superblock, waiting, where it is due.
-    async fn write(self: &Arc<Self>, at: Sector, record: Record) {
+    async fn write(self: &Arc<Self>, at: Sector, nr: u64, record: Record) {
         let Record { entry, data, .. } = record;
-        self.send(at, entry.encode(self.block_size()).into());
+        self.send(at, entry.encode(self.block_size()).into(), Tag::new("log-entry", 0, nr));
         if let Some(data) = data.filter(|data| !data.is_empty()) {
-            self.send(at + Sectors(self.block_sectors()), data);
+            self.send(at + Sectors(self.block_sectors()), data, Tag::new("log-data", 0, nr));
         }
         if entry.flags.intersects(EntryFlags::FUA | EntryFlags::MARK) {
             let nr_entries = self.state.lock().nr_logged;
             let superblock = Superblock { nr_entries, block_size: self.block_size() };
-            let done = self.send(Sector::ZERO, superblock.encode().into());
+            let done = self.send(Sector::ZERO, superblock.encode().into(), Tag::new("log-super", 0, nr));
             done.until_ended(self).await;
         }
     }
 
-    fn send(self: &Arc<Self>, at: Sector, data: Arc<[u8]>) -> Sent {
+    fn send(self: &Arc<Self>, at: Sector, data: Arc<[u8]>, tag: Tag) -> Sent {
         let sent = Sent::default();
         let (log, is_done) = (self.clone(), sent.is_done.clone());
         self.state.lock().nr_bios += 1;
@@ -404,7 +404,7 @@ impl Log {
             *is_done.lock() = true;
             log.changed.wake_all();
         };
-        submit(Bio::write_owned(at, data).to(&self.device).on_end(ended));
+        submit(Bio::write_owned(at, data).with_tag(tag).to(&self.device).on_end(ended));
         sent
     }
 }

@@ -13,7 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dmlab-abi", &["dmlab-units"]),
     ("dmlab-runtime", &["dmlab-units"]),
     ("dmlab-block", &["dmlab-units", "dmlab-abi", "dmlab-runtime"]),
-    ("dmlab-faults", &["dmlab-units", "dmlab-runtime", "dmlab-block"]),
+    ("dmlab-faults", &["dmlab-units", "dmlab-abi", "dmlab-runtime", "dmlab-block"]),
     ("dmlab-persistent-data", &["dmlab-units", "dmlab-runtime", "dmlab-block"]),
     ("dmlab-dm", &["dmlab-units", "dmlab-abi", "dmlab-runtime", "dmlab-block"]),
     // What both sides must agree on: the target writes these logs, the tool reads them.
@@ -50,9 +50,31 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dmlab-shim", &["dmlab-shim-proto"]),
     (
         "dmlab-server",
-        &["dmlab-units", "dmlab-abi", "dmlab-runtime", "dmlab-block", "dmlab-machine", "dmlab-shim-proto"],
+        &[
+            "dmlab-units",
+            "dmlab-abi",
+            "dmlab-runtime",
+            "dmlab-block",
+            "dmlab-machine",
+            "dmlab-driver",
+            "dmlab-shim-proto",
+        ],
     ),
-    ("dmlab", &["dmlab-units", "dmlab-abi", "dmlab-machine", "dmlab-control"]),
+    ("dmlab-driver", &["dmlab-units", "dmlab-runtime", "dmlab-machine"]),
+    (
+        "dmlab",
+        &[
+            "dmlab-units",
+            "dmlab-abi",
+            "dmlab-runtime",
+            "dmlab-block",
+            "dmlab-faults",
+            "dmlab-machine",
+            "dmlab-driver",
+            "dmlab-control",
+            "dmlab-thin-tools",
+        ],
+    ),
     (
         "dmlab-cli",
         &[

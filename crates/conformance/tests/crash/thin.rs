@@ -1,17 +1,15 @@
 //! A pool loses power.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use dmlab::InProcess;
-use dmlab::machine::{Kernel, Machine, OpenMode};
-use dmlab_block::{DiskOps, RamDisk};
+use dmlab::crash::{CrashRun, LeftDisk, Moment, ThinCheck};
+use dmlab::machine::Kernel;
+use dmlab::{InProcess, Lab};
 use dmlab_control::{CreateOptions, DeviceId, Dm, LoadOptions, Table};
 use dmlab_runtime::{Rng, Stream};
 use dmlab_thin_tools::{BytesMetadata, CheckOptions, check};
 use dmlab_units::{DmName, SECTOR_SIZE, Sector, Sectors};
 
-use crate::disk::{Choice, Event, Explorer, Log, machine, recorded};
 use crate::model::{Model, PIECE, bytes_of};
 
 const BLOCK: u64 = 128;
@@ -24,7 +22,7 @@ const BLKDISCARD: u32 = 0x1277;
 /// Devices at once, at most.
 const DEVICES: usize = 4;
 
-/// One operation; [`Event::Mark`] `2 n` stands before operation n and `2 n + 1` after it.
+/// One operation; mark `2 n` stands before operation n and `2 n + 1` after it.
 #[derive(Clone, Copy, Debug)]
 enum Step {
     Create(u64),
@@ -40,15 +38,14 @@ fn id(name: &str) -> DeviceId {
     DeviceId::from(&DmName::new(name).expect("a valid name"))
 }
 
-struct Pool {
-    machine: Machine,
+struct Pool<'a> {
+    lab: &'a Lab,
     dm: Dm<InProcess>,
 }
 
-impl Pool {
-    fn open(machine: Machine, features: &str) -> Result<Pool, String> {
-        let dm = Dm::new(InProcess::new(&machine));
-        let mut pool = Pool { machine, dm };
+impl Pool<'_> {
+    fn open<'a>(lab: &'a Lab, features: &str) -> Result<Pool<'a>, String> {
+        let mut pool = Pool { lab, dm: lab.dm() };
         pool.create("pool", &format!("0 {DATA} thin-pool 1:0 1:1 {BLOCK} 0{features}"))?;
         Ok(pool)
     }
@@ -69,9 +66,7 @@ impl Pool {
     }
 
     fn file(&self, id: u64) -> dmlab::machine::BlockFile {
-        let dev = self.machine.mapper().by_name(format!("t{id}").as_bytes()).expect("it is active").dev();
-        let mode = OpenMode::READ | OpenMode::WRITE | OpenMode::DIRECT;
-        self.machine.open_block(dev, mode).expect("it can be opened")
+        self.lab.open(&format!("/dev/mapper/t{id}")).expect("it is active and can be opened")
     }
 
     fn step(&mut self, step: Step) -> Result<(), String> {
@@ -96,7 +91,7 @@ impl Pool {
             }
             Step::Discard { id, block, blocks } => {
                 let mut range = [(block << 16).to_ne_bytes(), (blocks << 16).to_ne_bytes()].concat();
-                let caller = Kernel(self.machine.registry());
+                let caller = Kernel(self.lab.machine().registry());
                 self.file(id).ioctl(&caller, BLKDISCARD, 0, &mut range).map_err(io)?;
                 Ok(())
             }
@@ -198,39 +193,42 @@ fn choose(rng: &mut Rng, devices: &mut Vec<u64>, next: &mut u64, value: &mut u64
     }
 }
 
-fn record(seed: u64, steps: usize, features: &str) -> (Vec<Step>, Log) {
-    let (machine, log) = recorded(&SIZES);
-    let mut pool = Pool::open(machine, features).expect("a pool on empty disks");
-    // What follows is judged from here on: an empty pool that is there.
-    let mut rng = Rng::new(seed, Stream::Workload);
-    let (mut devices, mut next, mut value) = (Vec::new(), 0, 0);
-    let (mut done, mut after) = (Vec::new(), None);
-    for number in 0..steps {
-        let mut step = after.take().unwrap_or_else(|| choose(&mut rng, &mut devices, &mut next, &mut value));
-        if matches!(step, Step::Discard { .. })
-            && features.is_empty()
-            && !matches!(done.last(), Some(Step::Status))
-        {
-            // As on Linux, a discard goes down at once. A block that another device gave up in the open transaction
-            // is then gone, although that device still has it if the transaction never ends. So it ends first.
-            after = Some(step);
-            step = Step::Status;
+fn record(seed: u64, steps: usize, features: &str) -> (Vec<Step>, CrashRun) {
+    crate::record(seed, &SIZES, |lab| {
+        let mut pool = Pool::open(lab, features)?;
+        // What follows is judged from here on: an empty pool that is there.
+        lab.begin();
+        let mut rng = Rng::new(seed, Stream::Workload);
+        let (mut devices, mut next, mut value) = (Vec::new(), 0, 0);
+        let (mut done, mut after) = (Vec::new(), None);
+        for _ in 0..steps {
+            let mut step =
+                after.take().unwrap_or_else(|| choose(&mut rng, &mut devices, &mut next, &mut value));
+            if matches!(step, Step::Discard { .. })
+                && features.is_empty()
+                && !matches!(done.last(), Some(Step::Status))
+            {
+                // As on Linux, a discard goes down at once. A block that another device gave up in the open transaction
+                // is then gone, although that device still has it if the transaction never ends. So it ends first.
+                after = Some(step);
+                step = Step::Status;
+            }
+            lab.mark(format!("before {step:?}"));
+            pool.step(step)?;
+            lab.mark(format!("after {step:?}"));
+            done.push(step);
         }
-        log.lock().push(Event::Mark(2 * number));
-        pool.step(step).expect("a sound pool does it");
-        log.lock().push(Event::Mark(2 * number + 1));
-        done.push(step);
-    }
-    (done, log)
+        Ok(done)
+    })
 }
 
-fn metadata_of(disk: &RamDisk) -> BytesMetadata {
+fn metadata_of(disk: &LeftDisk) -> BytesMetadata {
     let mut bytes = vec![0; (METADATA.0 * SECTOR_SIZE) as usize];
-    disk.memory().read(0, &mut bytes);
+    disk.read(0, &mut bytes);
     BytesMetadata::new(bytes)
 }
 
-fn check_metadata(disk: &RamDisk, allows_leaks: bool) -> Result<(), String> {
+fn check_metadata(disk: &LeftDisk, allows_leaks: bool) -> Result<(), String> {
     let report = check(&metadata_of(disk), CheckOptions::default()).map_err(|e| e.to_string())?;
     if report.is_clean() || (allows_leaks && report.has_only_leaks()) {
         return Ok(());
@@ -239,13 +237,14 @@ fn check_metadata(disk: &RamDisk, allows_leaks: bool) -> Result<(), String> {
 }
 
 /// Opens what is left, and looks at everything.
-fn examine(disks: Vec<RamDisk>, world: &World, features: &str, works_on: bool) -> Result<(), String> {
-    // A discard that is passed down holds its blocks until it is done: a commit in between writes that down.
-    check_metadata(&disks[0], true)?;
-    let kept: Vec<RamDisk> = disks.iter().map(RamDisk::fork).collect();
-    let kept: Vec<Arc<RamDisk>> = kept.into_iter().map(Arc::new).collect();
-    let ops = kept.iter().map(|disk| disk.clone() as Arc<dyn DiskOps>).collect();
-    let mut pool = Pool::open(machine(ops, &SIZES), features)?;
+fn examine(
+    lab: &Lab,
+    moment: &Moment<'_>,
+    world: &World,
+    features: &str,
+    works_on: bool,
+) -> Result<(), String> {
+    let mut pool = Pool::open(lab, features)?;
     let mut bytes = vec![0; (THIN * BLOCK * SECTOR_SIZE) as usize];
     let mut active = Vec::new();
     for (&device, model) in &world.devices {
@@ -269,43 +268,19 @@ fn examine(disks: Vec<RamDisk>, world: &World, features: &str, works_on: bool) -
         pool.dm.remove(&id(&format!("t{device}")), false).map_err(|e| e.to_string())?;
     }
     pool.dm.remove(&id("pool"), false).map_err(|e| e.to_string())?;
-    if works_on { check_metadata(&kept[0], true) } else { Ok(()) }
+    if works_on { check_metadata(moment.disk(0)?, true) } else { Ok(()) }
 }
 
 /// Examines states of one workload; returns how many.
-fn explore(seed: u64, steps: usize, features: &str, each: u64) -> usize {
-    let (done, log) = record(seed, steps, features);
-    let log = log.lock();
-    let mut explorer = Explorer::new(&log, &SIZES, seed);
-    let mut world = World::default();
-    let (mut states, mut has_begun, mut last) = (0, false, 0);
-    while let Some(event) = explorer.step() {
-        match *event {
-            Event::Mark(mark) if mark % 2 == 0 => {
-                (has_begun, last) = (true, mark);
-                world.begin(done[mark / 2]);
-            }
-            Event::Mark(mark) => world.end(done[mark / 2]),
-            _ => {}
-        }
-        if !has_begun {
-            continue;
-        }
-        let choices = match event {
-            Event::Flush { .. } => vec![Choice::Nothing],
-            _ if !explorer.has_pending() => continue,
-            _ => [Choice::Everything].into_iter().chain((0..each).map(|_| Choice::Some)).collect(),
-        };
-        for choice in choices {
-            states += 1;
-            let disks = explorer.state(choice);
-            let works_on = states % 16 == 0;
-            if let Err(error) = examine(disks, &world, features, works_on) {
-                panic!("seed {seed}, state {states}: {error}\n{:?}", &done[..=last / 2]);
-            }
-        }
-    }
-    states
+fn explore(seed: u64, steps: usize, features: &str, each: usize) -> u64 {
+    let (done, run) = record(seed, steps, features);
+    let worlds = crate::models(World::default(), &done, World::begin, World::end);
+    // A discard that is passed down holds its blocks until it is done: a commit in between writes that down.
+    let report = run.explore().limit(each).judge(ThinCheck::on(0)).check(|lab, moment| {
+        let works_on = moment.id.boundary.is_multiple_of(16);
+        Ok(examine(lab, moment, &worlds[moment.mark_count()], features, works_on)?)
+    });
+    crate::clean(&report, seed)
 }
 
 #[test]
@@ -313,10 +288,9 @@ fn a_pool_keeps_what_was_flushed() {
     let start = std::time::Instant::now();
     let mut states = 0;
     let features = ["", " 1 no_discard_passdown", ""];
-    for seed in 0..20 {
-        states += explore(seed, 90, features[seed as usize % 3], 2);
+    for seed in 0..14 {
+        states += explore(seed, 90, features[seed as usize % 3], 3);
     }
-    let rate = states as f64 / start.elapsed().as_secs_f64();
-    crate::say(&format!("thin: {states} states examined, {rate:.0} a second"));
+    crate::say_rate("thin", states, start);
     assert!(states > 20_000, "only {states} states");
 }

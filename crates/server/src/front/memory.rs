@@ -10,6 +10,7 @@ use dmlab_machine::{Caller, DeviceBacking, FileBacking, LoopBacking, OpenMode, U
 use dmlab_shim_proto::STAGING_LIMIT;
 use dmlab_units::{DevT, Errno};
 use parking_lot::Mutex;
+use rustix::process::{Pid, Signal, kill_process};
 
 use super::files::{Body, Files};
 use crate::world::{World, errno};
@@ -108,6 +109,15 @@ impl Caller for Process<'_> {
 
     fn interrupt(&self) -> Option<&Interrupt> {
         Some(self.interrupt)
+    }
+
+    fn kill(&self) {
+        let Some(pid) = Pid::from_raw(self.pid) else { return };
+        // Not a server that is asked by its own process.
+        if pid != rustix::process::getpid() {
+            // One that is gone already is as good as killed.
+            let _ = kill_process(pid, Signal::KILL);
+        }
     }
 
     fn backing_file(&self, _fd: i32) -> Result<Arc<dyn LoopBacking>, Errno> {

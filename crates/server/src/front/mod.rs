@@ -3,6 +3,7 @@
 mod channel;
 mod data;
 mod everybody;
+mod faults;
 mod files;
 mod memory;
 mod mirror;

@@ -271,6 +271,15 @@ impl Session {
                 };
                 text_lines(out, 0, devices.iter().map(|device| (0, line(device))))
             }
+            Request::Faults { from, command } => {
+                match super::faults::run(world.machine().faults(), from, command) {
+                    Ok(lines) => text_lines(out, 0, lines.into_iter()),
+                    Err(wrong) => {
+                        let (reply, fd) = payload(out, wrong.as_bytes())?;
+                        Ok((Reply { extra: 1, ..reply }, fd))
+                    }
+                }
+            }
             Request::Halt {} => {
                 self.shared.halt();
                 value(0)

@@ -4,6 +4,7 @@
 //! copying out. A failing command copies nothing back but the version.
 
 mod create_remove;
+mod hook;
 mod message;
 mod query;
 mod table;
@@ -19,6 +20,8 @@ use dmlab_runtime::{Level, Stalled};
 use dmlab_units::Errno;
 
 use crate::{DeviceMapper, MappedDevice};
+
+pub use hook::{IoctlHook, IoctlSeen};
 
 /// What a command that finds no live table for a message returns. Tools take it for success.
 const NO_TABLE_FOR_MESSAGE: i32 = 2;
@@ -130,6 +133,8 @@ impl ControlFile {
         }
         self.check_version(number, memory)?;
         if number == Command::Version as u8 {
+            self.show(Command::Version, None, caller, false).await?;
+            self.show(Command::Version, None, caller, true).await?;
             return Ok(0);
         }
         let Some(command) = Command::from_number(number) else {
@@ -150,12 +155,18 @@ impl ControlFile {
         if !matches!(command, Command::RemoveAll | Command::ListDevices | Command::ListVersions) {
             header.terminate_strings();
         }
+        self.show(command, Some(&header), caller, false).await?;
         header.set_version(DM_VERSION);
         header.set_data_size(HEADER_MIN as u32);
+        // A device that the command removes or renames is known after it by what it was called before.
+        let as_sent = self.mapper.ioctl_hook().is_some_and(|hook| hook.is_on()).then(|| header.clone());
         let mut request = Request { header, input, payload: None, is_silent: false, caller };
         let result = self.run(command, &mut request).await?;
         if command.issues_global_event() {
             self.mapper.global_event().raise();
+        }
+        if let Some(as_sent) = as_sent {
+            self.show(command, Some(&as_sent), caller, true).await?;
         }
         if result == 0 && !request.is_silent {
             copy_out(request, memory)?;

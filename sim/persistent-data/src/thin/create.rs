@@ -42,8 +42,8 @@ impl ThinMetadata {
         may_format: bool,
     ) -> Result<ThinMetadata, Errno> {
         let blocks = BlockManager::new(device.clone());
-        let first =
-            blocks.read(SUPERBLOCK).await.inspect_err(|_| log(&device, "couldn't read superblock"))?;
+        let first = blocks.read(SUPERBLOCK, Kind::Superblock).await;
+        let first = first.inspect_err(|_| log(&device, "couldn't read superblock"))?;
         if first.iter().any(|&byte| byte != 0) {
             return ThinMetadata::open_formatted(blocks, Some(data_block_size)).await;
         }

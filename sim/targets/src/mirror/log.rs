@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicU64;
 
 use bitvec::boxed::BitBox;
 use bitvec::order::Lsb0;
-use dmlab_block::{Bio, Tag, read_async, run_async};
+use dmlab_block::{Bio, Tag, read_bio_async, run_async};
 use dmlab_dm::{Ctr, TableDevice, TableEvents, parse_u32_wrapping};
 use dmlab_runtime::{AsyncMutex, Level, Runtime};
 use dmlab_units::{SECTOR_SIZE, Sector, Sectors};
@@ -23,6 +23,8 @@ const MAX_REGIONS: u64 = u32::MAX as u64;
 /// need not be large to ask for this, their sizes are looked at later.
 const MAX_KEPT_REGIONS: u64 = 1 << 29;
 const PREFIX: &str = "dirty region log";
+/// What is read and written on a log device.
+const TAG: Tag = Tag::new("mirror-log", 0, 0);
 
 /// What the table says about the state of the legs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -264,7 +266,8 @@ impl DirtyLog {
     async fn read_header(&self, disk: &Disk, bytes: &mut Vec<u8>) -> Result<Header, Header> {
         let fresh = Header { magic: format::MAGIC, version: format::VERSION, regions: 0 };
         let len = Sectors(bytes.len() as u64 / SECTOR_SIZE);
-        match read_async(disk.device.device(), Sector::ZERO, len).await {
+        let read = Bio::read_owned(Sector::ZERO, len).with_tag(TAG).to(disk.device.device());
+        match read_bio_async(read).await {
             Ok(read) => *bytes = read.to_vec(),
             Err(_) => return Err(fresh),
         }
@@ -316,13 +319,12 @@ impl DirtyLog {
             }
         }
         let data: Arc<[u8]> = (&*bytes).into();
-        let tag = Tag { what: "mirror-log", owner: 0, index: 0 };
-        let write = Bio::write_owned(Sector::ZERO, data).with_tag(tag).to(disk.device.device());
+        let write = Bio::write_owned(Sector::ZERO, data).with_tag(TAG).to(disk.device.device());
         run_async(write).await.map_err(|_| self.fail())
     }
 
     async fn flush_device(&self, disk: &Disk) -> Result<(), LogFailed> {
-        let flushed = run_async(Bio::flush().to(disk.device.device())).await;
+        let flushed = run_async(Bio::flush().with_tag(TAG).to(disk.device.device())).await;
         self.state.lock().flush_has_failed |= flushed.is_err();
         flushed.map_err(|_| self.fail())
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use dmlab_block::BlockDevice;
+use dmlab_block::{BlockDevice, Tag};
 use dmlab_dm::{Region, kcopyd};
 use dmlab_units::Sectors;
 
@@ -50,7 +50,9 @@ impl Set {
         let to: Vec<Region> = others.iter().map(|&leg| place(&self.legs[leg])).collect();
         let on_error =
             if self.features.handle_errors { kcopyd::OnError::Stop } else { kcopyd::OnError::GoOn };
-        let errors = kcopyd::copy(&self.runtime, &place(&self.legs[default]), &to, on_error).await;
+        let tag = Tag::new("mirror-recovery", 0, region);
+        let from = place(&self.legs[default]);
+        let errors = kcopyd::copy_tagged(&self.runtime, &from, &to, on_error, tag).await;
         if errors.read {
             let text = "Unable to read primary mirror during recovery".to_owned();
             self.err_limited(&self.limits.recovery_read, text);

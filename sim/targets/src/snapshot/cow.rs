@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use dmlab_block::{Bio, BlkStatus, End, EndIo, FrameData, Op, submit};
+use dmlab_block::{Bio, BlkStatus, End, EndIo, FrameData, Op, Tag, submit};
 use dmlab_dm::{Ctr, Map, Region, TableDevice, TableEvents, kcopyd};
 use dmlab_runtime::{AsyncMutex, Level, Runtime, WaitQueue};
 use dmlab_units::{Sector, Sectors};
@@ -299,6 +299,7 @@ impl Core {
 
     /// Points a bio at the place in the COW device that stands for its place in the origin.
     pub(super) fn to_cow(&self, store: &Store, new: u64, bio: &mut Bio<'_>) {
+        bio.tag_if_none(Tag::new("exception", 0, bio.sector.0 / store.chunk().0));
         bio.set_dev(self.cow.device());
         bio.sector = store.sector(new) + Sectors(bio.sector.0 % store.chunk().0);
     }
@@ -316,9 +317,10 @@ impl Core {
             return Map::Remapped;
         }
         let bio = bio.take_owned();
+        let tag = Tag::new("exception", 0, bio.sector.0 / store.chunk().0);
         let chunk = Region { dev: self.cow.device().clone(), sector: store.sector(new), len: store.chunk() };
         let zeroing = async move {
-            let failed = kcopyd::zero(&[chunk]).await;
+            let failed = kcopyd::zero_tagged(&[chunk], tag).await;
             bio.end(if failed == 0 { BlkStatus::Ok } else { BlkStatus::IoErr });
         };
         self.runtime.spawn("snapshot-zero", zeroing).detach();
@@ -429,7 +431,8 @@ impl Core {
         let len = store.chunk().min(left);
         let from = Region { dev: self.origin.device().clone(), sector: start, len };
         let to = Region { dev: self.cow.device().clone(), sector: store.sector(slot.new), len };
-        kcopyd::copy(&self.runtime, &from, &[to], kcopyd::OnError::Stop).await.is_none()
+        let tag = Tag::new("exception", 0, chunk);
+        kcopyd::copy_tagged(&self.runtime, &from, &[to], kcopyd::OnError::Stop, tag).await.is_none()
     }
 
     /// The data of an exception are on the COW device, or could not be put there.

@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dmlab_block::{Bio, BlkStatus, End, Op, QueueLimits, run_async, submit};
+use dmlab_block::{Bio, BlkStatus, End, Op, QueueLimits, Tag, run_async, submit};
 use dmlab_dm::{
     Area, Constructor, CtrError, Later, Map, Region, StatusKind, Target, TargetFeatures, TargetType, kcopyd,
 };
@@ -254,7 +254,8 @@ impl Core {
         self.changed.until(|| !self.state.lock().is_tracked(chunks.clone())).await;
         self.state.lock().merge.has_begun = true;
         self.changed.wake_all();
-        let errors = kcopyd::copy(&self.runtime, &from, &[to], kcopyd::OnError::Stop).await;
+        let tag = Tag::new("merge", 0, run.old);
+        let errors = kcopyd::copy_tagged(&self.runtime, &from, &[to], kcopyd::OnError::Stop, tag).await;
         if errors.read {
             return Err("Read error: shutting down merge.");
         }

@@ -7,9 +7,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, Tag, read_async};
+use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, Tag, read_bio_async};
 use dmlab_dm::{CtrError, run_all};
-use dmlab_runtime::{AsyncMutex, Level, WaitQueue};
+use dmlab_runtime::{AsyncMutex, Level, Planted, WaitQueue};
 use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
 use parking_lot::Mutex;
 
@@ -18,6 +18,8 @@ use super::format::{self, Header, Record};
 
 /// Chunk size of a new persistent store that the table leaves open, in sectors.
 const DEFAULT_CHUNK: u64 = 32;
+/// What the header means.
+const HEADER: Tag = Tag::new("exception-header", 0, 0);
 /// Largest chunk in sectors (`INT_MAX >> 9`).
 const MAX_CHUNK: u64 = (i32::MAX >> 9) as u64;
 /// Most pieces of a chunk under way at once.
@@ -140,6 +142,11 @@ pub(super) fn check_chunk(chunk: u64, origin: &BlockDevice, cow: &BlockDevice) -
     }
 }
 
+/// What the chunk that describes an area means.
+fn area_tag(area: u64) -> Tag {
+    Tag::new("exception-area", 0, area)
+}
+
 impl Store {
     fn new(kind: StoreKind, cow: Arc<BlockDevice>, chunk: Sectors) -> Store {
         let next_free = if kind == StoreKind::Transient { 0 } else { format::FIRST_AREA + 1 };
@@ -183,7 +190,8 @@ impl Store {
             cow.runtime().log(level, format!("device-mapper: persistent snapshot: {text}"));
         };
         let block = cow.limits().logical_block_size.sectors_floor();
-        let first = read_async(&cow, Sector::ZERO, block).await.map_err(io_error)?;
+        let first = Bio::read_owned(Sector::ZERO, block).with_tag(HEADER).to(&cow);
+        let first = read_bio_async(first).await.map_err(io_error)?;
         let header = first.first_chunk().map(Header::decode).ok_or(failed(Errno::EIO))?;
         if header.magic == 0 {
             let chunk = if asked_chunk == 0 { DEFAULT_CHUNK.max(block.0) } else { asked_chunk };
@@ -237,7 +245,7 @@ impl Store {
         let mut log = self.log.lock().await;
         for area in 0.. {
             let chunk = format::area_chunk(area, self.records());
-            let kept = self.read_area(chunk).await?;
+            let kept = self.read_area(area, chunk).await?;
             let mut used = 0;
             while let Some(record) = kept.record(used).filter(|record| record.new != 0) {
                 if !self.can_be(record.new) {
@@ -370,12 +378,14 @@ impl Store {
         }
     }
 
-    async fn read_area(&self, chunk: u64) -> Result<Area, BlkStatus> {
+    async fn read_area(&self, area: u64, chunk: u64) -> Result<Area, BlkStatus> {
+        let tag = area_tag(area);
         let mut area = Area::new(self.chunk);
         let mut sector = self.sector(chunk);
         let pieces = area.pieces().len();
         for number in 0..pieces {
-            let bytes = read_async(&self.cow, sector, self.chunk.min(PIECE)).await?;
+            let bio = Bio::read_owned(sector, self.chunk.min(PIECE)).with_tag(tag).to(&self.cow);
+            let bytes = read_bio_async(bio).await?;
             area.fill(number, bytes);
             sector += PIECE;
         }
@@ -384,14 +394,16 @@ impl Store {
 
     async fn write_area(&self, area: u64, bytes: &Area) -> Result<(), BlkStatus> {
         let chunk = format::area_chunk(area, self.records());
-        let tag = Tag { what: "exception-area", owner: 0, index: area };
-        self.write_chunk(chunk, bytes.pieces(), tag, BioFlags::PREFLUSH | BioFlags::FUA).await
+        let copies = match self.cow.runtime().has_planted(Planted::ExceptionBeforeCopy) {
+            true => BioFlags::empty(),
+            false => BioFlags::PREFLUSH,
+        };
+        self.write_chunk(chunk, bytes.pieces(), area_tag(area), copies | BioFlags::FUA).await
     }
 
     async fn zero_area(&self, area: u64) -> Result<(), BlkStatus> {
         let chunk = format::area_chunk(area, self.records());
-        let tag = Tag { what: "exception-area", owner: 0, index: area };
-        self.write_chunk(chunk, Area::new(self.chunk).pieces(), tag, BioFlags::empty()).await
+        self.write_chunk(chunk, Area::new(self.chunk).pieces(), area_tag(area), BioFlags::empty()).await
     }
 
     async fn write_header(&self, is_valid: bool) -> Result<(), BlkStatus> {
@@ -401,12 +413,11 @@ impl Store {
             version: format::VERSION,
             chunk_size: self.chunk.0 as u32,
         };
-        let tag = Tag { what: "exception-header", owner: 0, index: 0 };
         let mut bytes = Area::new(self.chunk);
         let mut first = vec![0; (self.chunk.min(PIECE).0 * SECTOR_SIZE) as usize];
         first[..format::HEADER_BYTES].copy_from_slice(&header.encode());
         bytes.fill(0, first.into());
-        self.write_chunk(0, bytes.pieces(), tag, BioFlags::empty()).await
+        self.write_chunk(0, bytes.pieces(), HEADER, BioFlags::empty()).await
     }
 
     /// Writes a whole chunk. Whatever fails is an IO error.
@@ -446,7 +457,7 @@ impl Store {
         let mut log = self.log.lock().await;
         if log.used == 0 {
             let Some(area) = self.alloc.lock().area.checked_sub(1) else { return Ok(None) };
-            log.area = self.read_area(format::area_chunk(area, self.records())).await?;
+            log.area = self.read_area(area, format::area_chunk(area, self.records())).await?;
             log.used = self.records();
             self.alloc.lock().area = area;
         }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dmlab_block::{Bio, BlkStatus, Op, run_async};
+use dmlab_block::{Bio, BlkStatus, Op, Tag, run_async};
 use dmlab_persistent_data::{Run, ThinMetadata};
 use dmlab_units::{DataBlock, Errno, Sector, Sectors};
 
@@ -91,7 +91,8 @@ impl Pool {
             let start = Sector(begin * self.block_size.0);
             let len = Sectors((end - begin) * self.block_size.0);
             // An error below changes nothing: the blocks are free all the same.
-            let _ = run_async(Bio::range(Op::Discard, start, len).to(&self.data)).await;
+            let tag = Tag::new("data-discard", 0, begin);
+            let _ = run_async(Bio::range(Op::Discard, start, len).with_tag(tag).to(&self.data)).await;
         }
         let mut metadata = self.metadata().await;
         let released = metadata.decrement_data(begin, end).await;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::task::Poll;
 
-use dmlab_block::{Bio, BioFlags, BlkStatus, read_async, run_async, submit, write_async};
+use dmlab_block::{Bio, BioFlags, BlkStatus, Tag, read_async, read_bio_async, run_async, submit};
 use dmlab_dm::Later;
 use dmlab_units::{DataBlock, Errno, SECTOR_SIZE, Sector, Sectors, ThinBlock, ThinId};
 
@@ -138,7 +138,8 @@ impl Pool {
         batch: &mut Batch,
     ) {
         let (is_written, is_copy) = (matches!(fill, Fill::WholeBio), matches!(fill, Fill::Copy { .. }));
-        let job = self.fill(&mut bio, data_block, fill);
+        bio.tag_if_none(Tag::new("data", thin.id.0, block.0));
+        let job = self.fill(&mut bio, (thin.id, block), data_block, fill);
         let thin = thin.clone();
         let mut filled = Filled { thin, bio, block, data_block, is_written, is_copy, status: BlkStatus::Ok };
         if let Some(mut job) = job {
@@ -202,6 +203,7 @@ impl Pool {
     fn fill(
         &self,
         bio: &mut Bio<'static>,
+        (thin, block): (ThinId, ThinBlock),
         data_block: u64,
         fill: Fill,
     ) -> Option<Later<'static, FillResult>> {
@@ -214,13 +216,14 @@ impl Pool {
                 Some(Box::pin(run_async(twin)))
             }
             Fill::Zero => {
-                let zeros = self.zeros();
-                Some(Box::pin(async move { write_async(&data, target, zeros).await }))
+                let zeros = Bio::write_owned(target, self.zeros()).to(&data);
+                Some(Box::pin(run_async(zeros.with_tag(Tag::new("data-zero", thin.0, block.0)))))
             }
             Fill::Copy { from, start, len, zero_rest } => {
+                let tag = Tag::new("data-copy", thin.0, block.0);
                 let whole = (self.block_size.0 * SECTOR_SIZE) as usize;
                 Some(Box::pin(async move {
-                    let read = read_async(&from, start, len).await?;
+                    let read = read_bio_async(Bio::read_owned(start, len).with_tag(tag).to(&from)).await?;
                     let bytes = if zero_rest {
                         let mut bytes = read.to_vec();
                         bytes.resize(whole, 0);
@@ -228,7 +231,7 @@ impl Pool {
                     } else {
                         read
                     };
-                    write_async(&data, target, bytes).await
+                    run_async(Bio::write_owned(target, bytes).with_tag(tag).to(&data)).await
                 }))
             }
         }

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dmlab_block::{Bio, BioFlags, BlkStatus, End, Op, OpenMode, QueueLimits};
+use dmlab_block::{Bio, BioFlags, BlkStatus, End, Op, OpenMode, QueueLimits, Tag};
 use dmlab_dm::{
     Area, Built, Constructor, Ctr, CtrError, Later, Map, StatusKind, TableDevice, Target, TargetFeatures,
     TargetType, parse_u64_strict,
@@ -164,6 +164,7 @@ impl Target for Thin {
         match self.core.mappings.get(block).map_or_else(|| self.look_up(block), Ok) {
             Ok(data_block) => {
                 bio.set_layer_word(UNDER_WAY);
+                bio.tag_if_none(Tag::new("data", self.core.id.0, block.0));
                 bio.set_dev(&pool.data);
                 bio.sector = Sector(data_block.0.wrapping_mul(pool.block_size.0).wrapping_add(inside));
                 Map::Remapped

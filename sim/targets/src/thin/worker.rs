@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use dmlab_block::{Bio, BioFlags, BlkStatus, Op, submit};
+use dmlab_block::{Bio, BioFlags, BlkStatus, Op, Tag, submit};
 use dmlab_persistent_data::{Lookup, ThinMetadata};
 use dmlab_units::{Errno, Sector, ThinBlock};
 
@@ -251,7 +251,8 @@ impl Pool {
     fn point(&self, thin: &ThinCore, bio: &mut Bio<'_>, data_block: u64) {
         bio.set_dev(&self.data);
         if bio.op != Op::Flush {
-            let (_, inside) = self.place(thin, bio);
+            let (block, inside) = self.place(thin, bio);
+            bio.tag_if_none(Tag::new("data", thin.id.0, block.0));
             bio.sector = Sector(data_block.wrapping_mul(self.block_size.0).wrapping_add(inside));
         }
     }

@@ -1,0 +1,132 @@
+//! `dmlab fault`: what is to go wrong on a machine that runs.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use dmlab_machine::faults::{MEANINGS, Rule, read_rules};
+use dmlab_server::client::Client;
+
+use crate::kernel::{Failure, Where};
+
+/// `dmlab fault`.
+#[derive(Args)]
+pub(crate) struct Fault {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What a rule is made of, for `--help`.
+const WORDS: &str = "\
+A rule is made of words KEY=VALUE:
+  where      device=DEVICE sectors=A..B op=read,write,flush,discard meaning=NAME owner=N index=N
+             ioctl=COMMAND|any device=NAME moment=before|done
+             uevent=add|change|remove|any device=DEVICE
+  what       fail=ERRNO | drop | torn=SECTORS|any [then=ERRNO] | flip=BIT|any | misdirect=SECTOR|any
+             | delay=TIME | hang | kill | watch
+  when       from=TIME until=TIME from_rule=NAME until_rule=NAME
+  how often  skip=N nth=N every=N chance=P times=N | once
+  name=WORD  what lists and other rules call it
+
+  dmlab fault add device=/dev/ram1 op=write sectors=0..8 fail=EIO nth=3
+  dmlab fault add meaning=superblock torn=3 once";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Add a rule.
+    #[command(after_help = WORDS)]
+    Add {
+        #[command(flatten)]
+        place: Where,
+        /// The words of the rule.
+        #[arg(required = true, value_name = "KEY=VALUE")]
+        words: Vec<String>,
+    },
+    /// Add the rules of a TOML file: [[fault]] tables with the same keys.
+    Load {
+        #[command(flatten)]
+        place: Where,
+        /// The file.
+        file: PathBuf,
+    },
+    /// List the rules with what each has seen and struck.
+    List {
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Show what was struck, oldest first.
+    Hits {
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Let go what rules hold or delay; the rules stay.
+    Release {
+        #[command(flatten)]
+        place: Where,
+        /// Names or numbers of rules.
+        #[arg(required = true, value_name = "RULE")]
+        rules: Vec<String>,
+    },
+    /// Remove rules, or all of them. What they hold goes on.
+    Clear {
+        #[command(flatten)]
+        place: Where,
+        /// Names or numbers of rules.
+        #[arg(value_name = "RULE")]
+        rules: Vec<String>,
+    },
+    /// List the meanings that a rule can aim at.
+    Meanings,
+}
+
+impl Fault {
+    pub(crate) fn run(&self) -> Result<(), Failure> {
+        match &self.command {
+            Command::Add { place, words } => {
+                // What is no rule is said before anybody looks for a machine.
+                Rule::from_words(words.iter().map(String::as_str))?;
+                ask(place, "add", words)
+            }
+            Command::Load { place, file } => ask(place, "load", &[read(file)?]),
+            Command::List { place } => ask(place, "list", &[]),
+            Command::Hits { place } => ask(place, "hits", &[]),
+            Command::Release { place, rules } => ask(place, "release", rules),
+            Command::Clear { place, rules } => ask(place, "clear", rules),
+            Command::Meanings => {
+                for meaning in MEANINGS {
+                    let numbers = [("owner", meaning.owner), ("index", meaning.index)];
+                    let numbers: Vec<String> = numbers
+                        .iter()
+                        .filter(|(_, what)| !what.is_empty())
+                        .map(|(key, what)| format!("{key}: {what}"))
+                        .collect();
+                    let numbers =
+                        if numbers.is_empty() { String::new() } else { format!(" ({})", numbers.join(", ")) };
+                    println!("{:<16} {}{numbers}", meaning.name, meaning.what);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+fn ask(place: &Where, verb: &str, words: &[String]) -> Result<(), Failure> {
+    let mut client = Client::connect(&place.simulated()?)?;
+    for line in client.faults(verb, words)? {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+/// The text of a file of rules, which holds some.
+///
+/// # Errors
+/// Named after the file, with the line where something else stands.
+pub(crate) fn read(path: &Path) -> io::Result<String> {
+    let named = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|error| io::Error::new(error.kind(), named(&error)))?;
+    match read_rules(&text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, named(&error))),
+    }
+}

@@ -1,0 +1,144 @@
+//! Faults aimed at what bytes mean, wherever they lie.
+
+use std::collections::BTreeSet;
+
+use dmlab::Lab;
+use dmlab::machine::faults::{Hit, MEANINGS, Struck};
+use dmlab::units::{Bytes, Errno, Sector, Sectors};
+
+/// A pool of 64 KiB blocks over disks with volatile caches, each under a linear device, and one thin device.
+fn pool(lab: &Lab) {
+    lab.create("meta", "0 16384 linear /dev/vda 2048").unwrap();
+    lab.create("data", "0 65536 linear /dev/vdb 0").unwrap();
+    lab.create("pool", "0 65536 thin-pool /dev/mapper/meta /dev/mapper/data 128 0").unwrap();
+    lab.message("pool", "create_thin 3").unwrap();
+    lab.create("thin", "0 65536 thin /dev/mapper/pool 3").unwrap();
+}
+
+fn lab() -> Lab {
+    Lab::builder(1).ram_disks(4, Bytes::mib(32)).disk(Bytes::mib(16)).disk(Bytes::mib(32)).boot().unwrap()
+}
+
+/// Device, op and index of each hit.
+fn seen(hits: &[Hit]) -> Vec<String> {
+    let told = |hit: &Hit| match &hit.struck {
+        Struck::Bio { device, op, tag, .. } => format!("{device} {} {}", op.letters(), tag.index),
+        _ => String::new(),
+    };
+    hits.iter().map(told).collect()
+}
+
+#[test]
+fn a_meaning_goes_down_the_stack() {
+    let lab = lab();
+    pool(&lab);
+    lab.faults().meaning("superblock").writes().watch().add().unwrap();
+    lab.write("/dev/mapper/thin", Sector(0), &[7; 512]).unwrap();
+    lab.flush("/dev/mapper/thin").unwrap();
+    // The metadata's linear device and the disk below it, 2048 sectors further.
+    let hits = lab.faults().hits();
+    assert_eq!(seen(&hits), ["dm-0 W 0", "vda W 0"]);
+    assert!(matches!(hits[1].struck, Struck::Bio { sector: Sector(2048), .. }));
+}
+
+#[test]
+fn one_thin_device_fails_and_the_other_does_not() {
+    let lab = lab();
+    pool(&lab);
+    lab.message("pool", "create_thin 4").unwrap();
+    lab.create("other", "0 65536 thin /dev/mapper/pool 4").unwrap();
+    lab.faults().meaning("data").owner(3).index(2).fail(Errno::ENODATA).add().unwrap();
+    let write = |name: &str, block: u64| lab.write(name, Sector(128 * block), &vec![7; 65536]);
+    assert_eq!(write("/dev/mapper/thin", 1), Ok(()));
+    assert!(write("/dev/mapper/thin", 2).is_err());
+    assert_eq!(write("/dev/mapper/other", 2), Ok(()));
+    // Mapped by now or not, reads and writes of mapped blocks are seen on the fast path as well.
+    assert_eq!(lab.read("/dev/mapper/other", Sector(256), Sectors(8)).unwrap(), [7; 4096]);
+    lab.faults().meaning("data").owner(4).reads().fail(Errno::ENODATA).add().unwrap();
+    assert_eq!(lab.read("/dev/mapper/other", Sector(256), Sectors(8)), Err(Errno::ENODATA));
+    assert_eq!(lab.read("/dev/mapper/thin", Sector(128), Sectors(8)).unwrap(), [7; 4096]);
+}
+
+#[test]
+fn a_torn_node_is_found_out_by_who_reads_it() {
+    let lab = lab();
+    pool(&lab);
+    // On the disk itself: nobody above hears of it. A node's keys stand in its first half, its values in the second.
+    lab.faults().on("/dev/vda").meaning("btree_node").writes().torn(1).add().unwrap();
+    lab.write("/dev/mapper/thin", Sector(0), &[7; 512]).unwrap();
+    lab.flush("/dev/mapper/thin").unwrap();
+    assert!(lab.faults().hits().iter().all(|hit| hit.to_string().ends_with("torn after 1 sector")));
+    lab.faults().clear();
+    lab.remove("thin").unwrap();
+    lab.remove("pool").unwrap();
+    // What is read at once, or at the first look at the thin device.
+    let reopened = lab
+        .create("pool", "0 65536 thin-pool /dev/mapper/meta /dev/mapper/data 128 0")
+        .and_then(|_| lab.create("thin", "0 65536 thin /dev/mapper/pool 3"));
+    assert!(reopened.is_err());
+    let text = "device-mapper: block manager: btree_node validator check failed for block";
+    assert!(lab.klog().iter().any(|line| line.starts_with(text)), "{:#?}", lab.klog());
+}
+
+#[test]
+fn a_node_that_cannot_be_written_stops_the_pool() {
+    let lab = lab();
+    pool(&lab);
+    lab.faults().meaning("btree_node").writes().fail(Errno::EIO).once().add().unwrap();
+    lab.write("/dev/mapper/thin", Sector(0), &[7; 512]).unwrap();
+    assert!(lab.flush("/dev/mapper/thin").is_err());
+    assert!(lab.status("pool").unwrap().contains(" ro "), "{}", lab.status("pool").unwrap());
+    assert!(
+        lab.klog().iter().any(|line| line.contains("switching pool to read-only mode")),
+        "{:#?}",
+        lab.klog()
+    );
+}
+
+/// Each meaning that there is, by something that has it.
+#[test]
+fn every_meaning_is_somebodys() {
+    let lab = lab();
+    lab.faults().anywhere().watch().add().unwrap();
+
+    pool(&lab);
+    lab.write("/dev/mapper/thin", Sector(0), &[7; 512]).unwrap();
+    lab.message("pool", "create_snap 4 3").unwrap();
+    lab.write("/dev/mapper/thin", Sector(0), &[8; 512]).unwrap();
+    lab.write("/dev/mapper/thin", Sector(128), &[8; 65536]).unwrap();
+    lab.discard("/dev/mapper/thin", Sector(128), Sectors(128)).unwrap();
+    lab.flush("/dev/mapper/thin").unwrap();
+    lab.remove("thin").unwrap();
+    lab.remove("pool").unwrap();
+
+    lab.create("origin", "0 2048 snapshot-origin /dev/ram0").unwrap();
+    lab.create("snap", "0 2048 snapshot /dev/ram0 /dev/ram1 P 8").unwrap();
+    lab.write("/dev/mapper/origin", Sector(8), &[7; 512]).unwrap();
+    lab.remove("snap").unwrap();
+    lab.remove("origin").unwrap();
+    lab.create("merging", "0 2048 snapshot-merge /dev/ram0 /dev/ram1 P 8").unwrap();
+    lab.advance(std::time::Duration::from_secs(1));
+    lab.remove("merging").unwrap();
+
+    lab.create("mirror", "0 2048 mirror disk 2 /dev/ram3 1024 2 /dev/ram0 0 /dev/ram1 0").unwrap();
+    lab.advance(std::time::Duration::from_secs(5));
+    lab.remove("mirror").unwrap();
+
+    lab.create("logged", "0 2048 log-writes /dev/ram0 /dev/ram2").unwrap();
+    lab.write("/dev/mapper/logged", Sector(0), &[7; 512]).unwrap();
+    lab.message("logged", "mark here").unwrap();
+    lab.remove("logged").unwrap();
+
+    let whats: BTreeSet<&str> = lab
+        .faults()
+        .hits()
+        .iter()
+        .filter_map(|hit| match hit.struck {
+            Struck::Bio { tag, .. } => Some(tag.what),
+            _ => None,
+        })
+        .filter(|what| !what.is_empty())
+        .collect();
+    let known: BTreeSet<&str> = MEANINGS.iter().map(|meaning| meaning.name).collect();
+    assert_eq!(whats, known);
+}

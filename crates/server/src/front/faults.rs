@@ -1,0 +1,105 @@
+//! What `dmlab fault` asks of a machine: a verb and its words, with NUL between.
+
+use dmlab_machine::faults::{FileError, Injector, Listed, Rule, RuleError, read_rules};
+
+/// The answer: lines with the number from which the next would be asked for, or what is wrong.
+pub(super) type Lines = Result<Vec<(u64, String)>, String>;
+
+/// Carries out a command.
+pub(super) fn run(injector: &Injector, from: u64, command: &[u8]) -> Lines {
+    let text = std::str::from_utf8(command).map_err(|_| "a rule is text".to_owned())?;
+    let mut words = text.split('\0');
+    let verb = words.next().unwrap_or_default();
+    let words: Vec<&str> = words.collect();
+    let plain = |lines: Vec<String>| lines.into_iter().map(|line| (0, line)).collect();
+    let said = |error: RuleError| error.to_string();
+    match verb {
+        "add" => {
+            let rule = Rule::from_words(words.iter().copied()).map_err(said)?;
+            let id = injector.add(rule).map_err(said)?;
+            Ok(plain(vec![format!("#{}", id.0)]))
+        }
+        "load" => {
+            let rules = read_rules(words.first().copied().unwrap_or_default());
+            let ids = injector.add_all(rules.map_err(|error: FileError| error.to_string())?).map_err(said)?;
+            Ok(plain((ids.start.0..ids.end.0).map(|id| format!("#{id}")).collect()))
+        }
+        "list" => {
+            let rules = injector.list().into_iter().filter(|rule| rule.id.0 > from);
+            Ok(rules.map(|rule| (rule.id.0 - 1, line(&rule))).collect())
+        }
+        "hits" => {
+            let hits = injector.hits_after(from).into_iter();
+            Ok(hits.map(|hit| (hit.nr - 1, hit.to_string())).collect())
+        }
+        "clear" if words.is_empty() => Ok(plain(vec![count(injector.clear(), "rule")])),
+        "clear" | "release" => {
+            let ids: Result<Vec<_>, _> = words.iter().map(|word| injector.find(word)).collect();
+            let ids = ids.map_err(said)?;
+            if verb == "clear" {
+                let gone = ids.into_iter().filter(|id| injector.remove(*id)).count();
+                return Ok(plain(vec![count(gone, "rule")]));
+            }
+            let released = ids.into_iter().map(|id| injector.release(id)).sum();
+            Ok(plain(vec![format!("{} released", count(released, "request"))]))
+        }
+        _ => Err(format!("no command of faults is called {verb:?}")),
+    }
+}
+
+fn count(nr: usize, what: &str) -> String {
+    format!("{nr} {what}{}", if nr == 1 { "" } else { "s" })
+}
+
+fn line(listed: &Listed) -> String {
+    let Listed { id, rule, counts, held } = listed;
+    let held = if *held == 0 { String::new() } else { format!(", holds {held}") };
+    format!(
+        "#{} {} of {}{held}: {rule}",
+        id.0,
+        count(counts.hits as usize, "hit"),
+        if counts.matches == 1 { "1 match".to_owned() } else { format!("{} matches", counts.matches) },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dmlab_machine::{BootOptions, Machine};
+
+    fn ask(machine: &Machine, words: &[&str]) -> Result<Vec<String>, String> {
+        let lines = run(machine.faults(), 0, words.join("\0").as_bytes())?;
+        Ok(lines.into_iter().map(|(_, line)| line).collect())
+    }
+
+    #[test]
+    fn rules_come_and_go() {
+        let machine = Machine::boot(BootOptions::default()).unwrap();
+        let ok = |words: &[&str]| ask(&machine, words).unwrap();
+        assert_eq!(ok(&["add", "name=a", "device=my disk", "hang"]), ["#1"]);
+        assert_eq!(ok(&["load", "[[fault]]\ndrop = true\n[[fault]]\nwatch = true\n"]), ["#2", "#3"]);
+        assert_eq!(
+            ok(&["list"]),
+            [
+                "#1 0 hits of 0 matches: name=a device=/dev/mapper/my disk hang=true",
+                "#2 0 hits of 0 matches: drop=true",
+                "#3 0 hits of 0 matches: watch=true"
+            ]
+        );
+        assert_eq!(ok(&["release", "a", "#2"]), ["0 requests released"]);
+        assert_eq!(ok(&["clear", "a"]), ["1 rule"]);
+        assert_eq!(ok(&["clear"]), ["2 rules"]);
+        assert!(ok(&["hits"]).is_empty());
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let machine = Machine::boot(BootOptions::default()).unwrap();
+        let wrong = |words: &[&str]| ask(&machine, words).unwrap_err();
+        assert_eq!(wrong(&["clear", "x"]), "there is no rule `x`");
+        assert!(wrong(&["add", "nht=3"]).contains("perhaps `nth`"));
+        assert!(wrong(&["load", "[[fault]]\nx = 1"]).starts_with("line 2"));
+        assert!(wrong(&["dance"]).contains("dance"));
+        assert_eq!(run(machine.faults(), 0, &[0xff]), Err("a rule is text".to_owned()));
+    }
+}
