@@ -1,6 +1,7 @@
 //! What a lab's methods fail with.
 
 use dmlab_control::TableError;
+use dmlab_machine::faults::RuleError;
 use dmlab_units::{Errno, NameError};
 
 /// Why something with a mapped device did not work.
@@ -16,6 +17,9 @@ pub enum Error {
     /// A name that no device can have.
     #[error(transparent)]
     Name(#[from] NameError),
+    /// A fault rule that none can be.
+    #[error(transparent)]
+    Fault(#[from] RuleError),
     /// IO failed.
     #[error("IO failed: {0}")]
     Io(#[from] Errno),
@@ -27,7 +31,7 @@ impl Error {
         match self {
             Error::Control(error) => error.errno(),
             Error::Io(errno) => Some(*errno),
-            Error::Table(_) | Error::Name(_) => None,
+            Error::Table(_) | Error::Name(_) | Error::Fault(_) => None,
         }
     }
 

@@ -66,7 +66,7 @@ const STACKS: &[&[(&str, &str)]] = &[
     ],
     &[
         ("path", "0 8192 delay /dev/ram0 0 3 /dev/ram0 0 20"),
-        ("top", "0 8192 multipath 0 0 1 1 round-robin 0 1 1 /dev/mapper/path 1"),
+        ("top", "0 8192 multipath 2 queue_mode bio 0 1 1 round-robin 0 1 1 /dev/mapper/path 1"),
     ],
     &[("top", "0 8192 flakey /dev/ram0 0 0 1 2 random_write_corrupt 1000000")],
     &[("top", "0 4096 log-writes /dev/ram0 /dev/ram1")],

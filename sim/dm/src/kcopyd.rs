@@ -13,7 +13,7 @@ use dmlab_units::{SECTOR_SIZE, Sectors};
 use parking_lot::Mutex;
 
 use crate::Region;
-use crate::dm_io::run_all;
+use crate::dm_io::{MAX_REGIONS, run_all};
 
 /// Largest piece read and written at once: 512 KiB (`kcopyd_subjob_size_kb`).
 const SUB_JOB: Sectors = Sectors(1024);
@@ -82,18 +82,35 @@ pub async fn copy_tagged(
     job.progress.lock().errors
 }
 
-/// Fills regions with zeros; bit k of the result for each that failed.
+/// Fills regions with zeros; bit k of the result for each that failed. After a failure no further piece is begun.
 pub async fn zero(regions: &[Region]) -> u64 {
     zero_tagged(regions, Tag::default()).await
 }
 
 /// The same with a word about what is zeroed, which its writes carry.
 pub async fn zero_tagged(regions: &[Region], tag: Tag) -> u64 {
-    let zeros = |region: &Region| {
-        let bytes: Arc<[u8]> = vec![0; (region.len.0 * SECTOR_SIZE) as usize].into();
-        Bio::write_owned(region.sector, bytes).with_tag(tag).to(&region.dev)
-    };
-    run_all(regions.iter().map(zeros).collect()).await
+    let longest = regions.iter().map(|region| region.len).max().unwrap_or_default();
+    let zeros: Arc<[u8]> = vec![0; (longest.min(SUB_JOB).0 * SECTOR_SIZE) as usize].into();
+    let at_once = SPLIT_COUNT.min(MAX_REGIONS / regions.len().max(1)).max(1);
+    let (mut failed, mut done) = (0, Sectors::ZERO);
+    while done < longest && failed == 0 {
+        let (mut writes, mut owners) = (Vec::new(), Vec::new());
+        for _ in 0..at_once {
+            for (number, region) in regions.iter().enumerate().filter(|(_, region)| done < region.len) {
+                let len = SUB_JOB.min(region.len - done);
+                let bytes = match (len.0 * SECTOR_SIZE) as usize {
+                    whole if whole == zeros.len() => zeros.clone(),
+                    short => vec![0; short].into(),
+                };
+                writes.push(Bio::write_owned(region.sector + done, bytes).with_tag(tag).to(&region.dev));
+                owners.push(number);
+            }
+            done += SUB_JOB;
+        }
+        let bits = run_all(writes).await;
+        owners.iter().enumerate().for_each(|(bit, owner)| failed |= (bits >> bit & 1) << owner);
+    }
+    failed
 }
 
 struct Job {
@@ -260,5 +277,20 @@ mod tests {
         let failed = disks.registry.runtime().block_on(zero(&regions));
         assert_eq!(failed, Ok(0b10));
         assert_eq!([7, 8, 15, 16].map(|sector| disks.byte(0, sector)), [1, 0, 0, 1]);
+    }
+
+    #[test]
+    fn zeros_are_written_in_pieces_of_512_kib() {
+        let disks = Disks::new(&[None, None, Some(Op::Write)]);
+        let region = |disk: usize, len| {
+            let dev = disks.disks[disk].0.clone();
+            Region { dev, sector: Sector(8), len: Sectors(len) }
+        };
+        let run = |regions: &[Region]| disks.registry.runtime().block_on(zero(regions));
+        assert_eq!(run(&[region(0, 2100), region(1, 1024)]), Ok(0));
+        assert_eq!(*disks.disks[0].1.bios.lock(), ["W 8+1024", "W 1032+1024", "W 2056+52"]);
+        assert_eq!(*disks.disks[1].1.bios.lock(), ["W 8+1024"]);
+        assert_eq!([7, 8, 2107, 2108].map(|sector| disks.byte(0, sector)), [1, 0, 0, 1]);
+        assert_eq!(run(&[region(0, 2100), region(2, 2100)]), Ok(0b10));
     }
 }

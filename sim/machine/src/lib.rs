@@ -38,6 +38,8 @@ pub mod target {
         TargetFeatures, TargetSettings, TargetType, parse_u64_wrapping,
     };
 }
+#[doc(hidden)]
+pub use dmlab_runtime::Planted;
 pub use dmlab_runtime::{
     Driver, Instant, Interrupt, Interrupted, Klog, KlogLine, Level, Rng, Runtime, Scheduler, Stalled, Stream,
     TaskId, TraceEvent, TracePoint, Uevent, UeventAction, Uevents, VirtualDriver, WakeFlag, interruptible,

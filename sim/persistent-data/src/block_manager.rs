@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dmlab_block::{Bio, BlockDevice, Tag, read_bio_async, run_async};
-use dmlab_runtime::Level;
+use dmlab_runtime::{Level, Planted};
 use dmlab_units::{Errno, MetaBlock, Sector, Sectors};
 
 use crate::format::{BLOCK_SECTORS, BLOCK_SIZE, Block, CheckError, Kind, check, seal};
@@ -239,6 +239,9 @@ impl BlockManager {
             self.write(block).await?;
         }
         self.dirty.retain(|block| block.0 == 0);
+        if self.device.runtime().has_planted(Planted::SuperblockUnflushed) {
+            return Ok(());
+        }
         self.flush().await
     }
 

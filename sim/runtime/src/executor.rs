@@ -5,9 +5,10 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use parking_lot::Mutex;
+use pin_project_lite::pin_project;
 
 use crate::{Rng, Runtime};
 
@@ -73,10 +74,61 @@ struct Ready {
     runnable: async_task::Runnable,
 }
 
+/// The tasks that have not ended, each at a place of its own.
+#[derive(Default)]
+struct Unended {
+    wakers: Vec<Option<Waker>>,
+    /// Places that are free again.
+    free: Vec<usize>,
+}
+
+impl Unended {
+    fn reserve(&mut self) -> usize {
+        self.free.pop().unwrap_or_else(|| {
+            self.wakers.push(None);
+            self.wakers.len() - 1
+        })
+    }
+}
+
+pin_project! {
+    /// A task's future, which takes itself off the list when it has ended or is cancelled.
+    struct Listed<F> {
+        #[pin]
+        future: F,
+        place: Place,
+    }
+}
+
+impl<F: Future> Future for Listed<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().future.poll(context)
+    }
+}
+
+struct Place {
+    unended: Arc<Mutex<Unended>>,
+    index: usize,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut unended = self.unended.lock();
+        let waker = unended.wakers[self.index].take();
+        unended.free.push(self.index);
+        drop(unended);
+        // Without the lock: it may be the last that holds the task.
+        drop(waker);
+    }
+}
+
 pub(crate) struct Executor {
     ready: Mutex<VecDeque<Ready>>,
     scheduler: Mutex<Box<dyn Scheduler>>,
     next_id: AtomicU64,
+    unended: Arc<Mutex<Unended>>,
     /// The machine is gone: nothing becomes runnable any more.
     is_closed: AtomicBool,
 }
@@ -87,21 +139,24 @@ impl Executor {
             ready: Mutex::default(),
             scheduler: Mutex::new(scheduler),
             next_id: AtomicU64::new(0),
+            unended: Arc::default(),
             is_closed: AtomicBool::new(false),
         }
     }
 
-    /// Cancels what is runnable, now and from here on. Such tasks hold parts of the machine that hold this queue: none
-    /// of it would ever be freed.
+    /// Cancels every task, now and from here on. A task holds parts of the machine, and what it waits for holds the task:
+    /// nothing of that would ever be freed, and the bios in its hands would never end.
     pub(crate) fn close(&self) {
         self.is_closed.store(true, Ordering::Release);
-        loop {
-            // Dropped without the lock: a task that ends may make others runnable.
-            let ready = std::mem::take(&mut *self.ready.lock());
-            if ready.is_empty() {
-                return;
-            }
-        }
+        // Dropped without the lock: a task that ends may wake others, which ends them, too.
+        let ready = std::mem::take(&mut *self.ready.lock());
+        drop(ready);
+        let waiting: Vec<Waker> = self.unended.lock().wakers.iter().flatten().cloned().collect();
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Acquire)
     }
 
     pub(crate) fn set_scheduler(&self, scheduler: Box<dyn Scheduler>) {
@@ -119,13 +174,16 @@ impl Executor {
         let runtime = Arc::downgrade(runtime);
         let schedule = move |runnable| {
             if let Some(runtime) = runtime.upgrade()
-                && !runtime.executor.is_closed.load(Ordering::Acquire)
+                && !runtime.executor.is_closed()
             {
                 runtime.executor.ready.lock().push_back(Ready { id, name, runnable });
                 runtime.kick();
             }
         };
-        let (runnable, task) = async_task::spawn(future, schedule);
+        let index = self.unended.lock().reserve();
+        let place = Place { unended: self.unended.clone(), index };
+        let (runnable, task) = async_task::spawn(Listed { future, place }, schedule);
+        self.unended.lock().wakers[index] = Some(runnable.waker());
         runnable.schedule();
         Task(task)
     }
@@ -204,7 +262,7 @@ impl WorkQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Stream, VirtualDriver};
+    use crate::{Stream, VirtualDriver, WaitQueue};
     use std::time::Duration;
 
     fn runtime() -> Arc<Runtime> {
@@ -241,6 +299,36 @@ mod tests {
             runtime.shut_down();
         }
         assert_eq!((Arc::strong_count(&held), Arc::strong_count(&runtime)), (1, 1));
+    }
+
+    #[test]
+    fn a_runtime_that_is_shut_down_cancels_what_waits() {
+        let runtime = runtime();
+        let held = Arc::new(WaitQueue::default());
+        for _ in 0..2 {
+            // What it waits for holds the task, and the task what it waits for.
+            let (queue, own) = (held.clone(), runtime.clone());
+            runtime.spawn("waits", async move { drop((queue.until(|| false).await, own)) }).detach();
+        }
+        let (queue, own) = (held.clone(), runtime.clone());
+        let sleeps = async move { drop((own.sleep(Duration::from_secs(1)).await, queue)) };
+        runtime.spawn("sleeps", sleeps).detach();
+        runtime.run_until_idle();
+        assert_eq!((Arc::strong_count(&held), runtime.executor.unended.lock().wakers.len()), (4, 3));
+        runtime.shut_down();
+        assert_eq!((Arc::strong_count(&held), Arc::strong_count(&runtime)), (1, 1));
+    }
+
+    #[test]
+    fn ended_tasks_are_forgotten() {
+        let runtime = runtime();
+        for _ in 0..10 {
+            runtime.spawn("t", async {}).detach();
+            drop(runtime.spawn("cancelled", async {}));
+            runtime.run_until_idle();
+        }
+        assert!(runtime.executor.unended.lock().wakers.len() <= 2);
+        assert!(runtime.executor.unended.lock().wakers.iter().all(Option::is_none));
     }
 
     #[test]

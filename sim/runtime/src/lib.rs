@@ -10,6 +10,7 @@ mod driver;
 mod executor;
 mod hook;
 mod klog;
+mod planted;
 mod rng;
 mod sharded;
 mod tick;
@@ -22,6 +23,8 @@ pub use driver::{Driver, Stalled, VirtualDriver, WakeFlag};
 pub use executor::{Fifo, Scheduler, SeededScheduler, Task, TaskId, WorkQueue};
 pub use hook::Hook;
 pub use klog::{Klog, KlogLine, Level, RateLimit};
+#[doc(hidden)]
+pub use planted::Planted;
 pub use rng::{Rng, Stream};
 pub use sharded::{ShardedCounter, ShardedCounters};
 pub use tick::{HZ, TICK, TICK_MS, Tick, Ticks};
@@ -46,6 +49,7 @@ pub struct Runtime {
     klog: Klog,
     uevents: Uevents,
     tracer: Tracer,
+    planted: planted::PlantedFault,
     bio_hook: Hook,
 }
 
@@ -60,8 +64,21 @@ impl Runtime {
             klog: Klog::default(),
             uevents: Uevents::default(),
             tracer: Tracer::default(),
+            planted: planted::PlantedFault::default(),
             bio_hook: Hook::default(),
         })
+    }
+
+    /// Makes this machine make a mistake, for a test of what finds it.
+    #[doc(hidden)]
+    pub fn plant(&self, fault: Planted) {
+        self.planted.plant(fault);
+    }
+
+    /// Whether this machine is to make this mistake.
+    #[doc(hidden)]
+    pub fn has_planted(&self, fault: Planted) -> bool {
+        self.planted.is(fault)
     }
 
     /// Time since boot.
@@ -150,9 +167,14 @@ impl Runtime {
         }
     }
 
-    /// Cancels every runnable task, now and from here on: the machine ends.
+    /// Cancels every task, now and from here on: the machine ends.
     pub fn shut_down(&self) {
         self.executor.close();
+    }
+
+    /// Whether the machine has ended, so that its tasks are being dropped wherever they wait.
+    pub fn is_shut_down(&self) -> bool {
+        self.executor.is_closed()
     }
 
     // What drivers call.

@@ -98,7 +98,7 @@ fn examine(lab: &Lab, moment: &Moment<'_>, model: &Model, chunk: u64) -> Result<
     file.read_at(0, &mut bytes, Default::default()).map_err(|e| e.to_string())?;
     model.check(&bytes).map_err(|e| format!("while it is merged: {e}"))?;
     lab.settle();
-    moment.disk(0)?.memory().read(0, &mut bytes);
+    moment.disk(0)?.read(0, &mut bytes);
     model.check(&bytes).map_err(|e| format!("in the origin: {e}"))
 }
 

@@ -89,7 +89,7 @@ fn examine(lab: &Lab, moment: &Moment<'_>, model: &Model) -> Result<(), String> 
     lab.settle();
     for (leg, disk) in moment.disks().iter().take(2).enumerate() {
         let mut bytes = vec![0; (LEG.0 * SECTOR_SIZE) as usize];
-        disk.memory().read(0, &mut bytes);
+        disk.read(0, &mut bytes);
         if bytes != shown {
             let sector = bytes.iter().zip(&shown).position(|(a, b)| a != b).unwrap_or(0) / 512;
             return Err(format!("leg {leg} differs after the resync, first in sector {sector}"));

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use dmlab::crash::{CrashRun, Moment, ThinCheck};
+use dmlab::crash::{CrashRun, LeftDisk, Moment, ThinCheck};
 use dmlab::machine::Kernel;
 use dmlab::{InProcess, Lab};
 use dmlab_control::{CreateOptions, DeviceId, Dm, LoadOptions, Table};
@@ -222,13 +222,13 @@ fn record(seed: u64, steps: usize, features: &str) -> (Vec<Step>, CrashRun) {
     })
 }
 
-fn metadata_of(disk: &dmlab_block::RamDisk) -> BytesMetadata {
+fn metadata_of(disk: &LeftDisk) -> BytesMetadata {
     let mut bytes = vec![0; (METADATA.0 * SECTOR_SIZE) as usize];
-    disk.memory().read(0, &mut bytes);
+    disk.read(0, &mut bytes);
     BytesMetadata::new(bytes)
 }
 
-fn check_metadata(disk: &dmlab_block::RamDisk, allows_leaks: bool) -> Result<(), String> {
+fn check_metadata(disk: &LeftDisk, allows_leaks: bool) -> Result<(), String> {
     let report = check(&metadata_of(disk), CheckOptions::default()).map_err(|e| e.to_string())?;
     if report.is_clean() || (allows_leaks && report.has_only_leaks()) {
         return Ok(());

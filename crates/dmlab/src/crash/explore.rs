@@ -4,8 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dmlab_block::RamDisk;
-use dmlab_faults::power::{Limits, Picks, StateId, Walk, states_here};
+use dmlab_faults::power::{LeftDisk, Limits, Picks, StateId, Walk, states_here};
 use rayon::prelude::*;
 
 use super::record::{CrashRun, lab_on};
@@ -26,7 +25,7 @@ pub struct Moment<'a> {
     /// The state.
     pub id: &'a StateId,
     marks: &'a [(usize, Arc<str>)],
-    disks: &'a [Arc<RamDisk>],
+    disks: &'a [Arc<LeftDisk>],
 }
 
 impl<'a> Moment<'a> {
@@ -49,12 +48,12 @@ impl<'a> Moment<'a> {
     ///
     /// # Errors
     /// When there are not so many.
-    pub fn disk(&self, number: usize) -> Result<&'a RamDisk, String> {
+    pub fn disk(&self, number: usize) -> Result<&'a LeftDisk, String> {
         self.disks.get(number).map(|disk| &**disk).ok_or_else(|| format!("there is no disk {number}"))
     }
 
     /// The disks as they were left; what a machine does to them is seen here.
-    pub fn disks(&self) -> &'a [Arc<RamDisk>] {
+    pub fn disks(&self) -> &'a [Arc<LeftDisk>] {
         self.disks
     }
 }
@@ -249,7 +248,7 @@ impl<'a> Explore<'a> {
 
     /// Builds a state and asks everybody.
     pub(super) fn judge_state(&self, walk: &Walk<'_>, id: &StateId, picks: &Picks) -> Result<(), Broken> {
-        let disks: Vec<Arc<RamDisk>> = walk.disks_with(picks).into_iter().map(Arc::new).collect();
+        let disks: Vec<Arc<LeftDisk>> = walk.disks_with(picks).into_iter().map(Arc::new).collect();
         let marks = &self.run.marks[..self.run.marks.partition_point(|(at, _)| *at <= id.boundary)];
         let moment = Moment { id, marks, disks: &disks };
         for judge in &self.judges {

@@ -48,7 +48,7 @@ mod minimise;
 mod record;
 mod report;
 
-pub use dmlab_faults::power::{Choice, Event, Recording, StateId, Written};
+pub use dmlab_faults::power::{Choice, Event, LeftDisk, Recording, StateId, Written};
 pub use explore::{Explore, Moment};
 pub use file::FileError;
 pub use judge::{Judge, MirrorLog, SnapshotStore, ThinCheck};

@@ -4,8 +4,8 @@ use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 
-use dmlab_block::{BlockDevice, DiskOps, QueueLimits, RamDisk};
-use dmlab_faults::power::{BadChoice, Event, RecordedDisk, Recorder, Recording, StateId, Walk};
+use dmlab_block::{BlockDevice, DiskOps, QueueLimits};
+use dmlab_faults::power::{BadChoice, Event, LeftDisk, RecordedDisk, Recorder, Recording, StateId, Walk};
 use dmlab_machine::{BootOptions, Driver, Instant, Machine};
 use dmlab_units::{DevT, Sectors};
 
@@ -72,7 +72,7 @@ pub(super) fn machine_on(
 }
 
 /// A lab on what a loss of power left.
-pub(super) fn lab_on(seed: u64, disks: &[Arc<RamDisk>]) -> Lab {
+pub(super) fn lab_on(seed: u64, disks: &[Arc<LeftDisk>]) -> Lab {
     let clock = LabDriver::starting_at(Instant::from_nanos(0));
     let disks = disks.iter().map(|disk| {
         let ops: Arc<dyn DiskOps> = disk.clone();
@@ -213,7 +213,7 @@ impl CrashRun {
     pub fn replay(&self, state: &str) -> Result<CrashState, CrashError> {
         let id: StateId = state.parse()?;
         let walk = self.walk_to(&id)?;
-        let disks: Vec<Arc<RamDisk>> = walk.disks(&id.choice).into_iter().map(Arc::new).collect();
+        let disks: Vec<Arc<LeftDisk>> = walk.disks(&id.choice).into_iter().map(Arc::new).collect();
         Ok(CrashState { lab: lab_on(self.seed, &disks), disks })
     }
 
@@ -252,7 +252,7 @@ impl CrashRun {
 /// What a loss of power left, in a machine of its own.
 pub struct CrashState {
     lab: Lab,
-    disks: Vec<Arc<RamDisk>>,
+    disks: Vec<Arc<LeftDisk>>,
 }
 
 impl CrashState {
@@ -260,7 +260,7 @@ impl CrashState {
     ///
     /// # Panics
     /// When there are not so many.
-    pub fn disk(&self, number: usize) -> &RamDisk {
+    pub fn disk(&self, number: usize) -> &LeftDisk {
         &self.disks[number]
     }
 }

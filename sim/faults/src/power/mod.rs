@@ -21,6 +21,7 @@
 
 mod choice;
 mod disk;
+mod left;
 mod recording;
 mod states;
 #[cfg(test)]
@@ -29,6 +30,7 @@ mod walk;
 
 pub use choice::{BadChoice, Choice, Fate, Picks, StateId, Tear};
 pub use disk::RecordedDisk;
+pub use left::LeftDisk;
 pub use recording::{Data, Event, Meaning, Recorder, Recording, Written};
 pub use states::{Limits, states_here};
 pub use walk::Walk;

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use dmlab_block::{Bio, BioFlags, BlockDevice, Op, RamDisk, run_async};
+use dmlab_block::{Bio, BioFlags, BlockDevice, Op, run_async};
 use dmlab_runtime::{Runtime, VirtualDriver};
 use dmlab_units::{DevT, SECTOR_SIZE, Sector, Sectors};
 use proptest::prelude::*;
@@ -45,9 +45,9 @@ impl Bench {
 }
 
 /// The numbers on a disk; `None` for a sector that is none.
-fn values(disk: &RamDisk) -> Vec<u64> {
+fn values(disk: &LeftDisk) -> Vec<u64> {
     let mut bytes = vec![0; (SECTORS * SECTOR_SIZE) as usize];
-    disk.memory().read(0, &mut bytes);
+    disk.read(0, &mut bytes);
     let value = |sector: &[u8]| {
         let value = u64::from_le_bytes(sector[..8].try_into().unwrap());
         assert!(sector.chunks(8).all(|word| word == value.to_le_bytes()), "a sector is half there");

@@ -1,16 +1,19 @@
 //! From a recording to the disks that a loss of power leaves.
 
-use dmlab_block::{RamDisk, WriteCache};
+use std::sync::Arc;
+
+use dmlab_block::{RamDisk, SparseMemory, WriteCache};
 use dmlab_units::{SECTOR_SIZE, Sector};
 
 use super::choice::{Choice, Fate, Picks, Tear};
+use super::left::LeftDisk;
 use super::recording::{Data, Event, Recording, Written};
 
 /// Goes along a recording. Knows what is durable, and which writes are not.
 pub struct Walk<'a> {
     recording: &'a Recording,
     boundary: usize,
-    durable: Vec<RamDisk>,
+    durable: Vec<Arc<RamDisk>>,
     /// Writes that are not durable, and forced ones that lie on such.
     pending: Vec<&'a Written>,
 }
@@ -18,7 +21,8 @@ pub struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// Before the first event: disks of zeros.
     pub fn new(recording: &'a Recording) -> Walk<'a> {
-        let durable = recording.sizes.iter().map(|&size| RamDisk::new(size, WriteCache::Volatile)).collect();
+        let durable =
+            recording.sizes.iter().map(|&size| Arc::new(RamDisk::new(size, WriteCache::Volatile))).collect();
         Walk { recording, boundary: 0, durable, pending: Vec::new() }
     }
 
@@ -27,7 +31,7 @@ impl<'a> Walk<'a> {
         Walk {
             recording: self.recording,
             boundary: self.boundary,
-            durable: self.durable.iter().map(RamDisk::fork).collect(),
+            durable: self.durable.iter().map(|disk| Arc::new(disk.fork())).collect(),
             pending: self.pending.clone(),
         }
     }
@@ -54,23 +58,29 @@ impl<'a> Walk<'a> {
         match event {
             Event::Write(written) => {
                 if written.is_forced && !self.pending.iter().any(|earlier| earlier.overlaps(written)) {
-                    put(&self.durable[written.disk], written, Fate::Kept);
+                    self.make_durable(written);
                 } else {
                     self.pending.push(written);
                 }
             }
             Event::Flush(disk) => {
-                let durable = &self.durable;
-                self.pending.retain(|written| {
-                    if written.disk == *disk {
-                        put(&durable[*disk], written, Fate::Kept);
-                    }
-                    written.disk != *disk
-                });
+                let (now, later) = self.pending.iter().partition(|written| written.disk == *disk);
+                self.pending = later;
+                let now: Vec<&Written> = now;
+                now.into_iter().for_each(|written| self.make_durable(written));
             }
             Event::Mark(_) => {}
         }
         Some(event)
+    }
+
+    fn make_durable(&mut self, written: &Written) {
+        let disk = &mut self.durable[written.disk];
+        // A state that somebody still has stays as it is.
+        if Arc::strong_count(disk) > 1 {
+            *disk = Arc::new(disk.fork());
+        }
+        put(disk.memory(), written, Fate::Kept);
     }
 
     /// Goes on until so many events lie behind. Returns whether there are as many.
@@ -80,13 +90,13 @@ impl<'a> Walk<'a> {
     }
 
     /// The disks that a loss of power leaves here.
-    pub fn disks(&self, choice: &Choice) -> Vec<RamDisk> {
+    pub fn disks(&self, choice: &Choice) -> Vec<LeftDisk> {
         self.disks_with(&choice.picks(self.boundary, &self.pending))
     }
 
     /// The same, with the fate of each write given.
-    pub fn disks_with(&self, picks: &Picks) -> Vec<RamDisk> {
-        let disks: Vec<RamDisk> = self.durable.iter().map(RamDisk::fork).collect();
+    pub fn disks_with(&self, picks: &Picks) -> Vec<LeftDisk> {
+        let disks: Vec<LeftDisk> = self.durable.iter().cloned().map(LeftDisk::new).collect();
         for write in self.order(picks) {
             let written = self.pending[write];
             let fate = if written.is_forced { Fate::Kept } else { picks.fate(write) };
@@ -115,8 +125,34 @@ impl<'a> Walk<'a> {
     }
 }
 
+/// Where bytes go.
+trait Medium {
+    fn write(&self, offset: u64, bytes: &[u8]);
+    fn zero(&self, offset: u64, len: u64);
+}
+
+impl Medium for SparseMemory {
+    fn write(&self, offset: u64, bytes: &[u8]) {
+        SparseMemory::write(self, offset, bytes);
+    }
+
+    fn zero(&self, offset: u64, len: u64) {
+        SparseMemory::zero(self, offset, len);
+    }
+}
+
+impl Medium for LeftDisk {
+    fn write(&self, offset: u64, bytes: &[u8]) {
+        LeftDisk::write(self, offset, bytes);
+    }
+
+    fn zero(&self, offset: u64, len: u64) {
+        LeftDisk::zero(self, offset, len);
+    }
+}
+
 /// Brings a write, or what is left of it, onto a disk.
-fn put(disk: &RamDisk, written: &Written, fate: Fate) {
+fn put(disk: &impl Medium, written: &Written, fate: Fate) {
     let whole = written.data.len().0;
     let (first, count) = match fate {
         Fate::Lost => return,
@@ -130,8 +166,8 @@ fn put(disk: &RamDisk, written: &Written, fate: Fate) {
     match &written.data {
         Data::Bytes(bytes) => {
             let (from, to) = ((first * SECTOR_SIZE) as usize, ((first + count) * SECTOR_SIZE) as usize);
-            disk.memory().write(at, &bytes[from..to]);
+            disk.write(at, &bytes[from..to]);
         }
-        Data::Zeros(_) => disk.memory().zero(at, count * SECTOR_SIZE),
+        Data::Zeros(_) => disk.zero(at, count * SECTOR_SIZE),
     }
 }

@@ -1,5 +1,6 @@
 //! Counting up and down, in either map.
 
+use dmlab_runtime::Planted;
 use dmlab_units::{Errno, MetaBlock};
 
 use super::{Counts, Which, place};
@@ -52,7 +53,8 @@ impl Store {
     /// First block from `begin` on whose count is 0 and was 0 at the last commit.
     pub(crate) async fn find_free(&mut self, which: Which, begin: u64) -> Result<Option<u64>, Errno> {
         let nr_blocks = self.counts(which).nr_blocks;
-        let (first, mut bit) = place(begin);
+        let reuses = self.blocks.device().runtime().has_planted(Planted::FreedBlockReused);
+        let (first, mut bit) = place(if reuses { 0 } else { begin });
         for index in first..nr_blocks.div_ceil(BITMAP_ENTRIES) {
             let entry = self.load_entry(which, index).await?;
             let mut from = bit.max(u64::from(entry.none_free_before));
@@ -65,7 +67,7 @@ impl Store {
             let bitmap = Bitmap::new(self.blocks.get(entry.bitmap));
             while let Some(free) = bitmap.find_free(from, end) {
                 let number = index * BITMAP_ENTRIES + free;
-                if !self.counts(which).freed.contains(&number) {
+                if reuses || !self.counts(which).freed.contains(&number) {
                     return Ok(Some(number));
                 }
                 from = free + 1;

@@ -8,7 +8,7 @@ mod snapshot;
 use std::sync::Arc;
 
 use dmlab_block::{Bio, BlockDevice, Tag, run_async};
-use dmlab_runtime::Level;
+use dmlab_runtime::{Level, Planted};
 use dmlab_units::{DataBlock, Errno, MetaBlock, Sectors, ThinId};
 
 use crate::format::{Kind, NEEDS_CHECK, Superblock};
@@ -228,6 +228,11 @@ impl ThinMetadata {
         if !self.is_in_service {
             return Ok(());
         }
+        if self.has_planted(Planted::SuperblockBeforeData) {
+            self.write_details().await?;
+            self.store.commit_data_map().await?;
+            self.write_transaction().await?;
+        }
         if let Some(device) = &self.data_device
             && let Err(status) =
                 run_async(Bio::flush().with_tag(Tag::new("data-flush", 0, 0)).to(device)).await
@@ -250,11 +255,17 @@ impl ThinMetadata {
         self.superblock.mapping_root = self.mapping_root;
         self.superblock.details_root = self.details_root;
         self.superblock.data_space_map = self.store.data.counts.root();
-        self.superblock.metadata_space_map = self.store.metadata.counts.root();
+        if !self.has_planted(Planted::SpaceMapRootMissing) {
+            self.superblock.metadata_space_map = self.store.metadata.counts.root();
+        }
         self.superblock.encode(self.store.blocks.get_mut(SUPERBLOCK));
         self.store.blocks.write_superblock().await?;
         self.store.forget_shadows();
         Ok(())
+    }
+
+    fn has_planted(&self, fault: Planted) -> bool {
+        self.store.blocks.device().runtime().has_planted(fault)
     }
 
     fn log(&self, level: Level, text: impl std::fmt::Display) {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, End, EndIo, FrameData, Op, submit};
 use dmlab_dm::{Map, TableEvents, run_all, submit_all};
-use dmlab_runtime::{Level, RateLimit, Runtime, WaitQueue};
+use dmlab_runtime::{Level, Planted, RateLimit, Runtime, WaitQueue};
 use dmlab_units::{Sector, Sectors};
 use parking_lot::Mutex;
 
@@ -330,6 +330,9 @@ impl Set {
             for bio in to_all.iter().chain(to_default.iter()).filter(|bio| is_accounted(bio)) {
                 work.regions.begin_write(self.region_of(bio.sector), &self.log);
             }
+        }
+        if self.runtime.has_planted(Planted::MirrorLogAfterData) {
+            std::mem::take(&mut to_all).into_iter().for_each(|bio| self.write_all(bio));
         }
         let log_failed = self.flush_log().await.is_err();
         let is_held = {

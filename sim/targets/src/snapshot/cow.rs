@@ -5,9 +5,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use dmlab_block::{Bio, BlkStatus, End, EndIo, FrameData, Op, Tag, submit};
-use dmlab_dm::{Map, Region, TableDevice, TableEvents, kcopyd};
+use dmlab_dm::{Ctr, Map, Region, TableDevice, TableEvents, kcopyd};
 use dmlab_runtime::{AsyncMutex, Level, Runtime, WaitQueue};
-use dmlab_units::{Errno, Sector, Sectors};
+use dmlab_units::{Sector, Sectors};
 use parking_lot::Mutex;
 
 use super::merge::MergeState;
@@ -37,20 +37,10 @@ impl Features {
     }
 }
 
-/// What a new snapshot is to those that exist on the same COW device.
-pub(super) enum Role {
-    /// There is none.
-    Alone,
-    /// It will take over from the one there is.
-    Destination,
-    /// The one there is has its destination already.
-    Paired,
-}
-
 /// How far the copy of a chunk is that the origin is about to overwrite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Preserving {
-    /// There is one, or none is wanted.
+    /// There is one, or none is wanted any more.
     Done,
     /// This chunk is being copied.
     Copying(u64),
@@ -58,6 +48,14 @@ pub(super) enum Preserving {
     NotYet,
     /// The store is full.
     NoRoom,
+}
+
+/// What a snapshot stands on.
+pub(super) struct Devices {
+    pub(super) origin: TableDevice,
+    pub(super) cow: TableDevice,
+    /// It gives its chunks back to the origin (`snapshot-merge`).
+    pub(super) merges: bool,
 }
 
 pub(super) struct Core {
@@ -90,14 +88,19 @@ pub(super) struct State {
     tracked: BTreeMap<u64, u32>,
     pub(super) merge: MergeState,
     pub(super) is_valid: bool,
-    has_overflowed: bool,
-    is_active: bool,
-    is_suspended: bool,
+    pub(super) has_overflowed: bool,
+    pub(super) is_active: bool,
+    pub(super) is_suspended: bool,
     /// Another has taken over.
-    is_spent: bool,
+    pub(super) is_spent: bool,
 }
 
 impl State {
+    /// Whether no copy is under way.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.pending.is_empty()
+    }
+
     /// Follows a bio to its end; the word to leave with it.
     pub(super) fn track(&mut self, chunk: u64) -> u64 {
         *self.tracked.entry(chunk).or_default() += 1;
@@ -113,33 +116,22 @@ impl State {
 const COW_THRESHOLD: usize = 2048;
 
 impl Core {
-    #[allow(clippy::too_many_arguments, reason = "what a table line and its table give, each once")]
-    pub(super) fn new(
-        origin: TableDevice,
-        cow: TableDevice,
-        kind: StoreKind,
-        features: Features,
-        runtime: Arc<Runtime>,
-        events: TableEvents,
-        origins: Arc<Origins>,
-        len: Sectors,
-        merges: bool,
-    ) -> Arc<Core> {
-        let state = Mutex::new(State { is_valid: true, ..State::default() });
-        Arc::new(Core {
-            origin,
-            cow,
+    /// A snapshot without a store yet.
+    pub(super) fn new(ctr: &Ctr<'_>, devices: Devices, kind: StoreKind, features: Features) -> Core {
+        Core {
+            origin: devices.origin,
+            cow: devices.cow,
             kind,
             features,
-            runtime,
-            events,
-            origins,
-            len,
-            merges,
-            state,
+            runtime: ctr.runtime().clone(),
+            events: ctr.events(),
+            origins: ctr.machine_state(),
+            len: ctr.len,
+            merges: devices.merges,
+            state: Mutex::new(State { is_valid: true, ..State::default() }),
             merge_turn: AsyncMutex::new(()),
             changed: WaitQueue::default(),
-        })
+        }
     }
 
     pub(super) fn set_store(&self, store: Arc<Store>, loaded: Loaded) {
@@ -161,14 +153,6 @@ impl Core {
 
     pub(super) fn is_active(&self) -> bool {
         self.state.lock().is_active
-    }
-
-    /// Takes over from a source, if there is one, and takes part in the origin's writes from now on.
-    pub(super) async fn start(&self) {
-        self.take_over().await;
-        let mut state = self.state.lock();
-        state.is_suspended = false;
-        state.is_active = true;
     }
 
     /// Another snapshot that is being merged into the same origin.
@@ -232,37 +216,6 @@ impl Core {
         self.runtime.log(level, format!("device-mapper: snapshots: {text}"));
     }
 
-    // Handover.
-
-    /// Whether a resume is allowed while another snapshot stands on the same COW device.
-    pub(super) fn may_resume(&self) -> Result<(), Errno> {
-        if let Some(source) = self.origins.source_for(self) {
-            if !source.state.lock().is_suspended {
-                self.log(Level::Err, "Unable to perform snapshot handover until source is suspended.");
-                return Err(Errno::EINVAL);
-            }
-        } else if self.is_active() && self.origins.destination_for(self).is_some() {
-            self.log(Level::Err, "Unable to resume snapshot source until handover completes.");
-            return Err(Errno::EINVAL);
-        }
-        Ok(())
-    }
-
-    /// Takes exceptions and store from the source, which is invalid from then on.
-    async fn take_over(&self) {
-        let Some(source) = self.origins.source_for(self) else { return };
-        // What the origin's writes have begun ends where it began.
-        source.changed.until(|| source.state.lock().pending.is_empty()).await;
-        let mut from = source.state.lock();
-        let mut to = self.state.lock();
-        to.store = from.store.take();
-        to.exceptions = std::mem::take(&mut from.exceptions);
-        to.is_valid = from.is_valid;
-        to.has_overflowed = from.has_overflowed;
-        from.is_valid = false;
-        from.is_spent = true;
-    }
-
     // The way of a bio.
 
     pub(super) fn map(self: &Arc<Self>, bio: &mut Bio<'_>) -> Map {
@@ -280,7 +233,9 @@ impl Core {
             return Map::Kill;
         }
         if bio.op == Op::Discard {
-            return self.map_discard(&state, &store, chunk, bio);
+            let new = state.exceptions.get(&chunk).copied();
+            drop(state);
+            return self.map_discard(&store, new, bio);
         }
         if let Some(new) = state.exceptions.get(&chunk) {
             self.to_cow(&store, *new, bio);
@@ -332,6 +287,12 @@ impl Core {
         self.runtime.spawn("snapshot-throttled", later).detach();
     }
 
+    /// Ends when no copy is under way that a write to the origin has begun: the table, and with it the COW device, goes only
+    /// then.
+    pub(super) async fn until_quiet(&self) {
+        self.changed.until(|| self.state.lock().is_quiet()).await;
+    }
+
     async fn until_below_threshold(&self) {
         self.changed.until(|| self.state.lock().pending.len() < COW_THRESHOLD).await;
     }
@@ -343,26 +304,20 @@ impl Core {
         bio.sector = store.sector(new) + Sectors(bio.sector.0 % store.chunk().0);
     }
 
-    /// A discard of a copied chunk zeroes the copy; one that has no copy frees nothing. The second clone, if there
-    /// is one, goes to the origin.
-    fn map_discard(
-        self: &Arc<Self>,
-        state: &State,
-        store: &Arc<Store>,
-        chunk: u64,
-        bio: &mut Bio<'_>,
-    ) -> Map {
+    /// A discard of a chunk that was copied to `new` zeroes the copy; one that has no copy frees nothing. The second clone,
+    /// if there is one, goes to the origin.
+    fn map_discard(&self, store: &Store, new: Option<u64>, bio: &mut Bio<'_>) -> Map {
         if bio.clone_nr == 1 {
             bio.set_dev(self.origin.device());
             return Map::Remapped;
         }
-        let Some(new) = state.exceptions.get(&chunk).copied() else { return Map::Done(BlkStatus::Ok) };
+        let Some(new) = new else { return Map::Done(BlkStatus::Ok) };
         if bio.len() != store.chunk() {
             self.to_cow(store, new, bio);
             return Map::Remapped;
         }
         let bio = bio.take_owned();
-        let tag = Tag::new("exception", 0, chunk);
+        let tag = Tag::new("exception", 0, bio.sector.0 / store.chunk().0);
         let chunk = Region { dev: self.cow.device().clone(), sector: store.sector(new), len: store.chunk() };
         let zeroing = async move {
             let failed = kcopyd::zero_tagged(&[chunk], tag).await;
@@ -404,15 +359,17 @@ impl Core {
         }
     }
 
-    /// Whether a write to the origin at `sector` concerns this snapshot.
+    /// Whether a write to the origin at `sector` has to wait for this snapshot: until its chunk has a copy, and until those
+    /// have ended who read it from the origin before that.
     pub(super) fn wants_copy(&self, sector: Sector) -> bool {
         let state = self.state.lock();
         let Some(store) = &state.store else { return false };
+        let chunk = sector.0 / store.chunk().0;
         state.is_valid
             && state.is_active
             && !self.merges
             && sector.0 < self.len.0
-            && !state.exceptions.contains_key(&(sector.0 / store.chunk().0))
+            && (state.pending.contains_key(&chunk) || !state.exceptions.contains_key(&chunk))
     }
 
     /// Begins to copy the chunk at `sector` of the origin, if nobody has: at once, so that chunks are copied in the order
@@ -421,11 +378,15 @@ impl Core {
         let mut state = self.state.lock();
         let Some(store) = state.store.clone() else { return Preserving::Done };
         let chunk = sector.0 / store.chunk().0;
-        if !state.is_valid || state.exceptions.contains_key(&chunk) {
+        if !state.is_valid {
             return Preserving::Done;
         }
+        // Looked at first: a chunk that has a copy is still pending while it is read from the origin.
         if state.pending.contains_key(&chunk) {
             return Preserving::Copying(chunk);
+        }
+        if state.exceptions.contains_key(&chunk) {
+            return Preserving::Done;
         }
         if state.pending.len() >= COW_THRESHOLD {
             return Preserving::NotYet;
@@ -519,12 +480,6 @@ impl Core {
 
 impl Drop for Core {
     fn drop(&mut self) {
-        // Reached only when no table holds it: a destination that still waits for it waits in vain.
-        let has_store = self.state.get_mut().store.is_some();
-        if let (true, Some(destination)) = (has_store, self.origins.destination_for(self)) {
-            self.log(Level::Err, "Cancelling snapshot handover.");
-            destination.state.lock().is_valid = false;
-        }
         // A machine that ends suspends nothing first.
         let state = self.state.get_mut();
         let waiting = std::mem::take(&mut state.pending).into_values().flatten();

@@ -145,6 +145,10 @@ impl Target for Merge {
         })
     }
 
+    fn destroy(&self) -> Later<'_, ()> {
+        self.snapshot.destroy()
+    }
+
     fn status(&self, kind: StatusKind, out: &mut String) {
         self.snapshot.status(kind, out);
     }

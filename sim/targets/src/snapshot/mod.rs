@@ -18,7 +18,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | status line | `ALLOCATED/TOTAL METADATA` in sectors of the COW device, or `Invalid`, `Overflow` |
+//! | status line | `ALLOCATED/TOTAL METADATA` in sectors of the COW device, or `Invalid`, `Merge failed`, `Overflow` |
 //! | table line | `ORIGIN COW STORE CHUNK[ N FEATURES]` |
 //! | features | `discard_zeroes_cow`, `discard_passdown_origin` |
 //! | events | one when the snapshot becomes invalid |
@@ -30,8 +30,10 @@
 //!
 //! Behaviour: targets-basic.md section 13.
 
+mod area;
 mod cow;
 mod format;
+mod handover;
 mod merge;
 mod origin;
 mod store;
@@ -47,7 +49,8 @@ use dmlab_dm::{
 use dmlab_runtime::Level;
 use dmlab_units::{Bytes, Errno, Sectors};
 
-use cow::{Core, Features, Role};
+use cow::{Core, Devices, Features};
+use handover::Role;
 pub use merge::SNAPSHOT_MERGE;
 use origin::Origins;
 pub use origin::SNAPSHOT_ORIGIN;
@@ -97,8 +100,7 @@ async fn construct(ctr: &mut Ctr<'_>, merges: bool) -> Result<Snapshot, CtrError
     }
 
     let origins = ctr.machine_state::<Origins>();
-    let (runtime, events) = (ctr.runtime().clone(), ctr.events());
-    let core = Core::new(origin, cow, kind, features, runtime, events, origins.clone(), ctr.len, merges);
+    let core = Arc::new(Core::new(ctr, Devices { origin, cow, merges }, kind, features));
     match origins.role_of(&core) {
         Role::Paired => {
             return Err(CtrError::invalid("Snapshot cow pairing for exception table handover failed"));
@@ -182,6 +184,13 @@ fn parse_store(ctr: &Ctr<'_>, word: &[u8]) -> Option<StoreKind> {
     }
 }
 
+impl Drop for Snapshot {
+    /// [`Target::destroy`] has done it, unless the whole machine ends.
+    fn drop(&mut self) {
+        self.core.withdraw();
+    }
+}
+
 impl Target for Snapshot {
     fn map(&self, bio: &mut Bio<'_>) -> Map {
         self.core.map(bio)
@@ -212,6 +221,11 @@ impl Target for Snapshot {
             };
             self.core.start().await;
         })
+    }
+
+    fn destroy(&self) -> Later<'_, ()> {
+        self.core.withdraw();
+        Box::pin(self.core.until_quiet())
     }
 
     fn status(&self, kind: StatusKind, out: &mut String) {

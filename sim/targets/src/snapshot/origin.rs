@@ -1,19 +1,21 @@
 //! `snapshot-origin`: the device that snapshots were taken of, as its users see it.
 
+use std::cmp::Reverse;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
+use arc_swap::ArcSwap;
 use dmlab_block::{Bio, Op, submit};
 use dmlab_dm::{
     Area, Built, Constructor, Ctr, CtrError, Later, Map, StatusKind, TableDevice, Target, TargetFeatures,
     TargetType,
 };
 use dmlab_runtime::Runtime;
-use dmlab_units::{DevT, Sectors};
-use parking_lot::Mutex;
+use dmlab_units::{DevT, Sector, Sectors};
 
-use super::cow::{Core, Role};
+use super::cow::{Core, Preserving};
+use super::handover::Role;
 
 /// `snapshot-origin` 1.9.0.
 pub static SNAPSHOT_ORIGIN: TargetType = TargetType {
@@ -29,24 +31,46 @@ const NO_BOUNDARY: u64 = 1 << 31;
 /// All snapshots of a machine, found by the device they are of.
 #[derive(Default)]
 pub(super) struct Origins {
-    snapshots: Mutex<Vec<Weak<Core>>>,
+    /// Read by every write to an origin, without a lock.
+    snapshots: ArcSwap<Vec<Weak<Core>>>,
+    /// Counts the handovers, so that a write notices one that came while it looked at one snapshot after the other.
+    handovers: AtomicU64,
 }
 
 impl Origins {
     fn all(&self) -> Vec<Arc<Core>> {
-        let mut snapshots = self.snapshots.lock();
-        snapshots.retain(|snapshot| snapshot.strong_count() > 0);
-        snapshots.iter().filter_map(Weak::upgrade).collect()
+        self.snapshots.load().iter().filter_map(Weak::upgrade).collect()
     }
 
     pub(super) fn add(&self, core: &Arc<Core>) {
-        self.snapshots.lock().push(Arc::downgrade(core));
+        self.snapshots.rcu(|snapshots| {
+            let mut snapshots = Vec::clone(snapshots);
+            snapshots.push(Arc::downgrade(core));
+            snapshots
+        });
+    }
+
+    /// Takes a snapshot off the list; whether it was there. It is known until its table goes, not for as long as some task
+    /// still holds it.
+    pub(super) fn remove(&self, core: &Core) -> bool {
+        let is_it = |snapshot: &Weak<Core>| std::ptr::eq(snapshot.as_ptr(), core);
+        let before = self.snapshots.rcu(|snapshots| {
+            let mut snapshots = Vec::clone(snapshots);
+            snapshots.retain(|snapshot| !is_it(snapshot));
+            snapshots
+        });
+        before.iter().any(is_it)
+    }
+
+    /// Called while the state of neither side of the handover can be looked at.
+    pub(super) fn note_handover(&self) {
+        self.handovers.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Snapshots of the device `origin`, those with the largest chunks first.
     pub(super) fn of(&self, origin: DevT) -> Vec<Arc<Core>> {
         let mut found: Vec<_> = self.all().into_iter().filter(|core| core.origin.dev() == origin).collect();
-        found.sort_by_key(|core| std::cmp::Reverse(core.chunk()));
+        found.sort_by_key(|core| Reverse(core.chunk()));
         found
     }
 
@@ -60,30 +84,53 @@ impl Origins {
         self.of(origin).into_iter().find(|core| core.merges)
     }
 
-    /// Sends a write to the origin once every snapshot that still shares its chunk has a copy.
-    pub(super) fn map_write(&self, runtime: &Arc<Runtime>, origin: &TableDevice, bio: &mut Bio<'_>) -> Map {
+    /// Sends a write to the origin once no snapshot has to be waited for.
+    pub(super) fn map_write(
+        self: &Arc<Self>,
+        runtime: &Arc<Runtime>,
+        origin: &TableDevice,
+        bio: &mut Bio<'_>,
+    ) -> Map {
         bio.set_dev(origin.device());
-        let mut snapshots = self.of(origin.dev());
-        snapshots.retain(|core| core.wants_copy(bio.sector));
-        if snapshots.is_empty() {
+        let dev = origin.dev();
+        let mut begun = self.begin_preserving(dev, bio.sector);
+        if begun.is_empty() {
             return Map::Remapped;
         }
-        let bio = bio.take_owned();
-        let begun: Vec<_> = snapshots
-            .into_iter()
-            .map(|core| {
-                let begun = core.begin_preserving(bio.sector);
-                (core, begun)
-            })
-            .collect();
+        let (origins, bio) = (self.clone(), bio.take_owned());
         let write = async move {
-            for (core, begun) in begun {
-                core.preserve(bio.sector, begun).await;
+            // Another snapshot may want a copy by now, or one that has taken over.
+            while !begun.is_empty() {
+                for (core, begun) in begun {
+                    core.preserve(bio.sector, begun).await;
+                }
+                begun = origins.begin_preserving(dev, bio.sector);
             }
             submit(bio);
         };
         runtime.spawn("snapshot-origin-write", write).detach();
         Map::Submitted
+    }
+
+    /// Begins copies for all snapshots that a write to the origin at `sector` has to wait for. Empty, and nothing was
+    /// allocated for it, if there are none.
+    fn begin_preserving(&self, origin: DevT, sector: Sector) -> Vec<(Arc<Core>, Preserving)> {
+        loop {
+            let seen = self.handovers.load(Ordering::Acquire);
+            let snapshots = self.snapshots.load();
+            let wants = |core: &Arc<Core>| core.origin.dev() == origin && core.wants_copy(sector);
+            let mut wanting: Vec<_> = snapshots.iter().filter_map(Weak::upgrade).filter(wants).collect();
+            wanting.sort_by_key(|core| Reverse(core.chunk()));
+            let begin = |core: Arc<Core>| {
+                let begun = core.begin_preserving(sector);
+                (core, begun)
+            };
+            let begun = wanting.into_iter().map(begin).collect();
+            // A source that was looked at after it had given everything away, and its destination before.
+            if self.handovers.load(Ordering::Acquire) == seen {
+                return begun;
+            }
+        }
     }
 
     /// Another snapshot with the same origin and COW device that is active, or is not.

@@ -7,12 +7,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, Tag, read_bio_async, run_async};
-use dmlab_dm::CtrError;
-use dmlab_runtime::{AsyncMutex, Level, WaitQueue};
+use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, Tag, read_bio_async};
+use dmlab_dm::{CtrError, run_all};
+use dmlab_runtime::{AsyncMutex, Level, Planted, WaitQueue};
 use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
 use parking_lot::Mutex;
 
+use super::area::{Area, PIECE};
 use super::format::{self, Header, Record};
 
 /// Chunk size of a new persistent store that the table leaves open, in sectors.
@@ -21,6 +22,8 @@ const DEFAULT_CHUNK: u64 = 32;
 const HEADER: Tag = Tag::new("exception-header", 0, 0);
 /// Largest chunk in sectors (`INT_MAX >> 9`).
 const MAX_CHUNK: u64 = (i32::MAX >> 9) as u64;
+/// Most pieces of a chunk under way at once.
+const PIECES_AT_ONCE: usize = 8;
 
 /// What the log says of a store that cannot be one.
 const CORRUPT: &str = "Invalid or corrupt snapshot";
@@ -116,7 +119,7 @@ struct Alloc {
 }
 
 struct Log {
-    area: Vec<u8>,
+    area: Area,
     used: usize,
     next_turn: u64,
     done: BTreeMap<u64, Option<Record>>,
@@ -147,7 +150,6 @@ fn area_tag(area: u64) -> Tag {
 impl Store {
     fn new(kind: StoreKind, cow: Arc<BlockDevice>, chunk: Sectors) -> Store {
         let next_free = if kind == StoreKind::Transient { 0 } else { format::FIRST_AREA + 1 };
-        let bytes = (chunk.0 * SECTOR_SIZE) as usize;
         Store {
             kind,
             cow,
@@ -160,7 +162,12 @@ impl Store {
                 area: 0,
                 is_valid: true,
             }),
-            log: AsyncMutex::new(Log { area: vec![0; bytes], used: 0, next_turn: 0, done: BTreeMap::new() }),
+            log: AsyncMutex::new(Log {
+                area: Area::new(chunk),
+                used: 0,
+                next_turn: 0,
+                done: BTreeMap::new(),
+            }),
             committed: WaitQueue::default(),
         }
     }
@@ -234,9 +241,9 @@ impl Store {
         let mut log = self.log.lock().await;
         for area in 0.. {
             let chunk = format::area_chunk(area, self.records());
-            let bytes = self.read_area(area, chunk).await?;
+            let kept = self.read_area(area, chunk).await?;
             let mut used = 0;
-            while let Some(record) = Record::decode(&bytes, used).filter(|record| record.new != 0) {
+            while let Some(record) = kept.record(used).filter(|record| record.new != 0) {
                 if !self.can_be(record.new) {
                     return Err(Unreadable::NoSuchChunk);
                 }
@@ -245,7 +252,7 @@ impl Store {
                 used += 1;
             }
             if used < self.records() {
-                log.area = bytes.to_vec();
+                log.area = kept;
                 log.used = used;
                 let mut alloc = self.alloc.lock();
                 alloc.area = area;
@@ -322,7 +329,7 @@ impl Store {
             match record {
                 Some(record) => {
                     let at = log.used;
-                    record.encode(&mut log.area, at);
+                    log.area.set(at, record);
                     log.used += 1;
                 }
                 None => self.alloc.lock().is_valid = false,
@@ -363,25 +370,36 @@ impl Store {
         if is_full {
             self.alloc.lock().area = area + 1;
             log.used = 0;
-            log.area.fill(0);
+            log.area.clear_from(0);
         }
     }
 
-    async fn read_area(&self, area: u64, chunk: u64) -> Result<Arc<[u8]>, BlkStatus> {
-        let bio = Bio::read_owned(self.sector(chunk), self.chunk).with_tag(area_tag(area));
-        read_bio_async(bio.to(&self.cow)).await
+    async fn read_area(&self, area: u64, chunk: u64) -> Result<Area, BlkStatus> {
+        let tag = area_tag(area);
+        let mut area = Area::new(self.chunk);
+        let mut sector = self.sector(chunk);
+        let pieces = area.pieces().len();
+        for number in 0..pieces {
+            let bio = Bio::read_owned(sector, self.chunk.min(PIECE)).with_tag(tag).to(&self.cow);
+            let bytes = read_bio_async(bio).await?;
+            area.fill(number, bytes);
+            sector += PIECE;
+        }
+        Ok(area)
     }
 
-    async fn write_area(&self, area: u64, bytes: &[u8]) -> Result<(), BlkStatus> {
+    async fn write_area(&self, area: u64, bytes: &Area) -> Result<(), BlkStatus> {
         let chunk = format::area_chunk(area, self.records());
-        let bio = Bio::write_owned(self.sector(chunk), bytes.into()).with_tag(area_tag(area));
-        run_async(bio.with_flags(BioFlags::PREFLUSH | BioFlags::FUA).to(&self.cow)).await
+        let copies = match self.cow.runtime().has_planted(Planted::ExceptionBeforeCopy) {
+            true => BioFlags::empty(),
+            false => BioFlags::PREFLUSH,
+        };
+        self.write_chunk(chunk, bytes.pieces(), area_tag(area), copies | BioFlags::FUA).await
     }
 
     async fn zero_area(&self, area: u64) -> Result<(), BlkStatus> {
-        let zeros: Arc<[u8]> = vec![0; (self.chunk.0 * SECTOR_SIZE) as usize].into();
         let chunk = format::area_chunk(area, self.records());
-        run_async(Bio::write_owned(self.sector(chunk), zeros).with_tag(area_tag(area)).to(&self.cow)).await
+        self.write_chunk(chunk, Area::new(self.chunk).pieces(), area_tag(area), BioFlags::empty()).await
     }
 
     async fn write_header(&self, is_valid: bool) -> Result<(), BlkStatus> {
@@ -391,9 +409,36 @@ impl Store {
             version: format::VERSION,
             chunk_size: self.chunk.0 as u32,
         };
-        let mut bytes = vec![0; (self.chunk.0 * SECTOR_SIZE) as usize];
-        bytes[..format::HEADER_BYTES].copy_from_slice(&header.encode());
-        run_async(Bio::write_owned(Sector::ZERO, bytes.into()).with_tag(HEADER).to(&self.cow)).await
+        let mut bytes = Area::new(self.chunk);
+        let mut first = vec![0; (self.chunk.min(PIECE).0 * SECTOR_SIZE) as usize];
+        first[..format::HEADER_BYTES].copy_from_slice(&header.encode());
+        bytes.fill(0, first.into());
+        self.write_chunk(0, bytes.pieces(), HEADER, BioFlags::empty()).await
+    }
+
+    /// Writes a whole chunk. Whatever fails is an IO error.
+    async fn write_chunk(
+        &self,
+        chunk: u64,
+        mut pieces: impl Iterator<Item = Arc<[u8]>>,
+        tag: Tag,
+        flags: BioFlags,
+    ) -> Result<(), BlkStatus> {
+        let mut sector = self.sector(chunk);
+        loop {
+            let write = |bytes| {
+                let bio = Bio::write_owned(sector, bytes).with_tag(tag).with_flags(flags).to(&self.cow);
+                sector += PIECE;
+                bio
+            };
+            let bios: Vec<_> = pieces.by_ref().take(PIECES_AT_ONCE).map(write).collect();
+            if bios.is_empty() {
+                return Ok(());
+            }
+            if run_all(bios).await != 0 {
+                return Err(BlkStatus::IoErr);
+            }
+        }
     }
 
     // Merging takes exceptions out again, the last first.
@@ -408,12 +453,11 @@ impl Store {
         let mut log = self.log.lock().await;
         if log.used == 0 {
             let Some(area) = self.alloc.lock().area.checked_sub(1) else { return Ok(None) };
-            let chunk = format::area_chunk(area, self.records());
-            log.area = self.read_area(area, chunk).await?.to_vec();
+            log.area = self.read_area(area, format::area_chunk(area, self.records())).await?;
             log.used = self.records();
             self.alloc.lock().area = area;
         }
-        let record = |index: usize| Record::decode(&log.area, index);
+        let record = |index: usize| log.area.record(index);
         let Some(last) = record(log.used - 1) else { return Ok(None) };
         // An area that was read again may have been changed behind the store since it was loaded.
         if !self.can_be(last.new) {
@@ -440,7 +484,7 @@ impl Store {
         // Only what is durable is forgotten: a merge that goes on later must not find records that were zeroed in
         // memory alone.
         let mut bytes = log.area.clone();
-        bytes[left * format::RECORD_BYTES..].fill(0);
+        bytes.clear_from(left);
         let area = self.alloc.lock().area;
         self.write_area(area, &bytes).await?;
         (log.area, log.used) = (bytes, left);

@@ -1,6 +1,6 @@
 //! A mirror and its disk log.
 
-use dmlab_block::RamDisk;
+use dmlab_faults::power::LeftDisk;
 use dmlab_units::{SECTOR_SIZE, Sectors};
 
 use super::Judge;
@@ -36,7 +36,7 @@ impl Judge for MirrorLog {
     fn judge(&self, moment: &Moment<'_>) -> Result<(), String> {
         let log = moment.disk(self.log)?;
         let mut header = [0; 16];
-        log.memory().read(0, &mut header);
+        log.read(0, &mut header);
         if &header[..4] != MAGIC {
             return Ok(());
         }
@@ -47,14 +47,14 @@ impl Judge for MirrorLog {
         if self.region.is_zero() {
             return Err("regions of no sectors".to_owned());
         }
-        let legs: Vec<&RamDisk> = self.legs.iter().map(|&leg| moment.disk(leg)).collect::<Result<_, _>>()?;
+        let legs: Vec<&LeftDisk> = self.legs.iter().map(|&leg| moment.disk(leg)).collect::<Result<_, _>>()?;
         let known = u64::from_le_bytes(header[8..].try_into().map_err(|_| "the header is short")?);
         let regions = self.len.0.div_ceil(self.region.0);
         let mut byte = [0];
         // What the log knows nothing of is not in sync.
         for region in 0..regions.min(known) {
             if region % 8 == 0 {
-                log.memory().read(BITS + region / 8, &mut byte);
+                log.read(BITS + region / 8, &mut byte);
             }
             if byte[0] & 1 << (region % 8) == 0 {
                 continue;
@@ -63,7 +63,7 @@ impl Judge for MirrorLog {
             let bytes = (self.region.0.min(self.len.0 - start) * SECTOR_SIZE) as usize;
             let mut contents = legs.iter().map(|leg| {
                 let mut content = vec![0; bytes];
-                leg.memory().read(start * SECTOR_SIZE, &mut content);
+                leg.read(start * SECTOR_SIZE, &mut content);
                 content
             });
             let Some(first) = contents.next() else { return Ok(()) };

@@ -36,7 +36,7 @@ impl Judge for SnapshotStore {
         let disk = moment.disk(self.disk)?;
         let read = |at: u64| {
             let mut bytes = [0; RECORD as usize];
-            disk.memory().read(at, &mut bytes);
+            disk.read(at, &mut bytes);
             bytes
         };
         let header = read(0);

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use dmlab_block::RamDisk;
+use dmlab_faults::power::LeftDisk;
 use dmlab_thin_tools::{Block, CheckOptions, Metadata, check};
 use dmlab_units::{MetaBlock, SECTOR_SIZE, Sector, Sectors};
 
@@ -44,7 +44,7 @@ impl ThinCheck {
 }
 
 struct OnDisk<'a> {
-    disk: &'a RamDisk,
+    disk: &'a LeftDisk,
     start: u64,
     nr_blocks: u64,
 }
@@ -58,7 +58,7 @@ impl Metadata for OnDisk<'_> {
         if block.0 >= self.nr_blocks {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.disk.memory().read(self.start + block.0 * BLOCK_SIZE, into);
+        self.disk.read(self.start + block.0 * BLOCK_SIZE, into);
         Ok(())
     }
 }

@@ -1,0 +1,182 @@
+//! Mistakes planted in thin pools, mirrors and snapshots are found, and without them nothing is.
+//!
+//! Within a second: each in fewer states than one core examines in that time (`cargo bench -p dmlab-benches --bench
+//! crash`). Counted in states, so that a busy machine fails no test.
+
+use dmlab::Lab;
+use dmlab::crash::{Crash, CrashRun, MirrorLog, Outcome, RecordedLab, Report, SnapshotStore, ThinCheck};
+use dmlab::machine::Planted;
+use dmlab::units::{SECTOR_SIZE, Sector, Sectors};
+
+/// States of a second.
+const SECOND: u64 = 5_000;
+const BLOCK: u64 = 128;
+const PIECE: usize = 4096;
+
+fn record(
+    sizes: &[Sectors],
+    fault: Option<Planted>,
+    workload: impl FnOnce(&RecordedLab) -> Outcome,
+) -> CrashRun {
+    let run = Crash::record(1, sizes, |lab| {
+        if let Some(fault) = fault {
+            lab.machine().runtime().plant(fault);
+        }
+        workload(lab)
+    });
+    run.expect("the mistakes show only when the power goes")
+}
+
+fn sync(lab: &Lab, path: &str) -> Outcome {
+    Ok(lab.open(path)?.sync()?)
+}
+
+/// A block that was synced, then shared with a snapshot, then written to in part.
+fn pool(fault: Option<Planted>) -> Report {
+    let open = |lab: &Lab| lab.create("pool", format!("0 32768 thin-pool /dev/ram0 /dev/ram1 {BLOCK} 0"));
+    let thin = |lab: &Lab| lab.create("thin", format!("0 {} thin /dev/mapper/pool 0", 8 * BLOCK));
+    let old = vec![1; (BLOCK * SECTOR_SIZE) as usize];
+    let run = record(&[Sectors(1024), Sectors(32768)], fault, |lab| {
+        open(lab)?;
+        lab.message("pool", "create_thin 0")?;
+        thin(lab)?;
+        for block in 0..8 {
+            lab.write("/dev/mapper/thin", Sector(block * BLOCK), &old)?;
+        }
+        sync(lab, "/dev/mapper/thin")?;
+        lab.begin();
+        for snapshot in 1..4 {
+            lab.suspend("thin")?;
+            lab.message("pool", &format!("create_snap {snapshot} 0"))?;
+            lab.resume("thin")?;
+            for block in [3, 5] {
+                lab.write("/dev/mapper/thin", Sector(block * BLOCK), &[2; PIECE])?;
+            }
+            sync(lab, "/dev/mapper/thin")?;
+        }
+        Ok(())
+    });
+    run.explore().limit(32).enough(1).judge(ThinCheck::on(0)).check(|lab, _| {
+        open(lab)?;
+        thin(lab)?;
+        for block in 0..8 {
+            let bytes = lab.read("/dev/mapper/thin", Sector(block * BLOCK), Sectors(BLOCK))?;
+            if bytes[PIECE..] != old[PIECE..] {
+                return Err(format!("block {block} lost what was synced before the snapshots").into());
+            }
+        }
+        Ok(())
+    })
+}
+
+fn mirror(fault: Option<Planted>) -> Report {
+    let len = Sectors(64);
+    let run = record(&[len, len, Sectors(8)], fault, |lab| {
+        lab.create("mirror", format!("0 {len} mirror disk 2 1:2 16 2 1:0 0 1:1 0"))?;
+        lab.settle();
+        lab.begin();
+        for piece in [0, 3, 5, 3] {
+            lab.write("/dev/mapper/mirror", Sector(piece * 8), &[piece as u8 + 1; PIECE])?;
+            lab.settle();
+        }
+        sync(lab, "/dev/mapper/mirror")
+    });
+    run.explore().limit(32).enough(1).judge(MirrorLog::new(2, [0, 1], Sectors(16), len)).run()
+}
+
+fn snapshot(fault: Option<Planted>) -> Report {
+    let len = Sectors(128);
+    let open = |lab: &Lab| -> Outcome {
+        lab.create("snap", format!("0 {len} snapshot 1:0 1:1 P 8"))?;
+        lab.create("origin", format!("0 {len} snapshot-origin 1:0"))?;
+        Ok(())
+    };
+    let old = vec![1; (len.0 * SECTOR_SIZE) as usize];
+    let run = record(&[len, Sectors(512)], fault, |lab| {
+        lab.write("/dev/ram0", Sector(0), &old)?;
+        sync(lab, "/dev/ram0")?;
+        open(lab)?;
+        lab.begin();
+        for piece in [0, 7, 3] {
+            lab.write("/dev/mapper/origin", Sector(piece * 8), &[2; PIECE])?;
+        }
+        sync(lab, "/dev/mapper/origin")
+    });
+    run.explore().limit(32).enough(1).judge(SnapshotStore::on(1, len)).check(|lab, _| {
+        open(lab)?;
+        match lab.read("/dev/mapper/snap", Sector(0), len)?.iter().position(|&byte| byte != 1) {
+            Some(at) => Err(format!("the snapshot shows something else in sector {}", at / 512).into()),
+            None => Ok(()),
+        }
+    })
+}
+
+#[test]
+fn nothing_is_reported_where_nothing_is_planted() {
+    for report in [pool(None), mirror(None), snapshot(None)] {
+        report.assert_clean();
+        assert_eq!(report.states_examined, report.states);
+        assert!(report.states > 20, "{report}");
+    }
+}
+
+#[track_caller]
+fn is_found(report: &Report, by: &str, says: &str) {
+    let failure = report.failures.first().expect("it is found");
+    assert!(report.states_examined <= SECOND, "only after {} states", report.states_examined);
+    assert_eq!(failure.judge, by, "{report}");
+    assert!(failure.error.contains(says), "{report}");
+}
+
+#[test]
+fn a_superblock_before_the_data() {
+    let report = pool(Some(Planted::SuperblockBeforeData));
+    is_found(&report, "check", "lost what was synced");
+    // What makes the difference: the copy is not there, and the superblock is.
+    let text = report.to_string();
+    assert!(text.contains("on disk 1"), "{text}");
+}
+
+#[test]
+fn a_superblock_without_a_flush_before_it() {
+    is_found(&pool(Some(Planted::SuperblockUnflushed)), "thin check", "");
+}
+
+#[test]
+fn a_space_map_root_that_is_missing() {
+    is_found(&pool(Some(Planted::SpaceMapRootMissing)), "thin check", "");
+}
+
+#[test]
+fn a_freed_block_that_is_used_again_at_once() {
+    is_found(&pool(Some(Planted::FreedBlockReused)), "thin check", "");
+}
+
+#[test]
+fn a_mirror_log_after_the_data() {
+    is_found(&mirror(Some(Planted::MirrorLogAfterData)), "mirror log", "legs 0 and 1 differ");
+}
+
+#[test]
+fn an_exception_before_its_copy() {
+    is_found(&snapshot(Some(Planted::ExceptionBeforeCopy)), "check", "the snapshot shows something else");
+}
+
+#[test]
+fn a_failing_state_is_replayed_from_its_name() {
+    let again = || snapshot(Some(Planted::ExceptionBeforeCopy));
+    assert_eq!(again(), again(), "the same seed, the same report");
+    let len = Sectors(128);
+    let recorded = record(&[len], None, |lab| {
+        lab.mark("here");
+        lab.write("/dev/ram0", Sector(0), &vec![9; (len.0 * SECTOR_SIZE) as usize])?;
+        sync(lab, "/dev/ram0")
+    });
+    let state = recorded.replay("2.none").expect("it has two events and more");
+    assert_eq!(state.read("/dev/ram0", Sector(0), Sectors(1)).expect("a disk"), [0; 512]);
+    let state = recorded.replay("2.all").expect("it has two events and more");
+    assert_eq!(state.read("/dev/ram0", Sector(0), Sectors(1)).expect("a disk"), [9; 512]);
+    for wrong in ["2", "x.all", "999.all"] {
+        assert!(recorded.replay(wrong).is_err(), "{wrong}");
+    }
+}
