@@ -6,8 +6,9 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use dmlab_abi::Command;
 use dmlab_benches::{Bench, ThreadTime, criterion, random_sectors};
-use dmlab_block::{Bio, SyncIo};
+use dmlab_block::{Bio, BioFlags, SyncIo};
 use dmlab_machine::BlockDevice;
 use dmlab_units::{Bytes, Sectors};
 
@@ -16,6 +17,16 @@ const SIZE: Sectors = Sectors(SPAN.0 / 512);
 
 /// Measures reads and writes of `devices`, the first of which is linear.
 fn compare(c: &mut Criterion<ThreadTime>, name: &str, devices: &[(&str, Arc<BlockDevice>)]) {
+    compare_with(c, name, devices, BioFlags::empty());
+}
+
+/// The same with flags on the writes.
+fn compare_with(
+    c: &mut Criterion<ThreadTime>,
+    name: &str,
+    devices: &[(&str, Arc<BlockDevice>)],
+    flags: BioFlags,
+) {
     let sectors = random_sectors(SPAN, 1 << 12);
     let mut buf = vec![0x5a; 4096];
     let mut group = c.benchmark_group(name);
@@ -33,7 +44,7 @@ fn compare(c: &mut Criterion<ThreadTime>, name: &str, devices: &[(&str, Arc<Bloc
         group.bench_function(format!("{label}, write"), |b| {
             b.iter(|| {
                 let at = *next.next().expect("cycles");
-                io.submit(device, Bio::write(at, &buf)).expect("the device is healthy");
+                io.submit(device, Bio::write(at, &buf).with_flags(flags)).expect("the device is healthy");
             });
         });
     }
@@ -68,6 +79,14 @@ fn switch(c: &mut Criterion<ThreadTime>) {
     let bench = Bench::new(SPAN);
     let switch = bench.create("switch", SIZE, "switch", "2 8 0 1:0 0 1:1 0");
     compare(c, "switch", &[linear(&bench), ("switch", switch)]);
+}
+
+/// The log is one that forgets and has no end. Forced writes, because others are kept in memory until a flush comes.
+fn logging(c: &mut Criterion<ThreadTime>) {
+    let bench = Bench::new(SPAN);
+    let log = bench.create("log", Sectors(1 << 50), "zero", "").dev();
+    let log_writes = bench.create("log-writes", SIZE, "log-writes", &format!("1:0 {log}"));
+    compare_with(c, "logging", &[linear(&bench), ("log-writes, logging", log_writes)], BioFlags::FUA);
 }
 
 /// Logging has ended, so that the log doesn't grow without end: what is left is looking whether it has.
@@ -125,21 +144,56 @@ fn mirror(c: &mut Criterion<ThreadTime>) {
     compare(c, "mirror", &[linear(&bench), ("mirror", mirror)]);
 }
 
-/// Every chunk has its copy: what finding it costs.
-fn snapshot(c: &mut Criterion<ThreadTime>) {
-    let bench = Bench::new(SPAN);
-    let cow = bench.create("cow", Sectors(2 * SIZE.0), "linear", "1:2 0").dev();
-    let snapshot = bench.create("snapshot", SIZE, "snapshot", &format!("1:0 {cow} P 8"));
+/// A snapshot of `origin` in whose store on `cow` every chunk has its copy.
+fn copied_snapshot(bench: &Bench, origin: &str, cow: &str) -> Arc<BlockDevice> {
+    let snapshot = bench.create("snapshot", SIZE, "snapshot", &format!("{origin} {cow} P 8"));
     let mut io = SyncIo::default();
     for sector in (0..SIZE.0).step_by(8) {
         io.submit(&snapshot, Bio::write(dmlab_units::Sector(sector), &[0; 4096])).expect("it is healthy");
     }
+    snapshot
+}
+
+/// Every chunk has its copy: what finding it costs.
+fn snapshot(c: &mut Criterion<ThreadTime>) {
+    let bench = Bench::new(SPAN);
+    let cow = bench.create("cow", Sectors(2 * SIZE.0), "linear", "1:2 0").dev();
+    let snapshot = copied_snapshot(&bench, "1:0", &cow.to_string());
     compare(c, "snapshot", &[linear(&bench), ("snapshot, copied", snapshot)]);
+}
+
+/// An origin without a snapshot, and one whose snapshot has a copy of every chunk.
+fn snapshot_origin(c: &mut Criterion<ThreadTime>) {
+    let bench = Bench::new(SPAN);
+    let alone = bench.create("alone", SIZE, "snapshot-origin", "1:1");
+    copied_snapshot(&bench, "1:0", "1:2");
+    let copied = bench.create("copied", SIZE, "snapshot-origin", "1:0");
+    let devices = [linear(&bench), ("snapshot-origin, alone", alone), ("snapshot-origin, copied", copied)];
+    compare(c, "snapshot-origin", &devices);
+}
+
+/// A merge that has come to its end, and one that has failed at its first chunk: everything is in the store still.
+fn snapshot_merge(c: &mut Criterion<ThreadTime>) {
+    let bench = Bench::new(SPAN);
+    let merge = |name: &str, origin: &str, cow: &str| {
+        copied_snapshot(&bench, origin, cow);
+        let mut buf = bench.named("snapshot").as_bytes().to_vec();
+        bench.ioctl(Command::DevRemove, &mut buf).expect("nobody has it open");
+        let merge = bench.create(name, SIZE, "snapshot-merge", &format!("{origin} {cow} P 8"));
+        bench.machine.runtime().run_until_idle();
+        merge
+    };
+    let merged = merge("merged", "1:1", "1:2");
+    let unwritable = bench.create("unwritable", SIZE, "flakey", "1:3 0 0 1 1 error_writes").dev().to_string();
+    let failed = merge("failed", &unwritable, "1:4");
+    let devices = [linear(&bench), ("snapshot-merge, merged", merged), ("snapshot-merge, failed", failed)];
+    compare(c, "snapshot-merge", &devices);
 }
 
 criterion_group! {
     name = benches;
     config = criterion();
-    targets = delay, flakey, unstriped, switch, log_writes, multipath, dust, ebs, mirror, snapshot
+    targets = delay, flakey, unstriped, switch, log_writes, logging, multipath, dust, ebs, mirror, snapshot,
+        snapshot_origin, snapshot_merge
 }
 criterion_main!(benches);

@@ -128,6 +128,8 @@ fn console_examples_print_what_they_show() {
     let dmlab = binary::dmlab();
     let folder = std::env::temp_dir().join(format!("dmlab-docs-{}", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
+    // Examples are named as they lie in the repository.
+    std::os::unix::fs::symlink(repository().join("docs"), folder.join("docs")).unwrap();
     let path =
         format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", dmlab.parent().expect("a file in a folder").display());
     for (file, step) in blocks {

@@ -13,15 +13,16 @@ use dmlab_units::{Errno, Sector, Sectors};
 /// What is to go wrong in a lab.
 ///
 /// ```
-/// use dmlab::Lab;
-/// use dmlab::units::{Errno, Sector};
+/// use dmlab::{Lab, units::{Errno, Sector}};
 ///
 /// let lab = Lab::new(1);
 /// lab.faults().on("/dev/ram1").writes().sectors(0..8).fail(Errno::EIO).nth(3).add()?;
-///
 /// let write = || lab.write("/dev/ram1", Sector(0), &[7; 512]);
-/// assert_eq!([write(), write(), write(), write()], [Ok(()), Ok(()), Err(Errno::EIO), Ok(())]);
-/// assert_eq!(lab.faults().hits().len(), 1);
+/// assert_eq!([write(), write(), write()], [Ok(()), Ok(()), Err(Errno::EIO)]);
+///
+/// // The disk says that all is well, and has written one sector of a node.
+/// let tear = lab.faults().meaning("btree_node").torn(1).once().add()?;
+/// assert_eq!(lab.faults().hits_of(tear), 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Faults<'a> {

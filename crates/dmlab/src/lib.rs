@@ -229,3 +229,8 @@ impl Drop for Lab {
         }
     }
 }
+
+/// The chapter's code compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/src/testing.md")]
+struct TestingChapter;

@@ -8,6 +8,10 @@ use sha2::{Digest, Sha256};
 
 use crate::{Clock, Error, Lab};
 
+/// What a fingerprint looks at in one piece.
+const PAGE: usize = 4096;
+const ZEROS: [u8; PAGE] = [0; PAGE];
+
 /// A wait that ended without what was waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("it did not happen within {0:?}")]
@@ -124,10 +128,12 @@ impl Lab {
             let Some(memory) = block.ops().memory() else { continue };
             hash.update(format!("{}\n", block.dev()));
             memory.each_chunk(|at, bytes| {
-                // Whether memory holds a chunk of zeros or none at all is nobody's business.
-                if bytes.iter().any(|&byte| byte != 0) {
-                    hash.update(at.to_le_bytes());
-                    hash.update(bytes);
+                for (page, bytes) in (0u64..).zip(bytes.chunks(PAGE)) {
+                    // Whether memory holds zeros or nothing at all is nobody's business.
+                    if bytes != &ZEROS[..bytes.len()] {
+                        hash.update((at + page * PAGE as u64).to_le_bytes());
+                        hash.update(bytes);
+                    }
                 }
             });
         }

@@ -62,7 +62,8 @@ pub(crate) fn restrict(table: &Table, limits: &mut QueueLimits) -> Result<(), Er
 }
 
 /// Whether every line can do a range operation: it must want clones of it, and either vouch for discards itself or
-/// stand on devices that all can.
+/// stand on devices that all can. One that stands on nothing, such as an empty multipath map, has all limits at their
+/// highest but that of discards, which is 0 then (recorded).
 fn supports(table: &Table, op: Op) -> bool {
     table.lines().iter().all(|line| {
         let (clones, vouches) = match op {
@@ -70,8 +71,11 @@ fn supports(table: &Table, op: Op) -> bool {
             Op::SecureErase => (line.settings.num_secure_erase_bios, false),
             _ => (line.settings.num_write_zeroes_bios, false),
         };
-        let below =
-            || line.target.devices().is_some_and(|areas| areas.iter().all(|a| a.dev.device().supports(op)));
+        let below = || {
+            let can = |areas: &[Area<'_>]| areas.iter().all(|area| area.dev.device().supports(op));
+            let areas = line.target.devices();
+            areas.is_some_and(|areas| can(&areas) && (op != Op::Discard || !areas.is_empty()))
+        };
         clones > 0 && (vouches || below())
     })
 }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use dmlab_abi::{Command, DmFlags, HEADER_SIZE, Header};
 use dmlab_block::{Bio, Op, SyncIo};
-use dmlab_units::{DevT, Errno, Sector, Sectors};
+use dmlab_units::{Bytes, DevT, Errno, Sector, Sectors};
 use kit::Kit;
 use proptest::prelude::*;
 
@@ -118,7 +118,54 @@ fn lines_and_messages() {
     assert_eq!(kit.log().last().unwrap(), "device-mapper: dust: block 0 removed from badblocklist by write");
     assert_eq!(read(&kit, dev, 48, 8), Ok(vec![1; 4096]));
     assert_eq!(ask(&kit, "disable").as_deref(), Ok(""));
+    assert_eq!(kit.log().last().unwrap(), "device-mapper: dust: disabling read failures on bad sectors");
     assert_eq!(kit.status("d", INFO), "0 1024 dust 1:0 bypass verbose");
+    // The list is empty, then it is not.
+    assert_eq!(ask(&kit, "clearbadblocks").as_deref(), Ok("dust_clear_badblocks: no badblocks found"));
+    ask(&kit, "addbadblock 3").unwrap();
+    let lines = kit.log().len();
+    assert_eq!(ask(&kit, "clearbadblocks").as_deref(), Ok("dust_clear_badblocks: badblocks cleared"));
+    assert_eq!(kit.log().len(), lines);
+    assert_eq!(ask(&kit, "listbadblocks").as_deref(), Ok("No blocks in badblocklist"));
+}
+
+/// It cuts bios at blocks, and says nothing of that to those above.
+#[test]
+fn its_limits_are_those_of_its_device() {
+    let kit = Kit::new();
+    let limits = |dev: DevT| kit.machine.device(dev).unwrap().limits;
+    let linear = kit.create("linear", "0 1024 linear 1:0 8");
+    for (name, block) in [("d", 512), ("large", 65536)] {
+        let dust = kit.create(name, &format!("0 1024 dust 1:0 8 {block}"));
+        let (got, want) = (limits(dust), limits(linear));
+        assert_eq!((got.logical_block_size, got.physical_block_size), (Bytes(512), Bytes(4096)));
+        assert_eq!((got.io_min, got.io_opt, got.chunk_sectors), (Bytes(4096), Bytes(0), Sectors(0)));
+        assert_eq!(got.max_sectors, want.max_sectors);
+        assert_eq!(
+            (got.discard_granularity, got.max_discard_sectors),
+            (want.discard_granularity, want.max_discard_sectors)
+        );
+        assert!(!want.max_discard_sectors.is_zero());
+        assert_eq!((got.max_write_zeroes_sectors, got.max_secure_erase_sectors), (Sectors(0), Sectors(0)));
+    }
+}
+
+/// A flush has sector 0, and lies where that lies; what is said of its block is said of the first one.
+#[test]
+fn a_flush_is_moved_and_meets_the_first_block() {
+    let kit = Kit::new();
+    let log = kit.create("log", "0 1024 log-writes 1:0 1:1");
+    let dev = kit.create("d", &format!("0 512 dust {log} 8 4096"));
+    for message in ["addbadblock 1 1", "enable"] {
+        ask(&kit, message).unwrap();
+    }
+    assert_eq!(submit(&kit, dev, Bio::flush()), Err(Errno::EIO));
+    assert_eq!(submit(&kit, dev, Bio::flush()), Ok(()));
+    assert_eq!(ask(&kit, "listbadblocks").as_deref(), Ok("No blocks in badblocklist"));
+    kit.machine.runtime().run_until_idle();
+    // The first entry of the log: sector 8, no data, a flush.
+    let entry = read(&kit, DevT::new(1, 1), 1, 1).unwrap();
+    assert_eq!([0, 8, 16].map(|at| entry[at]), [8, 0, 1]);
 }
 
 #[derive(Clone, Debug)]

@@ -2,10 +2,13 @@
 
 mod kit;
 
+use std::sync::Arc;
+
 use dmlab_abi::{Command, DmFlags};
-use dmlab_block::{Bio, Op, SyncIo};
+use dmlab_block::{Bio, BlkStatus, Op, SyncIo};
 use dmlab_units::{Bytes, DevT, Errno, Sector, Sectors};
 use kit::Kit;
+use parking_lot::Mutex;
 use proptest::prelude::*;
 
 const INFO: DmFlags = DmFlags::empty();
@@ -75,6 +78,37 @@ fn errors_below_reach_the_caller() {
     assert_eq!(read(&kit, dev, 3, 8), Err(Errno::EIO));
     assert_eq!(submit(&kit, dev, Bio::write(Sector(12), &[1; 512])), Err(Errno::EIO));
     assert_eq!(submit(&kit, dev, Bio::write(Sector(7), &[1; 512])), Ok(()));
+}
+
+/// A flush has sector 0, and lies where that lies.
+#[test]
+fn a_flush_is_moved() {
+    let kit = Kit::new();
+    let log = kit.create("log", "0 1024 log-writes 1:0 1:1");
+    let dev = kit.create("e", &format!("0 512 ebs {log} 16 1 8"));
+    submit(&kit, dev, Bio::flush()).unwrap();
+    kit.machine.runtime().run_until_idle();
+    let entry = read(&kit, DevT::new(1, 1), 1, 1).unwrap();
+    assert_eq!([0, 8, 16].map(|at| entry[at]), [16, 0, 1]);
+}
+
+/// The worker reads the blocks of one write, and another waits for the worker.
+#[test]
+fn a_machine_that_ends_ends_what_the_worker_has() {
+    let kit = Kit::new();
+    let slow = kit.create("slow", "0 1024 delay 1:0 0 1000");
+    let dev = kit.create("e", &format!("0 1024 ebs {slow} 0 1 8"));
+    let dev = kit.machine.registry().get(dev).unwrap();
+    let ends = Arc::new(Mutex::new(Vec::new()));
+    for sector in [1, 9] {
+        let tell = ends.clone();
+        let bio = Bio::write_owned(Sector(sector), vec![1; 512].into());
+        dmlab_block::submit(bio.on_end(move |status, _| tell.lock().push(status)).to(&dev));
+    }
+    kit.machine.runtime().run_until_idle();
+    assert!(ends.lock().is_empty());
+    drop((kit, dev));
+    assert_eq!(*ends.lock(), [BlkStatus::IoErr; 2]);
 }
 
 #[derive(Clone, Debug)]

@@ -483,3 +483,26 @@ fn a_log_for_too_many_regions_is_refused() {
         }
     }
 }
+
+#[test]
+fn more_regions_than_have_a_number_are_refused() {
+    let kit = Kit::new();
+    kit.ask(Command::DevCreate, "m", DmFlags::empty()).unwrap();
+    // One more than 2^32 - 1, and as many as there may be, which is too many for the memory.
+    for (len, text) in [
+        (1_u64 << 33, "region count exceeds limit of 4294967295"),
+        ((1_u64 << 33) - 2, "couldn't allocate clean bitset"),
+    ] {
+        let before = kit.log().len();
+        let loaded = kit.load("m", &format!("0 {len} mirror core 1 2 2 1:0 0 1:1 0")).map(drop);
+        assert_eq!(loaded, Err(Errno::EINVAL));
+        assert_eq!(
+            kit.log()[before..],
+            [
+                format!("device-mapper: dirty region log: {text}"),
+                "device-mapper: table: 254:0: mirror: Error creating mirror dirty log (-EINVAL)".to_owned(),
+                "device-mapper: ioctl: error adding target to table".to_owned(),
+            ]
+        );
+    }
+}

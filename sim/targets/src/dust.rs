@@ -28,12 +28,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dmlab_block::{Bio, BlockDevice, Op};
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Later, Map, MessageResult, StatusKind, TableDevice, Target,
-    TargetFeatures, TargetType, parse_u32_strict, parse_u32_wrapping, parse_u64_wrapping,
+    Area, Built, Constructor, Ctr, CtrError, Later, Map, MessageResult, StatusKind, Target, TargetFeatures,
+    TargetType, parse_u32_strict, parse_u32_wrapping, parse_u64_wrapping,
 };
 use dmlab_runtime::{Level, Runtime};
 use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
 use parking_lot::Mutex;
+
+use crate::stretch::Stretch;
 
 /// `dust` 1.0.0.
 pub static DUST: TargetType = TargetType {
@@ -49,10 +51,7 @@ const MAX_BLOCK: u64 = 2_097_152;
 const MAX_FAILURES: u32 = 255;
 
 struct Dust {
-    device: TableDevice,
-    offset: Sector,
-    start: Sector,
-    len: Sectors,
+    stretch: Stretch,
     block_size: u32,
     is_enabled: AtomicBool,
     is_quiet: AtomicBool,
@@ -87,10 +86,7 @@ fn construct(ctr: &mut Ctr<'_>) -> Built {
     ctr.settings.num_flush_bios = 1;
     ctr.settings.num_discard_bios = 1;
     Ok(Box::new(Dust {
-        device,
-        offset: Sector(offset),
-        start: ctr.start,
-        len: ctr.len,
+        stretch: Stretch { device, offset: Sector(offset), start: ctr.start, len: ctr.len },
         block_size,
         is_enabled: AtomicBool::new(false),
         is_quiet: AtomicBool::new(false),
@@ -171,7 +167,7 @@ impl Dust {
     /// The block that a word names. No number at all is refused without a word; the block behind the last is allowed.
     fn block(&self, word: &[u8]) -> Result<u64, Errno> {
         let block = parse_u64_wrapping(word).ok_or(Errno::EINVAL)?;
-        if block > self.device.device().capacity().0 / self.block_sectors() {
+        if block > self.stretch.device.device().capacity().0 / self.block_sectors() {
             return self.refuse(format_args!("selected block value out of range"));
         }
         Ok(block)
@@ -243,16 +239,14 @@ impl Dust {
 
 impl Target for Dust {
     fn map(&self, bio: &mut Bio<'_>) -> Map {
-        let sector = self.offset.0.wrapping_add(bio.sector.0.wrapping_sub(self.start.0));
-        bio.set_dev(self.device.device());
-        if !bio.is_empty() {
-            bio.sector = Sector(sector);
-        }
+        // A flush is moved as in `delay` and `flakey`, where it is recorded: what is said of the block of a flush makes
+        // sense only if its sector goes the way of every other.
+        self.stretch.send(bio);
         if !self.is_enabled.load(Ordering::Relaxed) {
             return Map::Remapped;
         }
         // A flush is a write at the first sector to the kernel, and to this list.
-        let block = sector / self.block_sectors();
+        let block = bio.sector.0 / self.block_sectors();
         let fails = match bio.op {
             Op::Read => self.bad.lock().contains_key(&block),
             _ => self.fails_write(block),
@@ -261,7 +255,7 @@ impl Target for Dust {
     }
 
     fn status(&self, kind: StatusKind, out: &mut String) {
-        let dev = self.device.dev();
+        let dev = self.stretch.device.dev();
         // Writing to a String cannot fail.
         let _ = match kind {
             StatusKind::Info => {
@@ -270,7 +264,7 @@ impl Target for Dust {
                 let talk = if self.is_quiet.load(Ordering::Relaxed) { "quiet" } else { "verbose" };
                 write!(out, "{dev} {mode} {talk}")
             }
-            StatusKind::Table => write!(out, "{dev} {} {}", self.offset, self.block_size),
+            StatusKind::Table => write!(out, "{dev} {} {}", self.stretch.offset, self.block_size),
             StatusKind::Ima => Ok(()),
         };
     }
@@ -285,12 +279,10 @@ impl Target for Dust {
     }
 
     fn prepare_ioctl(&self) -> Option<(Arc<BlockDevice>, bool)> {
-        let device = self.device.device();
-        let is_whole = self.offset == Sector::ZERO && self.len == device.capacity();
-        Some((device.clone(), is_whole))
+        Some(self.stretch.ioctl_device())
     }
 
     fn devices(&self) -> Option<Vec<Area<'_>>> {
-        Some(vec![Area { dev: &self.device, start: self.offset, len: self.len }])
+        Some(vec![self.stretch.area()])
     }
 }

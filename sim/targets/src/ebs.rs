@@ -30,11 +30,13 @@ use std::sync::Arc;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, Op, QueueLimits, read_async, run_async};
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Map, StatusKind, TableDevice, Target, TargetFeatures,
-    TargetType, parse_u32_wrapping, parse_u64_wrapping,
+    Area, Built, Constructor, Ctr, CtrError, Map, StatusKind, Target, TargetFeatures, TargetType,
+    parse_u32_wrapping, parse_u64_wrapping,
 };
 use dmlab_runtime::{Level, Runtime, WorkQueue};
 use dmlab_units::{Bytes, SECTOR_SIZE, Sector, Sectors};
+
+use crate::stretch::Stretch;
 
 /// `ebs` 1.0.1.
 pub static EBS: TargetType = TargetType {
@@ -48,10 +50,7 @@ pub static EBS: TargetType = TargetType {
 const MAX_EMULATED: u16 = 8;
 
 struct Ebs {
-    device: TableDevice,
-    offset: Sector,
-    start: Sector,
-    len: Sectors,
+    stretch: Stretch,
     emulated: u64,
     underlying: u64,
     is_underlying_given: bool,
@@ -98,10 +97,7 @@ fn construct(ctr: &mut Ctr<'_>) -> Built {
     ctr.settings.num_flush_bios = 1;
     ctr.settings.num_discard_bios = 1;
     Ok(Box::new(Ebs {
-        device,
-        offset: Sector(offset),
-        start: ctr.start,
-        len: ctr.len,
+        stretch: Stretch { device, offset: Sector(offset), start: ctr.start, len: ctr.len },
         emulated: u64::from(emulated),
         underlying,
         is_underlying_given: given.is_some(),
@@ -160,21 +156,15 @@ async fn discard(device: &Arc<BlockDevice>, bio: &mut Bio<'static>, block: u64) 
 
 impl Target for Ebs {
     fn map(&self, bio: &mut Bio<'_>) -> Map {
-        let device = self.device.device();
-        if bio.is_empty() {
-            bio.set_dev(device);
-            return Map::Remapped;
-        }
-        let sector = self.offset.0.wrapping_add((bio.sector - self.start).0);
-        let is_whole = sector.is_multiple_of(self.underlying) && bio.len().0.is_multiple_of(self.underlying);
-        if is_whole {
-            bio.sector = Sector(sector);
-            bio.set_dev(device);
+        // A flush, which goes on as it is, is moved as in `delay` and `flakey`, where it is recorded.
+        self.stretch.send(bio);
+        let is_whole =
+            bio.sector.0.is_multiple_of(self.underlying) && bio.len().0.is_multiple_of(self.underlying);
+        if bio.is_empty() || is_whole {
             return Map::Remapped;
         }
         let mut owned = bio.take_owned();
-        owned.sector = Sector(sector);
-        let (device, block) = (device.clone(), self.underlying);
+        let (device, block) = (self.stretch.device.device().clone(), self.underlying);
         self.worker.queue(&self.runtime, async move {
             let done = match owned.op {
                 Op::Read => read(&device, &mut owned, block).await,
@@ -189,7 +179,7 @@ impl Target for Ebs {
     fn status(&self, kind: StatusKind, out: &mut String) {
         if kind == StatusKind::Table {
             // Writing to a String cannot fail.
-            let _ = write!(out, "{} {} {}", self.device.dev(), self.offset, self.emulated);
+            let _ = write!(out, "{} {} {}", self.stretch.device.dev(), self.stretch.offset, self.emulated);
             if self.is_underlying_given {
                 let _ = write!(out, " {}", self.underlying);
             }
@@ -197,13 +187,11 @@ impl Target for Ebs {
     }
 
     fn prepare_ioctl(&self) -> Option<(Arc<BlockDevice>, bool)> {
-        let device = self.device.device();
-        let is_whole = self.offset == Sector::ZERO && self.len == device.capacity();
-        Some((device.clone(), is_whole))
+        Some(self.stretch.ioctl_device())
     }
 
     fn devices(&self) -> Option<Vec<Area<'_>>> {
-        Some(vec![Area { dev: &self.device, start: self.offset, len: self.len }])
+        Some(vec![self.stretch.area()])
     }
 
     fn io_hints(&self, limits: &mut QueueLimits) {

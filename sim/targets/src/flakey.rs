@@ -38,12 +38,14 @@ use std::sync::Arc;
 
 use dmlab_block::{Bio, BlkStatus, BlockDevice, End, Op};
 use dmlab_dm::{
-    Area, Args, Built, Constructor, Ctr, CtrError, Map, StatusKind, TableDevice, Target, TargetFeatures,
-    TargetType, parse_u32_wrapping, parse_u64_wrapping,
+    Area, Args, Built, Constructor, Ctr, CtrError, Map, StatusKind, Target, TargetFeatures, TargetType,
+    parse_u32_wrapping, parse_u64_wrapping,
 };
 use dmlab_runtime::{HZ, Rng, Runtime, Stream, Tick};
 use dmlab_units::{Sector, Sectors};
 use parking_lot::Mutex;
+
+use crate::stretch::Stretch;
 
 /// `flakey` 1.5.0.
 pub static FLAKEY: TargetType = TargetType {
@@ -61,10 +63,7 @@ const MAX_FEATURE_WORDS: u32 = 11;
 const MAX_COPY: Sectors = Sectors(8192);
 
 struct Flakey {
-    device: TableDevice,
-    offset: Sector,
-    start: Sector,
-    len: Sectors,
+    stretch: Stretch,
     /// Seconds.
     up: u32,
     /// Seconds.
@@ -133,10 +132,7 @@ fn construct(ctr: &mut Ctr<'_>) -> Built {
     ctr.settings.wants_end_io = features.corrupts_reads();
     let runtime = ctr.runtime().clone();
     Ok(Box::new(Flakey {
-        device,
-        offset: Sector(offset),
-        start: ctr.start,
-        len: ctr.len,
+        stretch: Stretch { device, offset: Sector(offset), start: ctr.start, len: ctr.len },
         up,
         down,
         features,
@@ -278,9 +274,7 @@ impl Flakey {
     }
 
     fn send(&self, bio: &mut Bio<'_>) -> Map {
-        bio.set_dev(self.device.device());
-        // A flush too has a sector, 0, that is moved: a log of writes shows it.
-        bio.sector = Sector(self.offset.0.wrapping_add(bio.sector.0.wrapping_sub(self.start.0)));
+        self.stretch.send(bio);
         Map::Remapped
     }
 
@@ -364,7 +358,7 @@ impl Target for Flakey {
     }
 
     fn status(&self, kind: StatusKind, out: &mut String) {
-        let (dev, offset) = (self.device.dev(), self.offset);
+        let (dev, offset) = (self.stretch.device.dev(), self.stretch.offset);
         let (up, down, features) = (self.up, self.down, self.features.line());
         // Writing to a String cannot fail.
         let _ = match kind {
@@ -373,14 +367,12 @@ impl Target for Flakey {
         };
     }
 
-    /// Ioctls go to the device below even while it is down; freely only if all of it is mapped.
+    /// Ioctls go to the device below even while it is down.
     fn prepare_ioctl(&self) -> Option<(Arc<BlockDevice>, bool)> {
-        let device = self.device.device();
-        let is_whole = self.offset == Sector::ZERO && self.len == device.capacity();
-        Some((device.clone(), is_whole))
+        Some(self.stretch.ioctl_device())
     }
 
     fn devices(&self) -> Option<Vec<Area<'_>>> {
-        Some(vec![Area { dev: &self.device, start: self.offset, len: self.len }])
+        Some(vec![self.stretch.area()])
     }
 }

@@ -48,6 +48,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dmlab-control", &["dmlab-units", "dmlab-abi"]),
     ("dmlab-shim-proto", &["dmlab-units"]),
     ("dmlab-shim", &["dmlab-shim-proto"]),
+    ("dmlab-driver", &["dmlab-units", "dmlab-runtime", "dmlab-machine"]),
     (
         "dmlab-server",
         &[
@@ -60,7 +61,6 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-shim-proto",
         ],
     ),
-    ("dmlab-driver", &["dmlab-units", "dmlab-runtime", "dmlab-machine"]),
     (
         "dmlab",
         &[

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod abi;
+mod faults;
 mod logs;
 mod machine;
 pub mod mutate;
@@ -34,6 +35,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry { name: "thin_metadata", run: thin::metadata, samples: thin::metadata_samples, len_max: 512 },
     Entry { name: "replay_log", run: logs::replay_any, samples: logs::samples, len_max: 8192 },
     Entry { name: "snapshot_store", run: snapshots::store, samples: snapshots::samples, len_max: 20480 },
+    Entry { name: "fault_rules", run: faults::parse, samples: faults::samples, len_max: 1024 },
     Entry { name: "thin_messages", run: thin::messages, samples: thin::message_samples, len_max: 1024 },
 ];
 

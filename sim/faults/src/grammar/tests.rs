@@ -79,3 +79,70 @@ fn every_key_is_of_the_grammar() {
     }
     assert!(distance("nht", "nth") <= 2 && distance("", "abc") == 3);
 }
+
+mod random {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Some word of each part of the grammar, sensible or not.
+    fn words() -> impl Strategy<Value = Vec<String>> {
+        let some = |words: &'static [&'static str]| prop::option::of(prop::sample::select(words));
+        let number =
+            |key: &'static str| prop::option::of(0..9u64).prop_map(move |n| n.map(|n| format!("{key}={n}")));
+        let place = (
+            some(&["device=/dev/ram0", "device=a b", "device=1:3", "device=/dev/v-g/l"]),
+            some(&["op=read", "op=write,flush", "op=discard", "op=any"]),
+            some(&["sectors=0..8", "sectors=9..9", "sectors=7..99"]),
+            some(&["meaning=data", "meaning=superblock"]),
+            some(&["ioctl=any", "ioctl=dev_wait", "uevent=remove"]),
+        );
+        let what = some(&[
+            "fail=EIO",
+            "fail=EPERM",
+            "fail=ENODATA",
+            "drop",
+            "torn=any",
+            "torn=3",
+            "flip=any",
+            "flip=7",
+            "misdirect=8",
+            "misdirect=any",
+            "delay=1500us",
+            "delay=3h",
+            "hang",
+            "kill",
+            "watch",
+        ]);
+        let when = (
+            some(&["from=3s", "from=1m"]),
+            some(&["until=1m", "until=62001ms"]),
+            some(&["chance=0.125", "chance=2", "chance=1"]),
+            some(&["until_rule=x", "moment=done", "then=EIO", "once"]),
+            number("owner"),
+            number("index"),
+            number("skip"),
+            number("nth"),
+            number("every"),
+        );
+        (place, what, when).prop_map(|(p, what, w)| {
+            let fixed = [p.0, p.1, p.2, p.3, p.4, what, w.0, w.1, w.2, w.3];
+            let fixed = fixed.into_iter().flatten().map(str::to_owned);
+            fixed.chain([w.4, w.5, w.6, w.7, w.8].into_iter().flatten()).collect()
+        })
+    }
+
+    proptest! {
+        /// What is a rule is written as it is read, and what is none says why.
+        #[test]
+        fn a_rule_survives_its_words(words in words()) {
+            match Rule::from_words(words.iter().map(String::as_str)) {
+                Ok(rule) => {
+                    let again: Vec<String> =
+                        rule.to_words().into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+                    prop_assert_eq!(Rule::from_words(again.iter().map(String::as_str)), Ok(rule));
+                }
+                Err(error) => prop_assert!(!error.to_string().is_empty()),
+            }
+        }
+    }
+}

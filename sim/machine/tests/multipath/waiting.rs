@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use dmlab_abi::DmFlags;
+use dmlab_abi::{Command, DmFlags};
 use dmlab_block::BlkStatus;
+use dmlab_dm::SuspendFlags;
 use dmlab_machine::{BootOptions, Kernel, OpenMode};
+use dmlab_runtime::Interrupt;
 use dmlab_units::Errno;
 
 use crate::kit::Kit;
@@ -179,4 +181,30 @@ fn module_parameters() {
         assert_eq!(kit.machine.set_parameter(name, value), Err(Errno::EINVAL));
     }
     assert_eq!(kit.machine.set_parameter("dm_mod.nothing", "1"), Err(Errno::ENOENT));
+}
+
+/// A suspend that is given up leaves queueing off; the next one does not take that for what is to be kept.
+#[test]
+fn a_suspend_that_is_given_up_twice_loses_nothing() {
+    let kit = kit();
+    let slow = kit.create("slow", "0 2048 delay 1:0 0 60000");
+    let table =
+        format!("0 2048 multipath 3 queue_if_no_path queue_mode bio 0 1 1 round-robin 0 1 1 {slow} 1");
+    let dev = kit.create("m", &table);
+    let write = Pending::write(&kit, dev, 0, &[3; 4096]);
+    assert_eq!((write.end(), queue_state(&kit).0), (None, true));
+    let device = kit.machine.mapper().by_name(b"m").unwrap();
+    let signal = Interrupt::default();
+    signal.raise();
+    let text = "device-mapper: multipath: 254:1: QIFNP disabled but saved as enabled, saving again loses state, not saving!";
+    for times in 0..3 {
+        let suspend = device.suspend(SuspendFlags::default(), Some(&signal));
+        assert_eq!(kit.machine.runtime().block_on(suspend).unwrap(), Err(Errno::EINTR));
+        assert!(!queue_state(&kit).0);
+        assert_eq!(kit.log().iter().filter(|line| *line == text).count(), times);
+    }
+    kit.ask(Command::DevSuspend, "m", DmFlags::SUSPEND).unwrap();
+    assert_eq!(write.end(), Some(BlkStatus::Ok));
+    kit.resume("m").unwrap();
+    assert!(queue_state(&kit).0, "what was saved the first time");
 }

@@ -61,8 +61,6 @@ struct State {
     synced: u64,
     /// Where the search for regions to recover goes on.
     search: u64,
-    /// Regions being recovered.
-    recovering: Option<u64>,
     /// Bits were cleared, or set, that are not on the device yet.
     has_cleared: bool,
     has_set: bool,
@@ -145,7 +143,6 @@ impl DirtyLog {
                 clean: bits(regions, is_in_sync),
                 synced: if is_in_sync { regions } else { 0 },
                 search: 0,
-                recovering: None,
                 has_cleared: false,
                 has_set: false,
                 legs_flush_failed: false,
@@ -197,9 +194,6 @@ impl DirtyLog {
 
     pub(super) fn set_in_sync(&self, region: u64, is_in_sync: bool) {
         let mut state = self.state.lock();
-        if state.recovering == Some(region) {
-            state.recovering = None;
-        }
         let was_in_sync = self.is_in_sync(region);
         self.in_sync.set_aliased(region as usize, is_in_sync);
         match (was_in_sync, is_in_sync) {
@@ -216,7 +210,6 @@ impl DirtyLog {
         let found = self.in_sync.get(from..).and_then(|rest| rest.first_zero());
         let region = found.map(|at| (from + at) as u64);
         state.search = region.map_or(self.regions, |region| region + 1);
-        state.recovering = region;
         region
     }
 

@@ -9,24 +9,24 @@ use dmlab_units::Sectors;
 
 use super::leg::{Failure, Leg};
 use super::regions::Recovered;
-use super::set::Set;
+use super::set::{Recovery, Set};
 
 impl Set {
     /// Takes the next region if none is being recovered, and copies it once its writes have ended. Tells when the last
     /// one is done.
     pub(super) fn recover_next(self: &Arc<Self>) {
         let mut work = self.work.lock();
-        if work.recovers && work.recovering.is_none() {
-            work.recovering = self.log.next_to_recover();
-            if let Some(region) = work.recovering {
-                work.regions.begin_recovery(region, &self.log);
-            }
+        if work.recovers
+            && work.recovery == Recovery::Idle
+            && let Some(region) = self.log.next_to_recover()
+        {
+            work.recovery = Recovery::Chosen(region);
+            work.regions.begin_recovery(region, &self.log);
         }
-        if let Some(region) = work.recovering
-            && !work.is_copying
+        if let Recovery::Chosen(region) = work.recovery
             && work.regions.is_quiet(region)
         {
-            work.is_copying = true;
+            work.recovery = Recovery::Copying;
             let set = self.clone();
             self.runtime.spawn("mirror-recovery", async move { set.recover(region).await }).detach();
         }
@@ -69,8 +69,7 @@ impl Set {
         }
         self.kick(|work| {
             work.regions.end_recovery(Recovered { region, is_whole: errors.is_none() });
-            work.recovering = None;
-            work.is_copying = false;
+            work.recovery = Recovery::Idle;
         });
         self.changed.wake_all();
     }

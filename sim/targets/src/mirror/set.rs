@@ -50,6 +50,18 @@ pub(super) struct Limits {
     other_leg: RateLimit,
 }
 
+/// How far the recovery of a region is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Recovery {
+    /// None is being recovered.
+    #[default]
+    Idle,
+    /// The turn of this one has come; writes to it are still under way.
+    Chosen(u64),
+    /// One is being copied.
+    Copying,
+}
+
 /// What the worker has to do.
 #[derive(Default)]
 pub(super) struct Work {
@@ -61,12 +73,9 @@ pub(super) struct Work {
     held: Bios,
     has_work: bool,
     is_running: bool,
-    /// Regions may be recovered.
+    /// Regions may be recovered: a further one is taken when one is done.
     pub(super) recovers: bool,
-    /// The region being recovered.
-    pub(super) recovering: Option<u64>,
-    /// Its writes have ended and the copy has begun.
-    pub(super) is_copying: bool,
+    pub(super) recovery: Recovery,
     /// All regions are in sync, and that has been told.
     pub(super) is_in_sync: bool,
     leg_failed: bool,
@@ -403,7 +412,7 @@ impl Set {
                     let released = work.regions.mark_nosync(self.region_of(bio.sector), &self.log);
                     if let Some(released) = released {
                         // This write was under way, so that no copy has begun.
-                        work.recovering = None;
+                        work.recovery = Recovery::Idle;
                         work.writes.extend(released);
                         ends_recovery = true;
                     }
@@ -514,7 +523,7 @@ impl Set {
         for bio in held {
             self.give_back(bio, noflush);
         }
-        self.changed.until(|| self.work.lock().recovering.is_none()).await;
+        self.changed.until(|| self.work.lock().recovery == Recovery::Idle).await;
         self.until_idle().await;
     }
 

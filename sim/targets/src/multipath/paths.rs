@@ -162,7 +162,7 @@ impl Core {
 
     /// Sends a bio along a path, or lets it wait for one.
     pub(super) fn map(&self, bio: &mut Bio<'_>) -> Map {
-        let (bytes, now) = (bio.len().0 * SECTOR_SIZE, self.now());
+        let (bytes, now) = (bytes(bio), self.now());
         let mut state = self.state.lock();
         let Some(path) = state.choose(bytes, now) else {
             bio.set_layer_word(0);
@@ -204,8 +204,7 @@ impl Core {
             let now = self.now();
             let mask = u64::MAX >> (bits + 1);
             let elapsed = now.wrapping_sub((word & !FORCED) >> bits) & mask;
-            let bytes = bio.len().0 * SECTOR_SIZE;
-            self.state.lock().end(path, bytes, now.saturating_sub(elapsed), now);
+            self.state.lock().end(path, bytes(bio), now.saturating_sub(elapsed), now);
         }
         if status.is_ok() || !may_be_the_path(status) {
             return End::Done(status);
@@ -445,6 +444,11 @@ impl Drop for Core {
             bio.end(BlkStatus::IoErr);
         }
     }
+}
+
+/// The size of a bio in bytes; that of a discard of more than any device has wraps.
+fn bytes(bio: &Bio<'_>) -> u64 {
+    bio.len().0.wrapping_mul(SECTOR_SIZE)
 }
 
 /// Whether another path may do better: not if the disk itself has said no.

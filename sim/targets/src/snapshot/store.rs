@@ -195,9 +195,13 @@ impl Store {
         let header = first.first_chunk().map(Header::decode).ok_or(failed(Errno::EIO))?;
         if header.magic == 0 {
             let chunk = if asked_chunk == 0 { DEFAULT_CHUNK.max(block.0) } else { asked_chunk };
-            let store = Store::new(kind, cow, Sectors(chunk));
-            store.write_header(true).await.map_err(io_error)?;
-            store.zero_area(0).await.map_err(io_error)?;
+            let store = Store::new(kind, cow.clone(), Sectors(chunk));
+            let not_written = |what: &str| {
+                log(Level::Warning, format!("{what} failed"));
+                failed(Errno::EIO)
+            };
+            store.write_header(true).await.map_err(|_| not_written("write_header"))?;
+            store.zero_area(0).await.map_err(|_| not_written("zero_disk_area(0)"))?;
             return Ok((store, Loaded { exceptions: BTreeMap::new(), is_valid: true }));
         }
         if header.magic != format::MAGIC {

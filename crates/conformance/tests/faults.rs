@@ -1,0 +1,58 @@
+//! The meanings that faults aim at: what sources say, what rules know and what the documentation lists are one.
+
+use dmlab::machine::faults::MEANINGS;
+use dmlab_conformance::{repository, tidy};
+use dmlab_persistent_data::format::Kind;
+use std::collections::BTreeSet;
+use std::fs;
+
+#[test]
+fn every_tag_of_the_kernel_side_is_a_meaning() {
+    let mut said: BTreeSet<String> = BTreeSet::new();
+    let files = tidy::tracked_files(&repository()).expect("the repository's files can be listed");
+    for file in files.iter().filter(|file| file.starts_with("sim/") && file.ends_with(".rs")) {
+        let text = fs::read_to_string(repository().join(file)).expect("listed just now");
+        // Up to the tests of the file, which may say what they like.
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        for start in ["Tag::new(\"", "what: \""] {
+            // Other tables have a field of this name.
+            if file.starts_with("sim/faults/") {
+                continue;
+            }
+            said.extend(
+                code.split(start).skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned),
+            );
+        }
+    }
+    let kinds = [Kind::Superblock, Kind::Node, Kind::Index, Kind::Bitmap];
+    said.extend(kinds.map(|kind| kind.name().to_owned()));
+    let known: BTreeSet<String> = MEANINGS.iter().map(|meaning| meaning.name.to_owned()).collect();
+    assert_eq!(said, known, "sim/faults/src/meaning.rs lists what bios are tagged with");
+}
+
+#[test]
+fn the_page_shows_the_librarys_own_example() {
+    let page = fs::read_to_string(repository().join("docs/src/faults.md")).unwrap();
+    let example =
+        page.split("```rust\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let library = fs::read_to_string(repository().join("crates/dmlab/src/faults.rs")).unwrap();
+    let documented: String = library
+        .lines()
+        .filter_map(|line| line.strip_prefix("///"))
+        .map(|line| format!("{}\n", line.strip_prefix(' ').unwrap_or(line)))
+        .collect();
+    assert!(documented.contains(example), "crates/dmlab/src/faults.rs tests another example than\n{example}");
+}
+
+#[test]
+fn the_page_lists_every_meaning() {
+    let page = fs::read_to_string(repository().join("docs/src/faults.md")).unwrap();
+    let (_, table) = page.split_once("## Meanings").expect("a chapter of them");
+    let rows: Vec<&str> = table.lines().filter(|line| line.starts_with("| `")).collect();
+    let want: Vec<String> = MEANINGS
+        .iter()
+        .map(|m| format!("| `{}` | {} | {} | {} |", m.name, m.what, m.owner, m.index).replace("|  |", "| |"))
+        .map(|row| row.replace("|  |", "| |"))
+        .collect();
+    assert_eq!(rows, want);
+}
