@@ -67,9 +67,11 @@ fn a_missing_flush_is_found_and_replayed() {
     assert!(text.contains("none broke"), "{text}");
     let (output, text) = folder.crash(&[&base[..], &["hasty.sh"]].concat());
     assert_eq!(output.status.code(), Some(1), "{text}");
-    for line in
-        ["state 2.2: check: check.sh ended with exit status: 1", "    lost: write on disk 0, sector 8+8", "  replay: state 2.-1"]
-    {
+    for line in [
+        "state 2.2: check: check.sh ended with exit status: 1",
+        "    lost: write on disk 0, sector 8+8",
+        "  replay: state 2.-1",
+    ] {
         assert!(text.lines().any(|l| l == line), "{line:?} is not in\n{text}");
     }
     let (output, text) = folder.crash(&[&base[..], &["hasty.sh", "--state", "2.-1"]].concat());
@@ -86,8 +88,16 @@ fn shards_of_one_recording_find_together_what_one_machine_finds() {
         return;
     }
     let folder = folder("shards");
-    let (output, text) =
-        folder.crash(&["--workload", "hasty.sh", "--disk-size", "1", "--save", "run.crash", "--json", "none"]);
+    let (output, text) = folder.crash(&[
+        "--workload",
+        "hasty.sh",
+        "--disk-size",
+        "1",
+        "--save",
+        "run.crash",
+        "--json",
+        "none",
+    ]);
     assert!(output.status.success() && !folder.path().join("none").exists(), "{text}");
     let explored = ["--recorded", "run.crash", "--check", "check.sh", "--enough", "1000", "--json"];
     folder.crash(&[&explored[..], &["whole.json"]].concat());
@@ -102,8 +112,11 @@ fn shards_of_one_recording_find_together_what_one_machine_finds() {
     assert_eq!(output.status.code(), Some(1), "{text}");
     let states = |name: &str| {
         let text = fs::read_to_string(folder.path().join(name)).expect("a report");
-        let mut states: Vec<String> =
-            text.lines().filter(|line| line.contains("\"state\":")).map(|line| line.trim().to_owned()).collect();
+        let mut states: Vec<String> = text
+            .lines()
+            .filter(|line| line.contains("\"state\":"))
+            .map(|line| line.trim().to_owned())
+            .collect();
         states.sort();
         states
     };
