@@ -17,6 +17,7 @@ mod limits;
 mod live;
 mod mapped_device;
 mod stats;
+mod stretch;
 mod suspend;
 mod table;
 mod table_type;
@@ -30,6 +31,7 @@ pub use dm_io::{MAX_REGIONS, Region, run_all, submit_all};
 pub use events::{EventCounter, TableEvents};
 pub use ioctl::{ControlFile, IoctlHook, IoctlSeen};
 pub use mapped_device::{MappedDevice, Names, QueueMode};
+pub use stretch::Stretch;
 pub use suspend::SuspendFlags;
 pub use table::{
     Line, MachineStates, SharedDevice, SharedDevices, Table, TableBuilder, TableDevice, device_number,

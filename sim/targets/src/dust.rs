@@ -28,14 +28,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dmlab_block::{Bio, BlockDevice, Op};
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Later, Map, MessageResult, StatusKind, Target, TargetFeatures,
-    TargetType, parse_u32_strict, parse_u32_wrapping, parse_u64_wrapping,
+    Area, Built, Constructor, Ctr, CtrError, Later, Map, MessageResult, StatusKind, Stretch, Target,
+    TargetFeatures, TargetType, parse_u32_strict, parse_u32_wrapping, parse_u64_wrapping,
 };
 use dmlab_runtime::{Level, Runtime};
 use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
 use parking_lot::Mutex;
-
-use crate::stretch::Stretch;
 
 /// `dust` 1.0.0.
 pub static DUST: TargetType = TargetType {

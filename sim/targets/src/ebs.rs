@@ -30,13 +30,11 @@ use std::sync::Arc;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, Op, QueueLimits, read_async, run_async};
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Map, StatusKind, Target, TargetFeatures, TargetType,
+    Area, Built, Constructor, Ctr, CtrError, Map, StatusKind, Stretch, Target, TargetFeatures, TargetType,
     parse_u32_wrapping, parse_u64_wrapping,
 };
 use dmlab_runtime::{Level, Runtime, WorkQueue};
 use dmlab_units::{Bytes, SECTOR_SIZE, Sector, Sectors};
-
-use crate::stretch::Stretch;
 
 /// `ebs` 1.0.1.
 pub static EBS: TargetType = TargetType {

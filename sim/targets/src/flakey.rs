@@ -38,14 +38,12 @@ use std::sync::Arc;
 
 use dmlab_block::{Bio, BlkStatus, BlockDevice, End, Op};
 use dmlab_dm::{
-    Area, Args, Built, Constructor, Ctr, CtrError, Map, StatusKind, Target, TargetFeatures, TargetType,
-    parse_u32_wrapping, parse_u64_wrapping,
+    Area, Args, Built, Constructor, Ctr, CtrError, Map, StatusKind, Stretch, Target, TargetFeatures,
+    TargetType, parse_u32_wrapping, parse_u64_wrapping,
 };
 use dmlab_runtime::{HZ, Rng, Runtime, Stream, Tick};
 use dmlab_units::{Sector, Sectors};
 use parking_lot::Mutex;
-
-use crate::stretch::Stretch;
 
 /// `flakey` 1.5.0.
 pub static FLAKEY: TargetType = TargetType {

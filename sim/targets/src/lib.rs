@@ -14,7 +14,6 @@ pub mod log_writes;
 pub mod mirror;
 pub mod multipath;
 pub mod snapshot;
-mod stretch;
 pub mod striped;
 pub mod switch;
 pub mod thin;
