@@ -121,7 +121,17 @@ impl SpaceMap {
         let begin = found.index * BITMAP_ENTRIES;
         let end = BITMAP_ENTRIES.min(self.root.nr_blocks.saturating_sub(begin));
         let (mut nr_free, mut first_free) = (0, None);
-        for i in 0..BITMAP_ENTRIES {
+        let mut next = 0;
+        while next < BITMAP_ENTRIES {
+            let i = next;
+            // Where nothing is in use, what is free is right: a small pool's bitmaps are mostly past its end.
+            if i.is_multiple_of(32) && (i >= end || is_clear) && bitmap.are_32_free(i) {
+                nr_free += 32;
+                first_free.get_or_insert(i as u32);
+                next += 32;
+                continue;
+            }
+            next += 1;
             let stored = bitmap.get(i);
             if stored == 0 {
                 nr_free += 1;

@@ -26,6 +26,12 @@ impl<'a> Bitmap<'a> {
         ((pair & 1) << 1) | (pair >> 1)
     }
 
+    /// Whether the 32 entries from `begin` on, a multiple of 32, all have the count 0.
+    pub fn are_32_free(&self, begin: u64) -> bool {
+        let at = HEADER + (begin / 4) as usize;
+        self.0[at..at + 8] == [0; 8]
+    }
+
     /// First entry from `begin` up to `end` whose count is 0.
     pub fn find_free(&self, begin: u64, end: u64) -> Option<u64> {
         let mut i = begin;
@@ -86,6 +92,7 @@ mod tests {
         );
         assert_eq!(bitmap.find_free(0, BITMAP_ENTRIES), Some(12));
         assert_eq!(bitmap.find_free(1, 12), None);
+        assert!(!bitmap.are_32_free(0) && bitmap.are_32_free(32) && bitmap.are_32_free(BITMAP_ENTRIES - 32));
         assert_eq!(BITMAP_ENTRIES, 16320);
     }
 }
