@@ -47,7 +47,8 @@ impl Lab {
     /// Mapped devices are stopped for a moment, so that the disks hold all that was written (a pool commits), and are made
     /// again from their table lines in the fork: same names, numbers, uuids, tables in both slots, suspended or not. What a
     /// table line does not tell is as after a reload: event numbers, errors counted, what only messages set in memory
-    /// (dust's bad blocks, a switch's map, which paths of a multipath have failed). Its kernel log begins anew.
+    /// (dust's bad blocks, a switch's map, which paths of a multipath have failed). Its kernel log begins anew, and fault rules
+    /// stay behind.
     ///
     /// ```
     /// # use dmlab::{Lab, units::{Sector, Sectors}};

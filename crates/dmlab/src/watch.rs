@@ -10,6 +10,7 @@ use crate::{Clock, Error, Lab};
 
 /// What a fingerprint looks at in one piece.
 const PAGE: usize = 4096;
+const ZEROS: [u8; PAGE] = [0; PAGE];
 
 /// A wait that ended without what was waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -129,7 +130,7 @@ impl Lab {
             memory.each_chunk(|at, bytes| {
                 for (page, bytes) in (0u64..).zip(bytes.chunks(PAGE)) {
                     // Whether memory holds zeros or nothing at all is nobody's business.
-                    if bytes.iter().any(|&byte| byte != 0) {
+                    if bytes != &ZEROS[..bytes.len()] {
                         hash.update((at + page * PAGE as u64).to_le_bytes());
                         hash.update(bytes);
                     }
