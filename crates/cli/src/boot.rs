@@ -152,6 +152,7 @@ pub(crate) fn boot(args: &MachineArgs, dir: PathBuf) -> io::Result<Server> {
         add_faults(&machine, path)?;
     }
     follow_log(&machine, args)?;
+<<<<<<< HEAD
     let server = Server::start(
         machine.clone(),
         driver,
@@ -160,6 +161,19 @@ pub(crate) fn boot(args: &MachineArgs, dir: PathBuf) -> io::Result<Server> {
     if args.udev {
         File::create(server.dir().join(UDEV_SIGN))?;
     }
+=======
+    serve(machine.clone(), driver, dir, explainer(machine, args))
+}
+
+/// Serves a machine from `dir`.
+pub(crate) fn serve(
+    machine: Machine,
+    driver: Arc<ThreadDriver>,
+    dir: PathBuf,
+    on_refused_load: Option<OnRefusedLoad>,
+) -> io::Result<Server> {
+    let server = Server::start(machine, driver, Options { dir, on_refused_load })?;
+>>>>>>> main
     write_shim(server.dir())?;
     Ok(server)
 }

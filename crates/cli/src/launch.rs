@@ -38,9 +38,26 @@ pub(crate) fn run(dir: &Path, command: &[OsString]) -> ExitCode {
     }
     // Signals are caught before the program starts, so that none is lost in between.
     let signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM]);
+    let mut start = prepared(dir, program);
+    start.args(words);
+    match start.spawn() {
+        Ok(child) => wait(child, signals),
+        Err(error) => {
+            eprintln!("dmlab: cannot run {}: {error}", path.display());
+            ExitCode::from(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN })
+        }
+    }
+}
+
+/// A program that will see the machine in `dir`.
+pub(crate) fn prepared(dir: &Path, program: &OsStr) -> Command {
     let mut start = Command::new(program);
+<<<<<<< HEAD
     start.args(words).env("LD_PRELOAD", preload(dir)).env("DMLAB_SOCKET", dir.join("socket"));
     let has_udev = dir.join(UDEV_SIGN).exists();
+=======
+    start.env("LD_PRELOAD", preload(dir)).env("DMLAB_SOCKET", dir.join("socket"));
+>>>>>>> main
     for name in ["DM_DISABLE_UDEV", "LVM_SUPPRESS_FD_WARNINGS"] {
         if has_udev && name == "DM_DISABLE_UDEV" {
             start.env_remove(name);
@@ -52,13 +69,7 @@ pub(crate) fn run(dir: &Path, command: &[OsString]) -> ExitCode {
     if std::env::var_os("BLKID_FILE").is_none() {
         start.env("BLKID_FILE", dir.join("blkid.tab"));
     }
-    match start.spawn() {
-        Ok(child) => wait(child, signals),
-        Err(error) => {
-            eprintln!("dmlab: cannot run {}: {error}", path.display());
-            ExitCode::from(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN })
-        }
-    }
+    start
 }
 
 /// The library, before those that are preloaded already.

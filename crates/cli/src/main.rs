@@ -5,6 +5,7 @@
 
 mod boot;
 mod change;
+mod crash;
 mod fault;
 mod io;
 mod kernel;
@@ -78,6 +79,8 @@ enum Command {
     Ls(show::Ls),
     /// Check, dump, restore, repair and show the metadata of thin pools.
     Thin(thin::Thin),
+    /// Let the power go at every point of a workload, and check what is left each time.
+    Crash(Box<crash::Crash>),
     /// Look into logs of the log-writes target, and replay them.
     ReplayLog(replay_log::ReplayLog),
     /// Say what is to go wrong on a machine: add, list and clear rules.
@@ -126,6 +129,7 @@ fn main() -> ExitCode {
         Command::Info(command) => done(command.run()),
         Command::Ls(command) => done(command.run()),
         Command::Thin(command) => command.run(),
+        Command::Crash(command) => command.run(),
         Command::ReplayLog(command) => command.run(),
         Command::Targets(command) => done(command.run()),
         Command::Fault(command) => done(command.run()),

@@ -4,7 +4,9 @@
 //! crash`). Counted in states, so that a busy machine fails no test.
 
 use dmlab::Lab;
-use dmlab::crash::{Crash, CrashRun, MirrorLog, Outcome, RecordedLab, Report, SnapshotStore, ThinCheck};
+use dmlab::crash::{
+    Crash, CrashRun, MirrorLog, Moment, Outcome, RecordedLab, Report, Shard, SnapshotStore, ThinCheck,
+};
 use dmlab::machine::Planted;
 use dmlab::units::{SECTOR_SIZE, Sector, Sectors};
 
@@ -160,6 +162,51 @@ fn a_mirror_log_after_the_data() {
 #[test]
 fn an_exception_before_its_copy() {
     is_found(&snapshot(Some(Planted::ExceptionBeforeCopy)), "check", "the snapshot shows something else");
+}
+
+#[test]
+fn a_report_does_not_depend_on_cores_and_shards_are_parts_of_it() {
+    let on = |threads| {
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        threads.install(|| pool(Some(Planted::SuperblockUnflushed)))
+    };
+    assert_eq!(on(1), on(3));
+
+    let run = record(&[Sectors(64)], None, |lab| {
+        for piece in 0..8 {
+            lab.write("/dev/ram0", Sector(piece * 8), &[1; PIECE])?;
+        }
+        Ok(())
+    });
+    // Broken wherever the first piece is not there but another is.
+    let explore = || run.explore().limit(64).enough(usize::MAX).patience(0);
+    let check = |lab: &Lab, _: &Moment<'_>| -> Outcome {
+        let bytes = lab.read("/dev/ram0", Sector(0), Sectors(64))?;
+        if !bytes[..PIECE].contains(&1) && bytes.contains(&1) {
+            Err("the first piece is missing".into())
+        } else {
+            Ok(())
+        }
+    };
+    let whole = explore().check(check);
+    assert!(whole.failures.len() > 50 && whole.states_examined == whole.states);
+    let shard = |index| explore().shard(Shard { index, count: 3 }).check(check);
+    let joined = Report::merge([3, 1, 2].map(shard)).expect("three shards of one recording");
+    assert!(joined.missing().is_empty());
+    assert_eq!(joined.states_examined, whole.states);
+    let names = |report: &Report| {
+        let mut names: Vec<String> = report.failures.iter().map(|failure| failure.state.clone()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&joined), names(&whole));
+    let some = explore().max_states(20).check(check);
+    assert_eq!((some.states, some.states_examined), (20, 20));
+    assert!(names(&some).iter().all(|name| names(&whole).contains(name)));
+    // The smallest case: the first piece is lost, whatever else is there.
+    let smallest = run.explore().limit(64).enough(1).check(check);
+    let writes: Vec<&str> = smallest.failures[0].writes.iter().map(String::as_str).collect();
+    assert_eq!(writes, ["lost: write on disk 0, sector 0+8"], "{smallest}");
 }
 
 #[test]

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dmlab_faults::power::{LeftDisk, Limits, Picks, StateId, Walk, states_here};
+use dmlab_machine::{Driver, Machine};
 use rayon::prelude::*;
 
-use super::record::{CrashRun, lab_on};
+use super::record::{CrashRun, lab_on, left_machine};
 use super::report::{Failure, Report, Shard};
 use super::{CrashError, Judge, Outcome, minimise};
 use crate::Lab;
@@ -17,8 +18,8 @@ const GROUP: usize = 64;
 /// Groups after which it is decided whether to go on. Fixed, so that the report does not depend on the number of cores.
 const WAVE: usize = 32;
 
-type Check<'a> = Box<dyn Fn(&Lab, &Moment<'_>) -> Outcome + Sync + 'a>;
-type Progress<'a> = Box<dyn Fn(u64, u64) + Sync + 'a>;
+type Check<'a> = Box<dyn Fn(&Moment<'_>) -> Outcome + Send + Sync + 'a>;
+type Progress<'a> = Box<dyn Fn(u64, u64) + Send + Sync + 'a>;
 
 /// Where the power went, and what is left.
 pub struct Moment<'a> {
@@ -44,7 +45,12 @@ impl<'a> Moment<'a> {
         self.marks().any(|passed| passed == mark)
     }
 
-    /// One of them.
+    /// A machine of one's own on these disks and on `driver`'s time, such as one that programs are to see.
+    pub fn boot(&self, seed: u64, driver: Arc<dyn Driver>) -> Machine {
+        left_machine(seed, driver, self.disks)
+    }
+
+    /// One of the disks.
     ///
     /// # Errors
     /// When there are not so many.
@@ -157,14 +163,20 @@ impl<'a> Explore<'a> {
     }
 
     /// Tells how many states of how many were examined, now and then and from any thread.
-    pub fn progress(mut self, told: impl Fn(u64, u64) + Sync + 'a) -> Self {
+    pub fn progress(mut self, told: impl Fn(u64, u64) + Send + Sync + 'a) -> Self {
         self.progress = Some(Box::new(told));
         self
     }
 
     /// Goes through the states: asks the judges, then opens each in a machine of its own on virtual time and asks `check`.
     /// What panics is broken.
-    pub fn check(mut self, check: impl Fn(&Lab, &Moment<'_>) -> Outcome + Sync + 'a) -> Report {
+    pub fn check(self, check: impl Fn(&Lab, &Moment<'_>) -> Outcome + Send + Sync + 'a) -> Report {
+        let seed = self.run.seed;
+        self.check_disks(move |moment| check(&lab_on(seed, moment.disks), moment))
+    }
+
+    /// The same for a check that opens the disks itself, with [`Moment::boot`], or only looks at them.
+    pub fn check_disks(mut self, check: impl Fn(&Moment<'_>) -> Outcome + Send + Sync + 'a) -> Report {
         self.check = Some(Box::new(check));
         self.run()
     }
@@ -256,8 +268,7 @@ impl<'a> Explore<'a> {
             said.map_err(|error| Broken { judge: judge.name().to_owned(), error })?;
         }
         let Some(check) = &self.check else { return Ok(()) };
-        let lab = lab_on(self.run.seed, &disks);
-        let said = match catch_unwind(AssertUnwindSafe(|| check(&lab, &moment).map_err(|e| e.to_string()))) {
+        let said = match catch_unwind(AssertUnwindSafe(|| check(&moment).map_err(|e| e.to_string()))) {
             Ok(said) => said,
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().map(String::as_str);

@@ -71,14 +71,19 @@ pub(super) fn machine_on(
     machine
 }
 
-/// A lab on what a loss of power left.
-pub(super) fn lab_on(seed: u64, disks: &[Arc<LeftDisk>]) -> Lab {
-    let clock = LabDriver::starting_at(Instant::from_nanos(0));
+/// A machine on what a loss of power left.
+pub(super) fn left_machine(seed: u64, driver: Arc<dyn Driver>, disks: &[Arc<LeftDisk>]) -> Machine {
     let disks = disks.iter().map(|disk| {
         let ops: Arc<dyn DiskOps> = disk.clone();
         (ops, disk.limits(), disk.capacity())
     });
-    let machine = machine_on(seed, clock.clone(), disks);
+    machine_on(seed, driver, disks)
+}
+
+/// A lab on what a loss of power left.
+pub(super) fn lab_on(seed: u64, disks: &[Arc<LeftDisk>]) -> Lab {
+    let clock = LabDriver::starting_at(Instant::from_nanos(0));
+    let machine = left_machine(seed, clock.clone(), disks);
     let mut lab = Lab::of(machine, Clock::Virtual(clock));
     // The report says what is wrong, of as many states as it names.
     lab.is_quiet = true;

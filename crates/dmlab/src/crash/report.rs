@@ -225,10 +225,31 @@ impl Report {
             all.further_failures += report.further_failures;
         }
         all.joined.sort();
-        all.failures.sort_by_key(|failure| {
-            failure.state.parse::<StateId>().map(|id| id.boundary).unwrap_or(usize::MAX)
-        });
+        all.failures.sort_by_cached_key(|failure| failure.state.parse::<StateId>().ok());
         Ok(all)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Failure { state, judge, error, after, pending, smallest, .. } = self;
+        writeln!(f, "state {state}: {judge}: {error}")?;
+        writeln!(f, "  power went after: {after}")?;
+        if let Some(mark) = &self.mark {
+            writeln!(f, "  last mark: {mark:?}")?;
+        }
+        match smallest.split_once('.') {
+            _ if *pending == 0 => writeln!(f, "  everything was durable")?,
+            Some((_, "all")) => writeln!(f, "  smallest case: everything that was written is there")?,
+            Some((_, "none")) => writeln!(f, "  smallest case: only what was durable is there")?,
+            split => {
+                let others = if split.is_some_and(|(_, c)| c.starts_with('-')) { "there" } else { "lost" };
+                let what = if *pending == 1 { "write that is" } else { "writes that are" };
+                writeln!(f, "  smallest case, of {pending} {what} not durable, all others {others}:")?;
+            }
+        }
+        self.writes.iter().try_for_each(|write| writeln!(f, "    {write}"))?;
+        writeln!(f, "  replay: state {smallest}")
     }
 }
 
@@ -242,28 +263,21 @@ impl fmt::Display for Report {
             n => write!(f, "{n} broke")?,
         }
         writeln!(f, " (recording {recording}, seed {seed})")?;
+        let mut shown: Vec<(&str, &str)> = Vec::new();
         for failure in &self.failures {
-            writeln!(f, "state {}: {}: {}", failure.state, failure.judge, failure.error)?;
-            writeln!(f, "  power went after: {}", failure.after)?;
-            if let Some(mark) = &failure.mark {
-                writeln!(f, "  last mark: {mark:?}")?;
+            let case = (&*failure.smallest, &*failure.judge);
+            if !shown.contains(&case) {
+                shown.push(case);
+                failure.fmt(f)?;
             }
-            let pending = failure.pending;
-            match failure.writes.is_empty() {
-                true if pending == 0 => writeln!(f, "  everything was durable")?,
-                true => writeln!(f, "  whatever becomes of the {pending} writes that are not durable")?,
-                false => {
-                    let others = if failure.smallest.contains(".-") { "there" } else { "lost" };
-                    writeln!(
-                        f,
-                        "  smallest case, of {pending} writes that are not durable, the others {others}:"
-                    )?;
-                }
-            }
-            for write in &failure.writes {
-                writeln!(f, "    {write}")?;
-            }
-            writeln!(f, "  replay: state {}", failure.smallest)?;
+        }
+        match self.failures.len() - shown.len() {
+            0 => {}
+            n => writeln!(
+                f,
+                "{n} more of these come down to the same {}",
+                if shown.len() == 1 { "case" } else { "cases" }
+            )?,
         }
         let further = self.further_failures;
         if further > 0 {

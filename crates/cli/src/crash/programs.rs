@@ -1,0 +1,113 @@
+//! Programs on machines of a crash exploration.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use dmlab_machine::{Driver, Machine};
+use dmlab_server::driver::{ThreadDriver, Time};
+use dmlab_server::{Server, rundir};
+
+use crate::boot::{Clock, serve};
+use crate::launch;
+
+/// Lines of a failed program's output that a report shows.
+const LAST_LINES: usize = 8;
+
+/// Serves machines, each in a directory of its own.
+pub(super) struct Programs {
+    home: PathBuf,
+    next: AtomicU64,
+    time: Clock,
+}
+
+/// What a program said.
+pub(super) struct Said {
+    pub(super) status: ExitStatus,
+    /// Its standard output, then its standard error.
+    pub(super) text: String,
+}
+
+impl Programs {
+    pub(super) fn new(time: Clock) -> io::Result<Programs> {
+        Ok(Programs { home: rundir::home()?, next: AtomicU64::new(0), time })
+    }
+
+    /// Boots a machine and serves it.
+    pub(super) fn serve(&self, boot: impl FnOnce(Arc<dyn Driver>) -> Machine) -> io::Result<Served> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let dir = self.home.join(format!("crash-{}-{number}", std::process::id()));
+        let driver = ThreadDriver::new(match self.time {
+            Clock::Real => Time::Real,
+            Clock::Virtual => Time::Virtual,
+        });
+        let machine = boot(driver.clone());
+        Ok(Served { server: serve(machine, driver, dir, None)? })
+    }
+}
+
+/// A machine that programs can see.
+pub(super) struct Served {
+    server: Server,
+}
+
+impl Served {
+    /// Runs a program whose output the user sees.
+    ///
+    /// # Errors
+    /// When it cannot be run or fails.
+    pub(super) fn run_aloud(&self, what: &str) -> io::Result<()> {
+        let status = self.command(what).status().map_err(|error| named(what, &error))?;
+        if status.success() { Ok(()) } else { Err(io::Error::other(failed(what, status, ""))) }
+    }
+
+    /// Runs a program and listens.
+    ///
+    /// # Errors
+    /// When it cannot be run.
+    pub(super) fn run(&self, what: &str, variables: &[(&str, String)]) -> io::Result<Said> {
+        let mut command = self.command(what);
+        command.envs(variables.iter().map(|(name, value)| (name, value))).stdin(Stdio::null());
+        let output = command.output().map_err(|error| named(what, &error))?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok(Said { status: output.status, text: String::from_utf8_lossy(&text).into_owned() })
+    }
+
+    fn command(&self, what: &str) -> Command {
+        let words = words(what);
+        let mut command = launch::prepared(self.server.dir(), &words[0]);
+        command.args(&words[1..]);
+        command
+    }
+}
+
+/// The program and its arguments: a file that can be executed, a script for sh, or a line for sh.
+fn words(what: &str) -> Vec<OsString> {
+    let path = Path::new(what);
+    let file = path.metadata().ok().filter(std::fs::Metadata::is_file);
+    let os = |words: &[&OsStr]| words.iter().map(OsString::from).collect();
+    match file {
+        Some(meta) if meta.permissions().mode() & 0o111 != 0 => {
+            // Without a slash it would be looked for elsewhere.
+            vec![std::path::absolute(path).unwrap_or_else(|_| path.to_owned()).into_os_string()]
+        }
+        Some(_) => os(&["sh".as_ref(), what.as_ref()]),
+        None => os(&["sh".as_ref(), "-c".as_ref(), what.as_ref()]),
+    }
+}
+
+fn named(what: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("cannot run {what}: {error}"))
+}
+
+/// What a report says of a program that failed.
+pub(super) fn failed(what: &str, status: ExitStatus, text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
+    let said: String = last.iter().map(|line| format!("\n    | {line}")).collect();
+    format!("{what} ended with {status}{said}")
+}
