@@ -152,28 +152,17 @@ pub(crate) fn boot(args: &MachineArgs, dir: PathBuf) -> io::Result<Server> {
         add_faults(&machine, path)?;
     }
     follow_log(&machine, args)?;
-<<<<<<< HEAD
-    let server = Server::start(
-        machine.clone(),
-        driver,
-        Options { dir, on_refused_load: explainer(machine, args), has_udev: args.udev },
-    )?;
-    if args.udev {
-        File::create(server.dir().join(UDEV_SIGN))?;
-    }
-=======
-    serve(machine.clone(), driver, dir, explainer(machine, args))
+    let options = Options { dir, on_refused_load: explainer(machine.clone(), args), has_udev: args.udev };
+    serve(machine, driver, options)
 }
 
-/// Serves a machine from `dir`.
-pub(crate) fn serve(
-    machine: Machine,
-    driver: Arc<ThreadDriver>,
-    dir: PathBuf,
-    on_refused_load: Option<OnRefusedLoad>,
-) -> io::Result<Server> {
-    let server = Server::start(machine, driver, Options { dir, on_refused_load })?;
->>>>>>> main
+/// Serves a machine.
+pub(crate) fn serve(machine: Machine, driver: Arc<ThreadDriver>, options: Options) -> io::Result<Server> {
+    let has_udev = options.has_udev;
+    let server = Server::start(machine, driver, options)?;
+    if has_udev {
+        File::create(server.dir().join(UDEV_SIGN))?;
+    }
     write_shim(server.dir())?;
     Ok(server)
 }

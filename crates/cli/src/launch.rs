@@ -52,12 +52,8 @@ pub(crate) fn run(dir: &Path, command: &[OsString]) -> ExitCode {
 /// A program that will see the machine in `dir`.
 pub(crate) fn prepared(dir: &Path, program: &OsStr) -> Command {
     let mut start = Command::new(program);
-<<<<<<< HEAD
-    start.args(words).env("LD_PRELOAD", preload(dir)).env("DMLAB_SOCKET", dir.join("socket"));
-    let has_udev = dir.join(UDEV_SIGN).exists();
-=======
     start.env("LD_PRELOAD", preload(dir)).env("DMLAB_SOCKET", dir.join("socket"));
->>>>>>> main
+    let has_udev = dir.join(UDEV_SIGN).exists();
     for name in ["DM_DISABLE_UDEV", "LVM_SUPPRESS_FD_WARNINGS"] {
         if has_udev && name == "DM_DISABLE_UDEV" {
             start.env_remove(name);
