@@ -22,6 +22,9 @@ const SHIM: &[u8] = include_bytes!(env!("DMLAB_SHIM"));
 /// Its name in a machine's directory.
 pub(crate) const SHIM_NAME: &str = "libdmlab_shim.so";
 
+/// A file in a machine's directory that says that the machine has a udev.
+pub(crate) const UDEV_SIGN: &str = "udev";
+
 /// What a machine has.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct MachineArgs {
@@ -50,6 +53,10 @@ pub(crate) struct MachineArgs {
     /// A TOML file of what is to go wrong: [[fault]] tables (`dmlab fault add --help` has their keys).
     #[arg(long, value_name = "FILE")]
     pub faults: Option<PathBuf>,
+    /// Let programs find a udev that runs: it makes the nodes in /dev/mapper, and completes the cookies that they wait
+    /// for at once. Without it they make their nodes themselves, as in a container.
+    #[arg(long)]
+    pub udev: bool,
     /// Print kernel log lines on stderr as programs cause them.
     #[arg(long)]
     pub explain: bool,
@@ -77,6 +84,9 @@ impl MachineArgs {
         }
         words.extend(self.parameter.iter().map(|parameter| format!("--parameter={parameter}")));
         words.push(format!("--time={}", if self.time == Clock::Real { "real" } else { "virtual" }));
+        if self.udev {
+            words.push("--udev".to_owned());
+        }
         for (name, path) in [("klog", &self.klog), ("faults", &self.faults)] {
             if let Some(path) = path {
                 words.push(format!("--{name}={}", absolute(path)?));
@@ -142,17 +152,17 @@ pub(crate) fn boot(args: &MachineArgs, dir: PathBuf) -> io::Result<Server> {
         add_faults(&machine, path)?;
     }
     follow_log(&machine, args)?;
-    serve(machine.clone(), driver, dir, explainer(machine, args))
+    let options = Options { dir, on_refused_load: explainer(machine.clone(), args), has_udev: args.udev };
+    serve(machine, driver, options)
 }
 
-/// Serves a machine from `dir`.
-pub(crate) fn serve(
-    machine: Machine,
-    driver: Arc<ThreadDriver>,
-    dir: PathBuf,
-    on_refused_load: Option<OnRefusedLoad>,
-) -> io::Result<Server> {
-    let server = Server::start(machine, driver, Options { dir, on_refused_load })?;
+/// Serves a machine.
+pub(crate) fn serve(machine: Machine, driver: Arc<ThreadDriver>, options: Options) -> io::Result<Server> {
+    let has_udev = options.has_udev;
+    let server = Server::start(machine, driver, options)?;
+    if has_udev {
+        File::create(server.dir().join(UDEV_SIGN))?;
+    }
     write_shim(server.dir())?;
     Ok(server)
 }

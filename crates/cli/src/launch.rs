@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::boot::SHIM_NAME;
+use crate::boot::{SHIM_NAME, UDEV_SIGN};
 
 /// Exit status when the program cannot be run, as shells have it.
 const CANNOT_RUN: u8 = 126;
@@ -53,8 +53,11 @@ pub(crate) fn run(dir: &Path, command: &[OsString]) -> ExitCode {
 pub(crate) fn prepared(dir: &Path, program: &OsStr) -> Command {
     let mut start = Command::new(program);
     start.env("LD_PRELOAD", preload(dir)).env("DMLAB_SOCKET", dir.join("socket"));
+    let has_udev = dir.join(UDEV_SIGN).exists();
     for name in ["DM_DISABLE_UDEV", "LVM_SUPPRESS_FD_WARNINGS"] {
-        if std::env::var_os(name).is_none() {
+        if has_udev && name == "DM_DISABLE_UDEV" {
+            start.env_remove(name);
+        } else if std::env::var_os(name).is_none() {
             start.env(name, "1");
         }
     }

@@ -170,6 +170,38 @@ fn a_hanging_ioctl_ends_with_its_program() {
 }
 
 #[test]
+fn a_cookie_completes_at_once_or_never() {
+    check(
+        "cookie",
+        &["--udev"],
+        "",
+        "dmsetup create a --table '0 8 zero'; ls /dev/mapper
+$DMLAB fault add uevent=change device=b drop once
+dmsetup create b --table '0 8 zero' & waiter=$!
+until $DMLAB fault list | grep -q '1 hit of'; do sleep 0.01; done
+sleep 0.3; kill -0 $waiter && echo waits
+dmsetup table b; ls /dev/mapper
+dmsetup udevcomplete $(dmsetup udevcookies | tail -n 1 | cut -d' ' -f1) >/dev/null
+wait $waiter; echo $?
+dmsetup remove b; dmsetup rename a c; ls /dev/mapper; dmsetup remove c; ls /dev/mapper
+",
+        "
+a
+control
+#1
+waits
+0 8 zero 
+a
+control
+0
+c
+control
+control
+",
+    );
+}
+
+#[test]
 fn a_file_that_is_wrong_is_told_by_line() {
     let scratch = Scratch::new("wrong");
     std::fs::write(scratch.0.join("f.toml"), "[[fault]]\ndevice = \"/dev/ram0\"\nfale = \"EIO\"\n").unwrap();

@@ -3,12 +3,13 @@
 //! - [`world`]: what `/dev`, `/sys` and `/proc` look like on that machine; every front asks it;
 //! - [`Server`]: the preload front: a socket, channels in shared memory, the table of open files;
 //! - [`client`]: the other end, for dmlab's own commands.
-// One exception, with its reason: the memory that clients share, in `shared`.
+// Two exceptions, with their reasons: the memory that clients share, in `shared`, and udev's cookies, in `semaphore`.
 #![deny(unsafe_code)]
 
 pub mod client;
 mod front;
 pub mod rundir;
+mod semaphore;
 mod shared;
 pub mod world;
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dmlab_machine::{Driver, Machine};
 use dmlab_server::driver::{ThreadDriver, Time};
-use dmlab_server::{Server, rundir};
+use dmlab_server::{Options, Server, rundir};
 
 use crate::boot::{Clock, serve};
 use crate::launch;
@@ -46,7 +46,8 @@ impl Programs {
             Clock::Virtual => Time::Virtual,
         });
         let machine = boot(driver.clone());
-        Ok(Served { server: serve(machine, driver, dir, None)? })
+        let options = Options { dir, on_refused_load: None, has_udev: false };
+        Ok(Served { server: serve(machine, driver, options)? })
     }
 }
 

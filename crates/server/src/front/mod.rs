@@ -49,6 +49,8 @@ pub struct Options {
     pub dir: PathBuf,
     /// Whom to tell of refused tables.
     pub on_refused_load: Option<OnRefusedLoad>,
+    /// Whether programs find a udev that runs, and completes the cookies that they wait for.
+    pub has_udev: bool,
 }
 
 /// A running server. Dropping it ends it.
@@ -87,7 +89,7 @@ impl Server {
         fs::create_dir_all(&kept)?;
         let runtime = machine.runtime().clone();
         let shared = Arc::new(Shared {
-            world: World::new(machine, kept),
+            world: World::new(machine, kept, options.has_udev),
             files: Arc::new(Files::new()?),
             mirror: Mirror::new(dir.join(MIRROR_DIR))?,
             control: OnceLock::new(),
@@ -103,8 +105,11 @@ impl Server {
         });
         driver.jump_only_when(Box::new(move || everybody::waits(&socket)));
         let mut threads = Vec::new();
-        let files = shared.files.clone();
-        threads.push(driver.start(runtime, move || files.signal_controls())?);
+        let after_work = shared.clone();
+        threads.push(driver.start(runtime, move || {
+            after_work.files.signal_controls();
+            after_work.world.run_udev();
+        })?);
         threads.push(spawn("dmlab-reaper", {
             let shared = shared.clone();
             move || {

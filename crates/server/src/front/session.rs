@@ -423,6 +423,7 @@ impl Session {
             Body::Path => Err(Errno::EBADF),
         });
         self.shared.files.signal_controls();
+        self.shared.world.run_udev();
         if let (true, Some(listener), Some(request)) = (refused, listener, request) {
             let lines: Vec<String> = klog.since(seen).into_iter().map(|line| line.text).collect();
             listener(&request, &lines);

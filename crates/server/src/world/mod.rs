@@ -34,7 +34,9 @@ pub enum Area {
     Sys,
     /// A simulated file of `/proc`.
     Proc,
-    /// `/run/udev`: absent, since no udev runs.
+    /// `/run/udev`, of which there is only the sign that udev runs, on a machine with one.
+    Udev,
+    /// Absent.
     Absent,
     /// Not simulated.
     Real,
@@ -60,7 +62,9 @@ pub fn area(path: &[u8]) -> Area {
     } else if matches!(path, b"/proc/devices" | b"/proc/misc" | b"/proc/partitions" | b"/proc/self/mountinfo")
     {
         Area::Proc
-    } else if inside(b"/run/udev") || inside(b"/sys/bus/block") {
+    } else if inside(b"/run/udev") {
+        Area::Udev
+    } else if inside(b"/sys/bus/block") {
         Area::Absent
     } else {
         Area::Real
@@ -74,6 +78,7 @@ pub struct World {
     dev_dev: u64,
     /// Where regular files that programs make under `/dev` really are.
     files: PathBuf,
+    has_udev: bool,
     state: Mutex<State>,
 }
 
@@ -84,14 +89,16 @@ struct State {
 }
 
 impl World {
-    /// The view of `machine`. Files that programs make under `/dev` go into the directory `files`.
-    pub fn new(machine: Machine, files: PathBuf) -> World {
+    /// The view of `machine`. Files that programs make under `/dev` go into the directory `files`. Programs find a udev
+    /// that runs, or none.
+    pub fn new(machine: Machine, files: PathBuf, has_udev: bool) -> World {
         let dev_dev = rustix::fs::stat("/dev").map_or(6, |stat| stat.st_dev);
         World {
             machine,
             dev_dev,
             files,
-            state: Mutex::new(State { tree: Tree::new(), markers: HashMap::new() }),
+            has_udev,
+            state: Mutex::new(State { tree: Tree::new(has_udev), markers: HashMap::new() }),
         }
     }
 
@@ -103,6 +110,13 @@ impl World {
     /// The block devices of now.
     pub fn devices(&self) -> Vec<DeviceInfo> {
         self.machine.devices()
+    }
+
+    /// Does at once what a udev that runs does for events as they come.
+    pub(crate) fn run_udev(&self) {
+        if self.has_udev {
+            self.state.lock().tree.catch_up(&self.machine);
+        }
     }
 
     /// Follows a path. `follow`: also through a symlink at its end.

@@ -127,6 +127,10 @@ fn look(tree: &Tree, machine: &Machine, path: &[u8]) -> Result<Step, Errno> {
             Entry::Text(_) => Ok(Step::End),
         },
         Area::Proc => Ok(Step::End),
+        Area::Udev => match tree.udev_view(path).ok_or(Errno::ENOENT)? {
+            Entry::Dir(_) => Ok(Step::Into),
+            _ => Ok(Step::End),
+        },
         Area::Absent => Err(Errno::ENOENT),
         Area::Real => match std::fs::read_link(Path::new(OsStr::from_bytes(path))) {
             Ok(target) => Ok(Step::Link(target.into_os_string().into_vec())),
@@ -154,6 +158,10 @@ fn arrive(tree: &Tree, machine: &Machine, path: Vec<u8>) -> Result<Found, Errno>
         }
         Area::Proc => {
             let entry = Entry::Text(procfs::render(machine, &path).ok_or(Errno::ENOENT)?);
+            Ok(Found::View { path, entry })
+        }
+        Area::Udev => {
+            let entry = tree.udev_view(&path).ok_or(Errno::ENOENT)?;
             Ok(Found::View { path, entry })
         }
         Area::Absent => Err(Errno::ENOENT),

@@ -8,6 +8,7 @@ use dmlab_units::{DevT, Errno};
 use parking_lot::Mutex;
 
 use super::node::{EntryKind, Inode, Kind};
+use super::sysfs::Entry;
 use super::udev::Udev;
 use dmlab_machine::Machine;
 
@@ -23,19 +24,22 @@ pub(super) struct Tree {
     udev: Udev,
 }
 
+/// What programs look for to know whether udev runs.
+pub(super) const UDEV_SIGN: &[u8] = b"/run/udev/control";
+
 /// The group that owns disks.
 const DISK_GROUP: u32 = 6;
 const RENAME_NOREPLACE: u32 = 1;
 const RENAME_EXCHANGE: u32 = 2;
 
 impl Tree {
-    pub(super) fn new() -> Tree {
+    pub(super) fn new(has_udev: bool) -> Tree {
         let mut tree = Tree {
             nodes: BTreeMap::new(),
             next_ino: 0x1_0000,
             seen: None,
             made_by_kernel: BTreeMap::new(),
-            udev: Udev::default(),
+            udev: Udev::new(has_udev),
         };
         for (path, kind, mode) in [
             (&b"/dev"[..], Kind::Dir, 0o755),
@@ -46,6 +50,16 @@ impl Tree {
             tree.insert(path.to_vec(), kind, mode);
         }
         tree
+    }
+
+    /// What there is at a path of `/run/udev`.
+    pub(super) fn udev_view(&self, path: &[u8]) -> Option<Entry> {
+        match path {
+            _ if !self.udev.is_running() => None,
+            b"/run/udev" => Some(Entry::Dir(vec![("control".to_owned(), EntryKind::Node)])),
+            UDEV_SIGN => Some(Entry::Text(Vec::new())),
+            _ => None,
+        }
     }
 
     /// The next inode number, which the next new node gets.

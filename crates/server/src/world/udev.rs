@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use dmlab_machine::{DeviceInfo, Uevent, UeventAction};
 
+use crate::semaphore;
+
 use super::node::Kind;
 use super::tree::Tree;
 
@@ -14,23 +16,38 @@ const DISABLE_DM_RULES: u32 = 0x1 << 16;
 /// Which links were made.
 #[derive(Default)]
 pub(super) struct Udev {
+    /// Whether it runs for all to see, and completes cookies.
+    is_running: bool,
     /// By device name (`dm-0`).
     links: BTreeMap<String, Vec<u8>>,
 }
 
 impl Udev {
+    pub(super) fn new(is_running: bool) -> Udev {
+        Udev { is_running, links: BTreeMap::new() }
+    }
+
+    /// Whether programs can see that it runs.
+    pub(super) fn is_running(&self) -> bool {
+        self.is_running
+    }
+
     pub(super) fn handle(&mut self, tree: &mut Tree, events: &[Uevent], devices: &[DeviceInfo]) {
         for event in events.iter().filter(|event| event.subsystem == "block") {
             let Some(name) = event.var("DEVNAME") else { continue };
+            let cookie = event.var("DM_COOKIE").and_then(|cookie| cookie.parse::<u32>().ok());
             match event.action {
                 UeventAction::Change => {
-                    let cookie = event.var("DM_COOKIE").and_then(|cookie| cookie.parse::<u32>().ok());
                     if cookie.is_some_and(|cookie| cookie & DISABLE_DM_RULES == 0) {
                         self.link(tree, name, devices);
                     }
                 }
                 UeventAction::Remove => self.unlink(tree, name),
                 UeventAction::Add => {}
+            }
+            // The last rule: whoever waits finds the nodes made.
+            if let (true, Some(cookie)) = (self.is_running, cookie) {
+                semaphore::complete(cookie);
             }
         }
     }
