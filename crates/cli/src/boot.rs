@@ -50,7 +50,7 @@ pub(crate) struct MachineArgs {
     /// Append the kernel log to this file. Also: the environment variable DMLAB_KLOG.
     #[arg(long, value_name = "FILE")]
     pub klog: Option<PathBuf>,
-    /// A TOML file of what is to go wrong: [[fault]] tables (`dmlab fault add --help` has their keys).
+    /// A TOML file of what is to go wrong: `[[fault]]` tables (`dmlab fault add --help` has their keys).
     #[arg(long, value_name = "FILE")]
     pub faults: Option<PathBuf>,
     /// Let programs find a udev that runs: it makes the nodes in /dev/mapper, and completes the cookies that they wait

@@ -42,7 +42,7 @@ enum Command {
         #[arg(required = true, value_name = "KEY=VALUE")]
         words: Vec<String>,
     },
-    /// Add the rules of a TOML file: [[fault]] tables with the same keys.
+    /// Add the rules of a TOML file: `[[fault]]` tables with the same keys.
     Load {
         #[command(flatten)]
         place: Where,
