@@ -4,7 +4,7 @@ use std::fs::File;
 
 use dmlab_driver::{ThreadDriver, Time};
 use dmlab_machine::{BootError, BootOptions, Disk, DiskKind, Instant, Machine, TargetType};
-use dmlab_units::{Bytes, Errno};
+use dmlab_units::Bytes;
 
 use crate::schedule::Schedule;
 use crate::turns::LabDriver;
@@ -89,14 +89,16 @@ impl LabBuilder {
     ///
     /// # Errors
     /// See [`BootError`].
+    ///
+    /// # Panics
+    /// On real time, when the host gives it no thread.
     pub fn boot(self) -> Result<Lab, BootError> {
         let LabBuilder { mut options, is_shuffled, has_threads } = self;
-        let no_thread = |_| BootError::Disk { index: 0, errno: Errno::EAGAIN };
         let (machine, clock) = if has_threads {
             let driver = ThreadDriver::new(Time::Real);
             options.driver = driver.clone();
             let machine = Machine::boot(options)?;
-            driver.start(machine.runtime().clone(), || {}).map_err(no_thread)?;
+            driver.start(machine.runtime().clone(), || {}).expect("the host has room for one more thread");
             (machine, Clock::Threads(driver))
         } else {
             let driver = LabDriver::starting_at(Instant::from_nanos(0));

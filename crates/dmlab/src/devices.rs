@@ -4,7 +4,7 @@ use dmlab_control::{
     CreateOptions, DeviceId, Info, LoadOptions, MessageReply, Query, Stack, SuspendOptions, Table,
     TargetStatus,
 };
-use dmlab_units::{DevT, DmName, Sector};
+use dmlab_units::{DevT, DmName, Errno, Sector};
 
 use crate::{Error, Lab};
 
@@ -61,7 +61,7 @@ impl Lab {
         let mut dm = self.dm();
         let created =
             dm.create_with_table(&name, &CreateOptions::default(), &table, LoadOptions::default())?;
-        Ok(created.dev.unwrap_or_else(|| DevT::new(self.machine().mapper().major(), 0)))
+        created.dev.ok_or(Error::Io(Errno::ENXIO))
     }
 
     /// Loads a table into a device's inactive slot.

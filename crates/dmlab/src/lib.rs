@@ -32,6 +32,7 @@
 
 mod builder;
 mod caller;
+mod caught;
 pub mod crash;
 mod devices;
 mod error;

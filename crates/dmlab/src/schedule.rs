@@ -1,13 +1,13 @@
 //! Orders in which tasks and clients take turns: drawn from seeds, written down, replayed, and made as plain as they can be.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dmlab_machine::{Rng, Scheduler, Stream, TaskId};
 
 use crate::Lab;
+use crate::caught::caught;
 
 /// Who goes next, each time more than one could: 0 is the one that could first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,8 +192,7 @@ impl<B: Fn() -> Lab> Schedules<B> {
         let mut lab = (self.boot)();
         lab.is_quiet = true;
         let picked = lab.follow(schedule);
-        let result = catch_unwind(AssertUnwindSafe(|| test(&lab)));
-        let result = result.unwrap_or_else(|panic| Err(panic_text(&*panic)));
+        let result = caught(|| test(&lab));
         let picks = picked.lock().unwrap_or_else(PoisonError::into_inner).clone();
         (picks, result)
     }
@@ -232,11 +231,6 @@ impl<B: Fn() -> Lab> Schedules<B> {
         }
         (picks, why)
     }
-}
-
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
-    text.unwrap_or("a panic without a text").to_owned()
 }
 
 #[cfg(test)]

@@ -103,7 +103,7 @@ impl Lab {
     /// Lets time pass until a device's event number is past `seen`; the new number.
     ///
     /// # Errors
-    /// ENXIO; EIO-free: a wait that times out says so as ETIMEDOUT.
+    /// ENXIO when there is no such device; ETIMEDOUT when nothing came within `limit`.
     pub fn wait_event(&self, name: &str, seen: u32, limit: Duration) -> Result<u32, Error> {
         let number = |lab: &Lab| lab.info(name).map(|info| info.event_nr);
         number(self)?;

@@ -1,6 +1,5 @@
 //! Going through the states of a run.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +11,7 @@ use super::record::{CrashRun, lab_on, left_machine};
 use super::report::{Failure, Report, Shard};
 use super::{CrashError, Judge, Outcome, minimise};
 use crate::Lab;
+use crate::caught::caught;
 
 /// States that one thread takes at a time.
 const GROUP: usize = 64;
@@ -268,14 +268,7 @@ impl<'a> Explore<'a> {
             said.map_err(|error| Broken { judge: judge.name().to_owned(), error })?;
         }
         let Some(check) = &self.check else { return Ok(()) };
-        let said = match catch_unwind(AssertUnwindSafe(|| check(&moment).map_err(|e| e.to_string()))) {
-            Ok(said) => said,
-            Err(panic) => {
-                let text = panic.downcast_ref::<String>().map(String::as_str);
-                let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-                Err(format!("panicked: {}", text.unwrap_or("without a word")))
-            }
-        };
+        let said = caught(|| check(&moment).map_err(|error| error.to_string()));
         said.map_err(|error| Broken { judge: "check".to_owned(), error })
     }
 

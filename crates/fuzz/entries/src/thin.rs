@@ -191,7 +191,15 @@ pub(crate) fn messages(bytes: &[u8]) {
     lab.dm().remove(&id("pool"), false).expect("nobody has the pool open");
 }
 
-/// No edit that matters, and some of each kind.
+/// Metadata with a mapping that a lookup finds and a removal does not: a discard once looked for it for ever.
+const OUT_OF_ORDER: &[u8] = &[
+    1, 39, 39, 0, 57, 1, 0, 0, 8, 5, 0, 0, 0, 0, 0, 0, 0, 0, 37, 74, 111, 148, 185, 222, 8, 45, 82, 119, 127,
+    164, 201, 238, 24, 61, 98, 135, 172, 209, 246, 32, 69, 106, 143, 180, 217, 3, 40, 77, 114, 151, 188, 225,
+    11, 48, 85, 122, 159, 196, 233, 19, 56, 93, 130, 167, 204, 241, 27, 64, 101, 138, 175, 212, 249, 35, 72,
+    109, 146, 183, 220, 6, 43, 80, 117,
+];
+
+/// No edit that matters, some of each kind, and what was found before.
 pub(crate) fn metadata_samples() -> Vec<Vec<u8>> {
     let operations: Vec<u8> = (0..72u32).map(|i| (i * 37 % 251) as u8).collect();
     let sample = |edits: &[u8]| [edits, &operations[..]].concat();
@@ -200,6 +208,7 @@ pub(crate) fn metadata_samples() -> Vec<Vec<u8>> {
         samples.push(sample(&[0, block, 12 + block, 0x80, 4, 1, 0, 0, 0]));
         samples.push(sample(&[1, block, block, 0, 0, 255 - block, 28, 0, 8, 5, 0, 0, 0, 0, 0, 0, 0]));
     }
+    samples.push(OUT_OF_ORDER.to_vec());
     samples
 }
 

@@ -61,7 +61,7 @@ impl ThinMetadata {
     /// Unmaps blocks `begin` up to `end` of an open device.
     ///
     /// # Errors
-    /// ENOSPC; what reading or changing the tree says.
+    /// ENOSPC; EILSEQ when the tree's keys are not in order; what reading or changing the tree says.
     pub async fn unmap(&mut self, id: ThinId, begin: u64, end: u64) -> Result<(), Errno> {
         self.is_in_service = true;
         let Some(mut root) = self.root_of(id).await? else { return Err(Errno::ENODATA) };
@@ -77,6 +77,10 @@ impl ThinMetadata {
             }
             begin = first;
             let (new_root, count) = self.store.remove_leaves(BOTTOM, root, begin, end).await?;
+            if count == 0 {
+                // An entry that one walk sees and another does not: the keys are not in order, and it would be looked for for ever.
+                return Err(Errno::EILSEQ);
+            }
             root = new_root;
             removed += count;
         }
