@@ -3,7 +3,6 @@
 mod channel;
 mod data;
 mod everybody;
-mod faults;
 mod files;
 mod memory;
 mod mirror;

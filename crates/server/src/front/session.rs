@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use dmlab_machine::faults::run_command;
 use dmlab_machine::{Interrupt, Interrupted, OpenMode, interruptible};
 use dmlab_shim_proto as proto;
 use dmlab_units::{DevT, Errno};
@@ -272,7 +273,7 @@ impl Session {
                 text_lines(out, 0, devices.iter().map(|device| (0, line(device))))
             }
             Request::Faults { from, command } => {
-                match super::faults::run(world.machine().faults(), from, command) {
+                match run_command(world.machine().faults(), from, command) {
                     Ok(lines) => text_lines(out, 0, lines.into_iter()),
                     Err(wrong) => {
                         let (reply, fd) = payload(out, wrong.as_bytes())?;
