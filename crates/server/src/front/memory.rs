@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use dmlab_machine::Interrupt;
 use dmlab_machine::{Caller, DeviceBacking, FileBacking, LoopBacking, OpenMode, UserMemory};
+use dmlab_recording::{Answer, Under};
 use dmlab_shim_proto::STAGING_LIMIT;
 use dmlab_units::{DevT, Errno};
 use parking_lot::Mutex;
@@ -38,6 +39,11 @@ impl Staged {
     /// What could be read of the client's memory.
     pub(crate) fn sent(&self) -> &[u8] {
         &self.bytes[..self.readable]
+    }
+
+    /// How many bytes of it may be touched.
+    pub(crate) fn room(&self) -> u64 {
+        self.bytes.len() as u64
     }
 
     /// What has to go back to the client, and where it begins.
@@ -87,6 +93,8 @@ pub(crate) struct Process<'a> {
     pub(crate) files: &'a Files,
     pub(crate) pid: i32,
     pub(crate) interrupt: &'a Interrupt,
+    /// The call as it is written down, where it is.
+    pub(crate) under: Option<&'a Under<'a>>,
     /// A descriptor that came with the request.
     pub(crate) descriptor: Mutex<Option<OwnedFd>>,
 }
@@ -104,7 +112,11 @@ impl Process<'_> {
 
 impl Caller for Process<'_> {
     fn lookup_bdev(&self, path: &[u8]) -> Result<DevT, Errno> {
-        self.world.lookup_bdev(&self.absolute(path)?)
+        let dev = self.absolute(path).and_then(|path| self.world.lookup_bdev(&path));
+        if let Some(under) = self.under {
+            under.told(Answer::Path { path: path.to_vec(), dev });
+        }
+        dev
     }
 
     fn interrupt(&self) -> Option<&Interrupt> {
@@ -121,14 +133,28 @@ impl Caller for Process<'_> {
     }
 
     fn backing_file(&self, _fd: i32) -> Result<Arc<dyn LoopBacking>, Errno> {
+        let backing = self.backing();
+        if let (Some(under), Err(errno)) = (self.under, &backing) {
+            under.told(Answer::Backing(Err(*errno)));
+        }
+        backing
+    }
+}
+
+impl Process<'_> {
+    /// What the descriptor that came along stands for, under a loop device.
+    fn backing(&self) -> Result<Arc<dyn LoopBacking>, Errno> {
         let descriptor = self.descriptor.lock().take().ok_or(Errno::EBADF)?;
         let stat = rustix::fs::fstat(&descriptor).map_err(errno)?;
         if let Some(file) = self.files.get(stat.st_ino).filter(|_| stat.st_mode & S_IFMT == S_IFIFO) {
             // A simulated device under a loop device, which opens it for itself.
             let Body::Block(dev, block) = &file.body else { return Err(Errno::EINVAL) };
-            let block =
-                self.world.machine().open_block(*dev, block.mode().difference(OpenMode::EXCLUSIVE))?;
-            return Ok(Arc::new(DeviceBacking::new(block)));
+            let mode = block.mode().difference(OpenMode::EXCLUSIVE);
+            let backing = DeviceBacking::new(self.world.machine().open_block(*dev, mode)?);
+            if let Some(under) = self.under {
+                under.on_device(&backing, mode.bits());
+            }
+            return Ok(Arc::new(backing));
         }
         let writable = rustix::fs::fcntl_getfl(&descriptor).map_err(errno)?;
         let read_only = !writable.intersects(rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::RDWR);
@@ -137,6 +163,10 @@ impl Caller for Process<'_> {
         if stat.st_mode & S_IFMT != S_IFREG {
             return Err(Errno::EINVAL);
         }
-        Ok(Arc::new(FileBacking::new(File::from(descriptor), path, read_only)))
+        let file = File::from(descriptor);
+        match self.under {
+            Some(under) => under.on_file(file, path, read_only),
+            None => Ok(Arc::new(FileBacking::new(file, path, read_only))),
+        }
     }
 }

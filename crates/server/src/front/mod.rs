@@ -6,6 +6,7 @@ mod everybody;
 mod files;
 mod memory;
 mod mirror;
+mod recorded;
 mod session;
 mod shared_state;
 
@@ -22,6 +23,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use dmlab_machine::Interrupt;
+use dmlab_recording::Recorder;
 use dmlab_shim_proto::{MIRROR_DIR, SOCKET_NAME};
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{Timespec, epoll};
@@ -43,6 +45,7 @@ use shared_state::Shared;
 pub type OnRefusedLoad = Box<dyn Fn(&[u8], &[String]) + Send + Sync>;
 
 /// Where a server lives, and who listens.
+#[derive(Default)]
 pub struct Options {
     /// Its directory, which it makes, and removes when it ends.
     pub dir: PathBuf,
@@ -50,6 +53,8 @@ pub struct Options {
     pub on_refused_load: Option<OnRefusedLoad>,
     /// Whether programs find a udev that runs, and completes the cookies that they wait for.
     pub has_udev: bool,
+    /// Who writes down what programs ask; its driver drives the machine then.
+    pub recorder: Option<Arc<Recorder>>,
 }
 
 /// A running server. Dropping it ends it.
@@ -89,11 +94,12 @@ impl Server {
         let runtime = machine.runtime().clone();
         let shared = Arc::new(Shared {
             world: World::new(machine, kept, options.has_udev),
-            files: Arc::new(Files::new()?),
+            files: Arc::new(Files::new(options.recorder.clone())?),
             mirror: Mirror::new(dir.join(MIRROR_DIR))?,
             control: OnceLock::new(),
             on_refused_load: options.on_refused_load,
             driver: driver.clone(),
+            recorder: options.recorder,
             stopping: AtomicBool::new(false),
             stopped: (Mutex::new(false), Condvar::new()),
         });
@@ -146,6 +152,15 @@ impl Server {
         &self.shared.world
     }
 
+    /// Ends the recording, if there is one: what programs left open is closed, and nothing more is written.
+    ///
+    /// # Errors
+    /// When not all of it could be written.
+    pub fn finish_recording(&self) -> Result<(), dmlab_recording::FileError> {
+        self.shared.files.drain();
+        self.shared.recorder.as_ref().map_or(Ok(()), |recorder| recorder.finish())
+    }
+
     /// What ends it, for another thread.
     pub fn halter(&self) -> impl Fn() + Send + use<> {
         let shared = self.shared.clone();
@@ -165,7 +180,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         // First what others see, so that nobody finds a machine that is going.
         let _ = fs::remove_file(self.socket());
-        self.shared.files.drain();
+        // Whoever wants to know whether it worked has asked before.
+        let _ = self.finish_recording();
         self.shared.halt();
         self.driver.stop();
         // Wakes the accepting thread.
@@ -225,7 +241,7 @@ fn serve(shared: Arc<Shared>, watch: &Watch, socket: OwnedFd, pid: i32) {
     let flags = epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
     let watched = epoll::add(&watch.epoll, socket.as_fd(), epoll::EventData::new_u64(id), flags);
     if let (Ok(()), Ok(channel)) = (watched, Channel::open(socket)) {
-        Session { shared, pid, interrupt, staged: Vec::new(), answer: Vec::new() }.run(channel);
+        Session { shared, client: id, pid, interrupt, staged: Vec::new(), answer: Vec::new() }.run(channel);
     }
     watch.interrupts.lock().remove(&id);
 }
@@ -240,8 +256,12 @@ fn watch_clients(shared: &Shared, watch: &Watch) {
             continue;
         }
         for event in &events {
-            if let Some(interrupt) = watch.interrupts.lock().get(&event.data.u64()) {
-                interrupt.raise();
+            let interrupt = watch.interrupts.lock().get(&event.data.u64()).cloned();
+            if let Some(interrupt) = &interrupt {
+                match &shared.recorder {
+                    Some(recorder) => recorder.interrupt(event.data.u64(), interrupt),
+                    None => interrupt.raise(),
+                }
             }
         }
     }
