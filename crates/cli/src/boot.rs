@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use clap::{Args, ValueEnum};
-use dmlab_abi::{Header, TargetSpec, TargetSpecs};
 use dmlab::recording::{self, Extents, Header as RecordingHeader, Host, Recorder};
+use dmlab_abi::{Header, TargetSpec, TargetSpecs};
 use dmlab_control::{Surroundings, Table, explain};
 use dmlab_machine::faults::read_rules;
 use dmlab_machine::{BootOptions, Disk, DiskKind, Machine};

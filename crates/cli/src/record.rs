@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use dmlab::recording::{Changes, Clock as RecordedClock, Recording, Replayed, replay};
 use dmlab::recording::show::Lines;
+use dmlab::recording::{Changes, Clock as RecordedClock, Recording, Replayed, replay};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::boot::{MachineArgs, boot_recorded};
@@ -47,7 +47,8 @@ impl Record {
         let dir = run_dir(self.name.as_deref())?;
         let server = boot_recorded(&self.machine, dir, words, &self.output)?;
         let status = launch::run(server.dir(), &self.command);
-        server.finish_recording()?;
+        let written = server.finish_recording();
+        written.map_err(|error| format!("cannot record: {}: {error}", self.output.display()))?;
         if io::stderr().is_terminal() {
             eprintln!("dmlab: recorded in {}; again: dmlab replay {0}", self.output.display());
         }
@@ -82,8 +83,11 @@ impl Replay {
     pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
         let recording = Recording::load(&self.file).map_err(|error| error.to_string())?;
         if self.list {
-            list(&recording)?;
-            return Ok(ExitCode::SUCCESS);
+            return match list(&recording) {
+                // Whoever reads it has seen enough.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+                listed => Ok(listed.map(|()| ExitCode::SUCCESS)?),
+            };
         }
         let changes = Changes {
             seed: self.seed,

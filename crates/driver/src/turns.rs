@@ -26,8 +26,15 @@ pub trait Witness: Send + Sync {
 /// The one turn of a machine.
 pub(crate) struct Turns {
     witness: Arc<dyn Witness>,
-    is_taken: Mutex<bool>,
+    state: Mutex<State>,
     free: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    is_taken: bool,
+    /// Threads that wait for it.
+    nr_wanting: usize,
 }
 
 thread_local! {
@@ -59,20 +66,27 @@ impl Drop for Turn<'_> {
 
 impl Turns {
     pub(crate) fn new(witness: Arc<dyn Witness>) -> Turns {
-        Turns { witness, is_taken: Mutex::new(false), free: Condvar::new() }
+        Turns { witness, state: Mutex::default(), free: Condvar::new() }
     }
 
     fn take(&self) {
-        let mut is_taken = self.is_taken.lock();
-        while *is_taken {
-            self.free.wait(&mut is_taken);
+        let mut state = self.state.lock();
+        state.nr_wanting += 1;
+        while state.is_taken {
+            self.free.wait(&mut state);
         }
-        *is_taken = true;
+        state.nr_wanting -= 1;
+        state.is_taken = true;
     }
 
     fn give_back(&self) {
-        *self.is_taken.lock() = false;
+        self.state.lock().is_taken = false;
         self.free.notify_one();
+    }
+
+    /// Whether somebody waits for the turn: to the host's kernel he sleeps, but he has something to do.
+    fn is_wanted(&self) -> bool {
+        self.state.lock().nr_wanting > 0
     }
 }
 
@@ -155,22 +169,16 @@ impl ThreadDriver {
         }
     }
 
-    /// On virtual time, with the turn given back: jumps to the next timer when nobody can do anything before it is due.
-    fn jump_by_turn(&self, turns: &Turns, runtime: &Runtime) -> Jump {
-        if self.time != Time::Virtual {
-            return Jump::Nowhere;
-        }
-        turns.take();
-        let jump = match runtime.next_timer() {
-            Some(due) if self.may_jump(due) => {
+    /// On virtual time, in the turn of one who waits: jumps to the next timer when nobody can do anything before it is due.
+    fn jump_in_turn(&self, turns: &Turns, runtime: &Runtime) -> Jump {
+        match runtime.next_timer().filter(|_| self.time == Time::Virtual) {
+            Some(due) if !turns.is_wanted() && self.may_jump(due) => {
                 self.move_clock(turns, runtime, due);
                 Jump::Done
             }
             Some(_) => Jump::NotYet,
             None => Jump::Nowhere,
-        };
-        turns.give_back();
-        jump
+        }
     }
 
     pub(crate) fn wait_by_turn(
@@ -186,15 +194,15 @@ impl ThreadDriver {
         }
         loop {
             turns.give_back();
-            if matches!(self.jump_by_turn(turns, runtime), Jump::NotYet) {
-                thread::park_timeout(LOOK_AGAIN);
-            } else {
-                // Somebody else may have set a timer meanwhile, to which then nobody would jump.
-                thread::park_timeout(10 * LOOK_AGAIN);
+            match self.time {
+                // Whoever sets the flag ends it.
+                Time::Real => thread::park(),
+                // Also without a timer to jump to: somebody else may set one.
+                Time::Virtual => thread::park_timeout(LOOK_AGAIN),
             }
             turns.take();
-            self.catch_up(turns, runtime);
-            if flag.take() {
+            if flag.take() || (matches!(self.jump_in_turn(turns, runtime), Jump::Done) && flag.take()) {
+                self.catch_up(turns, runtime);
                 if let Some(call) = call {
                     turns.witness.goes_on(call);
                 }

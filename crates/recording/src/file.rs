@@ -8,7 +8,7 @@
 
 use std::fmt;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::Compression;
@@ -19,7 +19,10 @@ use serde::de::DeserializeOwned;
 
 use crate::event::{Event, Header};
 
-const MAGIC: &[u8] = b"dmlab recording 1\n";
+/// More RAM disks than this no machine is booted with.
+const RAM_DISKS_MAX: u32 = 1 << 20;
+/// A file's first line. What follows is packed.
+pub const MAGIC: &[u8] = b"dmlab recording 1\n";
 
 /// Why a recording cannot be read or written.
 #[derive(Debug)]
@@ -43,21 +46,16 @@ impl fmt::Display for FileError {
 impl std::error::Error for FileError {}
 
 fn bad(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("this is no recording of a run, or a damaged one: {what}"))
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("this is no recording of a run, or a damaged one: {what}"),
+    )
 }
 
 /// Writes a recording as it comes about.
 pub(crate) struct Writer<W: Write> {
     out: GzEncoder<W>,
     buffer: Vec<u8>,
-}
-
-impl Writer<BufWriter<File>> {
-    /// Begins a file.
-    pub(crate) fn create(path: &Path, header: &Header) -> Result<Self, FileError> {
-        let begun = File::create(path).and_then(|file| Writer::new(BufWriter::new(file), header));
-        begun.map_err(|error| FileError::new(path, error))
-    }
 }
 
 impl<W: Write> Writer<W> {
@@ -100,7 +98,10 @@ impl<R: BufRead> Reader<R> {
             return Err(bad("its first line"));
         }
         let mut from = GzDecoder::new(from);
-        let header = get(&mut from)?.ok_or_else(|| bad("it ends at its beginning"))?;
+        let header: Header = get(&mut from)?.ok_or_else(|| bad("it ends at its beginning"))?;
+        if header.ram_disks > RAM_DISKS_MAX {
+            return Err(bad(&format!("{} RAM disks", header.ram_disks)));
+        }
         Ok(Reader { from, header, is_over: false })
     }
 
@@ -227,7 +228,10 @@ pub(crate) mod tests {
                 client: 1,
                 what: Call::Write { file: 1, at: 0, data: vec![9; 512], how: How::default() },
             },
-            Event::Told { call: 2, answer: Answer::Path { path: b"/dev/x".to_vec(), dev: Err(Errno::ENOENT) } },
+            Event::Told {
+                call: 2,
+                answer: Answer::Path { path: b"/dev/x".to_vec(), dev: Err(Errno::ENOENT) },
+            },
             Event::Told { call: 2, answer: Answer::Backing(Ok(Backing::Device { dev, mode: 1 })) },
             Event::Size { number: 1, size: Ok(5) },
             Event::Bio(Bio {

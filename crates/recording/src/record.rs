@@ -4,8 +4,8 @@
 //! machine does meanwhile the recorder sees by itself: the trace of bios, the kernel log, the events for user space.
 
 use std::fs::File;
-use std::io::BufWriter;
-use std::path::{Path, PathBuf};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -19,19 +19,18 @@ use crate::event::{Answer, Backing, Bio, Call, Clock, Ended, Event, Extents, Hea
 use crate::file::{FileError, Writer};
 
 /// Hears whose turn it is and what time, and writes all events down in their order.
-pub struct Log {
-    path: PathBuf,
+struct Log {
     state: Mutex<Option<State>>,
 }
 
 struct State {
-    writer: Writer<BufWriter<File>>,
+    writer: Writer<Box<dyn Write + Send>>,
     /// Whose log and events are looked at: there from the boot on.
     machine: Option<Machine>,
     lines_seen: u64,
     uevents_seen: u64,
     /// The first failure to write. What comes after it is not written, for it would follow from nothing.
-    failed: Option<std::io::Error>,
+    failed: Option<io::Error>,
 }
 
 impl State {
@@ -92,9 +91,18 @@ impl Recorder {
     /// # Errors
     /// The system's.
     pub fn create(path: &Path, header: &Header) -> Result<Arc<Recorder>, FileError> {
-        let writer = Writer::create(path, header)?;
+        let begun = File::create(path).and_then(|file| Recorder::begin(BufWriter::new(file), header));
+        begun.map_err(|error| FileError::new(path, error))
+    }
+
+    /// Begins a recording that goes to `out`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn begin(out: impl Write + Send + 'static, header: &Header) -> io::Result<Arc<Recorder>> {
+        let writer = Writer::new(Box::new(out) as Box<dyn Write + Send>, header)?;
         let state = State { writer, machine: None, lines_seen: 0, uevents_seen: 0, failed: None };
-        let log = Arc::new(Log { path: path.to_owned(), state: Mutex::new(Some(state)) });
+        let log = Arc::new(Log { state: Mutex::new(Some(state)) });
         let time = match header.clock {
             Clock::Real => Time::Real,
             Clock::Virtual => Time::Virtual,
@@ -181,7 +189,7 @@ impl Recorder {
     ///
     /// # Errors
     /// When not all of it could be written.
-    pub fn finish(&self) -> Result<(), FileError> {
+    pub fn finish(&self) -> io::Result<()> {
         let state = self.in_turn(|| {
             self.log.push(&Event::Finish);
             self.log.state.lock().take()
@@ -190,11 +198,10 @@ impl Recorder {
             machine.runtime().tracer().stop();
         }
         let Some(state) = state else { return Ok(()) };
-        let finished = match state.failed {
+        match state.failed {
             Some(error) => Err(error),
             None => state.writer.finish(),
-        };
-        finished.map_err(|error| FileError::new(&self.log.path, error))
+        }
     }
 }
 
@@ -221,7 +228,12 @@ impl Under<'_> {
     ///
     /// # Errors
     /// EIO when it cannot be read.
-    pub fn on_file(&self, file: File, path: Vec<u8>, is_read_only: bool) -> Result<Arc<dyn LoopBacking>, Errno> {
+    pub fn on_file(
+        &self,
+        file: File,
+        path: Vec<u8>,
+        is_read_only: bool,
+    ) -> Result<Arc<dyn LoopBacking>, Errno> {
         let contents = Extents::read(&file).map_err(|_| Errno::EIO)?;
         let number = self.recorder.last_backing.fetch_add(1, Ordering::Relaxed) + 1;
         let file = FileBacking::new(file, path.clone(), is_read_only);

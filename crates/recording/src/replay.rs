@@ -121,11 +121,7 @@ pub fn replay(
     Ok(run.replayed)
 }
 
-fn boot(
-    recording: &Recording,
-    changes: &Changes,
-    driver: Arc<LaneDriver>,
-) -> Result<Machine, ReplayError> {
+fn boot(recording: &Recording, changes: &Changes, driver: Arc<LaneDriver>) -> Result<Machine, ReplayError> {
     let header = &recording.header;
     let disk = |host: &Host| -> Result<Disk, ReplayError> {
         let file = host.contents.to_file().map_err(ReplayError::Disk)?;

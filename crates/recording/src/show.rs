@@ -32,7 +32,7 @@ impl Lines {
             Event::Told { call, answer } => vec![format!("#{call} was told: {}", told(answer))],
             Event::Size { number, size } => vec![format!("host file {number} has {} bytes", result(*size))],
             Event::GoOn { call } => vec![format!("#{call} goes on")],
-            Event::Interrupt { client } => vec![format!("client {client} is interrupted")],
+            Event::Interrupt { client } => vec![format!("client {client} is interrupted or gone")],
             Event::Clock { nanos } => {
                 self.now = *nanos;
                 vec!["the clock moves".to_owned()]
@@ -101,7 +101,8 @@ impl Lines {
                 }
             }
         };
-        let mut lines = vec![format!("#{call} client {client}: {text}")];
+        let who = if client == 0 { "nobody".to_owned() } else { format!("client {client}") };
+        let mut lines = vec![format!("#{call} {who}: {text}")];
         lines.extend(more);
         lines
     }
@@ -122,8 +123,10 @@ impl Lines {
     /// Two ends of one call that differ: in what can be read, or else in the first bytes.
     pub(crate) fn both_ends(&mut self, call: u64, old: &Ended, new: &Ended) -> (Vec<String>, Vec<String>) {
         let mut beside = self.clone();
-        let (mut old_lines, mut new_lines) =
-            (self.lines(&Event::End { call, ended: old.clone() }), beside.lines(&Event::End { call, ended: new.clone() }));
+        let (mut old_lines, mut new_lines) = (
+            self.lines(&Event::End { call, ended: old.clone() }),
+            beside.lines(&Event::End { call, ended: new.clone() }),
+        );
         if old_lines == new_lines {
             let (old_dump, new_dump) = dumps(&old.written, &new.written);
             old_lines.push(format!("{INDENT}{old_dump}"));
@@ -135,11 +138,7 @@ impl Lines {
 
 /// Where two answers begin to differ, with some bytes of each.
 fn dumps(old: &(u64, Vec<u8>), new: &(u64, Vec<u8>)) -> (String, String) {
-    let same = if old.0 == new.0 {
-        old.1.iter().zip(&new.1).take_while(|(a, b)| a == b).count()
-    } else {
-        0
-    };
+    let same = if old.0 == new.0 { old.1.iter().zip(&new.1).take_while(|(a, b)| a == b).count() } else { 0 };
     let dump = |(start, bytes): &(u64, Vec<u8>)| {
         let rest = bytes.get(same..).unwrap_or_default();
         let hex: String = rest.iter().take(DUMP).map(|byte| format!(" {byte:02x}")).collect();
@@ -154,7 +153,7 @@ fn result<T: std::fmt::Display>(result: Result<T, Errno>) -> String {
 
 fn bits<'a, F>(names: impl Iterator<Item = (&'a str, F)>) -> String {
     let names: Vec<&str> = names.map(|(name, _)| name).collect();
-    if names.is_empty() { "0".to_owned() } else { names.join("|") }
+    if names.is_empty() { "-".to_owned() } else { names.join("|") }
 }
 
 fn manner(how: crate::event::How) -> String {
@@ -255,10 +254,9 @@ fn reply_lines(command: Command, written: &[u8]) -> Vec<String> {
     }
     let lossy = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     match command {
-        Command::TableStatus => dmlab_abi::decode_status(payload, header.target_count())
-            .iter()
-            .map(spec_line)
-            .collect(),
+        Command::TableStatus => {
+            dmlab_abi::decode_status(payload, header.target_count()).iter().map(spec_line).collect()
+        }
         Command::ListDevices => dmlab_abi::decode_names(payload)
             .unwrap_or_default()
             .iter()

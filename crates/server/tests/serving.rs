@@ -97,9 +97,7 @@ fn a_directory_of_somebody_elses_is_refused() {
     let driver = ThreadDriver::new(Time::Real);
     let machine = Machine::boot(BootOptions { driver: driver.clone(), ..BootOptions::default() }).unwrap();
     let error =
-        Server::start(machine, driver, Options { dir: dir.clone(), ..Options::default() })
-            .err()
-            .unwrap();
+        Server::start(machine, driver, Options { dir: dir.clone(), ..Options::default() }).err().unwrap();
     assert!(error.to_string().contains("chmod 700"), "{error}");
     std::fs::remove_dir_all(dir).unwrap();
 }

@@ -50,10 +50,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dmlab-shim", &["dmlab-shim-proto"]),
     ("dmlab-driver", &["dmlab-units", "dmlab-runtime", "dmlab-machine"]),
     // What is written down is what crosses the kernel's boundary, whoever carried it there.
-    (
-        "dmlab-recording",
-        &["dmlab-units", "dmlab-abi", "dmlab-machine", "dmlab-driver", "dmlab-shim-proto"],
-    ),
+    ("dmlab-recording", &["dmlab-units", "dmlab-abi", "dmlab-machine", "dmlab-driver", "dmlab-shim-proto"]),
     (
         "dmlab-server",
         &[

@@ -5,8 +5,8 @@ use std::fs::File;
 use std::sync::Arc;
 
 use dmlab_machine::{
-    BlockFile, Caller, ControlFile, DeviceBacking, FileBacking, Interrupt, Interrupted, LoopBacking, Machine,
-    OpenMode, UserMemory, interruptible,
+    BlockFile, Caller, CarriedMemory, ControlFile, DeviceBacking, FileBacking, Interrupt, Interrupted,
+    LoopBacking, Machine, OpenMode, interruptible,
 };
 use dmlab_shim_proto::STAGING_LIMIT;
 use dmlab_units::{DevT, Errno};
@@ -67,13 +67,15 @@ impl World {
         match what {
             Call::Ioctl { file, request, argument, sent, room } => {
                 let program = Program { world: self, call, interrupt: &interrupt };
-                let mut memory = Memory::new(sent, *room);
+                let mut memory = carried(sent, *room);
                 let result = self.file(*file).and_then(|open| match &*open {
                     Open::Control(control) => control.ioctl(&program, *request, &mut memory),
                     Open::Block(block) => block.ioctl(&program, *request, *argument, &mut memory),
                     Open::LoopControl => self.machine.loops().ioctl(*request, *argument),
                 });
-                Ended { result: result.map(i64::from), written: memory.written(), sum: None }
+                let (begin, written) = memory.written();
+                let written = (begin as u64, written.to_vec());
+                Ended { written, ..Ended::with(result.map(i64::from)) }
             }
             Call::Read { file, at, len, how } => {
                 let mut buffer = vec![0; *len as usize];
@@ -137,48 +139,13 @@ fn left(time: std::time::Duration) -> i64 {
     i64::try_from(time.as_nanos()).unwrap_or(i64::MAX).max(1)
 }
 
-/// The memory around an ioctl's argument.
-struct Memory {
-    bytes: Vec<u8>,
-    readable: usize,
-    written: Option<(usize, usize)>,
-}
-
 /// Most room that answers of a recorded call can have had.
 const ROOM_MAX: u64 = 1 << 24;
 
-impl Memory {
-    fn new(sent: &[u8], room: u64) -> Memory {
-        let mut bytes = sent.to_vec();
-        bytes.resize(room.min(ROOM_MAX).max(sent.len() as u64) as usize, 0);
-        Memory { bytes, readable: sent.len(), written: None }
-    }
-
-    fn written(&self) -> (u64, Vec<u8>) {
-        self.written.map_or((0, Vec::new()), |(from, to)| (from as u64, self.bytes[from..to].to_vec()))
-    }
-}
-
-impl UserMemory for Memory {
-    fn read(&mut self, offset: usize, into: &mut [u8]) -> Result<(), Errno> {
-        let end = offset.checked_add(into.len()).filter(|&end| end <= self.readable);
-        // As the server of the programs has it: what nobody carries is what a kernel finds no memory for.
-        let is_limit = self.readable as u64 >= STAGING_LIMIT;
-        let end = end.ok_or(if is_limit { Errno::ENOMEM } else { Errno::EFAULT })?;
-        into.copy_from_slice(&self.bytes[offset..end]);
-        Ok(())
-    }
-
-    fn write(&mut self, offset: usize, from: &[u8]) -> Result<(), Errno> {
-        let end = offset.checked_add(from.len()).filter(|&end| end <= self.bytes.len());
-        let end = end.ok_or(Errno::EFAULT)?;
-        self.bytes[offset..end].copy_from_slice(from);
-        if !from.is_empty() {
-            let (low, high) = self.written.unwrap_or((offset, end));
-            self.written = Some((low.min(offset), high.max(end)));
-        }
-        Ok(())
-    }
+/// A program's memory as it was carried to the recorded machine.
+fn carried(sent: &[u8], room: u64) -> CarriedMemory {
+    let is_cut = sent.len() as u64 >= STAGING_LIMIT;
+    CarriedMemory::new(sent.to_vec(), room.min(ROOM_MAX) as usize, is_cut)
 }
 
 /// The program behind a call.
@@ -208,7 +175,13 @@ impl Program<'_> {
                 let file = host.contents.to_file().map_err(|_| Errno::EIO)?;
                 let resized = file.try_clone().map_err(|_| Errno::EIO)?;
                 let file = FileBacking::new(file, path, host.is_read_only);
-                Ok(Arc::new(RestoredFile { file, resized, number, identity, sizes: self.world.sizes.clone() }))
+                Ok(Arc::new(RestoredFile {
+                    file,
+                    resized,
+                    number,
+                    identity,
+                    sizes: self.world.sizes.clone(),
+                }))
             }
         }
     }

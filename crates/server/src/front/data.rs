@@ -58,7 +58,12 @@ impl Session {
                 || Call::Read { file: file.number, at: pos, len, how: how.into() },
                 |_| {
                     let result = block.read_at(pos, into, how);
-                    let sum = self.shared.recorder.as_ref().and(result.ok()).map(|got| crc32c::crc32c(&into[..got]));
+                    let sum = self
+                        .shared
+                        .recorder
+                        .as_ref()
+                        .and(result.ok())
+                        .map(|got| crc32c::crc32c(&into[..got]));
                     (result, sum)
                 },
                 |(result, sum)| Ended { sum: *sum, ..Ended::with(result.map(|got| got as i64)) },

@@ -106,7 +106,8 @@ impl Server {
         let watch = Arc::new(Watch {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             interrupts: Mutex::new(HashMap::new()),
-            next: AtomicU64::new(0),
+            // In a recording 0 is nobody.
+            next: AtomicU64::new(1),
         });
         driver.jump_only_when(Box::new(move || everybody::waits(&socket)));
         let mut threads = Vec::new();
@@ -156,7 +157,7 @@ impl Server {
     ///
     /// # Errors
     /// When not all of it could be written.
-    pub fn finish_recording(&self) -> Result<(), dmlab_recording::FileError> {
+    pub fn finish_recording(&self) -> io::Result<()> {
         self.shared.files.drain();
         self.shared.recorder.as_ref().map_or(Ok(()), |recorder| recorder.finish())
     }

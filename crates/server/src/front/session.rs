@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dmlab_machine::faults::run_command;
-use dmlab_machine::{Interrupt, Interrupted, OpenMode, interruptible};
+use dmlab_machine::{CarriedMemory, Interrupt, Interrupted, OpenMode, interruptible};
 use dmlab_recording::{Call, Ended};
 use dmlab_shim_proto as proto;
 use dmlab_units::{DevT, Errno};
@@ -21,7 +21,7 @@ use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 
 use super::channel::Channel;
 use super::files::{Body, OpenFile};
-use super::memory::{Process, Staged};
+use super::memory::{Process, carried};
 use super::shared_state::Shared;
 use crate::driver::Time;
 use crate::world::{Area, Entry, Found, Inode, Kind, area, errno};
@@ -249,7 +249,7 @@ impl Session {
                 let mut bytes = std::mem::take(&mut self.staged);
                 bytes.truncate(staged as usize);
                 bytes.extend_from_slice(data);
-                self.ioctl(file, cmd, arg, Staged::new(bytes, claimed), fd, out)
+                self.ioctl(file, cmd, arg, carried(bytes, claimed), fd, out)
             }
             Request::Klog { from } => {
                 let lines = world.machine().runtime().klog().since(from);
@@ -294,8 +294,10 @@ impl Session {
             }
             Request::DmIoctl { cmd, data } => {
                 let control = shared.dmlabs_control();
-                let memory = Staged::new(data.to_vec(), data.len() as u64);
-                self.call((0, cmd, 0), memory, None, out, |process, memory| control.ioctl(process, cmd, memory))
+                let memory = carried(data.to_vec(), data.len() as u64);
+                self.call((0, cmd, 0), memory, None, out, |process, memory| {
+                    control.ioctl(process, cmd, memory)
+                })
             }
             Request::Read { .. } | Request::Write { .. } | Request::Fetch { .. } => Err(Errno::EPROTO),
         }
@@ -422,7 +424,7 @@ impl Session {
         file: u64,
         cmd: u32,
         arg: u64,
-        memory: Staged,
+        memory: CarriedMemory,
         fd: Option<OwnedFd>,
         out: &mut [u8],
     ) -> Answer {
@@ -436,12 +438,13 @@ impl Session {
         let klog = shared.world.machine().klog();
         let seen = klog.next_seq();
         let mut refused = false;
-        let answer = self.call((file.number, cmd, arg), memory, fd, out, |process, memory| match &file.body {
-            Body::Control(control) => control.ioctl(process, cmd, memory).inspect_err(|_| refused = true),
-            Body::Block(_, block) => block.ioctl(process, cmd, arg, memory),
-            Body::LoopControl => shared.world.machine().loops().ioctl(cmd, arg),
-            Body::Path => Err(Errno::EBADF),
-        });
+        let answer =
+            self.call((file.number, cmd, arg), memory, fd, out, |process, memory| match &file.body {
+                Body::Control(control) => control.ioctl(process, cmd, memory).inspect_err(|_| refused = true),
+                Body::Block(_, block) => block.ioctl(process, cmd, arg, memory),
+                Body::LoopControl => shared.world.machine().loops().ioctl(cmd, arg),
+                Body::Path => Err(Errno::EBADF),
+            });
         self.shared.files.signal_controls();
         self.shared.world.run_udev();
         if let (true, Some(listener), Some(request)) = (refused, listener, request) {
@@ -481,15 +484,15 @@ impl Session {
     fn call(
         &mut self,
         (file, request, argument): (u64, u32, u64),
-        mut memory: Staged,
+        mut memory: CarriedMemory,
         fd: Option<OwnedFd>,
         out: &mut [u8],
-        work: impl FnOnce(&Process<'_>, &mut Staged) -> Result<i32, Errno>,
+        work: impl FnOnce(&Process<'_>, &mut CarriedMemory) -> Result<i32, Errno>,
     ) -> Answer {
         let shared = self.shared.clone();
         let call = {
             let (sent, room) = match &shared.recorder {
-                Some(_) => (memory.sent().to_vec(), memory.room()),
+                Some(_) => (memory.sent().to_vec(), memory.room() as u64),
                 None => (Vec::new(), 0),
             };
             move || Call::Ioctl { file, request, argument, sent, room }
