@@ -120,6 +120,11 @@ fn the_world_follows_links_in_and_out() {
     assert_eq!(name(b"/dev/mapper/../../etc/passwd"), "real /etc/passwd");
     assert_eq!(name(b"/dev/null"), "real /dev/null");
     assert_eq!(name(b"/run/udev/control"), "ENOENT");
+    let long = |len: usize| ["/dev/", &"z".repeat(len)].concat();
+    assert_eq!(name(long(255).as_bytes()), "ENOENT");
+    assert_eq!(name(long(256).as_bytes()), "ENAMETOOLONG");
+    assert_eq!(name(["/dev/nothing", &long(256)].concat().as_bytes()), "ENOENT");
+    assert_eq!(name("/dev/.".repeat(700).as_bytes()), "ENAMETOOLONG");
     let dir = std::env::temp_dir().join(format!("dmlab-links-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     std::os::unix::fs::symlink("/dev/ram5", dir.join("disk")).unwrap();
