@@ -39,9 +39,9 @@ impl TableBuilder {
             return refuse("request-based DM doesn't support multiple targets");
         };
         if devices.is_empty() {
-            // What stands on nothing takes IO as the live table does (recorded: an empty multipath map takes the place of
-            // one in bio mode).
-            return Ok(device.live_table().map_or(QueueMode::Request, |live| live.queue_mode()));
+            // Linux lets what stands on nothing take IO as the live table does. So an empty multipath map may take the
+            // place of one in bio mode, and a kernel falls over when that is suspended (seen): not here.
+            return Ok(QueueMode::Request);
         }
         if !line.kind.features.contains(TargetFeatures::IMMUTABLE) {
             return refuse("table load rejected: immutable target is required");
