@@ -45,7 +45,8 @@ pub(crate) struct MachineArgs {
     /// dm_multipath.queue_if_no_path_timeout_secs=60.
     #[arg(long, value_name = "MODULE.NAME=VALUE")]
     pub parameter: Vec<String>,
-    /// The machine's clock: the wall clock, or one that jumps whenever all that is left to do is wait.
+    /// The machine's clock: the wall clock, or one that jumps whenever all that is left to do is wait. The wall clock if
+    /// nothing is said; for a recording the other one.
     #[arg(long, value_enum)]
     pub time: Option<Clock>,
     /// What everything random comes from: rules that strike by chance, targets that corrupt at random.

@@ -22,7 +22,7 @@ impl From<How> for SuspendOptions {
     }
 }
 
-/// `dmlab suspend`.
+/// Let IO to a device wait.
 #[derive(Args)]
 pub(crate) struct Suspend {
     #[command(flatten)]
@@ -40,7 +40,7 @@ impl Suspend {
     }
 }
 
-/// `dmlab resume`.
+/// Make the inactive table live, if there is one, and let IO flow.
 #[derive(Args)]
 pub(crate) struct Resume {
     #[command(flatten)]
@@ -58,7 +58,7 @@ impl Resume {
     }
 }
 
-/// `dmlab clear`.
+/// Drop the inactive table.
 #[derive(Args)]
 pub(crate) struct Clear {
     #[command(flatten)]
@@ -74,7 +74,7 @@ impl Clear {
     }
 }
 
-/// `dmlab remove`.
+/// Remove devices.
 #[derive(Args)]
 pub(crate) struct Remove {
     #[command(flatten)]
@@ -103,7 +103,7 @@ impl Remove {
     }
 }
 
-/// `dmlab rename`.
+/// Give a device another name, or a uuid.
 #[derive(Args)]
 pub(crate) struct Rename {
     #[command(flatten)]
@@ -131,7 +131,7 @@ impl Rename {
     }
 }
 
-/// `dmlab message`.
+/// Send a message to a target, or to the device itself (`@…`).
 #[derive(Args)]
 pub(crate) struct Message {
     #[command(flatten)]
@@ -160,7 +160,7 @@ impl Message {
     }
 }
 
-/// `dmlab wait`.
+/// Wait for an event of a device.
 #[derive(Args)]
 pub(crate) struct Wait {
     #[command(flatten)]

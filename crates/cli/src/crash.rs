@@ -17,7 +17,7 @@ use crate::boot::Clock;
 use crate::kernel::Failure;
 use programs::{Programs, Said};
 
-/// Lets the power go at every point of a workload, and checks what is left each time.
+/// Let the power go at every point of a workload, and check what is left each time.
 ///
 /// The disks /dev/ram0 on have a volatile write cache and are recorded while the programs run. Then each state that a loss
 /// of power may leave is put before CHECK on a fresh machine: writes that were not flushed are there, lost or torn, in any

@@ -9,7 +9,7 @@ use dmlab_server::client::Client;
 
 use crate::kernel::{Failure, Where};
 
-/// `dmlab fault`.
+/// Say what is to go wrong on a machine: add, list and clear rules.
 #[derive(Args)]
 pub(crate) struct Fault {
     #[command(subcommand)]

@@ -9,7 +9,7 @@ use std::io::{Read, Write as _};
 /// Sectors moved at a time, so that a large range needs little memory.
 const CHUNK_SECTORS: u64 = 2048;
 
-/// `dmlab io`.
+/// Read, write or show sectors of a device.
 #[derive(Args)]
 pub(crate) struct Io {
     #[command(flatten)]

@@ -36,7 +36,7 @@ impl Source {
     }
 }
 
-/// `dmlab create`.
+/// Create a mapped device, load its table and resume it.
 #[derive(Args)]
 pub(crate) struct Create {
     #[command(flatten)]
@@ -77,7 +77,7 @@ impl Create {
     }
 }
 
-/// `dmlab load`.
+/// Load a table into a device's inactive slot; `resume` makes it live.
 #[derive(Args)]
 pub(crate) struct Load {
     #[command(flatten)]

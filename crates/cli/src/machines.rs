@@ -11,7 +11,7 @@ use dmlab_server::rundir;
 use crate::boot::{MachineArgs, boot};
 use crate::launch;
 
-/// Boots a machine that stays until it is halted.
+/// Boot a machine that stays until it is halted.
 #[derive(Args, Debug)]
 pub(crate) struct BootArgs {
     /// Its name.
@@ -20,7 +20,7 @@ pub(crate) struct BootArgs {
     machine: MachineArgs,
 }
 
-/// Runs a command against a machine that `boot` left running.
+/// Run a command against a machine that `boot` left running.
 #[derive(Args, Debug)]
 pub(crate) struct AttachArgs {
     /// The machine's name.
@@ -30,7 +30,7 @@ pub(crate) struct AttachArgs {
     command: Vec<OsString>,
 }
 
-/// Ends a machine.
+/// End a machine.
 #[derive(Args, Debug)]
 pub(crate) struct HaltArgs {
     /// Its name.

@@ -36,69 +36,38 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Be shown around: a story on a machine of its own.
     Tour(tour::Tour),
-    /// Run a command against a fresh machine, which ends with it.
     Run(run::RunArgs),
-    /// Run a command as `run` does, and write down what it asks and what the machine does.
     Record(record::Record),
-    /// Run a recording once more, up to where it comes out otherwise.
     Replay(record::Replay),
-    /// Boot a machine that stays until it is halted.
     Boot(machines::BootArgs),
-    /// Run a command against a machine that `boot` left running.
     Attach(machines::AttachArgs),
-    /// End a machine.
     Halt(machines::HaltArgs),
     /// List the machines that run.
     Machines,
-    /// Create a mapped device, load its table and resume it.
     Create(load::Create),
-    /// Load a table into a device's inactive slot; `resume` makes it live.
     Load(load::Load),
-    /// Let IO to a device wait.
     Suspend(change::Suspend),
-    /// Make the inactive table live, if there is one, and let IO flow.
     Resume(change::Resume),
-    /// Drop the inactive table.
     Clear(change::Clear),
-    /// Remove devices.
     Remove(change::Remove),
-    /// Give a device another name, or a uuid.
     Rename(change::Rename),
-    /// Send a message to a target, or to the device itself (`@…`).
     Message(change::Message),
-    /// Wait for an event of a device.
     Wait(change::Wait),
-    /// Show tables.
     Table(show::Table),
-    /// Show the targets' status.
     Status(show::Status),
-    /// Show what devices are made of, as numbers.
     Deps(show::Deps),
-    /// Show what devices are made of, as a tree.
     Tree(tree::Tree),
-    /// Show what the kernel knows of devices.
     Info(show::Info),
-    /// List devices.
     Ls(show::Ls),
-    /// Check, dump, restore, repair and show the metadata of thin pools.
     Thin(thin::Thin),
-    /// Let the power go at every point of a workload, and check what is left each time.
     Crash(Box<crash::Crash>),
-    /// Look into logs of the log-writes target, and replay them.
     ReplayLog(replay_log::ReplayLog),
-    /// Say what is to go wrong on a machine: add, list and clear rules.
     Fault(fault::Fault),
-    /// List the kernel's target types.
     Targets(show::Targets),
-    /// Show the kernel log.
     Klog(show::Klog),
-    /// Show the events that the kernel sent to user space, a line each.
     Uevents(show::Uevents),
-    /// Read, write or show sectors of a device.
     Io(io::Io),
-    /// Show that a seed is all that a run depends on.
     Prove(prove::Prove),
     #[command(hide = true)]
     ServeMachine(machines::BootArgs),

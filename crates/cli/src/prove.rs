@@ -7,8 +7,9 @@ use indicatif::ProgressBar;
 
 use crate::kernel::Failure;
 
-/// Runs random workloads of many seeds, each twice, and prints one hash of all that can be seen of them.
+/// Show that a seed is all that a run depends on.
 ///
+/// Runs random workloads of many seeds, each twice, and prints one hash of all that can be seen of them.
 /// Logs with their time stamps, events, the clock and every byte of every disk go into it. It is the same on every machine
 /// and for every build of one version; where two runs of a seed differ, the command says in what, and fails.
 #[derive(Args)]

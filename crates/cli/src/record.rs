@@ -19,7 +19,7 @@ use crate::{fault, launch};
 /// Where a recording goes if nothing is said.
 const DEFAULT_FILE: &str = "dmlab.recording";
 
-/// Runs a command against a fresh machine, and writes down what programs ask of it and what it does.
+/// Run a command as `run` does, and write down what it asks and what the machine does.
 ///
 /// Every ioctl, read and write goes into the file with all that it brings along, and every bio that comes of them, the
 /// kernel log and the events. `dmlab replay` runs it once more, without the programs. Callers take turns meanwhile, and the
@@ -56,9 +56,9 @@ impl Record {
     }
 }
 
-/// Runs a recording once more, in this process and without its programs, up to the first difference.
+/// Run a recording once more, up to where it comes out otherwise.
 ///
-/// The exit status is 1 if there is one: some lines of both, then what was recorded (-) and what happened instead (+).
+/// It happens in this process and without the programs. The exit status is 1 if there is one: some lines of both, then what was recorded (-) and what happened instead (+).
 /// A difference comes from another version of dmlab, or from what is changed here.
 #[derive(Args)]
 pub(crate) struct Replay {
@@ -114,9 +114,9 @@ impl Replay {
         let done = format!(
             "{}, {}, {}, {}",
             count(*calls, "call"),
-            count(*bios, "sighting of a bio").replace("sighting of a bios", "sightings of bios"),
+            count(*bios, "bio event"),
             count(*lines, "log line"),
-            count(*uevents, "event"),
+            count(*uevents, "uevent"),
         );
         match divergence {
             Some(divergence) => {

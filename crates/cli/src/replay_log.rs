@@ -8,7 +8,7 @@ use dmlab_replay_log::{EntryFlags, Log, Logged, Stop, find, replay, replay_entry
 use medium::{Media, Medium};
 use std::process::{Command, ExitCode};
 
-/// `dmlab replay-log`.
+/// Look into logs of the log-writes target, and replay them.
 #[derive(Args)]
 pub(crate) struct ReplayLog {
     #[command(flatten)]

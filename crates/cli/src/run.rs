@@ -11,7 +11,7 @@ use dmlab_server::rundir;
 use crate::boot::{MachineArgs, boot};
 use crate::launch;
 
-/// Runs a command against a fresh machine, which ends with it.
+/// Run a command against a fresh machine, which ends with it.
 #[derive(Args, Debug)]
 pub(crate) struct RunArgs {
     #[command(flatten)]

@@ -45,7 +45,7 @@ fn lines(kernel: &Where, which: &Which, ask: ReportOf) -> Result<(), Failure> {
     Ok(())
 }
 
-/// `dmlab table`.
+/// Show tables.
 #[derive(Args)]
 pub(crate) struct Table {
     #[command(flatten)]
@@ -60,7 +60,7 @@ impl Table {
     }
 }
 
-/// `dmlab status`.
+/// Show the targets' status.
 #[derive(Args)]
 pub(crate) struct Status {
     #[command(flatten)]
@@ -75,7 +75,7 @@ impl Status {
     }
 }
 
-/// `dmlab deps`.
+/// Show what devices are made of, as numbers.
 #[derive(Args)]
 pub(crate) struct Deps {
     #[command(flatten)]
@@ -106,7 +106,7 @@ pub(crate) fn deps_line(deps: &[DevT]) -> String {
     format!("{} dependencies\t:{numbers}", deps.len())
 }
 
-/// `dmlab info`.
+/// Show what the kernel knows of devices.
 #[derive(Args)]
 pub(crate) struct Info {
     #[command(flatten)]
@@ -166,7 +166,7 @@ pub(crate) fn info_block(info: &DeviceInfo) -> String {
     text
 }
 
-/// `dmlab ls`.
+/// List devices.
 #[derive(Args)]
 pub(crate) struct Ls {
     #[command(flatten)]
@@ -196,7 +196,7 @@ impl Ls {
     }
 }
 
-/// `dmlab targets`.
+/// List the kernel's target types.
 #[derive(Args)]
 pub(crate) struct Targets {
     #[command(flatten)]
@@ -213,7 +213,7 @@ impl Targets {
     }
 }
 
-/// `dmlab klog`.
+/// Show the kernel log.
 #[derive(Args)]
 pub(crate) struct Klog {
     #[command(flatten)]
@@ -228,7 +228,7 @@ impl Klog {
     }
 }
 
-/// `dmlab uevents`.
+/// Show the events that the kernel sent to user space, a line each.
 #[derive(Args)]
 pub(crate) struct Uevents {
     #[command(flatten)]

@@ -12,7 +12,7 @@ use clap::{Args, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// `dmlab thin`.
+/// Check, dump, restore, repair and show the metadata of thin pools.
 #[derive(Args)]
 pub(crate) struct Thin {
     /// Work inside a machine that stays (`dmlab boot NAME`): paths below /dev are its own.

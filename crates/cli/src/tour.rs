@@ -16,7 +16,7 @@ use dmlab_units::{Sector, Sectors};
 use std::io::{IsTerminal, Write};
 use teller::{Teller, id};
 
-/// `dmlab tour`.
+/// Be shown around: a story on a machine of its own.
 #[derive(Args)]
 pub(crate) struct Tour {
     /// Colours, whatever stdout is.

@@ -4,7 +4,7 @@ use crate::kernel::{Failure, Where};
 use clap::Args;
 use dmlab_control::Stack;
 
-/// `dmlab tree`.
+/// Show what devices are made of, as a tree.
 #[derive(Args)]
 pub(crate) struct Tree {
     #[command(flatten)]

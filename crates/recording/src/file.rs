@@ -19,6 +19,8 @@ use serde::de::DeserializeOwned;
 
 use crate::event::{Event, Header};
 
+/// No clock runs longer: 146 years, in nanoseconds. Nearer to the end of what can be counted, timers would no longer wait.
+const TIME_MAX: u64 = 1 << 62;
 /// More RAM disks than this no machine is booted with.
 const RAM_DISKS_MAX: u32 = 1 << 20;
 /// A file's first line. What follows is packed.
@@ -119,6 +121,11 @@ impl<R: BufRead> Reader<R> {
             return Ok(None);
         }
         let event = get(&mut self.from)?;
+        if let Some(Event::Clock { nanos }) = event
+            && nanos > TIME_MAX
+        {
+            return Err(bad(&format!("a time of {nanos} ns")));
+        }
         self.is_over = event.is_none();
         Ok(event)
     }
