@@ -2,12 +2,12 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use clap::{Args, ValueEnum};
-use dmlab::recording::{self, Extents, Header as RecordingHeader, Host, Recorder};
+use dmlab::recording::{self, Header as RecordingHeader, Host, Recorder};
 use dmlab_abi::{Header, TargetSpec, TargetSpecs};
 use dmlab_control::{Surroundings, Table, explain};
 use dmlab_machine::faults::read_rules;
@@ -33,7 +33,7 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_name = "N", default_value_t = 8)]
     pub ram: u32,
     /// Size of each RAM disk, in MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(..=1 << 30))]
     pub ram_size: u64,
     /// A file of the host as a disk: the first is /dev/vda.
     #[arg(long, value_name = "PATH")]
@@ -151,7 +151,8 @@ pub(crate) fn boot(args: &MachineArgs, dir: PathBuf) -> io::Result<Server> {
         Clock::Real => Time::Real,
         Clock::Virtual => Time::Virtual,
     });
-    let machine = boot_machine(args, driver.clone())?;
+    let faults = args.faults.as_ref().map(|path| fault::read(path)).transpose()?;
+    let machine = boot_machine(args, faults.as_deref(), driver.clone())?;
     serve_as_told(args, machine, driver, dir, None)
 }
 
@@ -163,9 +164,19 @@ pub(crate) fn boot_recorded(
     command: Vec<String>,
     output: &Path,
 ) -> io::Result<Server> {
-    let host = |(file, is_read_only): (File, bool)| -> io::Result<Host> {
-        Ok(Host { is_read_only, contents: Extents::read(&file)? })
-    };
+    let mut disks = Vec::new();
+    for ((file, is_read_only), path) in args.disks()?.into_iter().zip(args.disk.iter().chain(&args.ro_disk)) {
+        let host = Host::read(&file, is_read_only);
+        let host =
+            host.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))?;
+        let is_output = fs::metadata(output).is_ok_and(|meta| (meta.dev(), meta.ino()) == host.identity);
+        if is_output {
+            let text = format!("{} is a disk of the machine: record somewhere else", output.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+        }
+        disks.push(host);
+    }
+    let faults = args.faults.as_ref().map(|path| fault::read(path)).transpose()?;
     let header = RecordingHeader {
         made_by: env!("CARGO_PKG_VERSION").to_owned(),
         command,
@@ -176,18 +187,26 @@ pub(crate) fn boot_recorded(
         },
         ram_disks: args.ram,
         ram_disk_size: Bytes::mib(args.ram_size),
-        disks: args.disks()?.into_iter().map(host).collect::<io::Result<_>>()?,
+        disks,
         parameters: args.parameters(),
-        faults: args.faults.as_ref().map(|path| fault::read(path)).transpose()?,
+        faults: faults.clone(),
     };
     let recorder = Recorder::create(output, &header)
         .map_err(|error| io::Error::other(format!("cannot record: {error}")))?;
-    let machine = boot_machine(args, recorder.driver().clone())?;
+    let named = output.display().to_string();
+    recorder.on_failure(move |error| {
+        let _ = writeln!(io::stderr(), "dmlab: what comes now is not recorded: {named}: {error}");
+    });
+    let machine = boot_machine(args, faults.as_deref(), recorder.driver().clone())?;
+    let server =
+        serve_as_told(args, machine.clone(), recorder.driver().clone(), dir, Some(recorder.clone()))?;
+    // Nobody has been told of the machine yet, and what the file held before is lost only now.
     recorder.watch(&machine);
-    serve_as_told(args, machine, recorder.driver().clone(), dir, Some(recorder))
+    Ok(server)
 }
 
-fn boot_machine(args: &MachineArgs, driver: Arc<ThreadDriver>) -> io::Result<Machine> {
+/// `faults` is the text of the file that the arguments name.
+fn boot_machine(args: &MachineArgs, faults: Option<&str>, driver: Arc<ThreadDriver>) -> io::Result<Machine> {
     let disk = |(file, read_only)| Disk { kind: DiskKind::File(file), read_only };
     let machine = Machine::boot(BootOptions {
         ram_disks: args.ram,
@@ -199,8 +218,8 @@ fn boot_machine(args: &MachineArgs, driver: Arc<ThreadDriver>) -> io::Result<Mac
         ..BootOptions::default()
     })
     .map_err(|error| io::Error::other(format!("the machine does not boot: {error}")))?;
-    if let Some(path) = &args.faults {
-        add_faults(&machine, path)?;
+    if let (Some(path), Some(text)) = (&args.faults, faults) {
+        add_faults(&machine, path, text)?;
     }
     follow_log(&machine, args)?;
     Ok(machine)
@@ -229,9 +248,9 @@ pub(crate) fn serve(machine: Machine, driver: Arc<ThreadDriver>, options: Option
 }
 
 /// Adds the rules of a file, before anything can go wrong.
-fn add_faults(machine: &Machine, path: &Path) -> io::Result<()> {
+fn add_faults(machine: &Machine, path: &Path, text: &str) -> io::Result<()> {
     let wrong = |what: String| io::Error::other(format!("{}: {what}", path.display()));
-    let rules = read_rules(&fault::read(path)?).map_err(|error| wrong(error.to_string()))?;
+    let rules = read_rules(text).map_err(|error| wrong(error.to_string()))?;
     machine.faults().add_all(rules).map_err(|error| wrong(error.to_string()))?;
     Ok(())
 }

@@ -8,10 +8,13 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use crate::boot::{SHIM_NAME, UDEV_SIGN};
 
@@ -20,22 +23,29 @@ const CANNOT_RUN: u8 = 126;
 /// Exit status when there is no such program.
 const NOT_FOUND: u8 = 127;
 
-/// Runs `command` against the machine in `dir` and returns its exit status.
-pub(crate) fn run(dir: &Path, command: &[OsString]) -> ExitCode {
-    let Some((program, words)) = command.split_first() else { return ExitCode::from(NOT_FOUND) };
-    let path = match find(program) {
-        Some(path) => path,
-        None => {
-            eprintln!("dmlab: {}: no such program", program.display());
-            return ExitCode::from(NOT_FOUND);
-        }
+/// Whether `command` can be run: where its program is. If not, says why, and returns the exit status for that.
+pub(crate) fn ready(command: &[OsString]) -> Result<PathBuf, ExitCode> {
+    let Some(program) = command.first() else { return Err(ExitCode::from(NOT_FOUND)) };
+    let Some(path) = find(program) else {
+        eprintln!("dmlab: {}: no such program", program.display());
+        return Err(ExitCode::from(NOT_FOUND));
     };
     if let Some(why) = why_not(&path, 0) {
         eprintln!(
             "dmlab: {why}: the preload library that brings the simulated devices cannot be loaded into it"
         );
-        return ExitCode::from(CANNOT_RUN);
+        return Err(ExitCode::from(CANNOT_RUN));
     }
+    Ok(path)
+}
+
+/// Runs `command` against the machine in `dir` and returns its exit status.
+pub(crate) fn run(dir: &Path, command: &[OsString]) -> ExitCode {
+    let path = match ready(command) {
+        Ok(path) => path,
+        Err(status) => return status,
+    };
+    let Some((program, words)) = command.split_first() else { return ExitCode::from(NOT_FOUND) };
     // Signals are caught before the program starts, so that none is lost in between.
     let signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM]);
     let mut start = prepared(dir, program);
@@ -79,11 +89,18 @@ fn preload(dir: &Path) -> OsString {
 }
 
 fn wait(mut child: Child, signals: io::Result<Signals>) -> ExitCode {
+    // From then on a signal is for us, and the number may be somebody else's.
+    let is_over = Arc::new(AtomicBool::new(false));
+    let is_over_there = is_over.clone();
     if let (Ok(mut signals), Some(pid)) = (signals, Pid::from_raw(child.id() as i32)) {
         // Ends with the process.
         std::thread::spawn(move || {
             for signal in signals.forever() {
                 // A terminal sends these to the whole group, the child included.
+                if is_over_there.load(Ordering::Acquire) {
+                    let _ = emulate_default_handler(signal);
+                    continue;
+                }
                 let from_terminal = matches!(signal, SIGINT | SIGQUIT) && is_foreground();
                 if let (false, Some(signal)) = (from_terminal, Signal::from_named_raw(signal)) {
                     let _ = kill_process(pid, signal);
@@ -91,7 +108,9 @@ fn wait(mut child: Child, signals: io::Result<Signals>) -> ExitCode {
             }
         });
     }
-    match child.wait() {
+    let ended = child.wait();
+    is_over.store(true, Ordering::Release);
+    match ended {
         Ok(status) => ExitCode::from(match (status.code(), status.signal()) {
             (Some(code), _) => code as u8,
             (None, Some(signal)) => 128 + signal as u8,

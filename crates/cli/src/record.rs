@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use dmlab::recording::show::Lines;
+use dmlab::recording::show::{Lines, escaped};
 use dmlab::recording::{Changes, Clock as RecordedClock, Recording, Replayed, replay};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -44,11 +44,17 @@ impl Record {
     /// Runs it; the exit status is the command's.
     pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
         let words = self.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        if let Err(status) = launch::ready(&self.command) {
+            return Ok(status);
+        }
         let dir = run_dir(self.name.as_deref())?;
         let server = boot_recorded(&self.machine, dir, words, &self.output)?;
         let status = launch::run(server.dir(), &self.command);
-        let written = server.finish_recording();
-        written.map_err(|error| format!("cannot record: {}: {error}", self.output.display()))?;
+        if let Err(error) = server.finish_recording() {
+            eprintln!("dmlab: {} is no whole recording: {error}", self.output.display());
+            // The command's own failure is the one to be told.
+            return Ok(if status == ExitCode::SUCCESS { ExitCode::FAILURE } else { status });
+        }
         if io::stderr().is_terminal() {
             eprintln!("dmlab: recorded in {}; again: dmlab replay {0}", self.output.display());
         }
@@ -123,7 +129,7 @@ impl Replay {
                 println!("as recorded: {done}; then it comes out otherwise:\n{divergence}");
                 let (by, me) = (&recording.header.made_by, env!("CARGO_PKG_VERSION"));
                 if by != me {
-                    println!("recorded by dmlab {by}, replayed by dmlab {me}");
+                    println!("recorded by dmlab {}, replayed by dmlab {me}", escaped(by));
                 }
             }
             None => println!("as recorded: {done}"),
@@ -149,8 +155,8 @@ fn list(recording: &Recording) -> io::Result<()> {
     writeln!(
         out,
         "{} (dmlab {}, seed {}, {clock}, {} of {} MiB)",
-        header.command.join(" "),
-        header.made_by,
+        escaped(&header.command.join(" ")),
+        escaped(&header.made_by),
         header.seed,
         count(header.ram_disks as usize, "RAM disk"),
         header.ram_disk_size.0 >> 20,
@@ -160,10 +166,10 @@ fn list(recording: &Recording) -> io::Result<()> {
         writeln!(out, "disk {number}: a file of {} bytes{how}", disk.contents.len.0)?;
     }
     for (name, value) in &header.parameters {
-        writeln!(out, "parameter {name}={value}")?;
+        writeln!(out, "{}", escaped(&format!("parameter {name}={value}")))?;
     }
     for line in header.faults.iter().flat_map(|text| text.lines()) {
-        writeln!(out, "faults: {line}")?;
+        writeln!(out, "faults: {}", escaped(line))?;
     }
     let mut show = Lines::default();
     for event in &recording.events {

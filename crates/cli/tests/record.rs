@@ -136,6 +136,72 @@ exec 3<&-
     assert!(said.contains("\n- [") && said.contains("\n+ ["), "{said}");
 }
 
+/// A file is closed when the last call on it is over, which may be long after its program is gone.
+#[test]
+fn programs_that_are_killed_in_their_calls_replay() {
+    let scratch = Scratch::new("killed");
+    scratch.record(
+        &[],
+        "
+dmsetup create a --table '0 64 linear /dev/ram0 0'
+dmsetup suspend a
+for i in 1 2 3; do
+    dd if=/dev/mapper/a of=/dev/null iflag=direct bs=512 count=1 status=none & readers=\"$readers $!\"
+    dd if=/dev/zero of=/dev/mapper/a bs=512 count=1 conv=fsync status=none & readers=\"$readers $!\"
+done
+sleep 1
+kill -9 $readers
+sleep 1
+dmsetup remove --deferred a
+dmsetup resume a
+sleep 1
+dmsetup ls",
+    );
+    scratch.replays();
+}
+
+#[test]
+fn files_that_two_devices_stand_on_are_one_file() {
+    let scratch = Scratch::new("shared");
+    std::fs::write(scratch.0.join("disk"), vec![0; 1 << 20]).unwrap();
+    let printed = scratch.record(
+        &["--disk", "disk"],
+        "
+first=$(losetup -f --show disk)
+second=$(losetup -f --show -o 4096 disk)
+echo shared | dd of=$first bs=4096 seek=1 count=1 conv=sync,fsync status=none
+head -c 6 $second; echo
+dd if=/dev/vda bs=4096 skip=1 count=1 iflag=direct status=none | head -c 6",
+    );
+    assert_eq!(printed, "shared\nshared");
+    scratch.replays();
+}
+
+#[test]
+fn no_file_is_lost_to_a_recording_that_does_not_come_about() {
+    let scratch = Scratch::new("kept");
+    std::fs::write(scratch.0.join("disk"), vec![7; 4096]).unwrap();
+    std::fs::write(scratch.0.join("old"), "old").unwrap();
+    for (words, complaint) in [
+        (&["--disk", "disk", "-o", "disk", "--", "true"][..], "record somewhere else"),
+        (&["-o", "old", "--parameter", "no.such=1", "--", "true"], "is no parameter"),
+        (&["-o", "old", "--", "nosuchprogram"], "no such program"),
+        (
+            &["-o", "inner", "--", "sh", "-c", "$DMLAB record -o inner -- true && exit 3; exit 1"],
+            "another recorder",
+        ),
+    ] {
+        let output = scratch.dmlab(&[&["record"], words].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && said.contains(complaint), "{words:?}: {said}");
+    }
+    assert_eq!(std::fs::read(scratch.0.join("disk")).unwrap(), vec![7; 4096]);
+    assert_eq!(std::fs::read(scratch.0.join("old")).unwrap(), b"old");
+    // The outer one was written whole.
+    let (is_same, said) = scratch.replay(&["inner"]);
+    assert!(is_same && !said.contains("no end"), "{said}");
+}
+
 #[test]
 fn what_is_changed_shows_where_it_first_matters() {
     let scratch = Scratch::new("changed");

@@ -188,7 +188,24 @@ impl ThreadDriver {
         flag: &WakeFlag,
     ) -> Result<(), Stalled> {
         let call = this_call();
-        debug_assert!(call.is_some(), "who waits has begun a call");
+        if call.is_none() {
+            // A wait of nobody's call: it lets go of no turn that it has not.
+            turns.take();
+        }
+        let result = self.wait_in_turn(turns, runtime, flag, call);
+        if call.is_none() {
+            turns.give_back();
+        }
+        result
+    }
+
+    fn wait_in_turn(
+        &self,
+        turns: &Turns,
+        runtime: &Runtime,
+        flag: &WakeFlag,
+        call: Option<u64>,
+    ) -> Result<(), Stalled> {
         if run_until_set(runtime, self.now_in_turn(), flag) {
             return Ok(());
         }

@@ -1,6 +1,8 @@
 //! What a recording is made of.
 
-use std::os::unix::fs::FileExt;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::time::Duration;
 
 use dmlab_machine::{Instant, Level, TraceEvent, TracePoint};
 use dmlab_units::{Bytes, DevT, Errno, Sector, Sectors};
@@ -8,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 /// Bytes in which the contents of a file are looked at: what is zero is left out.
 const PAGE: usize = 4096;
+/// Most bytes that are not zero in a file that is to be recorded: they are held in memory, more than once.
+pub const CONTENTS_MAX: Bytes = Bytes(1 << 30);
 
 /// The clock that the recorded machine lived by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,8 +50,22 @@ pub struct Header {
 pub struct Host {
     /// Whether it could only be read.
     pub is_read_only: bool,
+    /// Its device and inode: two disks may stand on one file.
+    pub identity: (u64, u64),
     /// What was in it.
     pub contents: Extents,
+}
+
+impl Host {
+    /// `file`, as it is.
+    ///
+    /// # Errors
+    /// The system's, and when it holds more than [`CONTENTS_MAX`].
+    pub fn read(file: &std::fs::File, is_read_only: bool) -> io::Result<Host> {
+        let metadata = file.metadata()?;
+        let identity = (metadata.dev(), metadata.ino());
+        Ok(Host { is_read_only, identity, contents: Extents::read(file)? })
+    }
 }
 
 /// The contents of a file.
@@ -55,23 +73,23 @@ pub struct Host {
 pub struct Extents {
     /// Its size.
     pub len: Bytes,
-    /// Each stretch that is not zero, with where it begins in bytes.
-    pub parts: Vec<(u64, Vec<u8>)>,
+    /// Each stretch that is not zero, with where it begins.
+    pub parts: Vec<(Bytes, Vec<u8>)>,
 }
 
 impl Extents {
-    /// What is in `file`.
+    /// What is in `file`, whose position moves.
     ///
     /// # Errors
-    /// The system's.
-    pub fn read(file: &std::fs::File) -> std::io::Result<Extents> {
+    /// The system's, and when it holds more than [`CONTENTS_MAX`].
+    pub fn read(file: &std::fs::File) -> io::Result<Extents> {
         // A block device of the host has its size at its end, not in its attributes.
         let len = match file.metadata()?.len() {
             0 => rustix::fs::seek(file, rustix::fs::SeekFrom::End(0))?,
             len => len,
         };
-        let mut parts: Vec<(u64, Vec<u8>)> = Vec::new();
-        let (mut at, mut page) = (0, [0; PAGE]);
+        let mut parts: Vec<(Bytes, Vec<u8>)> = Vec::new();
+        let (mut at, mut page, mut held) = (0, [0; PAGE], 0);
         while at < len {
             // Holes need not be looked at, where the file system tells them.
             match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(at)) {
@@ -82,11 +100,17 @@ impl Extents {
             let page = &mut page[..PAGE.min((len - at) as usize)];
             file.read_exact_at(page, at)?;
             if page.iter().any(|&byte| byte != 0) {
+                held += page.len() as u64;
+                if held > CONTENTS_MAX.0 {
+                    let text =
+                        "it holds more than 1 GiB that is not zero, which is the most that is recorded";
+                    return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+                }
                 match parts.last_mut() {
-                    Some((start, bytes)) if *start + bytes.len() as u64 == at => {
+                    Some((start, bytes)) if start.0 + bytes.len() as u64 == at => {
                         bytes.extend_from_slice(page);
                     }
-                    _ => parts.push((at, page.to_vec())),
+                    _ => parts.push((Bytes(at), page.to_vec())),
                 }
             }
             at += PAGE as u64;
@@ -98,18 +122,16 @@ impl Extents {
     ///
     /// # Errors
     /// The system's.
-    pub fn to_file(&self) -> std::io::Result<std::fs::File> {
+    pub fn to_file(&self) -> io::Result<std::fs::File> {
         let memory = rustix::fs::memfd_create("dmlab-replay", rustix::fs::MemfdFlags::CLOEXEC)?;
         let file = std::fs::File::from(memory);
         file.set_len(self.len.0)?;
         for (at, bytes) in &self.parts {
-            if at.checked_add(bytes.len() as u64).is_none_or(|end| end > self.len.0) {
-                return Err(std::io::Error::new(
-                    std::io::ErrorKind::InvalidData,
-                    "contents of a file lie behind its end",
-                ));
+            if at.0.checked_add(bytes.len() as u64).is_none_or(|end| end > self.len.0) {
+                let text = "contents of a file lie behind its end";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, text));
             }
-            file.write_all_at(bytes, *at)?;
+            file.write_all_at(bytes, at.0)?;
         }
         Ok(file)
     }
@@ -152,17 +174,17 @@ pub enum Call {
         argument: u64,
         /// What could be read at that address.
         sent: Vec<u8>,
-        /// How many bytes there may be touched.
-        room: u64,
+        /// How much there may be touched.
+        room: Bytes,
     },
-    /// A read of `len` bytes.
+    /// A read.
     Read {
         /// The file.
         file: u64,
-        /// Where, in bytes.
-        at: u64,
+        /// Where.
+        at: Bytes,
         /// How much.
-        len: u32,
+        len: Bytes,
         /// How.
         how: How,
     },
@@ -170,8 +192,8 @@ pub enum Call {
     Write {
         /// The file.
         file: u64,
-        /// Where, in bytes.
-        at: u64,
+        /// Where.
+        at: Bytes,
         /// What.
         data: Vec<u8>,
         /// How.
@@ -196,7 +218,7 @@ pub enum Call {
     /// Sleeps by the machine's virtual clock.
     Sleep {
         /// How long.
-        nanos: u64,
+        time: Duration,
     },
 }
 
@@ -278,8 +300,6 @@ pub enum Backing {
         host: Host,
         /// Its path.
         path: Vec<u8>,
-        /// Its device and inode.
-        identity: (u64, u64),
     },
     /// Another device of the machine, opened with these bits of [`OpenMode`](dmlab_machine::OpenMode).
     Device {
@@ -370,12 +390,12 @@ pub enum Event {
         /// What.
         answer: Answer,
     },
-    /// The size of a file under a loop device was looked at, in bytes.
+    /// The size of a file under a loop device was looked at.
     Size {
         /// The file's number.
         number: u64,
         /// The size, or why it cannot be told.
-        size: Result<u64, Errno>,
+        size: Result<Bytes, Errno>,
     },
     /// A call that waited goes on.
     GoOn {
@@ -387,10 +407,10 @@ pub enum Event {
         /// The client.
         client: u64,
     },
-    /// The clock moved to this many nanoseconds after the boot.
+    /// The clock moved.
     Clock {
-        /// How many.
-        nanos: u64,
+        /// To so long after the boot.
+        since_boot: Duration,
     },
     /// A command about rules of faults, its words with NUL between.
     Rules {
@@ -424,9 +444,22 @@ pub enum Event {
 }
 
 impl Event {
-    /// Whether it is what the machine does, not what is done to it.
+    /// Whether it is what the machine does, and not what is done to it. What it asks is what it does.
     pub fn is_outcome(&self) -> bool {
-        matches!(self, Event::End { .. } | Event::Bio(_) | Event::Log { .. } | Event::Uevent { .. })
+        match self {
+            Event::End { .. }
+            | Event::Bio(_)
+            | Event::Log { .. }
+            | Event::Uevent { .. }
+            | Event::Told { .. }
+            | Event::Size { .. } => true,
+            Event::Begin { .. }
+            | Event::GoOn { .. }
+            | Event::Interrupt { .. }
+            | Event::Clock { .. }
+            | Event::Rules { .. }
+            | Event::Finish => false,
+        }
     }
 
     /// A line of the kernel log.
@@ -436,7 +469,7 @@ impl Event {
 
     /// A movement of the clock.
     pub(crate) fn clock(now: Instant) -> Event {
-        Event::Clock { nanos: now.as_nanos() }
+        Event::Clock { since_boot: Duration::from_nanos(now.as_nanos()) }
     }
 }
 
@@ -454,9 +487,9 @@ mod tests {
         assert_eq!(contents.len, Bytes(3 * PAGE as u64 + 5));
         assert_eq!(contents.parts.len(), 1, "all four pages hold something");
         assert_eq!(Extents::read(&contents.to_file().unwrap()).unwrap(), contents);
-        let sparse = Extents { len: Bytes(1 << 40), parts: vec![(1 << 39, vec![1; 4096])] };
+        let sparse = Extents { len: Bytes(1 << 40), parts: vec![(Bytes(1 << 39), vec![1; 4096])] };
         assert_eq!(Extents::read(&sparse.to_file().unwrap()).unwrap(), sparse);
-        let beyond = Extents { len: Bytes(10), parts: vec![(8, vec![1; 3])] };
+        let beyond = Extents { len: Bytes(10), parts: vec![(Bytes(8), vec![1; 3])] };
         assert!(beyond.to_file().is_err());
     }
 }

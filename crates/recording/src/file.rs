@@ -10,6 +10,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use flate2::Compression;
 use flate2::bufread::GzDecoder;
@@ -19,10 +20,10 @@ use serde::de::DeserializeOwned;
 
 use crate::event::{Event, Header};
 
-/// No clock runs longer: 146 years, in nanoseconds. Nearer to the end of what can be counted, timers would no longer wait.
-const TIME_MAX: u64 = 1 << 62;
+/// No clock runs longer: 146 years. Nearer to the end of what can be counted, timers would no longer wait.
+const TIME_MAX: Duration = Duration::from_nanos(1 << 62);
 /// More RAM disks than this no machine is booted with.
-const RAM_DISKS_MAX: u32 = 1 << 20;
+const RAM_DISKS_MAX: u32 = 1 << 16;
 /// A file's first line. What follows is packed.
 pub const MAGIC: &[u8] = b"dmlab recording 1\n";
 
@@ -76,6 +77,11 @@ impl<W: Write> Writer<W> {
         self.out.write_all(&self.buffer)
     }
 
+    /// Lets what was put be read, should nothing follow.
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
     pub(crate) fn finish(self) -> io::Result<()> {
         self.out.finish()?.flush()
     }
@@ -121,10 +127,10 @@ impl<R: BufRead> Reader<R> {
             return Ok(None);
         }
         let event = get(&mut self.from)?;
-        if let Some(Event::Clock { nanos }) = event
-            && nanos > TIME_MAX
+        if let Some(Event::Clock { since_boot }) = event
+            && since_boot > TIME_MAX
         {
-            return Err(bad(&format!("a time of {nanos} ns")));
+            return Err(bad(&format!("a time of {since_boot:?}")));
         }
         self.is_over = event.is_none();
         Ok(event)
@@ -218,7 +224,8 @@ pub(crate) mod tests {
             ram_disk_size: Bytes::mib(1),
             disks: vec![Host {
                 is_read_only: true,
-                contents: Extents { len: Bytes(4096), parts: vec![(0, vec![1; 4096])] },
+                identity: (1, 2),
+                contents: Extents { len: Bytes(4096), parts: vec![(Bytes(0), vec![1; 4096])] },
             }],
             parameters: vec![("a.b".into(), "1".into())],
             faults: None,
@@ -233,14 +240,14 @@ pub(crate) mod tests {
             Event::Begin {
                 call: 2,
                 client: 1,
-                what: Call::Write { file: 1, at: 0, data: vec![9; 512], how: How::default() },
+                what: Call::Write { file: 1, at: Bytes(0), data: vec![9; 512], how: How::default() },
             },
             Event::Told {
                 call: 2,
                 answer: Answer::Path { path: b"/dev/x".to_vec(), dev: Err(Errno::ENOENT) },
             },
             Event::Told { call: 2, answer: Answer::Backing(Ok(Backing::Device { dev, mode: 1 })) },
-            Event::Size { number: 1, size: Ok(5) },
+            Event::Size { number: 1, size: Ok(Bytes(5)) },
             Event::Bio(Bio {
                 dev,
                 point: Point::Complete { errno: 5 },
@@ -250,7 +257,7 @@ pub(crate) mod tests {
                 sum: Some(7),
             }),
             Event::Log { level: 6, text: "line".into() },
-            Event::Clock { nanos: 1 << 40 },
+            Event::Clock { since_boot: Duration::from_secs(1000) },
             Event::Finish,
         ];
         Recording { header: header(), events, cut_off: None }

@@ -13,6 +13,7 @@
 
 pub mod event;
 pub mod file;
+mod log;
 pub mod record;
 pub mod replay;
 pub mod show;

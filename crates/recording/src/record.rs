@@ -1,79 +1,23 @@
 //! Writing a run down while programs run it.
 //!
-//! Whoever serves the programs says what they ask: [`Recorder::begin`] takes the turn, [`Under::end`] gives it back. What the
-//! machine does meanwhile the recorder sees by itself: the trace of bios, the kernel log, the events for user space.
+//! Whoever serves the programs says what they ask: [`Recorder::call`] does it in a turn of its own. What the machine does
+//! meanwhile the recorder sees by itself: the trace of bios, the kernel log, the events for user space.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dmlab_driver::{ThreadDriver, Time, Turn, Witness, this_call};
+use dmlab_driver::{ThreadDriver, Time, Turn, this_call};
 use dmlab_machine::faults::{Lines, run_command};
-use dmlab_machine::{DeviceBacking, FileBacking, Instant, Interrupt, LoopBacking, Machine};
-use dmlab_units::Errno;
+use dmlab_machine::{DeviceBacking, FileBacking, Interrupt, LoopBacking, Machine};
+use dmlab_units::{Bytes, Errno};
 use parking_lot::Mutex;
 
-use crate::event::{Answer, Backing, Bio, Call, Clock, Ended, Event, Extents, Header, Host};
-use crate::file::{FileError, Writer};
-
-/// Hears whose turn it is and what time, and writes all events down in their order.
-struct Log {
-    state: Mutex<Option<State>>,
-}
-
-struct State {
-    writer: Writer<Box<dyn Write + Send>>,
-    /// Whose log and events are looked at: there from the boot on.
-    machine: Option<Machine>,
-    lines_seen: u64,
-    uevents_seen: u64,
-    /// The first failure to write. What comes after it is not written, for it would follow from nothing.
-    failed: Option<io::Error>,
-}
-
-impl State {
-    fn put(&mut self, event: &Event) {
-        if self.failed.is_none()
-            && let Err(error) = self.writer.put(event)
-        {
-            self.failed = Some(error);
-        }
-    }
-
-    /// Writes down what was logged and sent to user space since the last look.
-    fn catch_up(&mut self) {
-        let Some(machine) = self.machine.clone() else { return };
-        for line in machine.klog().since(self.lines_seen) {
-            self.lines_seen = line.seq + 1;
-            self.put(&Event::log(line.level, &line.text));
-        }
-        for event in machine.uevents().after(self.uevents_seen) {
-            self.uevents_seen = event.seqnum;
-            self.put(&Event::Uevent { text: event.to_string() });
-        }
-    }
-}
-
-impl Log {
-    fn push(&self, event: &Event) {
-        if let Some(state) = &mut *self.state.lock() {
-            state.catch_up();
-            state.put(event);
-        }
-    }
-}
-
-impl Witness for Log {
-    fn clock(&self, now: Instant) {
-        self.push(&Event::clock(now));
-    }
-
-    fn goes_on(&self, call: u64) {
-        self.push(&Event::GoOn { call });
-    }
-}
+use crate::event::{Answer, Backing, Bio, Call, Clock, Ended, Event, Header, Host};
+use crate::file::FileError;
+use crate::log::{Log, output};
 
 /// A recording that is being written. First the file and the driver, then the machine that the driver drives.
 pub struct Recorder {
@@ -86,35 +30,35 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Begins a recording in the file at `path`.
+    /// A recording in the file at `path`. What the file held is there until [`Recorder::watch`].
     ///
     /// # Errors
-    /// The system's.
+    /// The system's, and when another recorder writes the file.
     pub fn create(path: &Path, header: &Header) -> Result<Arc<Recorder>, FileError> {
-        let begun = File::create(path).and_then(|file| Recorder::begin(BufWriter::new(file), header));
-        begun.map_err(|error| FileError::new(path, error))
+        let out = output(path).map_err(|error| FileError::new(path, error))?;
+        Ok(Recorder::begin(out, header))
     }
 
-    /// Begins a recording that goes to `out`.
-    ///
-    /// # Errors
-    /// The system's.
-    pub fn begin(out: impl Write + Send + 'static, header: &Header) -> io::Result<Arc<Recorder>> {
-        let writer = Writer::new(Box::new(out) as Box<dyn Write + Send>, header)?;
-        let state = State { writer, machine: None, lines_seen: 0, uevents_seen: 0, failed: None };
-        let log = Arc::new(Log { state: Mutex::new(Some(state)) });
+    /// A recording that goes to `out`.
+    pub fn begin(out: Box<dyn Write + Send>, header: &Header) -> Arc<Recorder> {
+        let log = Arc::new(Log::new(out, header));
         let time = match header.clock {
             Clock::Real => Time::Real,
             Clock::Virtual => Time::Virtual,
         };
-        Ok(Arc::new(Recorder {
+        Arc::new(Recorder {
             driver: ThreadDriver::taking_turns(time, log.clone()),
             log,
             machine: Mutex::new(None),
             last_call: AtomicU64::new(0),
             last_file: AtomicU64::new(0),
             last_backing: AtomicU64::new(0),
-        }))
+        })
+    }
+
+    /// Calls `complain` at the first failure to write, after which nothing is written any more. The programs go on.
+    pub fn on_failure(&self, complain: impl FnOnce(&io::Error) + Send + 'static) {
+        self.log.on_failure(Box::new(complain));
     }
 
     /// What drives the machine that is to be recorded.
@@ -125,10 +69,7 @@ impl Recorder {
     /// From here on what `machine` does is written down. It has been booted as the header says, and nothing more.
     pub fn watch(&self, machine: &Machine) {
         *self.machine.lock() = Some(machine.clone());
-        if let Some(state) = &mut *self.log.state.lock() {
-            state.machine = Some(machine.clone());
-            state.catch_up();
-        }
+        self.log.watch(machine);
         let log = self.log.clone();
         machine.runtime().tracer().start(move |event| log.push(&Event::Bio(Bio::from(event))));
     }
@@ -138,7 +79,8 @@ impl Recorder {
         self.last_file.fetch_add(1, Ordering::Relaxed) + 1
     }
 
-    /// Does `work`, which is the call `what` of `client`, in a turn of its own.
+    /// Does `work`, which is the call `what` of `client`, in a turn of its own. Before there is a machine, and in the middle of
+    /// another call, it is only done.
     pub fn call<T>(&self, client: u64, what: Call, work: impl FnOnce(&Under<'_>) -> (T, Ended)) -> T {
         let machine = self.machine.lock().clone();
         let runtime = machine.as_ref().map(Machine::runtime);
@@ -168,6 +110,9 @@ impl Recorder {
     }
 
     /// Carries out a command about rules of faults.
+    ///
+    /// # Errors
+    /// As [`run_command`].
     pub fn rules(&self, machine: &Machine, from: u64, command: &[u8]) -> Lines {
         self.in_turn(|| {
             // Asking changes nothing.
@@ -190,18 +135,11 @@ impl Recorder {
     /// # Errors
     /// When not all of it could be written.
     pub fn finish(&self) -> io::Result<()> {
-        let state = self.in_turn(|| {
-            self.log.push(&Event::Finish);
-            self.log.state.lock().take()
-        });
+        let finished = self.in_turn(|| self.log.finish());
         if let Some(machine) = self.machine.lock().take() {
             machine.runtime().tracer().stop();
         }
-        let Some(state) = state else { return Ok(()) };
-        match state.failed {
-            Some(error) => Err(error),
-            None => state.writer.finish(),
-        }
+        finished
     }
 }
 
@@ -223,24 +161,30 @@ impl Under<'_> {
         self.told(Answer::Backing(Ok(Backing::Device { dev: dev.dev(), mode })));
     }
 
-    /// A loop device was put on a file of the host: what is to stand in the file's place, so that its size is noted whenever
-    /// it is looked at. The file is read whole.
-    ///
-    /// # Errors
-    /// EIO when it cannot be read.
-    pub fn on_file(
-        &self,
-        file: File,
-        path: Vec<u8>,
-        is_read_only: bool,
-    ) -> Result<Arc<dyn LoopBacking>, Errno> {
-        let contents = Extents::read(&file).map_err(|_| Errno::EIO)?;
+    /// A loop device was put on a file of the host. Returns what is to stand in the file's place, so that its size is noted
+    /// whenever it is looked at. `contents` is the same file, opened for reading by itself, if it can be: it is read whole, and
+    /// its position moves. A file that is too large for a recording ends the recording.
+    pub fn on_file(&self, file: FileBacking, contents: Option<&File>) -> Arc<dyn LoopBacking> {
+        let is_read_only = file.is_read_only();
+        let log = &self.recorder.log;
         let number = self.recorder.last_backing.fetch_add(1, Ordering::Relaxed) + 1;
-        let file = FileBacking::new(file, path.clone(), is_read_only);
-        let host = Host { is_read_only, contents };
-        let identity = file.identity();
-        self.told(Answer::Backing(Ok(Backing::Host { number, host, path, identity })));
-        Ok(Arc::new(WatchedFile { file, number, log: self.recorder.log.clone() }))
+        match contents.map(|contents| Host::read(contents, is_read_only)).transpose() {
+            Ok(Some(host)) => {
+                self.told(Answer::Backing(Ok(Backing::Host { number, host, path: file.path() })))
+            }
+            // Nobody can read it, the loop device neither.
+            Ok(None) => {
+                let (len, identity) = (Bytes(file.size().unwrap_or(0)), file.identity());
+                let contents = crate::event::Extents { len, parts: Vec::new() };
+                let host = Host { is_read_only, identity, contents };
+                self.told(Answer::Backing(Ok(Backing::Host { number, host, path: file.path() })));
+            }
+            Err(error) => {
+                let text = format!("{}: {error}", String::from_utf8_lossy(&file.path()));
+                log.fail(io::Error::new(error.kind(), text));
+            }
+        }
+        Arc::new(WatchedFile { file, number, log: log.clone() })
     }
 }
 
@@ -254,7 +198,7 @@ struct WatchedFile {
 impl LoopBacking for WatchedFile {
     fn size(&self) -> Result<u64, Errno> {
         let size = self.file.size();
-        self.log.push(&Event::Size { number: self.number, size });
+        self.log.push(&Event::Size { number: self.number, size: size.map(Bytes) });
         size
     }
 

@@ -9,11 +9,12 @@ mod world;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
+use std::fs::File;
+use std::sync::{Arc, Weak};
 
 use dmlab_driver::settle;
 use dmlab_machine::faults::{read_rules, run_command};
-use dmlab_machine::{BootError, BootOptions, Disk, DiskKind, Instant, Machine};
+use dmlab_machine::{BootError, BootOptions, Disk, DiskKind, Instant, Machine, Runtime};
 use parking_lot::Mutex;
 
 use crate::event::{Bio, Event, Host};
@@ -100,12 +101,14 @@ pub fn replay(
     mut progress: impl FnMut(usize),
 ) -> Result<Replayed, ReplayError> {
     let driver = LaneDriver::new();
-    let machine = boot(recording, changes, driver.clone())?;
+    let (machine, disks) = boot(recording, changes, driver.clone())?;
+    let seen = Seen::watch(&machine);
+    let world = Arc::new(World::new(&machine, recording, disks, seen.clone()));
     let mut run = Run {
         recording,
-        seen: Seen::watch(&machine),
+        seen,
         lanes: Lanes::default(),
-        world: Arc::new(World::new(machine.clone(), &recording.events)),
+        world,
         driver,
         machine,
         replayed: Replayed::default(),
@@ -121,17 +124,25 @@ pub fn replay(
     Ok(run.replayed)
 }
 
-fn boot(recording: &Recording, changes: &Changes, driver: Arc<LaneDriver>) -> Result<Machine, ReplayError> {
+/// The machine, and the files that its disks stand on.
+fn boot(
+    recording: &Recording,
+    changes: &Changes,
+    driver: Arc<LaneDriver>,
+) -> Result<(Machine, Vec<Arc<File>>), ReplayError> {
     let header = &recording.header;
-    let disk = |host: &Host| -> Result<Disk, ReplayError> {
-        let file = host.contents.to_file().map_err(ReplayError::Disk)?;
+    let mut files = Vec::new();
+    let mut disk = |host: &Host| -> std::io::Result<Disk> {
+        let file = host.contents.to_file()?;
+        files.push(Arc::new(file.try_clone()?));
         Ok(Disk { kind: DiskKind::File(file), read_only: host.is_read_only })
     };
+    let disks = header.disks.iter().map(&mut disk).collect::<Result<_, _>>().map_err(ReplayError::Disk)?;
     let machine = Machine::boot(BootOptions {
         seed: changes.seed.unwrap_or(header.seed),
         ram_disks: header.ram_disks,
         ram_disk_size: header.ram_disk_size,
-        disks: header.disks.iter().map(disk).collect::<Result<_, _>>()?,
+        disks,
         driver,
         parameters: header.parameters.iter().chain(&changes.parameters).cloned().collect(),
         ..BootOptions::default()
@@ -141,13 +152,14 @@ fn boot(recording: &Recording, changes: &Changes, driver: Arc<LaneDriver>) -> Re
         let rules = read_rules(text).map_err(|error| ReplayError::Faults(error.to_string()))?;
         machine.faults().add_all(rules).map_err(|error| ReplayError::Faults(error.to_string()))?;
     }
-    Ok(machine)
+    Ok((machine, files))
 }
 
 /// What the machine has done and nobody has looked at yet.
 #[derive(Clone)]
 struct Seen {
-    machine: Machine,
+    /// Not the machine, parts of which hold this.
+    runtime: Weak<Runtime>,
     state: Arc<Mutex<SeenState>>,
 }
 
@@ -160,33 +172,28 @@ struct SeenState {
 
 impl Seen {
     fn watch(machine: &Machine) -> Seen {
-        let seen = Seen { machine: machine.clone(), state: Arc::default() };
-        // The machine holds the sink, so that must not hold the machine.
-        let (state, runtime) = (seen.state.clone(), Arc::downgrade(machine.runtime()));
-        machine.runtime().tracer().start(move |event| {
-            let Some(runtime) = runtime.upgrade() else { return };
-            let mut state = state.lock();
-            state.catch_up(&runtime);
-            state.events.push_back(Event::Bio(Bio::from(event)));
-        });
+        let seen = Seen { runtime: Arc::downgrade(machine.runtime()), state: Arc::default() };
+        let sink = seen.clone();
+        machine.runtime().tracer().start(move |event| sink.push(Event::Bio(Bio::from(event))));
         seen
     }
 
     fn push(&self, event: Event) {
         let mut state = self.state.lock();
-        state.catch_up(self.machine.runtime());
+        state.catch_up(&self.runtime);
         state.events.push_back(event);
     }
 
     fn next(&self) -> Option<Event> {
         let mut state = self.state.lock();
-        state.catch_up(self.machine.runtime());
+        state.catch_up(&self.runtime);
         state.events.pop_front()
     }
 }
 
 impl SeenState {
-    fn catch_up(&mut self, runtime: &dmlab_machine::Runtime) {
+    fn catch_up(&mut self, runtime: &Weak<Runtime>) {
+        let Some(runtime) = runtime.upgrade() else { return };
         for line in runtime.klog().since(self.lines_seen) {
             self.lines_seen = line.seq + 1;
             self.events.push_back(Event::log(line.level, &line.text));
@@ -223,12 +230,9 @@ impl Run<'_> {
                 Event::End { .. } => self.replayed.calls += 1,
                 Event::Bio(_) => self.replayed.bios += 1,
                 Event::Log { .. } => self.replayed.lines += 1,
-                _ => self.replayed.uevents += 1,
+                Event::Uevent { .. } => self.replayed.uevents += 1,
+                _ => {}
             }
-            return Ok(());
-        }
-        // These are no steps of their own: they are asked for in the middle of one.
-        if matches!(event, Event::Told { .. } | Event::Size { .. }) {
             return Ok(());
         }
         // What the machine does of itself is over before something happens to it.
@@ -253,8 +257,9 @@ impl Run<'_> {
                 }
             }
             Event::Interrupt { client } => self.world.interrupt(*client).raise(),
-            Event::Clock { nanos } => {
-                self.driver.set(Instant::from_nanos(*nanos));
+            Event::Clock { since_boot } => {
+                let nanos = u64::try_from(since_boot.as_nanos()).unwrap_or(u64::MAX);
+                self.driver.set(Instant::from_nanos(nanos));
             }
             Event::Rules { command } => {
                 // Its answer, a refusal as well, was for whoever asked.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use dmlab_abi::{Command, DmFlags, TargetSpecs, block_ioctl_name, nul_terminated};
 use dmlab_machine::{Instant, OpenMode};
@@ -17,7 +18,7 @@ const INDENT: &str = "    ";
 /// Turns events into lines, in their order: it remembers what files were opened as, and what calls asked.
 #[derive(Clone, Default)]
 pub struct Lines {
-    now: u64,
+    now: Duration,
     files: BTreeMap<u64, String>,
     /// What calls that are under way asked of the control node.
     commands: BTreeMap<u64, Command>,
@@ -30,11 +31,14 @@ impl Lines {
             Event::Begin { call, client, what } => self.begin(*call, *client, what),
             Event::End { call, ended } => self.end(*call, ended),
             Event::Told { call, answer } => vec![format!("#{call} was told: {}", told(answer))],
-            Event::Size { number, size } => vec![format!("host file {number} has {} bytes", result(*size))],
+            Event::Size { number, size } => {
+                let bytes = result(size.map(|size| size.0));
+                vec![format!("host file {number} has {bytes} bytes")]
+            }
             Event::GoOn { call } => vec![format!("#{call} goes on")],
             Event::Interrupt { client } => vec![format!("client {client} is interrupted or gone")],
-            Event::Clock { nanos } => {
-                self.now = *nanos;
+            Event::Clock { since_boot } => {
+                self.now = *since_boot;
                 vec!["the clock moves".to_owned()]
             }
             Event::Rules { command } => {
@@ -46,9 +50,10 @@ impl Lines {
             Event::Finish => vec!["the programs are done".to_owned()],
         };
         if let Some(first) = lines.first_mut() {
-            *first = format!("[{}] {first}", Instant::from_nanos(self.now));
+            let nanos = u64::try_from(self.now.as_nanos()).unwrap_or(u64::MAX);
+            *first = format!("[{}] {first}", Instant::from_nanos(nanos));
         }
-        lines
+        lines.iter().map(|line| escaped(line)).collect()
     }
 
     fn file(&self, file: u64) -> String {
@@ -75,12 +80,14 @@ impl Lines {
             }
             Call::Close { .. } => format!("close {file}"),
             Call::Sync { .. } => format!("fsync {file}"),
-            Call::Read { at, len, how, .. } => format!("read {file} {at}+{len}{}", manner(*how)),
-            Call::Write { at, data, how, .. } => format!("write {file} {at}+{}{}", data.len(), manner(*how)),
+            Call::Read { at, len, how, .. } => format!("read {file} {}+{}{}", at.0, len.0, manner(*how)),
+            Call::Write { at, data, how, .. } => {
+                format!("write {file} {}+{}{}", at.0, data.len(), manner(*how))
+            }
             Call::Fallocate { mode, offset, len, .. } => {
                 format!("fallocate {file} mode {mode:#x} {offset}+{len}")
             }
-            Call::Sleep { nanos } => format!("sleep {:?}", std::time::Duration::from_nanos(*nanos)),
+            Call::Sleep { time } => format!("sleep {time:?}"),
             Call::Ioctl { request, argument, sent, .. } => {
                 let is_control = file.ends_with(":control");
                 let control = is_control.then(|| Command::from_number(*request as u8)).flatten();
@@ -134,6 +141,12 @@ impl Lines {
         }
         (old_lines, new_lines)
     }
+}
+
+/// A line in which nothing speaks to a terminal: a recording may come from a stranger.
+pub fn escaped(line: &str) -> String {
+    let escape = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+    line.chars().map(escape).collect()
 }
 
 /// Where two answers begin to differ, with some bytes of each.
@@ -289,6 +302,7 @@ fn reply_lines(command: Command, written: &[u8]) -> Vec<String> {
 mod tests {
     use super::*;
     use dmlab_abi::Header;
+    use dmlab_units::Bytes;
 
     #[test]
     fn calls_read_like_calls() {
@@ -300,12 +314,19 @@ mod tests {
             request: Command::DevSuspend.request(),
             argument: 0,
             sent: sent.as_bytes().to_vec(),
-            room: 400,
+            room: Bytes(400),
         };
         let lines = show.lines(&Event::Begin { call: 1, client: 2, what });
         assert_eq!(lines, ["[    0.000000] #1 client 2: ioctl 0:control DM_DEV_SUSPEND name=a SUSPEND"]);
         let failed = Event::End { call: 1, ended: Ended::with(Err(Errno::ENXIO)) };
         assert_eq!(show.lines(&failed), ["[    0.000000] #1 = -1 No such device or address (ENXIO)"]);
+    }
+
+    #[test]
+    fn nothing_speaks_to_a_terminal() {
+        let text = "\u{1b}[2J\u{9b}é".to_owned();
+        let lines = Lines::default().lines(&Event::Log { level: 6, text });
+        assert_eq!(lines, ["[    0.000000] <6> \\u{1b}[2J\\u{9b}é"]);
     }
 
     #[test]

@@ -72,6 +72,9 @@ pub enum DiskKind {
     VolatileRam(Bytes),
 }
 
+/// Largest RAM disk: what is kept of an empty one grows with its size.
+pub const RAM_DISK_MAX: Bytes = Bytes(1 << 50);
+
 /// Why a machine does not boot.
 #[derive(Debug, PartialEq, Eq)]
 pub enum BootError {
@@ -82,7 +85,7 @@ pub enum BootError {
         /// What the host says.
         errno: Errno,
     },
-    /// The size of the RAM disks is no whole number of sectors.
+    /// The size of the RAM disks is no whole number of sectors, or more than [`RAM_DISK_MAX`].
     RamDiskSize(Bytes),
     /// A number is taken: two drivers with one major, or more devices than minors.
     NumberTaken(DevT),
@@ -97,7 +100,11 @@ impl std::fmt::Display for BootError {
         match self {
             BootError::Disk { index, errno } => write!(f, "disk {index} cannot be used: {errno}"),
             BootError::RamDiskSize(size) => {
-                write!(f, "a RAM disk of {} bytes is no whole number of 512-byte sectors", size.0)
+                write!(
+                    f,
+                    "a RAM disk of {} bytes is no whole number of 512-byte sectors, or more than 1 PiB",
+                    size.0
+                )
             }
             BootError::NumberTaken(dev) => write!(f, "device number {dev} is taken by another driver"),
             BootError::TargetTaken(name) => write!(f, "a target named {name} is there already"),
@@ -120,7 +127,7 @@ impl Machine {
         let runtime = Runtime::new(options.seed, options.driver.clone());
         let registry = Arc::new(Registry::new(runtime.clone()));
         let size = options.ram_disk_size;
-        let sectors = size.sectors_exact().ok_or(BootError::RamDiskSize(size))?;
+        let sectors = ram_disk_sectors(size)?;
         for minor in 0..options.ram_disks {
             let disk = RamDisk::new(sectors, WriteCache::WriteThrough);
             let limits = disk.limits();
@@ -145,6 +152,10 @@ impl Machine {
     }
 }
 
+fn ram_disk_sectors(size: Bytes) -> Result<Sectors, BootError> {
+    size.sectors_exact().filter(|_| size <= RAM_DISK_MAX).ok_or(BootError::RamDiskSize(size))
+}
+
 fn add_disk(registry: &Arc<Registry>, index: usize, disk: Disk) -> Result<(), BootError> {
     let refused = |errno| BootError::Disk { index, errno };
     let dev = DevT::new(FILE_DISK_MAJOR, index as u32 * FILE_DISK_MINORS);
@@ -162,7 +173,7 @@ fn add_disk(registry: &Arc<Registry>, index: usize, disk: Disk) -> Result<(), Bo
             add(registry, dev, name, Arc::new(disk), limits, size, read_only)
         }
         DiskKind::VolatileRam(size) => {
-            let size = size.sectors_exact().ok_or(BootError::RamDiskSize(size))?;
+            let size = ram_disk_sectors(size)?;
             let disk = RamDisk::new(size, WriteCache::Volatile);
             let limits = disk.limits();
             add(registry, dev, name, Arc::new(disk), limits, size, read_only)
@@ -219,5 +230,7 @@ mod tests {
         );
         let odd = BootOptions { ram_disk_size: Bytes(1000), ..BootOptions::default() };
         assert_eq!(Machine::boot(odd).err(), Some(BootError::RamDiskSize(Bytes(1000))));
+        let vast = BootOptions { ram_disk_size: Bytes(1 << 51), ..BootOptions::default() };
+        assert_eq!(Machine::boot(vast).err(), Some(BootError::RamDiskSize(Bytes(1 << 51))));
     }
 }

@@ -17,7 +17,7 @@ mod fork;
 mod info;
 mod parameters;
 
-pub use boot::{BootError, BootOptions, Disk, DiskKind};
+pub use boot::{BootError, BootOptions, Disk, DiskKind, RAM_DISK_MAX};
 pub use dmlab_block::{
     BlkStatus, BlockDevice, BlockFile, Caller, CarriedMemory, DeviceBacking, Features, FileBacking, IoFlags,
     Kernel, LOOP_MAJOR, LoopAttributes, LoopBacking, LoopControl, OpenMode, QueueLimits, UserMemory,

@@ -28,7 +28,6 @@ pub(crate) fn replay_any(bytes: &[u8]) {
     let header = &mut recording.header;
     // What a machine is made of is the user's to say, as with `run`: a large one takes its time.
     header.ram_disks = header.ram_disks.min(2);
-    header.ram_disk_size = Bytes(header.ram_disk_size.0.min(1 << 20));
     recording.events.truncate(EVENTS_MAX);
     // It may not boot, and it may come out otherwise.
     let _ = replay(&recording, &Changes::default(), |_| {});
@@ -56,7 +55,7 @@ struct Control<'a> {
 
 impl Transport for Control<'_> {
     fn ioctl(&mut self, request: u32, buf: &mut Vec<u8>) -> Result<Result<i32, Errno>, TransportError> {
-        let (sent, room) = (buf.clone(), buf.len() as u64);
+        let (sent, room) = (buf.clone(), Bytes(buf.len() as u64));
         Ok(self.recorder.call(1, Call::Ioctl { file: 0, request, argument: 0, sent, room }, |_| {
             let mut memory = CarriedMemory::new(buf.clone(), buf.len(), false);
             let kernel = Kernel(self.machine.registry());
@@ -83,7 +82,7 @@ fn record() -> io::Result<Vec<u8>> {
         faults: None,
     };
     let memory = Memory::default();
-    let recorder = Recorder::begin(memory.clone(), &header)?;
+    let recorder = Recorder::begin(Box::new(memory.clone()), &header);
     let options = BootOptions {
         ram_disks: 2,
         ram_disk_size: Bytes::mib(1),
@@ -108,7 +107,7 @@ fn record() -> io::Result<Vec<u8>> {
         })
         .map_err(io::Error::other)?;
     let data = vec![7; 512];
-    recorder.call(1, Call::Write { file: 1, at: 0, data: data.clone(), how: How::default() }, |_| {
+    recorder.call(1, Call::Write { file: 1, at: Bytes(0), data: data.clone(), how: How::default() }, |_| {
         ((), Ended::with(block.write_at(0, &data, IoFlags::default()).map(|put| put as i64)))
     });
     recorder.call(1, Call::Sync { file: 1 }, |_| ((), Ended::with(block.sync().map(|()| 0))));

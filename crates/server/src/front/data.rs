@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use dmlab_shim_proto::{Reply, io_flags};
-use dmlab_units::Errno;
+use dmlab_units::{Bytes, Errno};
 
 use super::files::{Body, OpenFile};
 use super::session::{Answer, Session, value};
@@ -24,7 +24,7 @@ const SEEK_END: i32 = 2;
 
 /// The block device behind an open file. Reading or writing a control node is EINVAL.
 fn block(file: &OpenFile) -> Result<&BlockFile, Errno> {
-    match &file.body {
+    match &*file.body {
         Body::Block(_, block) => Ok(block),
         Body::Control(_) | Body::LoopControl => Err(Errno::EINVAL),
         Body::Path => Err(Errno::EBADF),
@@ -53,9 +53,9 @@ impl Session {
         let block = block(&file)?;
         let how = how(file_flags, flags, bits);
         let go = |pos: u64, into: &mut [u8]| {
-            let len = into.len() as u32;
+            let len = Bytes(into.len() as u64);
             let (result, _) = self.recorded(
-                || Call::Read { file: file.number, at: pos, len, how: how.into() },
+                || Call::Read { file: file.body.number(), at: Bytes(pos), len, how: how.into() },
                 |_| {
                     let result = block.read_at(pos, into, how);
                     let sum = self
@@ -89,7 +89,7 @@ impl Session {
             return Err(Errno::EBADF);
         }
         let block = block(&file)?;
-        if let (Body::Block(dev, _), 0) = (&file.body, file_flags & O_DIRECT) {
+        if let (Body::Block(dev, _), 0) = (&*file.body, file_flags & O_DIRECT) {
             self.shared.files.note_buffered_write(*dev);
         }
         let how = how(file_flags, flags, bits);
@@ -98,7 +98,12 @@ impl Session {
             // A block device cannot grow, so appending finds no space.
             let pos = if append { block.size() } else { pos };
             let written = self.recorded_plainly(
-                || Call::Write { file: file.number, at: pos, data: from.to_vec(), how: how.into() },
+                || Call::Write {
+                    file: file.body.number(),
+                    at: Bytes(pos),
+                    data: from.to_vec(),
+                    how: how.into(),
+                },
                 || block.write_at(pos, from, how),
                 |put| *put as i64,
             );
@@ -119,7 +124,7 @@ impl Session {
 
     pub(super) fn seek(&self, id: u64, offset: i64, whence: i32) -> Answer {
         let file = self.file(id)?;
-        let block = match &file.body {
+        let block = match &*file.body {
             Body::Block(_, block) => block,
             Body::Path => return Err(Errno::EBADF),
             Body::Control(_) | Body::LoopControl => return Err(Errno::ESPIPE),
@@ -140,20 +145,20 @@ impl Session {
     pub(super) fn fsync(&self, id: u64) -> Answer {
         let file = self.file(id)?;
         let block = block(&file)?;
-        self.recorded_plainly(|| Call::Sync { file: file.number }, || block.sync(), |()| 0)?;
+        self.recorded_plainly(|| Call::Sync { file: file.body.number() }, || block.sync(), |()| 0)?;
         value(0)
     }
 
     pub(super) fn fallocate(&self, id: u64, mode: i32, offset: i64, len: i64) -> Answer {
         let file = self.file(id)?;
-        let block = match &file.body {
+        let block = match &*file.body {
             Body::Block(_, block) => block,
             Body::Path => return Err(Errno::EBADF),
             Body::Control(_) | Body::LoopControl => return Err(Errno::ENODEV),
         };
         let mode = mode as u32;
         self.recorded_plainly(
-            || Call::Fallocate { file: file.number, mode, offset, len },
+            || Call::Fallocate { file: file.body.number(), mode, offset, len },
             || block.fallocate(mode, offset, len),
             |()| 0,
         )?;

@@ -2,6 +2,7 @@
 //! when the last copy of that is closed, anywhere and however, the write end here reports an error, and the file is released.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
@@ -29,17 +30,56 @@ pub(crate) enum Body {
     Path,
 }
 
+/// A body that is open, until the last who uses it lets go: whose descriptor it was, or a call that is under way.
+pub(crate) struct Opened {
+    /// There until the end.
+    body: Option<Body>,
+    /// Its number in the recording; 0 where there is none.
+    number: u64,
+    recorder: Option<Arc<Recorder>>,
+}
+
+impl Opened {
+    /// `body`, whose opening is written down under `number` if there is a recorder.
+    pub(crate) fn new(body: Body, number: u64, recorder: Option<Arc<Recorder>>) -> Opened {
+        Opened { body: Some(body), number, recorder }
+    }
+
+    /// Its number in the recording.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+}
+
+impl Deref for Opened {
+    type Target = Body;
+
+    fn deref(&self) -> &Body {
+        self.body.as_ref().unwrap_or(&Body::Path)
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let body = self.body.take();
+        let Some(recorder) = self.recorder.take() else { return };
+        // No client's call: the host's kernel closes what a program leaves open.
+        recorder.call(0, Call::Close { file: self.number }, |_| {
+            drop(body);
+            ((), Ended::with(Ok(0)))
+        });
+    }
+}
+
 /// One open file description.
 pub(crate) struct OpenFile {
-    pub(crate) body: Body,
+    pub(crate) body: Opened,
     /// The file position.
     pub(crate) position: Mutex<u64>,
     /// As `fcntl(F_GETFL)` shows them.
     pub(crate) flags: AtomicI32,
     /// The path it was opened by.
     pub(crate) path: Vec<u8>,
-    /// Its number in the recording; 0 where there is none.
-    pub(crate) number: u64,
     /// The node it was opened by.
     pub(crate) inode: Arc<Mutex<Inode>>,
     /// The write end of the placeholder.
@@ -51,7 +91,7 @@ pub(crate) struct OpenFile {
 impl OpenFile {
     /// Whether the control node's event number has moved since it was armed.
     fn signal(&self) {
-        let Body::Control(control) = &self.body else { return };
+        let Body::Control(control) = &*self.body else { return };
         let ready = control.poll_ready();
         if ready == self.is_signalled.swap(ready, Ordering::AcqRel) {
             return;
@@ -80,7 +120,6 @@ pub(crate) struct Files {
     /// Devices with data in their page cache that a last close would write out.
     dirty: Mutex<HashSet<DevT>>,
     nr_controls: AtomicUsize,
-    recorder: Option<Arc<Recorder>>,
     nr_blocked: Mutex<usize>,
 }
 
@@ -92,14 +131,13 @@ const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
 const PLACEHOLDER_SIZE: usize = 4096;
 
 impl Files {
-    pub(crate) fn new(recorder: Option<Arc<Recorder>>) -> std::io::Result<Files> {
+    pub(crate) fn new() -> std::io::Result<Files> {
         Ok(Files {
             open: RwLock::new(HashMap::new()),
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             draining: Mutex::new(()),
             dirty: Mutex::new(HashSet::new()),
             nr_controls: AtomicUsize::new(0),
-            recorder,
             nr_blocked: Mutex::new(0),
         })
     }
@@ -107,17 +145,16 @@ impl Files {
     /// Adds an open file. Returns its name and the placeholder for the client.
     pub(crate) fn add(
         &self,
-        body: Body,
+        body: Opened,
         flags: i32,
         path: Vec<u8>,
-        number: u64,
         inode: Arc<Mutex<Inode>>,
     ) -> rustix::io::Result<(u64, OwnedFd)> {
         let (read_end, placeholder) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         rustix::pipe::fcntl_setpipe_size(&placeholder, PLACEHOLDER_SIZE)?;
         let id = rustix::fs::fstat(&read_end)?.st_ino;
         epoll::add(&self.epoll, &placeholder, epoll::EventData::new_u64(id), epoll::EventFlags::ET)?;
-        if matches!(body, Body::Control(_)) {
+        if matches!(*body, Body::Control(_)) {
             self.nr_controls.fetch_add(1, Ordering::Relaxed);
         }
         let file = OpenFile {
@@ -125,7 +162,6 @@ impl Files {
             position: Mutex::new(0),
             flags: AtomicI32::new(flags),
             path,
-            number,
             inode,
             placeholder,
             is_signalled: AtomicBool::new(false),
@@ -167,28 +203,27 @@ impl Files {
 
     fn release(self: &Arc<Self>, id: u64) {
         let Some(file) = self.open.write().remove(&id) else { return };
-        let dev = match &file.body {
+        let dev = match &*file.body {
             Body::Block(dev, _) => *dev,
             Body::Control(_) => {
                 self.nr_controls.fetch_sub(1, Ordering::Relaxed);
-                return self.close(file);
+                return;
             }
-            Body::LoopControl => return self.close(file),
-            Body::Path => return,
+            Body::LoopControl | Body::Path => return,
         };
         let _ = epoll::delete(&self.epoll, file.placeholder.as_fd());
         let is_last =
-            !self.open.read().values().any(|f| matches!(&f.body, Body::Block(other, _) if *other == dev));
+            !self.open.read().values().any(|f| matches!(&*f.body, Body::Block(other, _) if *other == dev));
         let was_dirty =
             if is_last { self.dirty.lock().remove(&dev) } else { self.dirty.lock().contains(&dev) };
         if !was_dirty {
-            return self.close(file);
+            return;
         }
         // The last close writes the page cache out, which may block for as long as the device is suspended: not here.
         let done = Arc::new((Mutex::new(false), Condvar::new()));
         let (files, signal) = (self.clone(), done.clone());
         let closing = move || {
-            files.close(file);
+            drop(file);
             *signal.0.lock() = true;
             signal.1.notify_all();
             *files.nr_blocked.lock() -= 1;
@@ -206,23 +241,13 @@ impl Files {
         }
     }
 
-    /// Lets go of a file that nobody has open any more.
-    fn close(&self, file: Arc<OpenFile>) {
-        let Some(recorder) = &self.recorder else { return drop(file) };
-        // No client's call: the host's kernel closes what a program leaves open.
-        recorder.call(0, Call::Close { file: file.number }, |_| {
-            drop(file);
-            ((), Ended::with(Ok(0)))
-        });
-    }
-
     /// Makes control nodes readable whose event number has moved, and others not. Called when it may have.
     pub(crate) fn signal_controls(&self) {
         if self.nr_controls.load(Ordering::Relaxed) == 0 {
             return;
         }
         let controls: Vec<_> =
-            self.open.read().values().filter(|f| matches!(f.body, Body::Control(_))).cloned().collect();
+            self.open.read().values().filter(|f| matches!(*f.body, Body::Control(_))).cloned().collect();
         for file in controls {
             file.signal();
         }
@@ -235,8 +260,23 @@ impl Files {
         let _ = rustix::event::poll(&mut fds, Some(&patience));
     }
 
-    /// Closes everything, for the end of the machine.
+    /// Closes everything, for the end of the machine. What cannot be written back, as its device is suspended, is lost with
+    /// the machine.
     pub(crate) fn close_all(&self) {
-        self.open.write().clear();
+        let open = std::mem::take(&mut *self.open.write());
+        let is_done = Arc::new((Mutex::new(false), Condvar::new()));
+        let signal = is_done.clone();
+        let closing = move || {
+            drop(open);
+            *signal.0.lock() = true;
+            signal.1.notify_all();
+        };
+        // Without a thread to be had they are closed here and now, when the closure is dropped.
+        if std::thread::Builder::new().name("dmlab-close".into()).spawn(closing).is_ok() {
+            let mut closed = is_done.0.lock();
+            if !*closed {
+                is_done.1.wait_for(&mut closed, CLOSE_PATIENCE);
+            }
+        }
     }
 }

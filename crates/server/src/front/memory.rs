@@ -91,7 +91,7 @@ impl Process<'_> {
         let stat = rustix::fs::fstat(&descriptor).map_err(errno)?;
         if let Some(file) = self.files.get(stat.st_ino).filter(|_| stat.st_mode & S_IFMT == S_IFIFO) {
             // A simulated device under a loop device, which opens it for itself.
-            let Body::Block(dev, block) = &file.body else { return Err(Errno::EINVAL) };
+            let Body::Block(dev, block) = &*file.body else { return Err(Errno::EINVAL) };
             let mode = block.mode().difference(OpenMode::EXCLUSIVE);
             let backing = DeviceBacking::new(self.world.machine().open_block(*dev, mode)?);
             if let Some(under) = self.under {
@@ -107,9 +107,12 @@ impl Process<'_> {
             return Err(Errno::EINVAL);
         }
         let file = File::from(descriptor);
-        match self.under {
-            Some(under) => under.on_file(file, path, read_only),
-            None => Ok(Arc::new(FileBacking::new(file, path, read_only))),
-        }
+        // Opened anew: the descriptor's position is the program's.
+        let again = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let backing = FileBacking::new(file, path, read_only);
+        Ok(match self.under {
+            Some(under) => under.on_file(backing, File::open(again).ok().as_ref()),
+            None => Arc::new(backing),
+        })
     }
 }

@@ -94,7 +94,7 @@ impl Server {
         let runtime = machine.runtime().clone();
         let shared = Arc::new(Shared {
             world: World::new(machine, kept, options.has_udev),
-            files: Arc::new(Files::new(options.recorder.clone())?),
+            files: Arc::new(Files::new()?),
             mirror: Mirror::new(dir.join(MIRROR_DIR))?,
             control: OnceLock::new(),
             on_refused_load: options.on_refused_load,

@@ -11,20 +11,21 @@ use dmlab_machine::faults::run_command;
 use dmlab_machine::{CarriedMemory, Interrupt, Interrupted, OpenMode, interruptible};
 use dmlab_recording::{Call, Ended};
 use dmlab_shim_proto as proto;
-use dmlab_units::{DevT, Errno};
+use dmlab_units::{Bytes, DevT, Errno};
 use parking_lot::Mutex;
 
-/// The number of DM_TABLE_LOAD among the commands of the control node.
-const TABLE_LOAD: u8 = 9;
 use proto::{FileKind, Place, Reply, Request};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 
 use super::channel::Channel;
-use super::files::{Body, OpenFile};
+use super::files::{Body, OpenFile, Opened};
 use super::memory::{Process, carried};
 use super::shared_state::Shared;
 use crate::driver::Time;
 use crate::world::{Area, Entry, Found, Inode, Kind, area, errno};
+
+/// The number of DM_TABLE_LOAD among the commands of the control node.
+const TABLE_LOAD: u8 = 9;
 
 const O_ACCMODE: i32 = 3;
 const O_CREAT: i32 = 0o100;
@@ -383,27 +384,30 @@ impl Session {
         let control = DevT::new(10, 236);
         let loop_control = DevT::new(10, 237);
         let number = self.next_file();
-        let body = match kind {
-            _ if flags & O_PATH != 0 => Body::Path,
+        let recorder = self.shared.recorder.clone();
+        let opened = match kind {
+            _ if flags & O_PATH != 0 => Opened::new(Body::Path, 0, None),
             Kind::Block(dev) => {
                 let mode = open_mode(flags);
                 let call = || Call::OpenBlock { file: number, dev, mode: mode.bits() };
                 let block = self.recorded_plainly(call, || machine.open_block(dev, mode), |_| 0)?;
-                Body::Block(dev, block)
+                Opened::new(Body::Block(dev, block), number, recorder)
             }
             Kind::Char(dev) if dev == control => {
                 let call = || Call::OpenControl { file: number };
-                Body::Control(self.recorded_plainly(call, || Ok(machine.open_control()), |_| 0)?)
+                let control = self.recorded_plainly(call, || Ok(machine.open_control()), |_| 0)?;
+                Opened::new(Body::Control(control), number, recorder)
             }
             Kind::Char(dev) if dev == loop_control => {
                 let call = || Call::OpenLoopControl { file: number };
-                self.recorded_plainly(call, || Ok(Body::LoopControl), |_| 0)?
+                self.recorded_plainly(call, || Ok(()), |()| 0)?;
+                Opened::new(Body::LoopControl, number, recorder)
             }
             _ => return Err(Errno::ENXIO),
         };
         let path = if path.is_empty() { self.name_of(inode) } else { path.to_vec() };
         let kept = flags & !(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC);
-        let (id, fd) = self.shared.files.add(body, kept, path, number, inode.clone()).map_err(errno)?;
+        let (id, fd) = self.shared.files.add(opened, kept, path, inode.clone()).map_err(errno)?;
         let kind = if matches!(kind, Kind::Block(_)) { FileKind::Block } else { FileKind::Char };
         Ok((Reply { kind, extra: id, ..Reply::default() }, Some(fd)))
     }
@@ -433,13 +437,13 @@ impl Session {
         let listener = shared
             .on_refused_load
             .as_ref()
-            .filter(|_| matches!(file.body, Body::Control(_)) && cmd as u8 == TABLE_LOAD);
+            .filter(|_| matches!(*file.body, Body::Control(_)) && cmd as u8 == TABLE_LOAD);
         let request = listener.map(|_| memory.sent().to_vec());
         let klog = shared.world.machine().klog();
         let seen = klog.next_seq();
         let mut refused = false;
         let answer =
-            self.call((file.number, cmd, arg), memory, fd, out, |process, memory| match &file.body {
+            self.call((file.body.number(), cmd, arg), memory, fd, out, |process, memory| match &*file.body {
                 Body::Control(control) => control.ioctl(process, cmd, memory).inspect_err(|_| refused = true),
                 Body::Block(_, block) => block.ioctl(process, cmd, arg, memory),
                 Body::LoopControl => shared.world.machine().loops().ioctl(cmd, arg),
@@ -459,8 +463,7 @@ impl Session {
         if self.shared.driver.time() != Time::Virtual {
             return Err(Errno::ENOSYS);
         }
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let left = self.recorded_plainly(|| Call::Sleep { nanos }, || self.sleep_now(time), |left| *left);
+        let left = self.recorded_plainly(|| Call::Sleep { time }, || self.sleep_now(time), |left| *left);
         value(left?)
     }
 
@@ -492,8 +495,8 @@ impl Session {
         let shared = self.shared.clone();
         let call = {
             let (sent, room) = match &shared.recorder {
-                Some(_) => (memory.sent().to_vec(), memory.room() as u64),
-                None => (Vec::new(), 0),
+                Some(_) => (memory.sent().to_vec(), Bytes(memory.room() as u64)),
+                None => (Vec::new(), Bytes(0)),
             };
             move || Call::Ioctl { file, request, argument, sent, room }
         };
@@ -538,7 +541,7 @@ impl Session {
 }
 
 fn kind_of(file: &OpenFile) -> FileKind {
-    match file.body {
+    match *file.body {
         Body::Block(..) => FileKind::Block,
         _ => FileKind::Char,
     }

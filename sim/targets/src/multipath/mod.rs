@@ -34,7 +34,7 @@
 //! and `pg_init` never has anything to do.
 //!
 //! Start reading at `Core`, which knows the paths. Behaviour: targets-basic.md section 12, recorded cases
-//! `multipath/*`, and more runs of Linux 6.12.95 whose results stand in sim/machine/tests/multipath.
+//! `multipath/*`, and more runs of Linux 6.12.95 whose results stand in sim/machine/tests/machine/multipath.
 
 mod arguments;
 mod messages;

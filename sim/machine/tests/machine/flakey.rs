@@ -1,6 +1,6 @@
 //! `flakey` on virtual time: its intervals, what it corrupts and what it leaves alone.
 
-mod kit;
+use crate::kit;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! `delay` on virtual time: when bios are let go, to the tick.
 
-mod kit;
+use crate::kit;
 
 use std::sync::Arc;
 use std::time::Duration;

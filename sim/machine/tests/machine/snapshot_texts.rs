@@ -1,6 +1,6 @@
 //! What the snapshot targets say to the kernel log where no recorded run brings them to it.
 
-mod kit;
+use crate::kit;
 
 use dmlab_abi::{Command, DmFlags};
 use dmlab_block::{Bio, SyncIo, WriteCache};

@@ -1,6 +1,6 @@
 //! What waits for a snapshot: for a copy, a commit, a merge or a handover, and what becomes of it.
 
-mod kit;
+use crate::kit;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

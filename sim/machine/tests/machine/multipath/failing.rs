@@ -8,8 +8,8 @@ use dmlab_machine::target::{
 use dmlab_machine::{BootOptions, Disk, DiskKind};
 use dmlab_units::{Bytes, DevT, Sector, Sectors};
 
+use super::{INFO, Pending, SECTOR, events, kit, read, write};
 use crate::kit::Kit;
-use crate::{INFO, Pending, SECTOR, events, kit, read, write};
 
 const FAILOVER: &str = "0 2048 multipath 2 queue_mode bio 0 1 1 queue-length 0 2 1 254:0 1 254:1 1";
 

@@ -5,8 +5,8 @@ use dmlab_block::BlkStatus;
 use dmlab_units::{DevT, Errno};
 use proptest::prelude::*;
 
+use super::{INFO, Pending, SECTOR, TABLE, kit, read, suspend};
 use crate::kit::Kit;
-use crate::{INFO, Pending, SECTOR, TABLE, kit, read, suspend};
 
 /// What happens to the device of the property test.
 #[derive(Clone, Debug)]

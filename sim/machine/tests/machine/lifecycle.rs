@@ -1,6 +1,6 @@
 //! Devices come, swap tables under IO, stop, nest, and go.
 
-mod kit;
+use crate::kit;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

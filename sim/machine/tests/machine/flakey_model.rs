@@ -1,6 +1,6 @@
 //! `flakey` with all its features, on virtual time, against a plain model.
 
-mod kit;
+use crate::kit;
 
 use std::sync::Arc;
 use std::time::Duration;

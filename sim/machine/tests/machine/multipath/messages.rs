@@ -4,7 +4,7 @@ use dmlab_abi::DmFlags;
 use dmlab_block::BlkStatus;
 use dmlab_units::{DevT, Errno};
 
-use crate::{BIOS, INFO, events, kit, suspend, write};
+use super::{BIOS, INFO, events, kit, suspend, write};
 
 #[test]
 fn groups_and_paths_by_message() {

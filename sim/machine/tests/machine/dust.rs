@@ -1,6 +1,6 @@
 //! The dust target, as its description has it: no kernel that could be asked has this one.
 
-mod kit;
+use crate::kit;
 
 use std::collections::BTreeMap;
 

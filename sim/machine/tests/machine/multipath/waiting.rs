@@ -9,8 +9,8 @@ use dmlab_machine::{BootOptions, Kernel, OpenMode};
 use dmlab_runtime::Interrupt;
 use dmlab_units::Errno;
 
+use super::{BIOS, INFO, Pending, TABLE, kit, read, suspend};
 use crate::kit::Kit;
-use crate::{BIOS, INFO, Pending, TABLE, kit, read, suspend};
 
 /// The table and status lines of a two-path device, in short: whether it queues, and the letters.
 fn queue_state(kit: &Kit) -> (bool, String) {

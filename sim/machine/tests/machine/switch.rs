@@ -1,6 +1,6 @@
 //! `switch` and `unstriped` against plain models.
 
-mod kit;
+use crate::kit;
 
 use std::sync::Arc;
 

@@ -1,6 +1,6 @@
 //! Thin pools on virtual time: timeouts, mixed work in one pass, reloads.
 
-mod kit;
+use crate::kit;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,7 +1,7 @@
 //! Misuse of disks with large blocks and of read-only disks (dm-core.md section 13.1, rows 66, 67, 68 and 75). The
 //! other rows of that section are in crates/dmlab/tests/misuse.
 
-mod kit;
+use crate::kit;
 
 use std::sync::Arc;
 

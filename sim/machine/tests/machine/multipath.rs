@@ -1,7 +1,6 @@
 //! The multipath target. What is compared here was seen on Linux 6.12.95, unless a test says otherwise.
 
-#[path = "../kit/mod.rs"]
-mod kit;
+use crate::kit;
 
 mod choice;
 mod failing;

@@ -1,6 +1,6 @@
 //! Random stacks of linear, striped, zero and error against a plain model of sectors.
 
-mod kit;
+use crate::kit;
 
 use dmlab_block::{Bio, Op, SyncIo};
 use dmlab_units::{Sector, Sectors};

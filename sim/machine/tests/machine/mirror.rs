@@ -1,6 +1,6 @@
 //! Mirrors whose legs fail at random, against a plain model.
 
-mod kit;
+use crate::kit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Snapshots and merges whose devices fail at random, against a plain model.
 
-mod kit;
+use crate::kit;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! `unstriped` against a plain model: a striped device written down as a list of sectors.
 
-mod kit;
+use crate::kit;
 
 use std::sync::Arc;
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use dmlab_block::BlkStatus;
 use dmlab_units::DevT;
 
+use super::{INFO, Pending, kit, read, suspend};
 use crate::kit::Kit;
-use crate::{INFO, Pending, kit, read, suspend};
 
 /// Four paths that are linear devices, so that each one's IO can be counted.
 fn four_paths(kit: &Kit, selector: &str, args: [&str; 4]) -> (DevT, [DevT; 4]) {
@@ -75,7 +75,7 @@ fn busy_paths_are_avoided() {
     assert!(more.iter().chain([&held]).all(|write| write.end() == Some(BlkStatus::Ok)));
     assert_eq!(kit.status("m", INFO), line(0, 0));
 
-    let kit = crate::kit();
+    let kit = super::kit();
     let (dev, paths) = four_paths(&kit, "queue-length 0", ["1"; 4]);
     suspend(&kit, "p1", INFO);
     assert_eq!(next(&kit, dev, &paths), 0);

@@ -1,6 +1,6 @@
 //! Snapshots against a plain model, and their store on disk.
 
-mod kit;
+use crate::kit;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;

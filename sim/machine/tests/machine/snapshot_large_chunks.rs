@@ -1,6 +1,6 @@
 //! The largest chunks that a snapshot can have. A process of its own, because it looks at how much memory that takes.
 
-mod kit;
+use crate::kit;
 
 use dmlab_abi::{Command, DmFlags};
 use dmlab_block::{Bio, Op, SyncIo};

@@ -3,8 +3,8 @@
 use dmlab_abi::{Command, DmFlags};
 use dmlab_units::{DevT, Errno};
 
+use super::{BIOS, INFO, TABLE, kit, read, write};
 use crate::kit::Kit;
-use crate::{BIOS, INFO, TABLE, kit, read, write};
 
 /// Loads `table` into a new device and expects it to be refused with these log lines.
 #[track_caller]
