@@ -42,12 +42,9 @@ impl Write for Replacing {
 /// The file at `path`, for this recorder alone.
 pub(crate) fn output(path: &Path) -> io::Result<Out> {
     let file = OpenOptions::new().write(true).create(true).truncate(false).open(path)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => {
-            return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another recorder writes it"));
-        }
-        // What cannot be locked, such as a pipe of some kinds, is the user's choice.
-        Ok(()) | Err(_) => {}
+    // What cannot be locked, such as a pipe of some kinds, is the user's choice.
+    if let Err(rustix::io::Errno::WOULDBLOCK) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        return Err(io::Error::new(io::ErrorKind::ResourceBusy, "another recorder writes it"));
     }
     Ok(Box::new(BufWriter::new(Replacing { file, is_begun: false })))
 }

@@ -250,12 +250,13 @@ impl Run<'_> {
                 };
                 self.lanes.begin(call, Box::new(work)).map_err(ReplayError::Thread)?;
             }
-            Event::GoOn { call } => {
-                if self.lanes.go_on(*call) != Step::Went {
+            Event::GoOn { call } => match self.lanes.go_on(*call) {
+                Step::Went => {}
+                Step::StillWaits | Step::NoCall => {
                     self.diverge(at, Some(event), None);
                     return Ok(());
                 }
-            }
+            },
             Event::Interrupt { client } => self.world.interrupt(*client).raise(),
             Event::Clock { since_boot } => {
                 let nanos = u64::try_from(since_boot.as_nanos()).unwrap_or(u64::MAX);
