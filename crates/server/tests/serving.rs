@@ -15,7 +15,7 @@ fn serve(name: &str) -> Server {
     let dir = std::env::temp_dir().join(format!("dmlab-serving-{}-{name}", std::process::id()));
     let driver = ThreadDriver::new(Time::Real);
     let machine = Machine::boot(BootOptions { driver: driver.clone(), ..BootOptions::default() }).unwrap();
-    Server::start(machine, driver, Options { dir, on_refused_load: None, has_udev: false }).unwrap()
+    Server::start(machine, driver, Options { dir, ..Options::default() }).unwrap()
 }
 
 fn connect(server: &Server) -> Client {
@@ -97,9 +97,7 @@ fn a_directory_of_somebody_elses_is_refused() {
     let driver = ThreadDriver::new(Time::Real);
     let machine = Machine::boot(BootOptions { driver: driver.clone(), ..BootOptions::default() }).unwrap();
     let error =
-        Server::start(machine, driver, Options { dir: dir.clone(), on_refused_load: None, has_udev: false })
-            .err()
-            .unwrap();
+        Server::start(machine, driver, Options { dir: dir.clone(), ..Options::default() }).err().unwrap();
     assert!(error.to_string().contains("chmod 700"), "{error}");
     std::fs::remove_dir_all(dir).unwrap();
 }
@@ -122,6 +120,11 @@ fn the_world_follows_links_in_and_out() {
     assert_eq!(name(b"/dev/mapper/../../etc/passwd"), "real /etc/passwd");
     assert_eq!(name(b"/dev/null"), "real /dev/null");
     assert_eq!(name(b"/run/udev/control"), "ENOENT");
+    let long = |len: usize| ["/dev/", &"z".repeat(len)].concat();
+    assert_eq!(name(long(255).as_bytes()), "ENOENT");
+    assert_eq!(name(long(256).as_bytes()), "ENAMETOOLONG");
+    assert_eq!(name(["/dev/nothing", &long(256)].concat().as_bytes()), "ENOENT");
+    assert_eq!(name("/dev/.".repeat(700).as_bytes()), "ENAMETOOLONG");
     let dir = std::env::temp_dir().join(format!("dmlab-links-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     std::os::unix::fs::symlink("/dev/ram5", dir.join("disk")).unwrap();

@@ -39,7 +39,9 @@ impl TableBuilder {
             return refuse("request-based DM doesn't support multiple targets");
         };
         if devices.is_empty() {
-            return Ok(QueueMode::Request);
+            // What stands on nothing takes IO as the live table does (recorded: an empty multipath map takes the place of
+            // one in bio mode).
+            return Ok(device.live_table().map_or(QueueMode::Request, |live| live.queue_mode()));
         }
         if !line.kind.features.contains(TargetFeatures::IMMUTABLE) {
             return refuse("table load rejected: immutable target is required");

@@ -334,6 +334,22 @@ fn a_log_whose_flush_failed_says_so() {
     assert_eq!(kit.ask(Command::DevStatus, "m", DmFlags::empty()).unwrap().event_nr(), 1);
 }
 
+#[test]
+fn legs_that_fail_in_one_write_are_one_event() {
+    let kit = Kit::new();
+    for name in ["e0", "e1"] {
+        kit.create(name, &format!("0 {SIZE} error"));
+    }
+    let legs = "3 1:0 0 254:0 0 254:1 0 2 handle_errors keep_log";
+    let dev = kit.create("m", &format!("0 {SIZE} mirror core 2 {REGION} nosync {legs}"));
+    let device = kit.machine.registry().get(dev).unwrap();
+    SyncIo::default().submit(&device, Bio::write(Sector(40), &[1; SECTOR])).unwrap();
+    kit.machine.runtime().run_until_idle();
+    let status = kit.status("m", DmFlags::empty());
+    assert_eq!(status, format!("0 {SIZE} mirror 3 1:0 254:0 254:1 7/8 1 ADD 1 core"));
+    assert_eq!(kit.ask(Command::DevStatus, "m", DmFlags::empty()).unwrap().event_nr(), 1);
+}
+
 /// A leg that cuts a read and fails one of its pieces: the whole is read anew from another.
 #[test]
 fn a_read_that_a_leg_has_cut_is_tried_whole_on_another() {

@@ -76,3 +76,17 @@ fn row_75_a_writable_table_over_a_read_only_disk() {
     kit.create("a", "0 8 linear /dev/ram0 0");
     assert!(!kit.machine.device(DevT::new(254, 0)).unwrap().read_only);
 }
+
+/// It inherits the limits of its device, but a discard of any length can fail there.
+#[test]
+fn an_error_target_takes_discards_of_any_length() {
+    let kit = kit();
+    let below = kit.create("below", "0 1024 snapshot 1:0 1:1 N 8 1 discard_zeroes_cow");
+    assert_eq!(kit.machine.device(below).unwrap().limits.max_discard_sectors, Sectors(8));
+    let error = kit.create("error", "0 1024 error 254:0 0");
+    let limits = kit.machine.device(error).unwrap().limits;
+    assert_eq!(limits.max_discard_sectors, Sectors(u64::from(u32::MAX)));
+    assert_eq!((limits.discard_granularity, limits.physical_block_size), (Bytes(4096), Bytes(4096)));
+    let error = kit.create("blocks", "0 1024 error /dev/nullb0 0");
+    assert_eq!(kit.machine.device(error).unwrap().limits.logical_block_size, Bytes(4096));
+}

@@ -115,6 +115,25 @@ fn a_new_store_that_cannot_be_written() {
     }
 }
 
+/// A whole chunk is read to see whether there is a header, 32 sectors where the table names no chunk size.
+#[test]
+fn a_store_shorter_than_its_first_chunk() {
+    for (chunk, size, errno) in
+        [(8, 7, Some(Errno::EIO)), (0, 31, Some(Errno::EIO)), (4, 8, None), (0, 32, None), (1, 8, None)]
+    {
+        let kit = Kit::new();
+        write_header(&kit, 1, 4);
+        let cow = kit.create("cow", &format!("0 {size} linear 1:1 0"));
+        kit.ask(Command::DevCreate, "s", DmFlags::empty()).unwrap();
+        let loaded = kit.load("s", &format!("0 1024 snapshot 1:0 {cow} P {chunk}"));
+        assert_eq!(loaded.err(), errno, "{chunk} {size}");
+        if errno.is_some() {
+            let text = "device-mapper: table: 254:1: snapshot: Failed to read snapshot metadata (-EIO)";
+            assert!(kit.log().iter().any(|line| line == text), "{:?}", kit.log());
+        }
+    }
+}
+
 #[test]
 fn a_header_that_cannot_be_written() {
     let kit = Kit::new();

@@ -4,6 +4,7 @@ mod kit;
 
 use std::sync::Arc;
 
+use dmlab_abi::DmFlags;
 use dmlab_block::{Bio, SyncIo};
 use dmlab_machine::BlockDevice;
 use dmlab_units::{DevT, Sector};
@@ -101,4 +102,11 @@ proptest! {
             prop_assert_eq!(&read(&disk, 0, span), &model);
         }
     }
+}
+
+#[test]
+fn large_numbers_are_shown_with_a_sign() {
+    let kit = Kit::new();
+    kit.create("u", "0 64 unstriped 4294967295 1 4294967294 1:0 0");
+    assert_eq!(kit.status("u", DmFlags::STATUS_TABLE), "0 64 unstriped -1 1 -2 1:0 0");
 }

@@ -63,8 +63,15 @@ struct Ring {
 impl Klog {
     /// Lines kept; older ones go.
     pub const CAPACITY: usize = 16_384;
+    /// Most bytes of a line (recorded); a longer one loses its end.
+    pub const MAX_LINE: usize = 1021;
 
-    pub(crate) fn push(&self, time: Instant, level: Level, text: String) {
+    pub(crate) fn push(&self, time: Instant, level: Level, mut text: String) {
+        let mut len = text.len().min(Self::MAX_LINE);
+        while !text.is_char_boundary(len) {
+            len -= 1;
+        }
+        text.truncate(len);
         let mut ring = self.ring.lock();
         let line = KlogLine { seq: ring.next_seq, time, level, text };
         ring.next_seq += 1;
@@ -143,6 +150,16 @@ mod tests {
         assert_eq!(log.since(0)[0].seq, 5);
         assert_eq!(log.since(log.next_seq() - 1).len(), 1);
         assert_eq!(log.since(5)[0].to_string(), "[    0.000000] line 5");
+    }
+
+    #[test]
+    fn a_long_line_loses_its_end() {
+        let log = Klog::default();
+        for text in ["z".repeat(1021), "z".repeat(1022), format!("{}\u{e4}", "z".repeat(1020))] {
+            log.push(Instant::from_nanos(0), Level::Err, text);
+        }
+        let lens: Vec<usize> = log.since(0).iter().map(|line| line.text.len()).collect();
+        assert_eq!(lens, [1021, 1021, 1020]);
     }
 
     #[test]

@@ -104,7 +104,9 @@ impl Target for Unstriped {
     }
 
     fn status(&self, kind: StatusKind, out: &mut String) {
-        let Unstriped { stripes, chunk, stripe, offset, .. } = self;
+        let Unstriped { chunk, offset, .. } = self;
+        // Linux shows both with a sign (recorded): a table line with 2^31 stripes or more can't be loaded again.
+        let (stripes, stripe) = (self.stripes as i32, self.stripe as i32);
         // Writing to a String cannot fail.
         let _ = match kind {
             StatusKind::Table => write!(out, "{stripes} {chunk} {stripe} {} {offset}", self.device.dev()),

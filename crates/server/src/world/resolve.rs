@@ -38,9 +38,16 @@ pub enum Found {
 
 /// As Linux.
 const MAX_LINKS: u32 = 40;
+/// Bytes of a path, the one that ends it among them.
+const MAX_PATH: usize = 4096;
+/// Most bytes of a name in `/dev`.
+const MAX_NAME: usize = 255;
 
 /// Follows `path`.
 pub(super) fn find(tree: &Tree, machine: &Machine, path: &[u8], follow_last: bool) -> Result<Found, Errno> {
+    if path.len() >= MAX_PATH {
+        return Err(Errno::ENAMETOOLONG);
+    }
     if area(path) == Area::Proc {
         // Not to be walked: `/proc/self` would be the server's.
         return arrive(tree, machine, path.to_vec());
@@ -109,6 +116,7 @@ enum Step {
 /// What lies at a path whose directory was walked.
 fn look(tree: &Tree, machine: &Machine, path: &[u8]) -> Result<Step, Errno> {
     match area(path) {
+        Area::Dev if path.len() - parent(path).len() > MAX_NAME + 1 => Err(Errno::ENAMETOOLONG),
         Area::Dev => match tree.get(path) {
             Some(inode) => Ok(match &inode.lock().kind {
                 Kind::Dir => Step::Into,

@@ -35,13 +35,19 @@ impl BlockFile {
         self.cache.invalidate(range.clone());
     }
 
-    /// Discards a range (`blkdev_issue_discard`): a piece up to the first discard unit, then as much as a bio holds.
+    /// Discards a range (`blkdev_issue_discard`): a piece up to the first discard unit, then as much as a bio holds. A
+    /// device that knows discards and yet refuses this one, as a mirror whose leg has failed, has done no harm: that is
+    /// no error (recorded).
     pub(super) fn discard(&self, range: &Range<u64>) -> Result<(), Errno> {
         let unit = (self.device().limits().discard_granularity.0 / 512).max(1);
-        self.range_bios(Op::Discard, range, |at| match round_up(at.0, unit) - at.0 {
+        let sent = self.range_bios(Op::Discard, range, |at| match round_up(at.0, unit) - at.0 {
             0 => Sectors((MAX_BIO_BYTES & !(unit * 512 - 1)) / 512),
             piece => Sectors(piece),
-        })
+        });
+        match sent {
+            Err(Errno::EOPNOTSUPP) => Ok(()),
+            answer => answer,
+        }
     }
 
     pub(super) fn secure_erase(&self, range: &Range<u64>) -> Result<(), Errno> {

@@ -5,7 +5,7 @@ use dmlab_units::{Bytes, DevT, Errno, Sectors};
 
 use super::*;
 use crate::test_disk::{DEV, TestMachine};
-use crate::{Caller, Kernel, UserMemory};
+use crate::{BlkStatus, Caller, Kernel, UserMemory};
 
 const SIZE: u64 = 256 << 20;
 const IO: IoFlags =
@@ -202,6 +202,16 @@ fn zeroing_and_discarding_in_pieces() {
     let m = TestMachine::new(Sectors(4096), |limits| limits.max_write_zeroes_sectors = Sectors(1000));
     m.read_write().fallocate(3, 0, 1 << 20).unwrap();
     assert_eq!(m.disk.bios(), ["WZ 0+1000", "WZ 1000+1000", "WZ 2000+48"]);
+}
+
+#[test]
+fn a_discard_that_the_device_refuses_is_no_error() {
+    let m = machine();
+    let file = m.read_write();
+    m.disk.fail([100]);
+    assert_eq!(ioctl(&m, &file, abi::BLKDISCARD, &mut range(0, 1 << 20)), Err(Errno::EIO));
+    m.disk.fail_with(BlkStatus::NotSupp);
+    assert_eq!(ioctl(&m, &file, abi::BLKDISCARD, &mut range(0, 1 << 20)), Ok(0));
 }
 
 #[test]

@@ -238,6 +238,12 @@ fn what_may_follow_a_bio_based_table() {
     load_refused(&kit, "m", REQUESTS, &[&changes_type(1, 2)]);
     load_refused(&kit, "m", "0 2048 linear 1:0 0", &[immutable]);
     load_refused(&kit, "m", "0 2048 zero", &[immutable]);
+    // Without a path, the mode is that of the table it replaces.
+    kit.load("m", "0 2048 multipath 0 0 0 0").unwrap();
+    kit.resume("m").unwrap();
+    assert_eq!(kit.status("m", TABLE), "0 2048 multipath 0 0 0 0 ");
+    kit.load("m", BIOS).unwrap();
+    kit.resume("m").unwrap();
     kit.load("m", "0 2048 error").unwrap();
     kit.resume("m").unwrap();
     load_refused(&kit, "m", REQUESTS, &[&changes_type(1, 2)]);

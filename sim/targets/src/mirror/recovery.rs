@@ -53,19 +53,23 @@ impl Set {
         let tag = Tag::new("mirror-recovery", 0, region);
         let from = place(&self.legs[default]);
         let errors = kcopyd::copy_tagged(&self.runtime, &from, &to, on_error, tag).await;
+        let mut is_news = false;
         if errors.read {
             let text = "Unable to read primary mirror during recovery".to_owned();
             self.err_limited(&self.limits.recovery_read, text);
-            self.fail_leg(default, Failure::Sync);
+            is_news |= self.note_failure(default, Failure::Sync);
         }
         if errors.write != 0 {
             let text = format!("Write error during recovery (error = {:#x})", errors.write);
             self.err_limited(&self.limits.recovery_write, text);
             for (bit, &leg) in others.iter().enumerate() {
                 if errors.write & 1 << bit != 0 {
-                    self.fail_leg(leg, Failure::Sync);
+                    is_news |= self.note_failure(leg, Failure::Sync);
                 }
             }
+        }
+        if is_news {
+            self.raise_event();
         }
         self.kick(|work| {
             work.regions.end_recovery(Recovered { region, is_whole: errors.is_none() });

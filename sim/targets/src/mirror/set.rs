@@ -469,21 +469,30 @@ impl Set {
 
     // Failures.
 
-    fn fail_legs(self: &Arc<Self>, failed: u64, kind: Failure) {
+    /// Remembers that legs have failed. All of them together are one event (recorded).
+    fn fail_legs(&self, failed: u64, kind: Failure) {
+        let mut is_news = false;
         for leg in (0..self.legs.len()).filter(|leg| failed & 1 << leg != 0) {
-            self.fail_leg(leg, kind);
+            is_news |= self.note_failure(leg, kind);
+        }
+        if is_news {
+            self.raise_event();
         }
     }
 
-    /// Remembers that a leg has failed; the first time of a kind, somebody is told.
-    pub(super) fn fail_leg(self: &Arc<Self>, leg: usize, kind: Failure) {
+    fn fail_leg(&self, leg: usize, kind: Failure) {
+        self.fail_legs(1 << leg, kind);
+    }
+
+    /// Remembers that a leg has failed; whether that is to be told, as it is the first time of a kind.
+    pub(super) fn note_failure(&self, leg: usize, kind: Failure) -> bool {
         let is_in_sync = {
             let mut work = self.work.lock();
             work.leg_failed = true;
             work.is_in_sync
         };
         if !self.legs[leg].fail(kind) || !self.features.handle_errors {
-            return;
+            return false;
         }
         if leg == self.default_leg.load(Ordering::Acquire) {
             let dev = self.legs[leg].device.dev();
@@ -495,7 +504,7 @@ impl Set {
                 self.warn("All sides of mirror have failed.");
             }
         }
-        self.raise_event();
+        true
     }
 
     /// Queued, not raised here: its handlers may look at the table.

@@ -190,12 +190,14 @@ impl Store {
             cow.runtime().log(level, format!("device-mapper: persistent snapshot: {text}"));
         };
         let block = cow.limits().logical_block_size.sectors_floor();
-        let first = Bio::read_owned(Sector::ZERO, block).with_tag(HEADER).to(&cow);
-        let first = read_bio_async(first).await.map_err(io_error)?;
-        let header = first.first_chunk().map(Header::decode).ok_or(failed(Errno::EIO))?;
+        let supposed_chunk = if asked_chunk == 0 { DEFAULT_CHUNK.max(block.0) } else { asked_chunk };
+        let store = Store::new(kind, cow.clone(), Sectors(supposed_chunk));
+        // All of a chunk, whatever its size will turn out to be (recorded: a device that is shorter has no store).
+        let first = store.read_chunk(0, HEADER).await.map_err(io_error)?;
+        let first = first.pieces().next();
+        let first = first.as_deref().and_then(<[u8]>::first_chunk);
+        let header = first.map(Header::decode).ok_or(failed(Errno::EIO))?;
         if header.magic == 0 {
-            let chunk = if asked_chunk == 0 { DEFAULT_CHUNK.max(block.0) } else { asked_chunk };
-            let store = Store::new(kind, cow.clone(), Sectors(chunk));
             let not_written = |what: &str| {
                 log(Level::Warning, format!("{what} failed"));
                 failed(Errno::EIO)
@@ -245,7 +247,7 @@ impl Store {
         let mut log = self.log.lock().await;
         for area in 0.. {
             let chunk = format::area_chunk(area, self.records());
-            let kept = self.read_area(area, chunk).await?;
+            let kept = self.read_chunk(chunk, area_tag(area)).await?;
             let mut used = 0;
             while let Some(record) = kept.record(used).filter(|record| record.new != 0) {
                 if !self.can_be(record.new) {
@@ -393,18 +395,16 @@ impl Store {
         }
     }
 
-    async fn read_area(&self, area: u64, chunk: u64) -> Result<Area, BlkStatus> {
-        let tag = area_tag(area);
-        let mut area = Area::new(self.chunk);
+    async fn read_chunk(&self, chunk: u64, tag: Tag) -> Result<Area, BlkStatus> {
+        let mut bytes = Area::new(self.chunk);
         let mut sector = self.sector(chunk);
-        let pieces = area.pieces().len();
+        let pieces = bytes.pieces().len();
         for number in 0..pieces {
             let bio = Bio::read_owned(sector, self.chunk.min(PIECE)).with_tag(tag).to(&self.cow);
-            let bytes = read_bio_async(bio).await?;
-            area.fill(number, bytes);
+            bytes.fill(number, read_bio_async(bio).await?);
             sector += PIECE;
         }
-        Ok(area)
+        Ok(bytes)
     }
 
     async fn write_area(&self, area: u64, bytes: &Area) -> Result<(), BlkStatus> {
@@ -472,7 +472,8 @@ impl Store {
         let mut log = self.log.lock().await;
         if log.used == 0 {
             let Some(area) = self.alloc.lock().area.checked_sub(1) else { return Ok(None) };
-            log.area = self.read_area(area, format::area_chunk(area, self.records())).await?;
+            let chunk = format::area_chunk(area, self.records());
+            log.area = self.read_chunk(chunk, area_tag(area)).await?;
             log.used = self.records();
             self.alloc.lock().area = area;
         }

@@ -1,0 +1,46 @@
+# mirror: tables with words replaced, dropped and added at random.
+export LC_ALL=C TZ=UTC DM_DISABLE_UDEV=1
+maj() { sed "s/${DM_MAJOR:-254}\([:,]\)/MAJ\1/g; s/(${DM_MAJOR:-254}, /(MAJ, /g"; }
+random() { # SEED COUNT: lines of stdin up to "--", each with one or two words after the third replaced, dropped, added or swapped; the words after "--" come in
+  awk -v s="$1" -v count="$2" '
+    function draw(n) { s = (s * 16807) % 2147483647; return int(s / 7) % n }
+    $0 == "--" { words = 1; next }
+    !words { base[nb++] = $0; next }
+    { for (i = 1; i <= NF; i++) pool[np++] = $i }
+    END {
+      while (count-- > 0) {
+        n = split(base[draw(nb)], w, " ")
+        for (k = 1 + draw(2); k > 0; k--) {
+          if (n < 4) { w[++n] = pool[draw(np)]; continue }
+          at = 4 + draw(n - 3); how = draw(10)
+          if (how < 6) w[at] = pool[draw(np)]
+          else if (how < 7 && n > 4) { for (i = at; i < n; i++) w[i] = w[i + 1]; n-- }
+          else if (how < 8) w[++n] = pool[draw(np)]
+          else if (how < 9) { for (i = n; i >= at; i--) w[i + 1] = w[i]; n++; w[at] = pool[draw(np)] }
+          else { other = 4 + draw(n - 3); t = w[at]; w[at] = w[other]; w[other] = t }
+        }
+        line = w[1]; for (i = 2; i <= n; i++) line = line " " w[i]
+        print line
+      }
+    }'
+}
+all() { # loads each table of stdin; its lines if it was taken, else what dmsetup says
+  dmsetup create x --notable
+  while read -r table; do
+    printf '%s\n' "? $table"
+    if dmsetup load x --table "$table"; then dmsetup table --inactive x; dmsetup status --inactive x; dmsetup clear x; fi
+  done 2>&1 | maj; }
+NUM='0 1 2 3 4 5 7 8 16 64 100 -1 +1 +0 x 00 01 0x10 1x 1. 1\n 255 256 65535 65536 1000000 4294967295 4294967296 4294967297 18446744073709551615 18446744073709551616 18446744073709551617 99999999999999999999999'
+DEV='/dev/ram0 /dev/ram1 /dev/ram2 1:0 1:1 1:2 /dev/nope /dev/null /dev /dev/mapper/x 60:0 4096:0 1:1048576 4294967296:0 1: :1 01:00 1:0x 1:0:0 -1:0 ram0 '"${DM_MAJOR:-254}:0 ${DM_MAJOR:-254}:7"' +1:0 1:+0 1.0'
+random 1116 120 <<EOT | all
+0 16384 mirror core 1 1024 2 /dev/ram0 0 /dev/ram1 0
+0 16384 mirror core 2 1024 nosync 2 /dev/ram0 0 /dev/ram1 0
+0 16384 mirror core 2 1024 sync 3 /dev/ram0 0 /dev/ram1 0 1:2 8
+0 16384 mirror disk 2 /dev/ram3 1024 2 /dev/ram0 0 /dev/ram1 0
+0 16384 mirror disk 3 /dev/ram3 1024 nosync 2 /dev/ram0 0 /dev/ram1 0 1 handle_errors
+0 16384 mirror disk 3 /dev/ram3 1024 sync 2 /dev/ram0 0 /dev/ram1 0 2 handle_errors keep_log
+0 16384 mirror core 1 1024 2 /dev/ram0 0 /dev/ram1 0 2 keep_log handle_errors
+0 16380 mirror core 1 1024 9 1:0 0 1:1 1 1:2 2 1:3 3 1:4 4 1:5 5 1:6 6 1:7 7 1:0 50000
+--
+$NUM 9 10 512 1000 1024 2048 16384 32768 $DEV disk core sync nosync sync nosync foo handle_errors keep_log handle_errors keep_log HANDLE_ERRORS
+EOT
