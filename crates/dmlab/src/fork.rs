@@ -55,8 +55,9 @@ impl Lab {
     /// fails: a mirror whose leg a rule keeps dead may copy a region to it. A closure of
     /// [`only_while`](crate::FaultBuilder::only_while) is the same in both labs.
     ///
-    /// What does not: a pool's mode, as far as its metadata does not tell it (one that has failed or is out of space is as
-    /// after an activation, and finds out anew); the time that a queue without paths has already waited; a deferred remove;
+    /// What does not: that a pool is out of space, which it finds out anew (one that has failed, or that its metadata say must
+    /// be checked, is so in the fork; but thin devices on one that has failed cannot be made again, since their table lines say
+    /// nothing but `Fail`); the time that a queue without paths has already waited; a deferred remove;
     /// open files; ioctls that wait or are held, and what rules hold of bios that no mapped device has. Kernel log, events and
     /// trace begin anew.
     ///

@@ -157,6 +157,27 @@ fn what_only_memory_holds_comes_along() {
 }
 
 #[test]
+fn a_pool_that_has_failed_has_failed_in_the_fork() {
+    let lab = Lab::new(1);
+    with_pool(&lab);
+    let well = lab.fork().unwrap();
+    lab.force().pool_failed("pool").unwrap();
+    // The table line of a thin device says nothing but `Fail` now.
+    assert!(matches!(lab.fork(), Err(LabForkError::Device { device, .. }) if device == "thin"));
+    lab.remove("thin").unwrap();
+    let other = lab.fork().unwrap();
+    for (lab, status) in [(&well, " rw "), (&lab, " Fail"), (&other, " Fail")] {
+        let said = lab.status("pool").unwrap();
+        assert!(said.contains(status), "{said}");
+        assert_eq!(lab.pool("pool").create_thin(7).is_ok(), status == " rw ");
+    }
+    // One that must be checked says so on its disk.
+    well.force().pool_needs_check("pool").unwrap();
+    let other = well.fork().unwrap();
+    assert_eq!(other.status("pool").unwrap(), well.status("pool").unwrap());
+}
+
+#[test]
 fn rules_come_along_and_go_on_counting() {
     let lab = Lab::new(7);
     lab.create("a", "0 64 linear /dev/ram0 0").unwrap();
