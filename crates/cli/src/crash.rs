@@ -1,20 +1,24 @@
 //! `dmlab crash`: the power goes at every point of a workload of programs.
 
+mod judges;
 mod programs;
+mod replay;
 
 use std::fs;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::{Args, Subcommand};
-use dmlab::crash::{CrashRun, Moment, Outcome, RecordedDisks, Report, Shard, ThinCheck};
+use dmlab::crash::{
+    CrashRun, MirrorLog, Moment, Outcome, RecordedDisks, Report, Shard, SnapshotStore, ThinCheck,
+};
 use dmlab_units::{Bytes, Sectors};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::boot::Clock;
 use crate::kernel::Failure;
+use judges::{parse_mirror_log, parse_snapshot_store};
 use programs::{Programs, Said};
 
 /// Let the power go at every point of a workload, and check what is left each time.
@@ -37,11 +41,18 @@ pub(crate) struct Crash {
     #[arg(long, value_name = "WORKLOAD", required_unless_present = "recorded", conflicts_with = "recorded")]
     workload: Vec<String>,
     /// Says with its exit status whether what is left is sound.
-    #[arg(long, value_name = "CHECK", required_unless_present_any = ["save", "thin_check"])]
+    #[arg(long, value_name = "CHECK", required_unless_present_any = ["save", "thin_check", "mirror_log", "snapshot_store"])]
     check: Option<String>,
     /// Also check the metadata of the thin pool on /dev/ramN.
     #[arg(long, value_name = "N")]
     thin_check: Vec<usize>,
+    /// Also check that the legs of a mirror hold the same where its log says so: log and legs are the numbers of disks, used
+    /// from their beginning, the size of a region and of the mirror are sectors.
+    #[arg(long, value_name = "LOG:LEG,LEG:REGION:LEN", value_parser = parse_mirror_log)]
+    mirror_log: Vec<MirrorLog>,
+    /// Also check the snapshot's store on /dev/ramN; the size of the origin is sectors.
+    #[arg(long, value_name = "N:LEN", value_parser = parse_snapshot_store)]
+    snapshot_store: Vec<SnapshotStore>,
     /// How many disks there are.
     #[arg(long, value_name = "N", default_value_t = 1)]
     disks: u32,
@@ -118,11 +129,14 @@ impl Crash {
             let events = run.recording().events.len();
             println!("{events} events are in {}", file.display());
         }
-        if self.check.is_none() && self.thin_check.is_empty() {
+        let has_judges =
+            !self.thin_check.is_empty() || !self.mirror_log.is_empty() || !self.snapshot_store.is_empty();
+        if self.check.is_none() && !has_judges {
             return Ok(ExitCode::SUCCESS);
         }
         let report = self.explore(&run, &programs)?;
-        finish(&report, self.json.as_deref())
+        let command = replay::command(std::env::args_os().skip(1), self.save.as_deref());
+        finish(&report, self.json.as_deref(), |state| format!("{command} --state {state}"))
     }
 
     fn record(&self, programs: &Programs) -> Result<CrashRun, Failure> {
@@ -153,6 +167,12 @@ impl Crash {
         }
         for disk in &self.thin_check {
             explore = explore.judge(ThinCheck::on(*disk));
+        }
+        for judge in &self.mirror_log {
+            explore = explore.judge(judge.clone());
+        }
+        for judge in &self.snapshot_store {
+            explore = explore.judge(*judge);
         }
         // Draws nothing where no terminal is.
         let bar = ProgressBar::new(0);
@@ -208,7 +228,7 @@ impl Merge {
         };
         let reports: Vec<Report> = self.reports.iter().map(read).collect::<Result<_, _>>()?;
         let report = Report::merge(reports).map_err(|error| error.to_string())?;
-        let status = finish(&report, self.json.as_deref())?;
+        let status = finish(&report, self.json.as_deref(), |state| format!("state {state}"))?;
         if let ([_], [missing, ..]) = (&report.joined[..], &report.missing()[..]) {
             println!("shard {missing} is missing");
         }
@@ -217,19 +237,15 @@ impl Merge {
 }
 
 /// Shows the report and writes it where it is wanted.
-fn finish(report: &Report, json: Option<&Path>) -> Result<ExitCode, Failure> {
-    print!("{report}");
+fn finish(
+    report: &Report,
+    json: Option<&Path>,
+    replay: impl Fn(&str) -> String,
+) -> Result<ExitCode, Failure> {
+    print!("{}", report.to_text(replay));
     if let Some(path) = json {
         let text = serde_json::to_string_pretty(report).map_err(|error| error.to_string())?;
         fs::write(path, text + "\n").map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    if report.is_clean() {
-        return Ok(ExitCode::SUCCESS);
-    }
-    if std::io::stderr().is_terminal()
-        && let Some(failure) = report.failures.first()
-    {
-        eprintln!("again, with what the check prints: the same command with --state {}", failure.smallest);
-    }
-    Ok(ExitCode::FAILURE)
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

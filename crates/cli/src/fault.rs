@@ -102,7 +102,7 @@ impl Fault {
                         .collect();
                     let numbers =
                         if numbers.is_empty() { String::new() } else { format!(" ({})", numbers.join(", ")) };
-                    println!("{:<16} {}{numbers}", meaning.name, meaning.what);
+                    println!("{:<17} {}{numbers}", meaning.name, meaning.what);
                 }
                 Ok(())
             }

@@ -70,7 +70,7 @@ fn a_missing_flush_is_found_and_replayed() {
     for line in [
         "state 2.2: check: check.sh ended with exit status: 1",
         "    lost: write on disk 0, sector 8+8",
-        "  replay: state 2.-1",
+        "  replay: dmlab crash --check check.sh --disk-size 1 --workload hasty.sh --state 2.-1",
     ] {
         assert!(text.lines().any(|l| l == line), "{line:?} is not in\n{text}");
     }

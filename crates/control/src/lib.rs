@@ -41,7 +41,8 @@ pub use status::{
     PoolMode, PoolStatus, SnapshotStatus, StatusLine, StripedStatus, TargetStatus, ThinStatus, Usage,
 };
 pub use table::{
-    Device, ErrorTarget, Linear, Params, Snapshot, SnapshotOrigin, Striped, Table, TableError, TableLine,
-    TargetLine, TargetParamsError, Thin, ThinPool, Zero,
+    Delay, Delayed, Device, Dust, Ebs, ErrorTarget, Flakey, Linear, LogWrites, Mirror, MirrorSync, Multipath,
+    Params, PathGroup, Snapshot, SnapshotMerge, SnapshotOrigin, Striped, Switch, Table, TableError,
+    TableLine, TargetLine, TargetParamsError, Thin, ThinPool, Unstriped, Zero,
 };
 pub use transport::{Transport, TransportError};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use dmlab_control::{PoolMode, PoolStatus, SnapshotStatus, Table, TableLine, TargetStatus};
 use dmlab_machine::BlockFile;
 use dmlab_machine::faults::RuleId;
-use dmlab_units::{Errno, Sector, Sectors};
+use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
 
 use crate::{Error, Lab};
 
@@ -235,24 +235,61 @@ impl Force<'_> {
         Ok((Self::word(&line, at)?, Self::word(&line, at + 1)?.parse().map_err(|_| WRONG)?))
     }
 
-    /// A mirror with a core log is copying its first leg to the second, and stands at `percent` until released.
+    /// A mirror is copying its first leg to the others, and stands at `percent` until released: all regions are out of sync
+    /// and those before that point were copied. It is suspended and its table loaded again, from which a core log begins
+    /// anew; a disk log forgets meanwhile which regions are clean, as a log that is wiped does.
     ///
     /// # Errors
-    /// EINVAL when it is no such mirror.
+    /// EINVAL when it is no mirror, or one that takes its legs to be in sync whatever happened (`nosync`).
     pub fn mirror_resyncing(&self, name: &str, percent: u64) -> Result<Held, Error> {
         let line = self.line(name, "mirror")?;
         let (device, offset) = self.leg(name, 1)?;
-        if Self::word(&line, 0)? != "core" || percent >= 100 {
+        let log_args: usize = Self::word(&line, 1)?.parse().map_err(|_| WRONG)?;
+        let log: Vec<String> = (0..log_args).map(|at| Self::word(&line, 2 + at)).collect::<Result<_, _>>()?;
+        if percent >= 100 || log.iter().any(|word| word == "nosync") {
             return Err(WRONG);
         }
+        let disk = match &*Self::word(&line, 0)? {
+            "core" => None,
+            "disk" => Some(log.first().ok_or(WRONG)?),
+            _ => return Err(WRONG),
+        };
         let from = offset + line.len.0 * percent / 100;
         let beyond = self.lab.faults().on(&device).writes().sectors(from..offset + line.len.0);
         let rule = beyond.hang().add()?;
         self.lab.suspend(name)?;
-        self.lab.load(name, Table { lines: vec![line] })?;
+        let loaded = self.lab.load(name, Table { lines: vec![line] });
+        let wiped = loaded.and_then(|()| disk.map_or(Ok(()), |disk| self.wipe_mirror_log(disk)));
+        // Whatever became of that, it does not stay suspended.
         self.lab.resume(name)?;
+        let held = Held { rule };
+        if let Err(error) = wiped {
+            held.release(self.lab);
+            return Err(error);
+        }
         self.lab.advance(Duration::from_secs(1));
-        Ok(Held { rule })
+        Ok(held)
+    }
+
+    /// No region is clean any more, says the log of a mirror on this device.
+    fn wipe_mirror_log(&self, device: &str) -> Result<(), Error> {
+        // Where the bits begin, behind the header (targets-basic.md section 11.1).
+        const BITS: usize = 1024;
+        let file = self.lab.open(device)?;
+        let block = file.device().limits().logical_block_size.0.max(SECTOR_SIZE) as usize;
+        drop(file);
+        // The header, which is kept, says how many there are.
+        let head = self.lab.read(
+            device,
+            Sector::ZERO,
+            Sectors(BITS.next_multiple_of(block) as u64 / SECTOR_SIZE),
+        )?;
+        let regions = head.get(8..16).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
+        let bytes = (BITS + regions.div_ceil(8) as usize).next_multiple_of(block);
+        let mut log = self.lab.read(device, Sector::ZERO, Sectors(bytes as u64 / SECTOR_SIZE))?;
+        let bits = log.get_mut(BITS..).ok_or(WRONG)?;
+        bits.fill(0);
+        Ok(self.lab.write(device, Sector::ZERO, &log)?)
     }
 
     /// All paths of a multipath are down.

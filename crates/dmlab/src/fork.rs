@@ -1,8 +1,8 @@
 //! A second lab that goes on from where this one is, and going back.
 
 use dmlab_control::{CreateOptions, DeviceId, LoadOptions, Query, SuspendOptions, Table};
-use dmlab_machine::{ForkError, MappedDevice};
-use dmlab_units::{DmName, DmUuid};
+use dmlab_machine::{DeviceMemory, ForkError, Forked, MappedDevice};
+use dmlab_units::{DevT, DmName, DmUuid};
 
 use crate::turns::LabDriver;
 use crate::{Clock, Error, Lab};
@@ -34,7 +34,7 @@ pub struct Checkpoint(Lab);
 struct Recipe {
     name: DmName,
     uuid: Option<DmUuid>,
-    minor: u32,
+    dev: DevT,
     is_suspended: bool,
     live: Option<(Table, LoadOptions)>,
     inactive: Option<(Table, LoadOptions)>,
@@ -45,10 +45,21 @@ impl Lab {
     /// disk is copied, so it costs the same whatever they hold.
     ///
     /// Mapped devices are stopped for a moment, so that the disks hold all that was written (a pool commits), and are made
-    /// again from their table lines in the fork: same names, numbers, uuids, tables in both slots, suspended or not. What a
-    /// table line does not tell is as after a reload: event numbers, errors counted, what only messages set in memory
-    /// (dust's bad blocks, a switch's map, which paths of a multipath have failed). Its kernel log begins anew, and fault rules
-    /// stay behind.
+    /// again from their table lines in the fork: same names, numbers, uuids, tables in both slots, suspended or not. What
+    /// messages and failures have left in memory comes along: dust's bad blocks, a switch's map, the state of a multipath's
+    /// paths, groups and selectors, a mirror's dead legs and what its core log knows, the exceptions of a transient snapshot,
+    /// how far a log-writes log is, a flakey device's turns, statistics, event numbers, a geometry.
+    ///
+    /// Fault rules come along with their numbers and with what they have seen, struck and will draw, so that a rule for the
+    /// nth match goes on counting. Forking itself is not shown to them, here or there, and for that moment nothing
+    /// fails: a mirror whose leg a rule keeps dead may copy a region to it. A closure of
+    /// [`only_while`](crate::FaultBuilder::only_while) is the same in both labs.
+    ///
+    /// What does not: that a pool is out of space, which it finds out anew (one that has failed, or that its metadata say must
+    /// be checked, is so in the fork; but thin devices on one that has failed cannot be made again, since their table lines say
+    /// nothing but `Fail`); the time that a queue without paths has already waited; a deferred remove;
+    /// open files; ioctls that wait or are held, and what rules hold of bios that no mapped device has. Kernel log, events and
+    /// trace begin anew.
     ///
     /// ```
     /// # use dmlab::{Lab, units::{Sector, Sectors}};
@@ -64,16 +75,25 @@ impl Lab {
     /// See [`LabForkError`].
     pub fn fork(&self) -> Result<Lab, LabForkError> {
         let Clock::Virtual(_) = &self.clock else { return Err(LabForkError::RealTime) };
+        let paused = self.machine().faults().pause();
         let devices = self.machine().mapped_top_first();
         let recipes: Vec<Recipe> =
             devices.iter().rev().map(|device| self.recipe(device)).collect::<Result<_, _>>()?;
         let clock = LabDriver::starting_at(self.now());
-        let machine = self.machine().fork_disks(clock.clone())?;
+        let Forked { machine, memories } = self.machine().fork_disks(clock.clone())?;
+        drop(paused);
         let fork = Lab::of(machine, Clock::Virtual(clock));
         for recipe in &recipes {
             let failed = |error| LabForkError::Device { device: recipe.name.to_string(), error };
-            fork.make(recipe).map_err(failed)?;
+            fork.make(recipe, memories.get(&recipe.dev)).map_err(failed)?;
         }
+        for recipe in &recipes {
+            let device = fork.machine().mapper().by_dev(recipe.dev);
+            if let (Some(device), Some(memory)) = (device, memories.get(&recipe.dev)) {
+                device.recall(memory);
+            }
+        }
+        self.machine().faults().copy_to(fork.machine().faults());
         Ok(fork)
     }
 
@@ -117,7 +137,7 @@ impl Lab {
                 Some(uuid) => Some(DmUuid::new(uuid).map_err(Error::from).map_err(failed)?),
                 None => None,
             },
-            minor: device.dev().minor(),
+            dev: device.dev(),
             is_suspended: device.is_suspended(),
             live: table(live).map_err(failed)?,
             inactive: match device.inactive_table() {
@@ -127,14 +147,19 @@ impl Lab {
         })
     }
 
-    fn make(&self, recipe: &Recipe) -> Result<(), Error> {
+    fn make(&self, recipe: &Recipe, memory: Option<&DeviceMemory>) -> Result<(), Error> {
         let mut dm = self.dm();
-        let options = CreateOptions { uuid: recipe.uuid.clone(), minor: Some(recipe.minor) };
+        let options = CreateOptions { uuid: recipe.uuid.clone(), minor: Some(recipe.dev.minor()) };
         dm.create(&recipe.name, &options)?;
         let device = DeviceId::from(&recipe.name);
         let resume = SuspendOptions::default();
         if let Some((table, options)) = &recipe.live {
             dm.load(&device, table, *options)?;
+            let loaded =
+                self.machine().mapper().by_dev(recipe.dev).and_then(|device| device.inactive_table());
+            if let (Some(table), Some(memory)) = (loaded, memory) {
+                table.recall(memory);
+            }
             dm.resume(&device, resume)?;
         }
         if recipe.is_suspended {

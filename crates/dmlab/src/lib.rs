@@ -37,6 +37,7 @@ pub mod crash;
 mod devices;
 mod error;
 mod faults;
+mod fingerprints;
 mod force;
 mod fork;
 mod io;
@@ -225,6 +226,9 @@ impl Drop for Lab {
             {
                 eprintln!("{}", self.describe());
             }
+        }
+        if !std::thread::panicking() && !self.is_quiet {
+            fingerprints::note(self);
         }
         if let Clock::Threads(driver) = &self.clock {
             driver.stop();

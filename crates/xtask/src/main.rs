@@ -7,6 +7,7 @@ mod new_target;
 mod oracle;
 mod sequences;
 mod steps;
+mod twice;
 mod whole;
 
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ cargo xtask COMMAND
   oracle record-thin-sequences FIRST LAST
                               record random sequences of pool operations on it (seeds FIRST to LAST)
   new-target NAME             write sim/targets/src/NAME.rs, a target that compiles and says what to fill in
+  twice                       run every lab test twice, and compare what each lab saw
   fuzz [TARGET] [SECONDS]     feed random bytes to the decoders (all targets, 10 s each)
 ";
 
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Some((&"oracle", ["record-thin-sequences", rest @ ..])) => sequences::record(rest),
         Some((&"oracle", rest)) => oracle::run(rest),
         Some((&"new-target", [name])) => new_target::run(name),
+        Some((&"twice", [])) => twice::run(),
         Some((&"fuzz", rest)) => fuzz::run(rest),
         _ => {
             eprint(USAGE);

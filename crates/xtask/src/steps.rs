@@ -22,6 +22,14 @@ impl Steps {
         self.note(name, start.elapsed(), usize::from(is_ok), usize::from(!is_ok));
     }
 
+    /// Runs something whose success is one check.
+    pub(crate) fn done(&mut self, name: &str, run: impl FnOnce() -> Result<(), String>) {
+        self.say(&format!("── {name}"));
+        let start = Instant::now();
+        let is_ok = run().map_err(|error| self.say(&format!("{name}: {error}"))).is_ok();
+        self.note(name, start.elapsed(), usize::from(is_ok), usize::from(!is_ok));
+    }
+
     /// Runs a command that prints `test result:` lines, and adds them up. Ending badly without a failed test (it did
     /// not compile, say) is one failure.
     pub(crate) fn tests(&mut self, name: &str, command: &mut Command) {

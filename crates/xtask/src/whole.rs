@@ -1,7 +1,7 @@
 //! The whole run, in the order in which mistakes are cheapest to find.
 
 use crate::steps::Steps;
-use crate::{cargo, needs, repository};
+use crate::{cargo, needs, repository, twice};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -14,7 +14,7 @@ pub(crate) fn is_root() -> bool {
     std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
 }
 
-fn cargo_with(arguments: &[&str]) -> Command {
+pub(crate) fn cargo_with(arguments: &[&str]) -> Command {
     let mut command = Command::new(cargo());
     command.args(arguments).current_dir(repository());
     if std::env::var_os("CI").is_some() {
@@ -24,7 +24,7 @@ fn cargo_with(arguments: &[&str]) -> Command {
     command
 }
 
-fn target_folder() -> PathBuf {
+pub(crate) fn target_folder() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| repository().join("target"), PathBuf::from)
 }
 
@@ -50,6 +50,7 @@ pub(crate) fn run() -> Result<(), String> {
     // Every test that starts `dmlab` takes this binary; a missing program is a failure here, never a skip.
     let mut tests = cargo_with(&["test", "--workspace", "--no-fail-fast", "--quiet"]);
     steps.tests("tests", tests.env("DMLAB_BIN", binary()).env("CI", "true"));
+    steps.done("every lab twice", twice::run);
     let mut doc = cargo_with(&["doc", "--quiet", "--workspace", "--no-deps"]);
     steps.check("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"));
     let seconds = FUZZ_SECONDS.to_string();

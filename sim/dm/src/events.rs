@@ -29,6 +29,11 @@ impl EventCounter {
         self.queue.wake_all();
     }
 
+    /// Has another number, of which nobody is told.
+    pub(crate) fn set(&self, number: u32) {
+        self.number.store(number, Ordering::Release);
+    }
+
     /// Ends when the number is another than `seen`.
     pub async fn moved_from(&self, seen: u32) {
         self.queue.until(|| self.number() != seen).await;
@@ -66,6 +71,17 @@ impl EventTarget {
             paths: Mutex::default(),
             last_path_event: AtomicU32::new(0),
         }
+    }
+
+    /// The number of the last event, and of the last that told of a path.
+    pub(crate) fn numbers(&self) -> [u32; 2] {
+        [self.device.number(), self.last_path_event.load(Ordering::Relaxed)]
+    }
+
+    /// Goes on counting from these.
+    pub(crate) fn set_numbers(&self, [event, path]: [u32; 2]) {
+        self.device.set(event);
+        self.last_path_event.store(path, Ordering::Relaxed);
     }
 
     pub(crate) fn raise(&self) {

@@ -16,6 +16,7 @@ pub mod kcopyd;
 mod limits;
 mod live;
 mod mapped_device;
+mod memory;
 mod stats;
 mod stretch;
 mod suspend;
@@ -31,6 +32,7 @@ pub use dm_io::{MAX_REGIONS, Region, run_all, submit_all};
 pub use events::{EventCounter, TableEvents};
 pub use ioctl::{ControlFile, IoctlHook, IoctlSeen};
 pub use mapped_device::{MappedDevice, Names, QueueMode};
+pub use memory::{DeviceMemory, Memory};
 pub use stretch::Stretch;
 pub use suspend::SuspendFlags;
 pub use table::{

@@ -5,6 +5,7 @@
 //! other method has a default that means "this target does not have it". `dmlab-targets/src/linear.rs` is the
 //! worked example.
 
+use std::any::Any;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -14,7 +15,7 @@ use dmlab_runtime::{Level, Runtime};
 use dmlab_units::{Errno, Sector, Sectors};
 
 use crate::table::TableBuilder;
-use crate::{Args, MappedDevice, TableDevice, TableEvents};
+use crate::{Args, MappedDevice, Memory, TableDevice, TableEvents};
 
 bitflags::bitflags! {
     /// Features of a target type, with the kernel's bits (dm-core.md section 5.4).
@@ -352,6 +353,17 @@ pub trait Target: Send + Sync {
     /// Writes its status, table or measurement line.
     fn status(&self, kind: StatusKind, out: &mut String) {
         let _ = (kind, out);
+    }
+
+    /// What it knows that neither its table line tells nor a disk holds: above all what messages have set. Asked while
+    /// nothing is in flight, for the instance of the same line in a machine that is forked from this one.
+    fn memory(&self) -> Option<Memory> {
+        None
+    }
+
+    /// Knows what another instance of the same line knew, before it is first resumed.
+    fn recall(&self, memory: &(dyn Any + Send + Sync)) {
+        let _ = memory;
     }
 
     /// Whether it takes messages at all.

@@ -102,7 +102,7 @@ impl fmt::Display for Hit {
 }
 
 /// The last hits of a machine.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct HitLog {
     hits: VecDeque<Hit>,
     count: u64,

@@ -69,6 +69,8 @@ pub struct Injector {
     last_id: AtomicU64,
     wants_ioctls: AtomicBool,
     wants_uevents: AtomicBool,
+    /// How many want nothing to be shown to the rules.
+    pauses: AtomicU64,
     hits: Mutex<HitLog>,
     pub(crate) last_held: AtomicU64,
 }
@@ -92,6 +94,7 @@ impl Injector {
             last_id: AtomicU64::new(0),
             wants_ioctls: AtomicBool::new(false),
             wants_uevents: AtomicBool::new(false),
+            pauses: AtomicU64::new(0),
             hits: Mutex::default(),
             last_held: AtomicU64::new(0),
         })
@@ -148,6 +151,37 @@ impl Injector {
         Ok(first..RuleId(self.last_id.load(Ordering::Relaxed) + 1))
     }
 
+    /// Shows nothing to the rules until it is dropped: what happens meanwhile is none of the machine's own doing.
+    pub fn pause(&self) -> Paused<'_> {
+        let rules = self.rules.write();
+        self.pauses.fetch_add(1, Ordering::AcqRel);
+        self.look_or_not(&rules);
+        Paused(self)
+    }
+
+    /// Gives the machine of another injector, which has no rules, the same: with their numbers, what they have seen and
+    /// struck, and what they will draw. What they hold stays here.
+    pub fn copy_to(&self, other: &Injector) {
+        let mut theirs = other.rules.write();
+        let copy = |armed: &Arc<Armed>| {
+            Arc::new(Armed {
+                id: armed.id,
+                rule: armed.rule.clone(),
+                state: Mutex::new(armed.state.lock().clone()),
+                held: Mutex::default(),
+                held_ioctls: AtomicU64::new(0),
+                releases: AtomicU64::new(0),
+                is_gone: AtomicBool::new(false),
+                released: WaitQueue::default(),
+            })
+        };
+        *theirs = Arc::new(self.rules().iter().map(copy).collect());
+        *other.rng.lock() = self.rng.lock().clone();
+        other.last_id.store(self.last_id.load(Ordering::Relaxed), Ordering::Relaxed);
+        *other.hits.lock() = self.hits.lock().clone();
+        other.look_or_not(&theirs);
+    }
+
     /// Whether a rule is for ioctls.
     pub fn wants_ioctls(&self) -> bool {
         self.wants_ioctls.load(Ordering::Relaxed)
@@ -160,7 +194,8 @@ impl Injector {
 
     /// Has things shown to it only as long as a rule is for them.
     fn look_or_not(&self, rules: &[Arc<Armed>]) {
-        let wants = |is: fn(&Place) -> bool| rules.iter().any(|armed| is(&armed.rule.place));
+        let is_paused = self.pauses.load(Ordering::Acquire) > 0;
+        let wants = |is: fn(&Place) -> bool| !is_paused && rules.iter().any(|armed| is(&armed.rule.place));
         self.wants_ioctls.store(wants(|place| matches!(place, Place::Ioctl(_))), Ordering::Relaxed);
         self.wants_uevents.store(wants(|place| matches!(place, Place::Uevent(_))), Ordering::Relaxed);
         let wants_bios = wants(|place| matches!(place, Place::Bio(_)));
@@ -332,6 +367,17 @@ impl Injector {
             }
         }
         true
+    }
+}
+
+/// Nothing is shown to the rules while this is there: see [`Injector::pause`].
+pub struct Paused<'a>(&'a Injector);
+
+impl Drop for Paused<'_> {
+    fn drop(&mut self) {
+        let rules = self.0.rules.write();
+        self.0.pauses.fetch_sub(1, Ordering::AcqRel);
+        self.0.look_or_not(&rules);
     }
 }
 

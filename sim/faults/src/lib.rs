@@ -26,7 +26,7 @@ pub use action::{Action, BLOCK_ERRORS};
 pub use command::{Lines, run_command};
 pub use file::{FileError, read_rules};
 pub use hits::{Hit, Struck};
-pub use injector::{Injector, Listed, RuleId, Verdict};
+pub use injector::{Injector, Listed, Paused, RuleId, Verdict};
 pub use meaning::{MEANINGS, Meaning};
 pub use place::{
     Aim, BioPlace, DeviceName, EventSeen, IoctlCall, IoctlPlace, Moment, Names, Ops, Place, UeventPlace,

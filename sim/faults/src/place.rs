@@ -9,6 +9,8 @@ use dmlab_block::{Bio, BlockDevice, Op};
 use dmlab_runtime::UeventAction;
 use dmlab_units::{DevT, Sector};
 
+use crate::meaning::is_meant;
+
 /// A block device as people name it. It need not be there when the rule is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DeviceName {
@@ -104,7 +106,7 @@ impl Ops {
 /// What the bytes of a bio mean to whoever sent it, and perhaps whose and which they are ([`dmlab_block::Tag`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Aim {
-    /// The kind: one of [`crate::MEANINGS`], or what a target of one's own writes on its bios.
+    /// The kind: one of [`crate::MEANINGS`] (those [within](crate::Meaning::within) it are struck too), or what a target of one's own writes on its bios.
     pub what: String,
     /// Only this owner's.
     pub owner: Option<u64>,
@@ -114,7 +116,7 @@ pub struct Aim {
 
 impl Aim {
     fn takes(&self, bio: &Bio<'_>) -> bool {
-        bio.tag.what == self.what
+        is_meant(bio.tag.what, &self.what)
             && self.owner.is_none_or(|owner| owner == bio.tag.owner)
             && self.index.is_none_or(|index| index == bio.tag.index)
     }

@@ -1,10 +1,10 @@
 //! Fork: a second machine whose disks hold what this one's hold at one moment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dmlab_block::{BlockDevice, LOOP_MAJOR, LoopControl, Registry};
-use dmlab_dm::{DeviceMapper, MappedDevice};
+use dmlab_dm::{DeviceMapper, DeviceMemory, MappedDevice};
 use dmlab_runtime::{Driver, Runtime, Stalled};
 use dmlab_units::{DevT, Errno};
 
@@ -62,6 +62,14 @@ impl From<Stalled> for ForkError {
     }
 }
 
+/// What [`Machine::fork_disks`] gives.
+pub struct Forked {
+    /// The second machine.
+    pub machine: Machine,
+    /// What each mapped device of the first one knew when its disks were forked, for those that are made again here.
+    pub memories: BTreeMap<DevT, DeviceMemory>,
+}
+
 impl Machine {
     /// A second machine on `driver`'s time, with forks of this one's disks under their numbers and no mapped devices; seed,
     /// targets and parameters are the same.
@@ -71,7 +79,7 @@ impl Machine {
     ///
     /// # Errors
     /// See [`ForkError`].
-    pub fn fork_disks(&self, driver: Arc<dyn Driver>) -> Result<Machine, ForkError> {
+    pub fn fork_disks(&self, driver: Arc<dyn Driver>) -> Result<Forked, ForkError> {
         self.runtime().run_until_idle();
         let mapped = self.mapped_top_first();
         for device in &mapped {
@@ -88,13 +96,14 @@ impl Machine {
                 device.internal_suspend().await;
             }
         })?;
+        let memories = mapped.iter().map(|device| (device.dev(), device.memory())).collect();
         let forked = self.forked(driver);
         self.runtime().block_on(async {
             for device in mapped.iter().rev() {
                 device.internal_resume().await;
             }
         })?;
-        forked
+        Ok(Forked { machine: forked?, memories })
     }
 
     /// All mapped devices, each before those that it stands on.

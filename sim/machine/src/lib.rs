@@ -23,7 +23,7 @@ pub use dmlab_block::{
     Kernel, LOOP_MAJOR, LoopAttributes, LoopBacking, LoopControl, OpenMode, QueueLimits, UserMemory,
     read_async, write_async,
 };
-pub use dmlab_dm::{ControlFile, DeviceMapper, MappedDevice, TargetType};
+pub use dmlab_dm::{ControlFile, DeviceMapper, DeviceMemory, MappedDevice, TargetType};
 
 /// Rules of what is to go wrong, and what they struck.
 pub mod faults {
@@ -44,7 +44,7 @@ pub use dmlab_runtime::{
     Driver, Instant, Interrupt, Interrupted, Klog, KlogLine, Level, Rng, Runtime, Scheduler, Stalled, Stream,
     TaskId, TraceEvent, TracePoint, Uevent, UeventAction, Uevents, VirtualDriver, WakeFlag, interruptible,
 };
-pub use fork::ForkError;
+pub use fork::{ForkError, Forked};
 pub use info::{DeviceInfo, DmInfo};
 
 use std::sync::Arc;
@@ -96,7 +96,8 @@ impl Machine {
         &self.inner.loops
     }
 
-    /// What is to go wrong: rules for bios, ioctls and events. A fork of the machine begins without any.
+    /// What is to go wrong: rules for bios, ioctls and events. A fork of the machine's disks begins without any, and may have
+    /// these copied ([`Injector::copy_to`]).
     pub fn faults(&self) -> &Arc<Injector> {
         &self.inner.faults
     }

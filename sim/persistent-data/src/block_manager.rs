@@ -13,21 +13,38 @@ const PAGE: usize = 512;
 /// Clean blocks kept before some are let go: 256 MiB.
 const CLEAN_LIMIT: usize = 65_536;
 
+/// What a block is: for checks its kind, for whoever looks at bios something more exact if its user knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// How it is sealed and checked.
+    pub kind: Kind,
+    /// What it means: the tag of the bios that read and write it.
+    pub meaning: &'static str,
+}
+
+impl From<Kind> for Role {
+    /// Of a block of which nothing more is known: it has the kernel's name of its validator.
+    fn from(kind: Kind) -> Role {
+        Role { kind, meaning: kind.name() }
+    }
+}
+
+impl Role {
+    fn tag(self, block: MetaBlock) -> Tag {
+        Tag::new(self.meaning, 0, block.0)
+    }
+}
+
 struct Slot {
     data: Block,
     /// As what it was read or made; `None` for one that was read unchecked.
-    kind: Option<Kind>,
+    role: Option<Role>,
     is_dirty: bool,
     /// Used since the hand last came by.
     is_recent: bool,
 }
 
 type Page = Box<[Option<Box<Slot>>]>;
-
-/// What a block means, by the kernel's name of its validator.
-fn tag(kind: Kind, block: MetaBlock) -> Tag {
-    Tag::new(kind.name(), 0, block.0)
-}
 
 /// Metadata blocks of one device, read when wanted and written together.
 pub struct BlockManager {
@@ -107,8 +124,8 @@ impl BlockManager {
     /// As [`BlockManager::load`], for a block that was read before and found bad.
     pub fn cached(&self, block: MetaBlock, kind: Kind) -> Option<Result<&Block, Errno>> {
         let slot = self.slot(block)?;
-        match slot.kind {
-            Some(known) if known == kind => Some(Ok(&slot.data)),
+        match slot.role {
+            Some(known) if known.kind == kind => Some(Ok(&slot.data)),
             Some(_) => None,
             None => match check(kind, block, &slot.data) {
                 Ok(()) => None,
@@ -123,18 +140,20 @@ impl BlockManager {
         error.errno()
     }
 
-    /// Brings a block into memory and checks that it is a `kind`.
+    /// Brings a block into memory and checks that it is of the role's kind.
     ///
     /// # Errors
     /// EIO and its like from the device; ENOTBLK or EILSEQ when it is not what it should be; EINVAL when it is in
     /// memory as something else. The log says which.
-    pub async fn load(&mut self, block: MetaBlock, kind: Kind) -> Result<(), Errno> {
+    pub async fn load(&mut self, block: MetaBlock, role: impl Into<Role>) -> Result<(), Errno> {
+        let role = role.into();
+        let kind = role.kind;
         if let Some(slot) = self.slot_mut(block) {
             slot.is_recent = true;
-            match slot.kind {
-                Some(known) if known == kind => return Ok(()),
+            match slot.role {
+                Some(known) if known.kind == kind => return Ok(()),
                 Some(known) => {
-                    let (old, new) = (known.name(), kind.name());
+                    let (old, new) = (known.kind.name(), kind.name());
                     let text = format!("validator mismatch (old={old} vs new={new}) for block {block}");
                     self.log("block manager", text);
                     return Err(Errno::EINVAL);
@@ -142,30 +161,30 @@ impl BlockManager {
                 None => {}
             }
         } else {
-            let data = self.read(block, kind).await?;
+            let data = self.read(block, role).await?;
             self.make_room();
-            self.put(block, Slot { data, kind: None, is_dirty: false, is_recent: true });
+            self.put(block, Slot { data, role: None, is_dirty: false, is_recent: true });
         }
         let slot = self.slot_mut(block).expect("just put there or found");
         match check(kind, block, &slot.data) {
             Ok(()) => {
-                slot.kind = Some(kind);
+                slot.role = Some(role);
                 Ok(())
             }
             Err(error) => Err(self.log_bad(block, kind, error)),
         }
     }
 
-    /// Reads a block that should be a `kind` without looking at it: to find out whether there is anything at all.
+    /// Reads a block that should be this without looking at it: to find out whether there is anything at all.
     ///
     /// # Errors
     /// What the device says.
-    pub async fn read(&self, block: MetaBlock, kind: Kind) -> Result<Block, Errno> {
+    pub async fn read(&self, block: MetaBlock, role: impl Into<Role>) -> Result<Block, Errno> {
         if block.0 >= self.nr_blocks() {
             return Err(Errno::EIO);
         }
         let sector = Sector(block.0 * BLOCK_SECTORS);
-        let bio = Bio::read_owned(sector, Sectors(BLOCK_SECTORS)).with_tag(tag(kind, block));
+        let bio = Bio::read_owned(sector, Sectors(BLOCK_SECTORS)).with_tag(role.into().tag(block));
         let bytes = read_bio_async(bio.to(&self.device)).await;
         let bytes = bytes.map_err(|status| status.errno().unwrap_or(Errno::EIO))?;
         let mut data = [0; BLOCK_SIZE];
@@ -201,28 +220,28 @@ impl BlockManager {
     }
 
     /// Makes a block of zeros, whatever is on the disk.
-    pub fn make_zero(&mut self, block: MetaBlock, kind: Kind) {
-        self.make(block, kind, [0; BLOCK_SIZE]);
+    pub fn make_zero(&mut self, block: MetaBlock, role: impl Into<Role>) {
+        self.make(block, role.into(), [0; BLOCK_SIZE]);
     }
 
     /// Makes a block that is a copy of another one in memory.
     ///
     /// # Panics
     /// When `from` was not loaded before.
-    pub fn make_copy(&mut self, from: MetaBlock, to: MetaBlock, kind: Kind) {
+    pub fn make_copy(&mut self, from: MetaBlock, to: MetaBlock, role: impl Into<Role>) {
         let data = *self.get(from);
-        self.make(to, kind, data);
+        self.make(to, role.into(), data);
     }
 
-    fn make(&mut self, block: MetaBlock, kind: Kind, data: Block) {
+    fn make(&mut self, block: MetaBlock, role: Role, data: Block) {
         match self.slot_mut(block) {
             Some(slot) => {
                 slot.data = data;
-                slot.kind = Some(kind);
+                slot.role = Some(role);
                 slot.is_recent = true;
                 self.mark_dirty(block);
             }
-            None => self.put(block, Slot { data, kind: Some(kind), is_dirty: true, is_recent: true }),
+            None => self.put(block, Slot { data, role: Some(role), is_dirty: true, is_recent: true }),
         }
     }
 
@@ -286,10 +305,10 @@ impl BlockManager {
             return Err(Errno::EPERM);
         }
         let slot = self.slot_mut(block).expect("a changed block is in memory");
-        let kind = slot.kind.unwrap_or(Kind::Node);
-        seal(kind, block, &mut slot.data);
+        let role = slot.role.unwrap_or(Kind::Node.into());
+        seal(role.kind, block, &mut slot.data);
         let bio = Bio::write_owned(Sector(block.0 * BLOCK_SECTORS), Arc::from(&slot.data[..]));
-        let written = run_async(bio.with_tag(tag(kind, block)).to(&self.device)).await;
+        let written = run_async(bio.with_tag(role.tag(block)).to(&self.device)).await;
         written.map_err(|status| status.errno().unwrap_or(Errno::EIO))?;
         let slot = self.slot_mut(block).expect("nobody else changes the cache meanwhile");
         slot.is_dirty = false;

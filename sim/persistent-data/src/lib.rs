@@ -13,7 +13,7 @@ mod space_map;
 mod store;
 mod thin;
 
-pub use block_manager::BlockManager;
+pub use block_manager::{BlockManager, Role};
 pub use btree::{Cached, Tree};
 pub use space_map::Which;
 pub use store::{Rule, Store};

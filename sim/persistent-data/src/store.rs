@@ -7,9 +7,10 @@ use std::pin::Pin;
 
 use dmlab_units::{Errno, MetaBlock};
 
-use crate::BlockManager;
+use crate::block_manager::Role;
 use crate::format::{Bitmap, Kind, Mapping, Node, Value};
 use crate::space_map::{DataMap, MetadataMap, Which};
+use crate::{BlockManager, Tree};
 
 /// Something that takes time.
 pub(crate) type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -19,8 +20,8 @@ pub(crate) type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub enum Rule {
     /// Nothing.
     None,
-    /// Roots of other trees, whose leaves follow [`Rule::Data`].
-    Roots,
+    /// Roots of other trees: these.
+    Roots(&'static Tree),
     /// Data blocks, packed with a time.
     Data,
 }
@@ -60,9 +61,9 @@ impl Store {
     ///
     /// # Errors
     /// ENOSPC when there is none.
-    pub async fn new_block(&mut self, kind: Kind) -> Result<MetaBlock, Errno> {
+    pub async fn new_block(&mut self, role: impl Into<Role>) -> Result<MetaBlock, Errno> {
         let block = self.allocate_metadata().await?;
-        self.blocks.make_zero(block, kind);
+        self.blocks.make_zero(block, role);
         self.shadows.insert(block);
         Ok(block)
     }
@@ -72,32 +73,37 @@ impl Store {
     ///
     /// # Errors
     /// ENOSPC, or what reading the block says.
-    pub async fn shadow(&mut self, block: MetaBlock, kind: Kind) -> Result<(MetaBlock, bool), Errno> {
+    pub async fn shadow(
+        &mut self,
+        block: MetaBlock,
+        role: impl Into<Role>,
+    ) -> Result<(MetaBlock, bool), Errno> {
+        let role = role.into();
         let is_shared = self.is_shared(block).await?;
         if !is_shared && self.shadows.contains(&block) {
-            self.blocks.load(block, kind).await?;
+            self.blocks.load(block, role).await?;
             return Ok((block, false));
         }
         let copy = self.allocate_metadata().await?;
         self.decrement_metadata(block.0, block.0 + 1).await?;
-        self.blocks.load(block, kind).await?;
-        self.blocks.make_copy(block, copy, kind);
+        self.blocks.load(block, role).await?;
+        self.blocks.make_copy(block, copy, role);
         self.shadows.insert(copy);
         Ok((copy, is_shared))
     }
 
     /// Shadows a node of a tree, and counts its children once more if it was shared.
-    pub(crate) async fn shadow_node(&mut self, block: MetaBlock, rule: Rule) -> Result<MetaBlock, Errno> {
-        let (copy, is_shared) = self.shadow(block, Kind::Node).await?;
+    pub(crate) async fn shadow_node(&mut self, block: MetaBlock, tree: Tree) -> Result<MetaBlock, Errno> {
+        let (copy, is_shared) = self.shadow(block, tree).await?;
         if is_shared {
-            self.increment_children(copy, rule).await?;
+            self.increment_children(copy, tree).await?;
         }
         Ok(copy)
     }
 
     /// A node, brought into memory if need be.
-    pub(crate) async fn node(&mut self, block: MetaBlock) -> Result<Node<'_>, Errno> {
-        self.blocks.load(block, Kind::Node).await?;
+    pub(crate) async fn node(&mut self, tree: Tree, block: MetaBlock) -> Result<Node<'_>, Errno> {
+        self.blocks.load(block, tree).await?;
         Ok(Node::new(self.blocks.get(block)))
     }
 
@@ -105,12 +111,12 @@ impl Store {
     pub(crate) fn increment_children(
         &mut self,
         block: MetaBlock,
-        rule: Rule,
+        tree: Tree,
     ) -> Later<'_, Result<(), Errno>> {
         Box::pin(async move {
-            let node = self.node(block).await?;
-            Store::expect_shape(node, rule.value_size())?;
-            let (numbers, is_data) = references(node, rule);
+            let node = self.node(tree, block).await?;
+            Store::expect_shape(node, tree.rule.value_size())?;
+            let (numbers, is_data) = references(node, tree.rule);
             for (begin, end) in runs(&numbers) {
                 if is_data {
                     self.increment_data(begin, end).await?;
@@ -155,12 +161,12 @@ impl Store {
 /// What a node refers to, and whether that is data blocks.
 fn references(node: Node<'_>, rule: Rule) -> (Vec<u64>, bool) {
     let all = 0..node.len();
-    if node.is_internal() || rule == Rule::Roots {
+    if node.is_internal() || matches!(rule, Rule::Roots(_)) {
         return (all.map(|i| node.value::<u64>(i)).collect(), false);
     }
     match rule {
         Rule::Data => (all.map(|i| node.value::<Mapping>(i).block.0).collect(), true),
-        Rule::None | Rule::Roots => (Vec::new(), false),
+        Rule::None | Rule::Roots(_) => (Vec::new(), false),
     }
 }
 

@@ -21,6 +21,7 @@
 //!
 //! Behaviour: targets-basic.md section 7; the kernel that other targets are held against does not have this one.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dmlab_block::{Bio, BlockDevice, Op};
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Later, Map, MessageResult, StatusKind, Stretch, Target,
+    Area, Built, Constructor, Ctr, CtrError, Later, Map, Memory, MessageResult, StatusKind, Stretch, Target,
     TargetFeatures, TargetType, parse_u32_strict, parse_u32_wrapping, parse_u64_wrapping,
 };
 use dmlab_runtime::{Level, Runtime};
@@ -56,6 +57,13 @@ struct Dust {
     /// Bad blocks, with how many writes are yet to fail before one of them goes through.
     bad: Mutex<BTreeMap<u64, u8>>,
     runtime: Arc<Runtime>,
+}
+
+/// What messages have set.
+struct Known {
+    is_enabled: bool,
+    is_quiet: bool,
+    bad: BTreeMap<u64, u8>,
 }
 
 fn construct(ctr: &mut Ctr<'_>) -> Built {
@@ -265,6 +273,21 @@ impl Target for Dust {
             StatusKind::Table => write!(out, "{dev} {} {}", self.stretch.offset, self.block_size),
             StatusKind::Ima => Ok(()),
         };
+    }
+
+    fn memory(&self) -> Option<Memory> {
+        Some(Box::new(Known {
+            is_enabled: self.is_enabled.load(Ordering::Relaxed),
+            is_quiet: self.is_quiet.load(Ordering::Relaxed),
+            bad: self.bad.lock().clone(),
+        }))
+    }
+
+    fn recall(&self, memory: &(dyn Any + Send + Sync)) {
+        let Some(known) = memory.downcast_ref::<Known>() else { return };
+        self.is_enabled.store(known.is_enabled, Ordering::Relaxed);
+        self.is_quiet.store(known.is_quiet, Ordering::Relaxed);
+        *self.bad.lock() = known.bad.clone();
     }
 
     fn has_messages(&self) -> bool {

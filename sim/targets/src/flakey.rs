@@ -33,15 +33,17 @@
 //!
 //! Behaviour: targets-basic.md section 6, recorded cases `flakey/*`.
 
+use std::any::Any;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use dmlab_block::{Bio, BlkStatus, BlockDevice, End, Op};
 use dmlab_dm::{
-    Area, Args, Built, Constructor, Ctr, CtrError, Map, StatusKind, Stretch, Target, TargetFeatures,
+    Area, Args, Built, Constructor, Ctr, CtrError, Map, Memory, StatusKind, Stretch, Target, TargetFeatures,
     TargetType, parse_u32_wrapping, parse_u64_wrapping,
 };
-use dmlab_runtime::{HZ, Rng, Runtime, Stream, Tick};
+use dmlab_runtime::{HZ, Instant, Rng, Runtime, Stream, Tick};
 use dmlab_units::{Sector, Sectors};
 use parking_lot::Mutex;
 
@@ -67,8 +69,8 @@ struct Flakey {
     /// Seconds.
     down: u32,
     features: Features,
-    /// When the table was loaded.
-    began: Tick,
+    /// When the table was loaded: nanoseconds since boot.
+    began: AtomicU64,
     runtime: Arc<Runtime>,
     rng: Mutex<Rng>,
 }
@@ -134,7 +136,7 @@ fn construct(ctr: &mut Ctr<'_>) -> Built {
         up,
         down,
         features,
-        began: runtime.now().tick(),
+        began: AtomicU64::new(runtime.now().as_nanos()),
         rng: Mutex::new(ctr.machine_state::<Streams>().next(&runtime)),
         runtime,
     }))
@@ -266,8 +268,12 @@ impl FixedByte {
 }
 
 impl Flakey {
+    fn began(&self) -> Tick {
+        Instant::from_nanos(self.began.load(Ordering::Relaxed)).tick()
+    }
+
     fn is_down(&self) -> bool {
-        let elapsed = self.runtime.now().tick().since(self.began).0 / HZ;
+        let elapsed = self.runtime.now().tick().since(self.began()).0 / HZ;
         elapsed % u64::from(self.up + self.down) >= u64::from(self.up)
     }
 
@@ -363,6 +369,17 @@ impl Target for Flakey {
             StatusKind::Table => write!(out, "{dev} {offset} {up} {down} {features}"),
             StatusKind::Info | StatusKind::Ima => Ok(()),
         };
+    }
+
+    /// When its turns began, and what it draws next.
+    fn memory(&self) -> Option<Memory> {
+        Some(Box::new((self.began.load(Ordering::Relaxed), self.rng.lock().clone())))
+    }
+
+    fn recall(&self, memory: &(dyn Any + Send + Sync)) {
+        let Some((began, rng)) = memory.downcast_ref::<(u64, Rng)>() else { return };
+        self.began.store(*began, Ordering::Relaxed);
+        *self.rng.lock() = rng.clone();
     }
 
     /// Ioctls go to the device below even while it is down.

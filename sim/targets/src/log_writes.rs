@@ -33,14 +33,15 @@
 //! Behaviour: targets-basic.md section 8, recorded cases `log-writes/*` and the recorded logs in
 //! `golden/log-writes-images`.
 
+use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::sync::Arc;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, End, Op, QueueLimits, Tag, submit};
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Later, Map, MessageResult, StatusKind, TableDevice, Target,
-    TargetFeatures, TargetType,
+    Area, Built, Constructor, Ctr, CtrError, Later, Map, Memory, MessageResult, StatusKind, TableDevice,
+    Target, TargetFeatures, TargetType,
 };
 use dmlab_log_format::{END_MARK, Entry, EntryFlags, Superblock};
 use dmlab_runtime::{Level, Runtime, WaitQueue};
@@ -152,6 +153,30 @@ impl Target for LogWrites {
         };
     }
 
+    /// How far the log is, and what is still to be written there.
+    fn memory(&self) -> Option<Memory> {
+        let state = self.log.state.lock();
+        Some(Box::new(Known {
+            is_enabled: state.is_enabled,
+            nr_logged: state.nr_logged,
+            next: state.next,
+            unflushed: state.unflushed.clone(),
+            queue: state.queue.clone(),
+        }))
+    }
+
+    fn recall(&self, memory: &(dyn Any + Send + Sync)) {
+        let Some(known) = memory.downcast_ref::<Known>() else { return };
+        {
+            let mut state = self.log.state.lock();
+            state.is_enabled = known.is_enabled;
+            (state.nr_logged, state.next) = (known.nr_logged, known.next);
+            state.unflushed.clone_from(&known.unflushed);
+            state.queue.clone_from(&known.queue);
+        }
+        self.log.changed.wake_all();
+    }
+
     fn has_messages(&self) -> bool {
         true
     }
@@ -210,7 +235,17 @@ impl Drop for LogWrites {
     }
 }
 
+/// A log as far as it is.
+struct Known {
+    is_enabled: bool,
+    nr_logged: u64,
+    next: Sector,
+    unflushed: Vec<Record>,
+    queue: VecDeque<Record>,
+}
+
 /// What is, or will be, an entry of the log.
+#[derive(Clone)]
 struct Record {
     entry: Entry,
     data: Option<Arc<[u8]>>,

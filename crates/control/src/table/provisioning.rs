@@ -171,6 +171,23 @@ impl TargetLine for Snapshot {
     }
 }
 
+/// `snapshot-merge`, with the parameters of a snapshot: gives what changed back to the origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotMerge(pub Snapshot);
+
+impl TargetLine for SnapshotMerge {
+    const TYPE: &'static str = "snapshot-merge";
+
+    fn params(&self) -> Params {
+        self.0.params()
+    }
+
+    fn parse(params: &Params) -> Result<SnapshotMerge, TargetParamsError> {
+        let snapshot = Snapshot::parse(params);
+        snapshot.map(SnapshotMerge).map_err(|error| TargetParamsError { target: Self::TYPE, ..error })
+    }
+}
+
 /// `snapshot-origin DEVICE`: a device whose writes its snapshots hear of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SnapshotOrigin {
@@ -224,11 +241,7 @@ fn features(params: &Params, at: usize) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn same<T: TargetLine + PartialEq + std::fmt::Debug>(target: &T, text: &str) {
-        assert_eq!(target.params().to_string(), text);
-        assert_eq!(T::parse(&Params::from_text(text.as_bytes())).as_ref(), Ok(target));
-    }
+    use crate::table::same;
 
     #[test]
     fn lines_come_back_as_they_were() {
@@ -240,6 +253,7 @@ mod tests {
         same(&Snapshot::persistent("1:0", "1:1", Sectors(16)), "1:0 1:1 P 16");
         same(&Snapshot::transient("1:0", "1:1", Sectors(8)), "1:0 1:1 N 8");
         same(&SnapshotOrigin::new("1:0"), "1:0");
+        same(&SnapshotMerge(Snapshot::persistent("1:0", "1:1", Sectors(16))), "1:0 1:1 P 16");
     }
 
     #[test]

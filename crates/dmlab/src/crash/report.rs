@@ -263,6 +263,15 @@ impl Report {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, &|state| format!("state {state}"))
+    }
+}
+
+/// Says how a state can be had again.
+type Replay<'a> = &'a dyn Fn(&str) -> String;
+
+impl Failure {
+    fn write(&self, f: &mut dyn fmt::Write, replay: Replay<'_>) -> fmt::Result {
         let Failure { state, judge, error, after, pending, smallest, .. } = self;
         writeln!(f, "state {state}: {judge}: {error}")?;
         writeln!(f, "  power went after: {after}")?;
@@ -288,12 +297,25 @@ impl fmt::Display for Failure {
             }
         }
         self.writes.iter().try_for_each(|write| writeln!(f, "    {write}"))?;
-        writeln!(f, "  replay: state {smallest}")
+        writeln!(f, "  replay: {}", replay(smallest))
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(f, &|state| format!("state {state}"))
+    }
+}
+
+impl Report {
+    /// The report as text, each case with what `replay` says of how it can be had again: a command, for example.
+    pub fn to_text(&self, replay: impl Fn(&str) -> String) -> String {
+        let mut text = String::new();
+        self.write(&mut text, &replay).expect("a text takes everything");
+        text
+    }
+
+    fn write(&self, f: &mut dyn fmt::Write, replay: Replay<'_>) -> fmt::Result {
         let broken = self.failures.len() as u64 + self.further_failures;
         let Report { states_examined, states, recording, seed, .. } = self;
         write!(f, "{states_examined} of {states} states examined, ")?;
@@ -307,7 +329,7 @@ impl fmt::Display for Report {
             let case = (&*failure.smallest, &*failure.judge);
             if !shown.contains(&case) {
                 shown.push(case);
-                failure.fmt(f)?;
+                failure.write(f, replay)?;
             }
         }
         match self.failures.len() - shown.len() {

@@ -32,11 +32,12 @@ fn a_cleared_delay_goes_on_at_once() {
 }
 
 #[test]
-fn a_fork_begins_without_rules() {
+fn a_fork_has_the_rules_for_itself() {
     let lab = Lab::new(1);
     lab.faults().on("/dev/ram0").fail(Errno::EIO).add().unwrap();
     let fork = lab.fork().unwrap();
-    assert!(fork.faults().list().is_empty());
+    assert_eq!(fork.write("/dev/ram0", Sector(0), &[7; 512]), Err(Errno::EIO));
+    assert_eq!(fork.faults().clear(), 1);
     assert_eq!(fork.write("/dev/ram0", Sector(0), &[7; 512]), Ok(()));
     assert_eq!(lab.write("/dev/ram0", Sector(0), &[7; 512]), Err(Errno::EIO));
 }

@@ -95,6 +95,41 @@ fn a_mirror_has_a_dead_leg_or_stands_in_its_resync() {
 }
 
 #[test]
+fn a_mirror_with_a_log_on_disk_stands_in_its_resync() {
+    let lab = Lab::new(1);
+    // 200 regions: more than one word of bits, and not a whole number of words.
+    for (name, log) in [("r", "disk 2 /dev/ram4 64"), ("s", "disk 3 /dev/ram5 64 sync")] {
+        let legs = if name == "r" { ["/dev/ram0", "/dev/ram1"] } else { ["/dev/ram2", "/dev/ram3"] };
+        lab.create(name, format!("0 12800 mirror {log} 2 {} 0 {} 64", legs[0], legs[1])).unwrap();
+        lab.advance(std::time::Duration::from_secs(5));
+        let at = |what: &str| {
+            let status = lab.status(name).unwrap();
+            assert!(status.contains(what), "{status} has no {what}");
+        };
+        at(" 200/200 ");
+        let table = lab.table(name).unwrap();
+        for percent in [50, 0, 99] {
+            let held = lab.force().mirror_resyncing(name, percent).unwrap();
+            at(&format!(" {}/200 ", 2 * percent));
+            // Region 60 goes to both legs if it was copied, else only to the first. One that is just being copied would wait.
+            lab.write(&format!("/dev/mapper/{name}"), Sector(3840), &[percent as u8 + 1; 512]).unwrap();
+            lab.advance(std::time::Duration::from_secs(60));
+            at(&format!(" {}/200 ", 2 * percent));
+            assert_eq!(lab.table(name).unwrap(), table);
+            held.release(&lab);
+            lab.advance(std::time::Duration::from_secs(5));
+            at(" 200/200 ");
+            assert_eq!(lab.read(legs[1], Sector(64 + 3840), Sectors(1)).unwrap(), [percent as u8 + 1; 512]);
+        }
+    }
+    // What takes itself to be in sync cannot be made to copy.
+    lab.create("never", "0 64 mirror core 2 64 nosync 2 /dev/ram6 0 /dev/ram7 0").unwrap();
+    assert!(lab.force().mirror_resyncing("never", 10).is_err());
+    assert!(!lab.info("never").unwrap().is_suspended());
+    assert!(lab.force().mirror_resyncing("r", 100).is_err());
+}
+
+#[test]
 fn paths_are_down_and_devices_in_use() {
     let lab = Lab::new(1);
     lab.create("m", "0 64 multipath 2 queue_mode bio 0 1 1 round-robin 0 2 1 /dev/ram0 1 /dev/ram1 1")

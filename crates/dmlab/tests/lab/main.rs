@@ -4,6 +4,7 @@ mod force;
 mod fork;
 mod pool;
 mod seeing;
+mod typed;
 
 use dmlab::Lab;
 use dmlab::control::ThinPool;

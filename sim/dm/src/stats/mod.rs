@@ -27,7 +27,7 @@ pub(crate) struct Stats {
     inner: Mutex<Inner>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Inner {
     /// Regions by their id; ids are the lowest free ones.
     regions: Vec<Option<Region>>,
@@ -43,6 +43,20 @@ struct Piece {
 }
 
 impl Stats {
+    /// The same regions with the same counters.
+    pub(crate) fn copy(&self) -> Stats {
+        let copy = Stats::default();
+        copy.become_copy(self);
+        copy
+    }
+
+    /// Has the regions and counters of another.
+    pub(crate) fn become_copy(&self, other: &Stats) {
+        let inner = other.inner.lock().clone();
+        *self.inner.lock() = inner;
+        self.is_on.store(other.is_on.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
     /// Counts a piece in. What it returns belongs to [`Stats::end`].
     #[inline]
     pub(crate) fn start(&self, runtime: &Runtime, bio: &Bio<'_>) -> u64 {

@@ -8,6 +8,7 @@ use dmlab_units::{Sector, Sectors};
 
 use super::Piece;
 
+#[derive(Clone)]
 pub(super) struct Region {
     pub(super) start: Sector,
     pub(super) end: Sector,

@@ -2,7 +2,7 @@
 
 use dmlab_units::{Errno, MetaBlock};
 
-use super::MAX_DEPTH;
+use super::{MAX_DEPTH, Tree};
 use crate::format::Mapping;
 use crate::store::{Later, runs};
 use crate::{Rule, Store};
@@ -13,19 +13,19 @@ impl Store {
     ///
     /// # Errors
     /// What reading the nodes or changing the space maps says.
-    pub fn delete_tree(&mut self, root: MetaBlock, rule: Rule) -> Later<'_, Result<(), Errno>> {
+    pub fn delete_tree(&mut self, root: MetaBlock, tree: Tree) -> Later<'_, Result<(), Errno>> {
         Box::pin(async move {
-            // Nodes on the way down: what is left of each one's children, and the rule of their tree.
-            let mut path: Vec<(MetaBlock, Vec<MetaBlock>, Rule)> = Vec::new();
-            let mut next = Some((root, rule));
+            // Nodes on the way down: what is left of each one's children, and their tree.
+            let mut path: Vec<(MetaBlock, Vec<MetaBlock>, Tree)> = Vec::new();
+            let mut next = Some((root, tree));
             loop {
-                if let Some((block, rule)) = next.take() {
+                if let Some((block, tree)) = next.take() {
                     if self.is_shared(block).await? {
                         self.decrement_metadata(block.0, block.0 + 1).await?;
                     } else if path.len() >= 2 * MAX_DEPTH {
                         return Err(Errno::EILSEQ);
                     } else {
-                        let (children, below) = self.children_to_delete(block, rule).await?;
+                        let (children, below) = self.children_to_delete(block, tree).await?;
                         path.push((block, children, below));
                     }
                 }
@@ -41,25 +41,29 @@ impl Store {
         })
     }
 
-    /// The nodes below one that is to go, the last first, and the rule of their tree; what a leaf of the last level
+    /// The nodes below one that is to go, the last first, and their tree; what a leaf of the last level
     /// refers to is counted down here.
     async fn children_to_delete(
         &mut self,
         block: MetaBlock,
-        rule: Rule,
-    ) -> Result<(Vec<MetaBlock>, Rule), Errno> {
-        let node = self.node(block).await?;
-        Store::expect_shape(node, rule.value_size())?;
-        if node.is_internal() || rule == Rule::Roots {
-            let below = if node.is_internal() { rule } else { Rule::Data };
+        tree: Tree,
+    ) -> Result<(Vec<MetaBlock>, Tree), Errno> {
+        let node = self.node(tree, block).await?;
+        Store::expect_shape(node, tree.rule.value_size())?;
+        let below = match tree.rule {
+            _ if node.is_internal() => Some(tree),
+            Rule::Roots(below) => Some(*below),
+            Rule::Data | Rule::None => None,
+        };
+        if let Some(below) = below {
             return Ok(((0..node.len()).rev().map(|i| node.value(i)).collect(), below));
         }
-        if rule == Rule::Data {
+        if tree.rule == Rule::Data {
             let numbers: Vec<u64> = (0..node.len()).map(|i| node.value::<Mapping>(i).block.0).collect();
             for (begin, end) in runs(&numbers) {
                 self.decrement_data(begin, end).await?;
             }
         }
-        Ok((Vec::new(), rule))
+        Ok((Vec::new(), tree))
     }
 }

@@ -34,24 +34,23 @@ impl Store {
         Ok((walked.root, is_new))
     }
 
-    /// Puts an entry into a tree whose root is the value of `outer` in another tree. Returns the outer tree's new
-    /// root, and whether the key is new.
+    /// Puts an entry into a tree whose root is the value of `outer` in another tree: `top` with `inner` below it. Returns the
+    /// outer tree's new root, and whether the key is new.
     ///
     /// # Errors
     /// ENOSPC, or what reading the nodes says.
     pub async fn insert_nested(
         &mut self,
-        inner: Tree,
+        [top, inner]: [Tree; 2],
         root: MetaBlock,
         [outer, key]: [u64; 2],
         value: &[u8],
     ) -> Result<(MetaBlock, bool), Errno> {
-        let top = Tree { value_size: 8, rule: Rule::Roots };
         let walked = self.walk_to_insert(top, None, root, outer).await?;
         let (at, inner_root) = match walked.lower.filter(|&i| self.node_here(walked.leaf).key(i) == outer) {
             Some(i) => (i, self.node_here(walked.leaf).value::<MetaBlock>(i)),
             None => {
-                let empty = self.empty_tree(inner.value_size).await?;
+                let empty = self.empty_tree(inner).await?;
                 let at = walked.lower.map_or(0, |i| i + 1);
                 self.node_mut(walked.leaf).insert_at(at, outer, &empty.0.to_le_bytes());
                 (at, empty)
@@ -76,7 +75,7 @@ impl Store {
         let mut new_root = None;
         let mut block = root;
         for _ in 0..MAX_DEPTH {
-            let mut here = self.shadow_node(block, tree.rule).await?;
+            let mut here = self.shadow_node(block, tree).await?;
             Store::expect_shape(self.node_here(here), Some(tree.value_size))?;
             if let Some((parent, at)) = parent {
                 self.node_mut(parent).set_value(at, here);
@@ -86,9 +85,9 @@ impl Store {
             if !has_room(self.node_here(here), key) {
                 match parent {
                     Some((parent, at)) if !is_root => {
-                        here = self.rebalance_or_split(tree.rule, parent, at, here, key).await?;
+                        here = self.rebalance_or_split(tree, parent, at, here, key).await?;
                     }
-                    _ => self.split_beneath(here).await?,
+                    _ => self.split_beneath(tree, here).await?,
                 }
             }
             let node = self.node_here(here);
@@ -135,9 +134,9 @@ impl Store {
                 let (old, new) = (Mapping::decode(old).block, Mapping::decode(new).block);
                 if old == new { Ok(()) } else { self.decrement_data(old.0, old.0 + 1).await }
             }
-            Rule::Roots => {
+            Rule::Roots(below) => {
                 let (old, new) = (MetaBlock::decode(old), MetaBlock::decode(new));
-                if old == new { Ok(()) } else { self.delete_tree(old, Rule::Data).await }
+                if old == new { Ok(()) } else { self.delete_tree(old, *below).await }
             }
         }
     }
@@ -153,7 +152,7 @@ impl Store {
         let mut new_root = None;
         let mut block = root;
         for _ in 0..MAX_DEPTH {
-            let here = self.shadow_node(block, tree.rule).await?;
+            let here = self.shadow_node(block, tree).await?;
             Store::expect_shape(self.node_here(here), Some(tree.value_size))?;
             if let Some((parent, at)) = parent {
                 self.node_mut(parent).set_value(at, here);

@@ -2,7 +2,7 @@
 
 use dmlab_units::{Errno, MetaBlock};
 
-use super::MAX_DEPTH;
+use super::{MAX_DEPTH, Tree};
 use crate::Store;
 use crate::format::{Kind, Node, Value};
 use crate::store::Later;
@@ -33,10 +33,15 @@ impl Store {
     ///
     /// # Errors
     /// What reading the nodes says; EILSEQ when the nodes go round in circles.
-    pub async fn lookup<V: Value>(&mut self, root: MetaBlock, key: u64) -> Result<Option<V>, Errno> {
+    pub async fn lookup<V: Value>(
+        &mut self,
+        tree: Tree,
+        root: MetaBlock,
+        key: u64,
+    ) -> Result<Option<V>, Errno> {
         let mut block = root;
         for _ in 0..MAX_DEPTH {
-            let node = self.node(block).await?;
+            let node = self.node(tree, block).await?;
             let Some(i) = node.lower(key) else { return Ok(None) };
             if !node.is_internal() {
                 return if node.key(i) == key { value_of(node, i).map(Some) } else { Ok(None) };
@@ -77,17 +82,19 @@ impl Store {
     /// As [`Store::lookup`].
     pub fn lookup_next<V: Value + Send + 'static>(
         &mut self,
+        tree: Tree,
         root: MetaBlock,
         key: u64,
     ) -> Later<'_, Result<Option<(u64, V)>, Errno>> {
         Box::pin(async move {
             let mut left = MAX_VISITS;
-            self.lookup_next_below(root, key, &mut left).await
+            self.lookup_next_below(tree, root, key, &mut left).await
         })
     }
 
     fn lookup_next_below<'a, V: Value + Send + 'static>(
         &'a mut self,
+        tree: Tree,
         block: MetaBlock,
         key: u64,
         left: &'a mut usize,
@@ -95,7 +102,7 @@ impl Store {
         Box::pin(async move {
             // Nodes that lead round in circles would be walked in every possible way.
             *left = left.checked_sub(1).ok_or(Errno::EILSEQ)?;
-            let node = self.node(block).await?;
+            let node = self.node(tree, block).await?;
             let lower = node.lower(key);
             if !node.is_internal() {
                 let i = match lower {
@@ -111,9 +118,9 @@ impl Store {
             let i = lower.unwrap_or(0);
             let child = value_of(node, i)?;
             let sibling = if i + 1 < node.len() { Some(value_of(node, i + 1)?) } else { None };
-            let found = self.lookup_next_below(child, key, left).await?;
+            let found = self.lookup_next_below(tree, child, key, left).await?;
             match (found, sibling) {
-                (None, Some(sibling)) => self.lookup_next_below(sibling, key, left).await,
+                (None, Some(sibling)) => self.lookup_next_below(tree, sibling, key, left).await,
                 (found, _) => Ok(found),
             }
         })
@@ -123,10 +130,10 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::lookup`].
-    pub async fn highest_key(&mut self, root: MetaBlock) -> Result<Option<u64>, Errno> {
+    pub async fn highest_key(&mut self, tree: Tree, root: MetaBlock) -> Result<Option<u64>, Errno> {
         let mut block = root;
         for _ in 0..MAX_DEPTH {
-            let node = self.node(block).await?;
+            let node = self.node(tree, block).await?;
             let Some(i) = node.len().checked_sub(1) else { return Ok(None) };
             if !node.is_internal() {
                 return Ok(Some(node.key(i)));

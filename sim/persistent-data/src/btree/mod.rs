@@ -15,6 +15,7 @@ pub use lookup::Cached;
 
 use dmlab_units::{Errno, MetaBlock};
 
+use crate::block_manager::Role;
 use crate::format::{INTERNAL_VALUE_SIZE, Kind, Node, NodeMut, max_entries};
 use crate::{Rule, Store};
 
@@ -28,6 +29,14 @@ pub struct Tree {
     pub value_size: usize,
     /// What the values refer to.
     pub rule: Rule,
+    /// What its nodes are, in a word: the tag of the bios that read and write them.
+    pub meaning: &'static str,
+}
+
+impl From<Tree> for Role {
+    fn from(tree: Tree) -> Role {
+        Role { kind: Kind::Node, meaning: tree.meaning }
+    }
 }
 
 impl Store {
@@ -35,9 +44,9 @@ impl Store {
     ///
     /// # Errors
     /// ENOSPC.
-    pub async fn empty_tree(&mut self, value_size: usize) -> Result<MetaBlock, Errno> {
-        let root = self.new_block(Kind::Node).await?;
-        NodeMut::new(self.blocks.get_mut(root)).format(true, value_size);
+    pub async fn empty_tree(&mut self, tree: Tree) -> Result<MetaBlock, Errno> {
+        let root = self.new_block(tree).await?;
+        NodeMut::new(self.blocks.get_mut(root)).format(true, tree.value_size);
         Ok(root)
     }
 

@@ -2,43 +2,44 @@
 
 use dmlab_units::{Errno, MetaBlock};
 
-use crate::{Rule, Store};
+use super::Tree;
+use crate::Store;
 
 impl Store {
     /// Evens out the children of `node` around the one for `key`, or takes the place of an only child.
     pub(crate) async fn rebalance_children(
         &mut self,
-        rule: Rule,
+        tree: Tree,
         node: MetaBlock,
         key: u64,
     ) -> Result<(), Errno> {
         let len = self.len_of(node);
         if len == 1 {
-            return self.absorb_only_child(rule, node).await;
+            return self.absorb_only_child(tree, node).await;
         }
         let at = self.node_here(node).lower(key).ok_or(Errno::ENODATA)?;
         if at == 0 {
-            self.rebalance_pair(rule, node, 0).await
+            self.rebalance_pair(tree, node, 0).await
         } else if at == len - 1 {
-            self.rebalance_pair(rule, node, at - 1).await
+            self.rebalance_pair(tree, node, at - 1).await
         } else {
-            self.rebalance_triple(rule, node, at - 1).await
+            self.rebalance_triple(tree, node, at - 1).await
         }
     }
 
-    async fn absorb_only_child(&mut self, rule: Rule, node: MetaBlock) -> Result<(), Errno> {
+    async fn absorb_only_child(&mut self, tree: Tree, node: MetaBlock) -> Result<(), Errno> {
         let child: MetaBlock = self.node_here(node).value(0);
-        self.node(child).await?;
+        self.node(tree, child).await?;
         if self.is_shared(child).await? {
-            self.increment_children(child, rule).await?;
+            self.increment_children(child, tree).await?;
         }
-        self.blocks.make_copy(child, node, crate::format::Kind::Node);
+        self.blocks.make_copy(child, node, tree);
         self.decrement_metadata(child.0, child.0 + 1).await
     }
 
-    async fn rebalance_pair(&mut self, rule: Rule, parent: MetaBlock, at: usize) -> Result<(), Errno> {
-        let left = self.shadow_child(rule, parent, at).await?;
-        let right = self.shadow_child(rule, parent, at + 1).await?;
+    async fn rebalance_pair(&mut self, tree: Tree, parent: MetaBlock, at: usize) -> Result<(), Errno> {
+        let left = self.shadow_child(tree, parent, at).await?;
+        let right = self.shadow_child(tree, parent, at + 1).await?;
         self.even_out_pair(parent, left, right, at + 1).await
     }
 
@@ -85,10 +86,10 @@ impl Store {
         }
     }
 
-    async fn rebalance_triple(&mut self, rule: Rule, parent: MetaBlock, at: usize) -> Result<(), Errno> {
-        let left = self.shadow_child(rule, parent, at).await?;
-        let centre = self.shadow_child(rule, parent, at + 1).await?;
-        let right = self.shadow_child(rule, parent, at + 2).await?;
+    async fn rebalance_triple(&mut self, tree: Tree, parent: MetaBlock, at: usize) -> Result<(), Errno> {
+        let left = self.shadow_child(tree, parent, at).await?;
+        let centre = self.shadow_child(tree, parent, at + 1).await?;
+        let right = self.shadow_child(tree, parent, at + 2).await?;
         let total = self.len_of(left) + self.len_of(centre) + self.len_of(right);
         let minimum = self.node_here(left).max_entries() / 3;
         if total < 4 * minimum + 1 {

@@ -56,14 +56,14 @@ impl Store {
         let mut new_root = None;
         let mut block = root;
         for _ in 0..MAX_DEPTH {
-            let here = self.shadow_node(block, tree.rule).await?;
+            let here = self.shadow_node(block, tree).await?;
             Store::expect_shape(self.node_here(here), Some(tree.value_size))?;
             if let Some((parent, at)) = parent {
                 self.node_mut(parent).set_value(at, here);
             }
             let root = *new_root.get_or_insert(here);
             if self.node_here(here).is_internal() {
-                self.rebalance_children(tree.rule, here, key).await?;
+                self.rebalance_children(tree, here, key).await?;
                 // It may be a copy of its only child now.
                 Store::expect_shape(self.node_here(here), Some(tree.value_size))?;
             }
@@ -88,7 +88,7 @@ impl Store {
                 let block = Mapping::decode(&value).block;
                 self.decrement_data(block.0, block.0 + 1).await?;
             }
-            Rule::Roots => self.delete_tree(MetaBlock::decode(&value), Rule::Data).await?,
+            Rule::Roots(below) => self.delete_tree(MetaBlock::decode(&value), *below).await?,
         }
         self.node_mut(leaf).delete_at(at);
         Ok(())

@@ -2,8 +2,9 @@
 
 use dmlab_units::{Errno, MetaBlock};
 
-use crate::format::{INTERNAL_VALUE_SIZE, Kind};
-use crate::{Rule, Store};
+use super::Tree;
+use crate::Store;
+use crate::format::INTERNAL_VALUE_SIZE;
 
 /// A sibling with fewer free entries than this is not worth moving entries to.
 const WORTH_REBALANCING: usize = 8;
@@ -14,8 +15,8 @@ impl Store {
         *self.blocks.get(block)
     }
 
-    async fn new_node_like(&mut self, model: MetaBlock) -> Result<MetaBlock, Errno> {
-        let block = self.new_block(Kind::Node).await?;
+    async fn new_node_like(&mut self, tree: Tree, model: MetaBlock) -> Result<MetaBlock, Errno> {
+        let block = self.new_block(tree).await?;
         let model = self.copy_of(model);
         self.node_mut(block).format_like(crate::format::Node::new(&model));
         Ok(block)
@@ -44,9 +45,9 @@ impl Store {
 
     /// Moves a full root's entries into two new children. The root keeps its number, and what its bytes were beyond
     /// its two new entries.
-    pub(crate) async fn split_beneath(&mut self, root: MetaBlock) -> Result<(), Errno> {
-        let left = self.new_node_like(root).await?;
-        let right = self.new_node_like(root).await?;
+    pub(crate) async fn split_beneath(&mut self, tree: Tree, root: MetaBlock) -> Result<(), Errno> {
+        let left = self.new_node_like(tree, root).await?;
+        let right = self.new_node_like(tree, root).await?;
         let len = self.len_of(root);
         let half = len / 2;
         self.copy_entries(root, 0, left, 0, half);
@@ -68,7 +69,7 @@ impl Store {
     /// now covers `key`.
     pub(crate) async fn rebalance_or_split(
         &mut self,
-        rule: Rule,
+        tree: Tree,
         parent: MetaBlock,
         at: usize,
         here: MetaBlock,
@@ -80,8 +81,8 @@ impl Store {
             let left: MetaBlock = self.node_here(parent).value(at - 1);
             if self.is_shared(left).await? {
                 met_shared = true;
-            } else if self.free_entries(left).await? >= WORTH_REBALANCING {
-                let left = self.shadow_child(rule, parent, at - 1).await?;
+            } else if self.free_entries(tree, left).await? >= WORTH_REBALANCING {
+                let left = self.shadow_child(tree, parent, at - 1).await?;
                 self.redistribute_two(left, here);
                 let first = self.first_key(here);
                 self.node_mut(parent).set_key(at, first);
@@ -92,8 +93,8 @@ impl Store {
             let right: MetaBlock = self.node_here(parent).value(at + 1);
             if self.is_shared(right).await? {
                 met_shared = true;
-            } else if self.free_entries(right).await? >= WORTH_REBALANCING {
-                let right = self.shadow_child(rule, parent, at + 1).await?;
+            } else if self.free_entries(tree, right).await? >= WORTH_REBALANCING {
+                let right = self.shadow_child(tree, parent, at + 1).await?;
                 self.redistribute_two(here, right);
                 let first = self.first_key(right);
                 self.node_mut(parent).set_key(at + 1, first);
@@ -101,39 +102,40 @@ impl Store {
             }
         }
         if met_shared || len <= 2 || at == 0 || at == len - 1 {
-            self.split_one_into_two(parent, at, here, key).await
+            self.split_one_into_two(tree, parent, at, here, key).await
         } else {
-            self.split_two_into_three(rule, parent, at, here, key).await
+            self.split_two_into_three(tree, parent, at, here, key).await
         }
     }
 
-    async fn free_entries(&mut self, block: MetaBlock) -> Result<usize, Errno> {
-        let node = self.node(block).await?;
+    async fn free_entries(&mut self, tree: Tree, block: MetaBlock) -> Result<usize, Errno> {
+        let node = self.node(tree, block).await?;
         Ok(node.max_entries().saturating_sub(node.len()))
     }
 
     /// Shadows a child and writes its number into the parent.
     pub(crate) async fn shadow_child(
         &mut self,
-        rule: Rule,
+        tree: Tree,
         parent: MetaBlock,
         at: usize,
     ) -> Result<MetaBlock, Errno> {
         let child = self.node_here(parent).value(at);
-        let shadow = self.shadow_node(child, rule).await?;
-        Store::expect_shape(self.node_here(shadow), rule.value_size())?;
+        let shadow = self.shadow_node(child, tree).await?;
+        Store::expect_shape(self.node_here(shadow), tree.rule.value_size())?;
         self.node_mut(parent).set_value(at, shadow);
         Ok(shadow)
     }
 
     async fn split_one_into_two(
         &mut self,
+        tree: Tree,
         parent: MetaBlock,
         at: usize,
         here: MetaBlock,
         key: u64,
     ) -> Result<MetaBlock, Errno> {
-        let right = self.new_node_like(here).await?;
+        let right = self.new_node_like(tree, here).await?;
         self.redistribute_two(here, right);
         let first = self.first_key(right);
         self.node_mut(parent).insert_at(at + 1, first, &right.0.to_le_bytes());
@@ -142,14 +144,14 @@ impl Store {
 
     async fn split_two_into_three(
         &mut self,
-        rule: Rule,
+        tree: Tree,
         parent: MetaBlock,
         at: usize,
         right: MetaBlock,
         key: u64,
     ) -> Result<MetaBlock, Errno> {
-        let left = self.shadow_child(rule, parent, at - 1).await?;
-        let middle = self.new_node_like(left).await?;
+        let left = self.shadow_child(tree, parent, at - 1).await?;
+        let middle = self.new_node_like(tree, left).await?;
         self.redistribute_three(left, middle, right);
         let (middle_key, right_key) = (self.first_key(middle), self.first_key(right));
         self.node_mut(parent).set_key(at, right_key);

@@ -8,7 +8,8 @@ use crate::format::{BITMAP_ENTRIES, Bitmap, BitmapMut, IndexEntry, Kind};
 use crate::store::value_bytes;
 use crate::{Rule, Store, Tree};
 
-const OVERFLOW: Tree = Tree { value_size: 4, rule: Rule::None };
+/// Counts that no bitmap can hold: block to count.
+pub(super) const OVERFLOW: Tree = Tree { value_size: 4, rule: Rule::None, meaning: "count_tree_node" };
 
 impl Store {
     pub(crate) fn counts(&self, which: Which) -> &Counts {
@@ -44,7 +45,7 @@ impl Store {
         match self.bitmap_count(which, number).await? {
             3 => {
                 let root = self.counts(which).ref_count_root;
-                self.lookup::<u32>(root, number).await?.ok_or(Errno::ENODATA)
+                self.lookup::<u32>(OVERFLOW, root, number).await?.ok_or(Errno::ENODATA)
             }
             count => Ok(u32::from(count)),
         }

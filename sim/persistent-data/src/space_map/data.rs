@@ -7,7 +7,8 @@ use crate::format::{IndexEntry, SpaceMapRoot};
 use crate::store::{Later, value_bytes};
 use crate::{Rule, Store, Tree};
 
-const INDEX: Tree = Tree { value_size: 16, rule: Rule::None };
+/// Number of a bitmap to where it is.
+const INDEX: Tree = Tree { value_size: 16, rule: Rule::None, meaning: "index_tree_node" };
 /// Places of the cache.
 const SLOTS: usize = 64;
 
@@ -54,7 +55,7 @@ impl Store {
         }
         self.data.slots[at] = None;
         let root = self.data.counts.bitmap_root;
-        let entry = self.lookup::<IndexEntry>(root, index).await?.ok_or(Errno::ENODATA)?;
+        let entry = self.lookup::<IndexEntry>(INDEX, root, index).await?.ok_or(Errno::ENODATA)?;
         self.data.slots[at] = Some(Slot { index, entry, is_dirty: false });
         Ok(entry)
     }
@@ -148,8 +149,8 @@ impl Store {
 
     /// Makes the map of a data device without any block.
     pub(crate) async fn create_data_map(&mut self) -> Result<(), Errno> {
-        let bitmap_root = self.empty_tree(INDEX.value_size).await?;
-        let ref_count_root = self.empty_tree(4).await?;
+        let bitmap_root = self.empty_tree(INDEX).await?;
+        let ref_count_root = self.empty_tree(super::counts::OVERFLOW).await?;
         self.data = DataMap::open(SpaceMapRoot { bitmap_root, ref_count_root, ..SpaceMapRoot::default() });
         Ok(())
     }

@@ -208,7 +208,7 @@ impl Store {
         }
         self.metadata = MetadataMap::bootstrapping(1);
         self.metadata.counts.bitmap_root = self.new_block(Kind::Index).await?;
-        self.metadata.counts.ref_count_root = self.empty_tree(4).await?;
+        self.metadata.counts.ref_count_root = self.empty_tree(super::counts::OVERFLOW).await?;
         self.extend_map(Which::Metadata, nr_blocks).await?;
         let used = self.metadata.bootstrap.take().unwrap_or_default();
         self.metadata.counts.begin = used;

@@ -67,11 +67,9 @@ impl ThinMetadata {
             log(&device, "tm_create_with_sm failed");
         })?;
         store.create_data_map().await.inspect_err(failed("sm_disk_create failed"))?;
-        let mapping_root = store.empty_tree(super::TOP.value_size).await?;
-        let details_root = store
-            .empty_tree(super::DETAILS.value_size)
-            .await
-            .inspect_err(failed("couldn't create devices root"))?;
+        let mapping_root = store.empty_tree(super::TOP).await?;
+        let details_root =
+            store.empty_tree(super::DETAILS).await.inspect_err(failed("couldn't create devices root"))?;
         store.blocks.make_zero(SUPERBLOCK, Kind::Superblock);
         let superblock = Superblock {
             flags: 0,

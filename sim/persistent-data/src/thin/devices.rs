@@ -19,7 +19,7 @@ pub(super) struct InCore {
 
 impl ThinMetadata {
     async fn stored_details(&mut self, id: ThinId) -> Result<Option<DeviceDetails>, Errno> {
-        self.store.lookup::<DeviceDetails>(self.details_root, id.0).await
+        self.store.lookup::<DeviceDetails>(DETAILS, self.details_root, id.0).await
     }
 
     /// The entry of a device, made from the tree if it is not in memory.
@@ -46,7 +46,7 @@ impl ThinMetadata {
         if self.stored_details(id).await?.is_some() {
             return Err(Errno::EEXIST);
         }
-        let root = self.store.empty_tree(BOTTOM.value_size).await?;
+        let root = self.store.empty_tree(BOTTOM).await?;
         let (top, _) = self.store.insert(TOP, self.mapping_root, id.0, &value_bytes(root)).await?;
         self.mapping_root = top;
         let details = DeviceDetails {
@@ -68,7 +68,7 @@ impl ThinMetadata {
         if self.stored_details(id).await?.is_some() {
             return Err(Errno::EEXIST);
         }
-        let root = self.store.lookup::<u64>(self.mapping_root, origin.0).await?.ok_or(Errno::ENODATA)?;
+        let root = self.store.lookup::<u64>(TOP, self.mapping_root, origin.0).await?.ok_or(Errno::ENODATA)?;
         self.store.increment_metadata(root, root + 1).await?;
         let (top, _) = self.store.insert(TOP, self.mapping_root, id.0, &value_bytes(root)).await?;
         self.mapping_root = top;

@@ -15,7 +15,7 @@ impl ThinMetadata {
     }
 
     async fn root_of(&mut self, id: ThinId) -> Result<Option<MetaBlock>, Errno> {
-        self.store.lookup::<MetaBlock>(self.mapping_root, id.0).await
+        self.store.lookup::<MetaBlock>(TOP, self.mapping_root, id.0).await
     }
 
     /// Where a block of an open device is, if it is mapped.
@@ -24,7 +24,7 @@ impl ThinMetadata {
     /// What reading the tree says.
     pub async fn lookup(&mut self, id: ThinId, block: ThinBlock) -> Result<Option<Lookup>, Errno> {
         let Some(root) = self.root_of(id).await? else { return Ok(None) };
-        let found = self.store.lookup::<Mapping>(root, block.0).await?;
+        let found = self.store.lookup::<Mapping>(BOTTOM, root, block.0).await?;
         Ok(found.map(|mapping| self.seen_by(id, mapping)))
     }
 
@@ -52,7 +52,7 @@ impl ThinMetadata {
         self.is_in_service = true;
         let value = value_bytes(Mapping { block: to, time: self.time });
         let keys = [id.0, block.0];
-        let (root, is_new) = self.store.insert_nested(BOTTOM, self.mapping_root, keys, &value).await?;
+        let (root, is_new) = self.store.insert_nested([TOP, BOTTOM], self.mapping_root, keys, &value).await?;
         self.mapping_root = root;
         self.changed(id, i64::from(is_new));
         Ok(())
@@ -71,7 +71,9 @@ impl ThinMetadata {
         let mut begin = begin;
         let mut removed = 0;
         while begin < end {
-            let Some((first, _)) = self.store.lookup_next::<Mapping>(root, begin).await? else { break };
+            let Some((first, _)) = self.store.lookup_next::<Mapping>(BOTTOM, root, begin).await? else {
+                break;
+            };
             if first >= end {
                 break;
             }
@@ -96,7 +98,7 @@ impl ThinMetadata {
     /// What reading the tree says.
     pub async fn next_run(&mut self, id: ThinId, begin: u64, end: u64) -> Result<Option<Run>, Errno> {
         let Some(root) = self.root_of(id).await? else { return Ok(None) };
-        let Some((first, mapping)) = self.store.lookup_next::<Mapping>(root, begin).await? else {
+        let Some((first, mapping)) = self.store.lookup_next::<Mapping>(BOTTOM, root, begin).await? else {
             return Ok(None);
         };
         if first >= end {
@@ -110,7 +112,9 @@ impl ThinMetadata {
             is_shared: seen.is_shared,
         };
         while run.thin_end < end {
-            let Some(mapping) = self.store.lookup::<Mapping>(root, run.thin_end).await? else { break };
+            let Some(mapping) = self.store.lookup::<Mapping>(BOTTOM, root, run.thin_end).await? else {
+                break;
+            };
             let seen = self.seen_by(id, mapping);
             let next = run.data_begin + (run.thin_end - run.thin_begin);
             if seen.block.0 != next || seen.is_shared != run.is_shared {
@@ -127,6 +131,6 @@ impl ThinMetadata {
     /// What reading the tree says.
     pub async fn highest_mapped(&mut self, id: ThinId) -> Result<Option<ThinBlock>, Errno> {
         let Some(root) = self.root_of(id).await? else { return Ok(None) };
-        Ok(self.store.highest_key(root).await?.map(ThinBlock))
+        Ok(self.store.highest_key(BOTTOM, root).await?.map(ThinBlock))
     }
 }

@@ -17,10 +17,11 @@ use devices::InCore;
 
 pub(crate) const SUPERBLOCK: MetaBlock = MetaBlock(0);
 /// Top level of the mapping tree: thin id to root of that device's tree.
-pub(crate) const TOP: Tree = Tree { value_size: 8, rule: Rule::Roots };
+pub(crate) const TOP: Tree = Tree { value_size: 8, rule: Rule::Roots(&BOTTOM), meaning: "mapping_top_node" };
 /// Bottom level: thin block to mapping.
-pub(crate) const BOTTOM: Tree = Tree { value_size: 8, rule: Rule::Data };
-pub(crate) const DETAILS: Tree = Tree { value_size: 24, rule: Rule::None };
+pub(crate) const BOTTOM: Tree = Tree { value_size: 8, rule: Rule::Data, meaning: "mapping_tree_node" };
+/// Thin id to what is known of the device.
+pub(crate) const DETAILS: Tree = Tree { value_size: 24, rule: Rule::None, meaning: "details_tree_node" };
 
 /// Most metadata blocks kept in reserve, so that deleting is possible when all others are used.
 const MAX_RESERVE: u64 = 4096;
@@ -281,7 +282,7 @@ impl ThinMetadata {
         let mut ids = Vec::new();
         let mut next = 0;
         while let Some((id, _)) =
-            self.store.lookup_next::<crate::format::DeviceDetails>(self.details_root, next).await?
+            self.store.lookup_next::<crate::format::DeviceDetails>(DETAILS, self.details_root, next).await?
         {
             ids.push(ThinId(id));
             let Some(after) = id.checked_add(1) else { break };

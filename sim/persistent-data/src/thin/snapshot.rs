@@ -3,8 +3,7 @@
 use dmlab_runtime::Level;
 use dmlab_units::{Errno, MetaBlock};
 
-use super::{SUPERBLOCK, ThinMetadata};
-use crate::Rule;
+use super::{DETAILS, SUPERBLOCK, TOP, ThinMetadata};
 use crate::format::{Kind, SpaceMapRoot, Superblock};
 
 impl ThinMetadata {
@@ -55,8 +54,8 @@ impl ThinMetadata {
         self.set_held_root(MetaBlock(0));
         self.store.blocks.load(held, Kind::Superblock).await?;
         let copy = Superblock::decode(self.store.blocks.get(held));
-        self.store.delete_tree(copy.mapping_root, Rule::Roots).await?;
-        self.store.delete_tree(copy.details_root, Rule::None).await?;
+        self.store.delete_tree(copy.mapping_root, TOP).await?;
+        self.store.delete_tree(copy.details_root, DETAILS).await?;
         self.store.decrement_metadata(held.0, held.0 + 1).await
     }
 

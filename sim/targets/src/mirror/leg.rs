@@ -50,6 +50,16 @@ impl Leg {
         self.failures.store(0, Ordering::Release);
     }
 
+    /// All of its failures, for [`Leg::set_failures`].
+    pub(super) fn failures(&self) -> u8 {
+        self.failures.load(Ordering::Acquire)
+    }
+
+    /// Has failed in these ways.
+    pub(super) fn set_failures(&self, failures: u8) {
+        self.failures.store(failures, Ordering::Release);
+    }
+
     /// Its letter in the status line: the worst that it has done.
     pub(super) fn letter(&self) -> char {
         let failures = self.failures.load(Ordering::Acquire);

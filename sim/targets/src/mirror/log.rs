@@ -70,6 +70,15 @@ struct State {
     flush_has_failed: bool,
 }
 
+/// What a log knows that is on no device.
+pub(super) struct Known {
+    /// The bits of a core log.
+    clean: Option<BitBox<u64, Lsb0>>,
+    in_sync: Option<Vec<bool>>,
+    /// Of the legs' flushes, the device, its flushes.
+    failed: [bool; 3],
+}
+
 /// The log could not be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LogFailed;
@@ -211,6 +220,30 @@ impl DirtyLog {
         let region = found.map(|at| (from + at) as u64);
         state.search = region.map_or(self.regions, |region| region + 1);
         region
+    }
+
+    // For the same mirror in another machine.
+
+    /// What it knows that is on no device.
+    pub(super) fn known(&self) -> Known {
+        let state = self.state.lock();
+        Known {
+            clean: self.disk.is_none().then(|| state.clean.clone()),
+            in_sync: self.disk.is_none().then(|| self.in_sync.iter().map(|bit| *bit).collect()),
+            failed: [state.legs_flush_failed, state.has_failed, state.flush_has_failed],
+        }
+    }
+
+    /// Takes that over.
+    pub(super) fn recall(&self, known: &Known) {
+        let mut state = self.state.lock();
+        [state.legs_flush_failed, state.has_failed, state.flush_has_failed] = known.failed;
+        let (Some(clean), Some(in_sync)) = (&known.clean, &known.in_sync) else { return };
+        state.clean.clone_from(clean);
+        for (region, is_in_sync) in in_sync.iter().enumerate().take(self.regions as usize) {
+            self.in_sync.set_aliased(region, *is_in_sync);
+        }
+        state.synced = in_sync.iter().filter(|is_in_sync| **is_in_sync).count() as u64;
     }
 
     // Life of the device.

@@ -35,13 +35,15 @@ mod recovery;
 mod regions;
 mod set;
 
+use std::any::Any;
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use dmlab_block::Bio;
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Later, Map, StatusKind, Target, TargetFeatures, TargetType,
-    parse_u32_wrapping, parse_u64_wrapping,
+    Area, Built, Constructor, Ctr, CtrError, Later, Map, Memory, StatusKind, Target, TargetFeatures,
+    TargetType, parse_u32_wrapping, parse_u64_wrapping,
 };
 use dmlab_units::Sector;
 
@@ -62,6 +64,14 @@ const MAX_LEGS: u32 = 9;
 
 struct Mirror {
     set: Arc<Set>,
+}
+
+/// What a mirror knows beside its table.
+struct Known {
+    /// Of each leg.
+    failures: Vec<u8>,
+    default_leg: usize,
+    log: log::Known,
 }
 
 fn construct(ctr: &mut Ctr<'_>) -> Built {
@@ -185,6 +195,26 @@ impl Target for Mirror {
                 )
             }
         };
+    }
+
+    /// What has failed, and with a log in memory what is in sync.
+    fn memory(&self) -> Option<Memory> {
+        let Set { legs, default_leg, log, .. } = &*self.set;
+        Some(Box::new(Known {
+            failures: legs.iter().map(Leg::failures).collect(),
+            default_leg: default_leg.load(Ordering::Acquire),
+            log: log.known(),
+        }))
+    }
+
+    fn recall(&self, memory: &(dyn Any + Send + Sync)) {
+        let Some(known) = memory.downcast_ref::<Known>() else { return };
+        for (leg, failures) in self.set.legs.iter().zip(&known.failures) {
+            leg.set_failures(*failures);
+        }
+        self.set.default_leg.store(known.default_leg, Ordering::Release);
+        self.set.log.recall(&known.log);
+        self.set.work.lock().is_in_sync = self.set.log.is_all_synced();
     }
 
     fn devices(&self) -> Option<Vec<Area<'_>>> {

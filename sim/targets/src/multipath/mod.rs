@@ -42,17 +42,19 @@ mod paths;
 mod selector;
 mod status;
 
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use dmlab_block::{Bio, BlkStatus, Caller, End};
 use dmlab_dm::{
-    Area, Constructor, IoctlRoute, Later, Map, MessageResult, StatusKind, Target, TargetFeatures, TargetType,
+    Area, Constructor, IoctlRoute, Later, Map, Memory, MessageResult, StatusKind, Target, TargetFeatures,
+    TargetType,
 };
 use dmlab_units::{Sector, Sectors};
 
 use arguments::construct;
-use paths::Core;
+use paths::{Core, Known};
 
 /// `multipath` 1.14.0.
 pub static MULTIPATH: TargetType = TargetType {
@@ -127,6 +129,18 @@ impl Target for Multipath {
             StatusKind::Table => self.core.write_table(out),
             StatusKind::Ima => self.core.write_measurement(out),
         };
+    }
+
+    /// Which paths and groups are used, and what the selectors have learnt. Whether IO without a path waits is in the table
+    /// line.
+    fn memory(&self) -> Option<Memory> {
+        Some(Box::new(self.core.known()))
+    }
+
+    fn recall(&self, memory: &(dyn Any + Send + Sync)) {
+        if let Some(known) = memory.downcast_ref::<Known>() {
+            self.core.recall(known);
+        }
     }
 
     fn has_messages(&self) -> bool {

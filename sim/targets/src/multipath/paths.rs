@@ -59,6 +59,7 @@ struct Tracking {
     path_bits: u32,
 }
 
+#[derive(Clone)]
 pub(super) struct Path {
     pub(super) is_active: bool,
     pub(super) failures: u32,
@@ -90,6 +91,16 @@ pub(super) struct State {
     queue: VecDeque<Bio<'static>>,
     is_retry_pending: bool,
     timeout: Option<Task<()>>,
+}
+
+/// What has become of paths and groups.
+pub(super) struct Known {
+    paths: Vec<Path>,
+    /// Their selectors, and whether they are bypassed.
+    groups: Vec<(Box<dyn Selector>, bool)>,
+    current: Option<usize>,
+    next: Option<usize>,
+    queue_io: bool,
 }
 
 /// A group as the constructor read it.
@@ -424,6 +435,31 @@ impl Core {
         state.is_suspended = false;
         state.is_noflush = false;
         state.queues |= state.saved_queues;
+    }
+
+    /// What has become of its paths and groups.
+    pub(super) fn known(&self) -> Known {
+        let state = self.state.lock();
+        Known {
+            paths: state.paths.clone(),
+            groups: state.groups.iter().map(|group| (group.selector.copy(), group.is_bypassed)).collect(),
+            current: state.current,
+            next: state.next,
+            queue_io: state.queue_io,
+        }
+    }
+
+    /// Takes that over from a device with the same table. A time that queueing is limited to begins anew.
+    pub(super) fn recall(&self, known: &Known) {
+        let mut state = self.state.lock();
+        state.paths.clone_from(&known.paths);
+        for (group, (selector, is_bypassed)) in state.groups.iter_mut().zip(&known.groups) {
+            group.selector = selector.copy();
+            group.is_bypassed = *is_bypassed;
+        }
+        state.valid_paths = state.paths.iter().filter(|path| path.is_active).count();
+        (state.current, state.next, state.queue_io) = (known.current, known.next, known.queue_io);
+        self.start_timeout(&mut state);
     }
 
     /// The device that gets an ioctl now; `None`: it has to wait for a path.

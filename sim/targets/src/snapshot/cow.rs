@@ -95,6 +95,14 @@ pub(super) struct State {
     pub(super) is_spent: bool,
 }
 
+/// What a snapshot knows that its store does not hold.
+pub(super) struct Known {
+    is_valid: bool,
+    has_overflowed: bool,
+    /// Of a transient store: the next free chunk, and the exceptions.
+    transient: Option<(u64, BTreeMap<u64, u64>)>,
+}
+
 impl State {
     /// Whether no copy is under way.
     pub(super) fn is_quiet(&self) -> bool {
@@ -139,6 +147,29 @@ impl Core {
         state.store = Some(store);
         state.exceptions = loaded.exceptions;
         state.is_valid = loaded.is_valid;
+    }
+
+    /// What it knows that its store does not hold.
+    pub(super) fn known(&self) -> Known {
+        let state = self.state.lock();
+        let transient = state.store.as_ref().filter(|store| store.is_transient());
+        Known {
+            is_valid: state.is_valid,
+            has_overflowed: state.has_overflowed,
+            transient: transient.map(|store| (store.next_free(), state.exceptions.clone())),
+        }
+    }
+
+    /// Takes that over.
+    pub(super) fn recall(&self, known: &Known) {
+        let mut state = self.state.lock();
+        state.is_valid &= known.is_valid;
+        state.has_overflowed |= known.has_overflowed;
+        let store = state.store.clone().filter(|store| store.is_transient());
+        if let (Some(store), Some((next_free, exceptions))) = (store, &known.transient) {
+            store.set_next_free(*next_free);
+            state.exceptions.clone_from(exceptions);
+        }
     }
 
     /// The chunk size, unless this is a handover destination that has taken over nothing yet.

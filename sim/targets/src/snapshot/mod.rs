@@ -38,18 +38,19 @@ mod merge;
 mod origin;
 mod store;
 
+use std::any::Any;
 use std::fmt::Write;
 use std::sync::Arc;
 
 use dmlab_block::{Bio, BlkStatus, End, OpenMode, QueueLimits};
 use dmlab_dm::{
-    Area, Constructor, Ctr, CtrError, Later, Map, StatusKind, Target, TargetFeatures, TargetType,
+    Area, Constructor, Ctr, CtrError, Later, Map, Memory, StatusKind, Target, TargetFeatures, TargetType,
     parse_u32_strict,
 };
 use dmlab_runtime::Level;
 use dmlab_units::{Bytes, Errno, Sectors};
 
-use cow::{Core, Devices, Features};
+use cow::{Core, Devices, Features, Known};
 use handover::Role;
 pub use merge::SNAPSHOT_MERGE;
 use origin::Origins;
@@ -241,6 +242,17 @@ impl Target for Snapshot {
             }
             StatusKind::Ima => core.write_measurement(out),
         };
+    }
+
+    /// What a transient store holds, and that the snapshot is lost if its store may not say so.
+    fn memory(&self) -> Option<Memory> {
+        Some(Box::new(self.core.known()))
+    }
+
+    fn recall(&self, memory: &(dyn Any + Send + Sync)) {
+        if let Some(known) = memory.downcast_ref::<Known>() {
+            self.core.recall(known);
+        }
     }
 
     fn devices(&self) -> Option<Vec<Area<'_>>> {

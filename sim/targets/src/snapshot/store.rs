@@ -273,6 +273,21 @@ impl Store {
         self.chunk
     }
 
+    /// Whether it remembers nothing.
+    pub(super) fn is_transient(&self) -> bool {
+        self.kind == StoreKind::Transient
+    }
+
+    /// The chunk that the next exception gets.
+    pub(super) fn next_free(&self) -> u64 {
+        self.alloc.lock().next_free
+    }
+
+    /// Goes on at this chunk.
+    pub(super) fn set_next_free(&self, chunk: u64) {
+        self.alloc.lock().next_free = chunk;
+    }
+
     fn records(&self) -> usize {
         format::records_per_area((self.chunk.0 * SECTOR_SIZE) as usize)
     }

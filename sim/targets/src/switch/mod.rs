@@ -33,13 +33,14 @@
 
 mod regions;
 
+use std::any::Any;
 use std::fmt::Write;
 use std::sync::Arc;
 
 use dmlab_block::{Bio, BlockDevice};
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Later, Map, MessageResult, StatusKind, TableDevice, Target,
-    TargetFeatures, TargetType, parse_u64_strict,
+    Area, Built, Constructor, Ctr, CtrError, Later, Map, Memory, MessageResult, StatusKind, TableDevice,
+    Target, TargetFeatures, TargetType, parse_u64_strict,
 };
 use dmlab_runtime::{Level, Runtime};
 use dmlab_units::{Errno, Sector, Sectors};
@@ -200,6 +201,17 @@ impl Target for Switch {
         let _ = write!(out, "{} {} 0", self.paths.len(), self.region_size);
         for Path { device, offset } in &self.paths {
             let _ = write!(out, " {} {offset}", device.dev());
+        }
+    }
+
+    /// The map of regions.
+    fn memory(&self) -> Option<Memory> {
+        Some(Box::new(self.regions.to_words()))
+    }
+
+    fn recall(&self, memory: &(dyn Any + Send + Sync)) {
+        if let Some(words) = memory.downcast_ref::<Vec<u64>>() {
+            self.regions.set_words(words);
         }
     }
 

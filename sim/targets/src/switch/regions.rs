@@ -36,6 +36,18 @@ impl Regions {
         Some(Regions { words, count, bits, per_word })
     }
 
+    /// All of the map.
+    pub(super) fn to_words(&self) -> Vec<u64> {
+        self.words.iter().map(|word| word.load(Ordering::Relaxed)).collect()
+    }
+
+    /// Takes over a map of as many regions and paths.
+    pub(super) fn set_words(&self, words: &[u64]) {
+        for (word, value) in self.words.iter().zip(words) {
+            word.store(*value, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn count(&self) -> u64 {
         self.count
     }

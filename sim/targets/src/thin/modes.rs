@@ -67,6 +67,15 @@ impl Pool {
         }
     }
 
+    /// Fails from the first moment on, as its like in another machine does. That is no news.
+    pub(super) fn begin_failed(&self) {
+        self.state.lock().mode = Mode::Fail;
+        self.glance.store(Mode::Fail as u8, Ordering::Relaxed);
+        if let Some(mut metadata) = self.try_metadata() {
+            metadata.set_read_only(true);
+        }
+    }
+
     fn announce(&self, mode: Mode) {
         let errors = self.state.lock().features.errors_if_no_space;
         let name = match mode {

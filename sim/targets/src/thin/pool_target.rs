@@ -1,12 +1,13 @@
 //! `thin-pool`, the target: a table's hold on a pool.
 
+use std::any::Any;
 use std::fmt::Write;
 use std::sync::Arc;
 
 use dmlab_block::{Bio, Op, QueueLimits};
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Later, Map, MessageResult, StatusKind, TableDevice, TableEvents,
-    Target, TargetFeatures, TargetType, parse_u64_strict,
+    Area, Built, Constructor, Ctr, CtrError, Later, Map, Memory, MessageResult, StatusKind, TableDevice,
+    TableEvents, Target, TargetFeatures, TargetType, parse_u64_strict,
 };
 use dmlab_persistent_data::ThinMetadata;
 use dmlab_runtime::Level;
@@ -33,6 +34,9 @@ const MAX_BLOCK: u64 = 2_097_152;
 const WARN_METADATA_SECTORS: u64 = 33_554_432;
 /// Sectors of metadata that can be used.
 const MAX_METADATA_SECTORS: u64 = 33_292_800;
+
+/// What a pool that has failed knows.
+struct MetadataLost;
 
 /// A table's hold on a pool.
 struct PoolTarget {
@@ -414,6 +418,17 @@ impl Target for PoolTarget {
             }
             pool.wake();
         })
+    }
+
+    /// That its metadata are lost; other modes follow from the metadata and from what is tried.
+    fn memory(&self) -> Option<Memory> {
+        self.pool.has_failed().then(|| -> Memory { Box::new(MetadataLost) })
+    }
+
+    fn recall(&self, memory: &(dyn Any + Send + Sync)) {
+        if memory.is::<MetadataLost>() {
+            self.pool.begin_failed();
+        }
     }
 
     fn prepare_status(&self, kind: StatusKind, noflush: bool) -> Later<'_, ()> {

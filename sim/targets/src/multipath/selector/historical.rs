@@ -22,6 +22,7 @@ const WEIGHTS: usize = 64;
 const WEIGHT_STEP: u32 = 24;
 const DEFAULT_BASE: u64 = 972;
 
+#[derive(Clone)]
 pub(super) struct Historical {
     weights: [u64; WEIGHTS],
     threshold: u64,
@@ -29,6 +30,7 @@ pub(super) struct Historical {
     valid: ValidList,
 }
 
+#[derive(Clone)]
 struct Path {
     average: u64,
     outstanding: u64,
@@ -106,6 +108,10 @@ fn is_better(a: &Path, b: &Path, threshold: u64, now: u64) -> bool {
 }
 
 impl Selector for Historical {
+    fn copy(&self) -> Box<dyn Selector> {
+        Box::new(self.clone())
+    }
+
     fn name(&self) -> &'static str {
         "historical-service-time"
     }

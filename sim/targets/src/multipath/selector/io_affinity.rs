@@ -12,7 +12,7 @@ const CPUS: usize = 2;
 /// The one that all IO comes from.
 const CURRENT: usize = 0;
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct IoAffinity {
     /// The path of each CPU.
     map: [Option<usize>; CPUS],
@@ -20,6 +20,7 @@ pub(super) struct IoAffinity {
     misses: u64,
 }
 
+#[derive(Clone)]
 struct Path {
     mask: u32,
     has_failed: bool,
@@ -36,6 +37,10 @@ fn parse_mask(word: &[u8]) -> Option<u32> {
 }
 
 impl Selector for IoAffinity {
+    fn copy(&self) -> Box<dyn Selector> {
+        Box::new(self.clone())
+    }
+
     fn name(&self) -> &'static str {
         "io-affinity"
     }

@@ -16,7 +16,10 @@ use dmlab_dm::{Ctr, parse_u32_wrapping};
 use dmlab_runtime::{Level, RateLimit, Runtime};
 
 /// A path selector of one group.
-pub(super) trait Selector: Send {
+pub(super) trait Selector: Send + Sync {
+    /// Another one that will choose as this one would.
+    fn copy(&self) -> Box<dyn Selector>;
+
     /// Its name in a table.
     fn name(&self) -> &'static str;
 
@@ -128,7 +131,7 @@ impl Notices {
 }
 
 /// The paths that work, in an order that each selector keeps in its own way.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct ValidList(Vec<usize>);
 
 impl ValidList {

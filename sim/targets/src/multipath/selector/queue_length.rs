@@ -6,18 +6,23 @@ use std::fmt::{Result as Written, Write};
 
 use super::{Notices, Selector, ValidList};
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct QueueLength {
     paths: Vec<Path>,
     valid: ValidList,
 }
 
+#[derive(Clone)]
 struct Path {
     repeat_count: u32,
     in_flight: u32,
 }
 
 impl Selector for QueueLength {
+    fn copy(&self) -> Box<dyn Selector> {
+        Box::new(self.clone())
+    }
+
     fn name(&self) -> &'static str {
         "queue-length"
     }

@@ -7,7 +7,7 @@ use std::fmt::{Result as Written, Write};
 
 use super::{Notices, Selector};
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct RoundRobin {
     repeat_counts: Vec<u32>,
     /// The next path to be chosen is the first.
@@ -15,6 +15,10 @@ pub(super) struct RoundRobin {
 }
 
 impl Selector for RoundRobin {
+    fn copy(&self) -> Box<dyn Selector> {
+        Box::new(self.clone())
+    }
+
     fn name(&self) -> &'static str {
         "round-robin"
     }

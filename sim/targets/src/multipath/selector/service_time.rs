@@ -21,12 +21,13 @@ const MOST_BYTES: u64 = u64::MAX >> THROUGHPUT_BITS;
 /// Bits of the largest throughput.
 const THROUGHPUT_BITS: u32 = u32::BITS - MOST_THROUGHPUT.leading_zeros();
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct ServiceTime {
     paths: Vec<Path>,
     valid: ValidList,
 }
 
+#[derive(Clone)]
 struct Path {
     repeat_count: u32,
     throughput: u32,
@@ -71,6 +72,10 @@ fn difference(a: u64, b: u64) -> Ordering {
 }
 
 impl Selector for ServiceTime {
+    fn copy(&self) -> Box<dyn Selector> {
+        Box::new(self.clone())
+    }
+
     fn name(&self) -> &'static str {
         "service-time"
     }
