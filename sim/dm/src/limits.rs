@@ -46,8 +46,8 @@ pub(crate) fn restrict(table: &Table, limits: &mut QueueLimits) -> Result<(), Er
     if !supports(table, Op::Discard) {
         limits.max_hw_discard_sectors = Sectors::ZERO;
         limits.max_discard_sectors = Sectors::ZERO;
-        // The alignment stays, and shows in sysfs (recorded).
         limits.discard_granularity = Bytes(0);
+        limits.discard_alignment = Bytes(0);
     }
     if !supports(table, Op::WriteZeroes) {
         limits.max_write_zeroes_sectors = Sectors::ZERO;

@@ -91,14 +91,14 @@ fn an_error_target_takes_discards_of_any_length() {
     assert_eq!(kit.machine.device(error).unwrap().limits.logical_block_size, Bytes(4096));
 }
 
-/// What begins inside a discard unit says so even where discards are not supported.
+/// `/sys` shows the alignment of blocks as that of discards, even where discards are not supported.
 #[test]
-fn the_alignment_of_discards_outlives_them() {
+fn the_alignment_of_discards_as_it_is_shown() {
     let kit = kit();
-    let alignment = |name: &str, table: &str| {
+    let shown = |name: &str, table: &str| {
         let limits = kit.machine.device(kit.create(name, table)).unwrap().limits;
-        (limits.discard_alignment, limits.discard_granularity)
+        (limits.shown_discard_alignment(), limits.discard_granularity)
     };
-    assert_eq!(alignment("error", "0 384 error 1:0 3"), (Bytes(2560), Bytes(4096)));
-    assert_eq!(alignment("half", "0 64 linear 1:0 3\n64 64 unstriped 2 8 0 1:1 0"), (Bytes(2560), Bytes(0)));
+    assert_eq!(shown("error", "0 384 error 1:0 3"), (2560, Bytes(4096)));
+    assert_eq!(shown("half", "0 64 linear 1:0 3\n64 64 unstriped 2 8 0 1:1 0"), (2560, Bytes(0)));
 }

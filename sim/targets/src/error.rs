@@ -7,7 +7,7 @@
 //!
 //! It marks a hole that must not be used, and it takes the place of a table that is to be torn down under its users
 //! (`dmsetup wipe_table`, `remove --force`): being a wildcard, it may replace even a target that nothing else may.
-//! With a device it inherits that device's queue limits, all but the largest discard, and uses it for nothing else. Any
+//! With a device it inherits that device's queue limits, but not those of discards, and uses it for nothing else. Any
 //! number of words but none or two is ignored (recorded: `error-zero/error-args`), and status and table line are always
 //! empty.
 //!
@@ -18,7 +18,7 @@ use dmlab_dm::{
     Area, Built, Constructor, Ctr, CtrError, Intake, Map, TableDevice, Target, TargetFeatures, TargetType,
     parse_u64_wrapping,
 };
-use dmlab_units::{Sector, Sectors};
+use dmlab_units::{Bytes, SECTOR_SIZE, Sector, Sectors};
 
 /// `error` 1.7.0.
 pub static ERROR: TargetType = TargetType {
@@ -62,8 +62,9 @@ impl Target for Failing {
         Some(area.into_iter().collect())
     }
 
-    /// Of the device's limits the largest discard is not inherited (recorded): one of any length can fail here.
+    /// Of the device's limits those of discards are not inherited (recorded): one of any length can fail here.
     fn io_hints(&self, limits: &mut QueueLimits) {
+        limits.discard_granularity = Bytes(SECTOR_SIZE);
         limits.max_hw_discard_sectors = Sectors(u64::from(u32::MAX));
         limits.max_discard_sectors = Sectors(u64::from(u32::MAX));
     }
