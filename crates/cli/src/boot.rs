@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use clap::{Args, ValueEnum};
+use dmlab::recording::{self, Extents, Header as RecordingHeader, Host, Recorder};
 use dmlab_abi::{Header, TargetSpec, TargetSpecs};
 use dmlab_control::{Surroundings, Table, explain};
 use dmlab_machine::faults::read_rules;
@@ -45,8 +46,11 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_name = "MODULE.NAME=VALUE")]
     pub parameter: Vec<String>,
     /// The machine's clock: the wall clock, or one that jumps whenever all that is left to do is wait.
-    #[arg(long, value_enum, default_value_t = Clock::Real)]
-    pub time: Clock,
+    #[arg(long, value_enum)]
+    pub time: Option<Clock>,
+    /// What everything random comes from: rules that strike by chance, targets that corrupt at random.
+    #[arg(long, value_name = "SEED", default_value_t = 0)]
+    pub seed: u64,
     /// Append the kernel log to this file. Also: the environment variable DMLAB_KLOG.
     #[arg(long, value_name = "FILE")]
     pub klog: Option<PathBuf>,
@@ -83,7 +87,8 @@ impl MachineArgs {
             }
         }
         words.extend(self.parameter.iter().map(|parameter| format!("--parameter={parameter}")));
-        words.push(format!("--time={}", if self.time == Clock::Real { "real" } else { "virtual" }));
+        let time = if self.clock() == Clock::Real { "real" } else { "virtual" };
+        words.extend([format!("--time={time}"), format!("--seed={}", self.seed)]);
         if self.udev {
             words.push("--udev".to_owned());
         }
@@ -95,14 +100,25 @@ impl MachineArgs {
         Ok(words)
     }
 
-    fn disks(&self) -> io::Result<Vec<Disk>> {
+    /// The wall clock, if nothing is said.
+    fn clock(&self) -> Clock {
+        self.time.unwrap_or(Clock::Real)
+    }
+
+    /// Its disks: each file with whether it may only be read.
+    fn disks(&self) -> io::Result<Vec<(File, bool)>> {
         let mut disks = Vec::new();
         for (paths, read_only) in [(&self.disk, false), (&self.ro_disk, true)] {
             for path in paths {
-                disks.push(Disk { kind: DiskKind::File(open_disk(path, read_only)?), read_only });
+                disks.push((open_disk(path, read_only)?, read_only));
             }
         }
         Ok(disks)
+    }
+
+    fn parameters(&self) -> Vec<(String, String)> {
+        let pairs = self.parameter.iter().map(|given| given.split_once('=').unwrap_or((given, "")));
+        pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
     }
 }
 
@@ -130,21 +146,55 @@ fn open_disk(path: &Path, read_only: bool) -> io::Result<File> {
 
 /// Boots a machine and serves it from `dir`.
 pub(crate) fn boot(args: &MachineArgs, dir: PathBuf) -> io::Result<Server> {
-    let driver = ThreadDriver::new(match args.time {
+    let driver = ThreadDriver::new(match args.clock() {
         Clock::Real => Time::Real,
         Clock::Virtual => Time::Virtual,
     });
+    let machine = boot_machine(args, driver.clone())?;
+    serve_as_told(args, machine, driver, dir, None)
+}
+
+/// Boots a machine on virtual time, unless another is wanted, and serves it to `command`. What happens is recorded in the
+/// file at `output`.
+pub(crate) fn boot_recorded(
+    args: &MachineArgs,
+    dir: PathBuf,
+    command: Vec<String>,
+    output: &Path,
+) -> io::Result<Server> {
+    let host = |(file, is_read_only): (File, bool)| -> io::Result<Host> {
+        Ok(Host { is_read_only, contents: Extents::read(&file)? })
+    };
+    let header = RecordingHeader {
+        made_by: env!("CARGO_PKG_VERSION").to_owned(),
+        command,
+        seed: args.seed,
+        clock: match args.time {
+            Some(Clock::Real) => recording::Clock::Real,
+            Some(Clock::Virtual) | None => recording::Clock::Virtual,
+        },
+        ram_disks: args.ram,
+        ram_disk_size: Bytes::mib(args.ram_size),
+        disks: args.disks()?.into_iter().map(host).collect::<io::Result<_>>()?,
+        parameters: args.parameters(),
+        faults: args.faults.as_ref().map(|path| fault::read(path)).transpose()?,
+    };
+    let recorder = Recorder::create(output, &header)
+        .map_err(|error| io::Error::other(format!("cannot record: {error}")))?;
+    let machine = boot_machine(args, recorder.driver().clone())?;
+    recorder.watch(&machine);
+    serve_as_told(args, machine, recorder.driver().clone(), dir, Some(recorder))
+}
+
+fn boot_machine(args: &MachineArgs, driver: Arc<ThreadDriver>) -> io::Result<Machine> {
+    let disk = |(file, read_only)| Disk { kind: DiskKind::File(file), read_only };
     let machine = Machine::boot(BootOptions {
         ram_disks: args.ram,
         ram_disk_size: Bytes::mib(args.ram_size),
-        disks: args.disks()?,
-        driver: driver.clone(),
-        parameters: args
-            .parameter
-            .iter()
-            .map(|given| given.split_once('=').unwrap_or((given, "")))
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect(),
+        disks: args.disks()?.into_iter().map(disk).collect(),
+        seed: args.seed,
+        driver,
+        parameters: args.parameters(),
         ..BootOptions::default()
     })
     .map_err(|error| io::Error::other(format!("the machine does not boot: {error}")))?;
@@ -152,8 +202,18 @@ pub(crate) fn boot(args: &MachineArgs, dir: PathBuf) -> io::Result<Server> {
         add_faults(&machine, path)?;
     }
     follow_log(&machine, args)?;
-    let options = Options { dir, on_refused_load: explainer(machine.clone(), args), has_udev: args.udev };
-    serve(machine, driver, options)
+    Ok(machine)
+}
+
+fn serve_as_told(
+    args: &MachineArgs,
+    machine: Machine,
+    driver: Arc<ThreadDriver>,
+    dir: PathBuf,
+    recorder: Option<Arc<Recorder>>,
+) -> io::Result<Server> {
+    let on_refused_load = explainer(machine.clone(), args);
+    serve(machine, driver, Options { dir, on_refused_load, has_udev: args.udev, recorder })
 }
 
 /// Serves a machine.

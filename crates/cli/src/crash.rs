@@ -69,8 +69,8 @@ pub(crate) struct Crash {
     /// Stop soon after so many states failed.
     #[arg(long, value_name = "N", default_value_t = 8)]
     enough: usize,
-    /// How many states to look at beside, to make a case smaller.
-    #[arg(long, value_name = "N", default_value_t = 64)]
+    /// How many states to look at beside, for each kind of damage, to find an earlier and a smaller case of it.
+    #[arg(long, value_name = "N", default_value_t = 128)]
     patience: usize,
     /// How many checks run at once; as many as there are cores if nothing is said.
     #[arg(long, value_name = "N")]

@@ -13,6 +13,7 @@ mod launch;
 mod load;
 mod machines;
 mod prove;
+mod record;
 mod remote;
 mod replay_log;
 mod run;
@@ -39,6 +40,10 @@ enum Command {
     Tour(tour::Tour),
     /// Run a command against a fresh machine, which ends with it.
     Run(run::RunArgs),
+    /// Run a command as `run` does, and write down what it asks and what the machine does.
+    Record(record::Record),
+    /// Run a recording once more, up to where it comes out otherwise.
+    Replay(record::Replay),
     /// Boot a machine that stays until it is halted.
     Boot(machines::BootArgs),
     /// Run a command against a machine that `boot` left running.
@@ -108,6 +113,8 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Tour(command) => done(command.run()),
         Command::Run(args) => run::run(&args).map_err(Failure::from),
+        Command::Record(command) => command.run(),
+        Command::Replay(command) => command.run(),
         Command::Boot(args) => machines::boot_machine(&args).map_err(Failure::from),
         Command::Attach(args) => machines::attach(&args).map_err(Failure::from),
         Command::Halt(args) => machines::halt(&args).map_err(Failure::from),

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
@@ -23,16 +24,23 @@ pub(crate) struct RunArgs {
     command: Vec<OsString>,
 }
 
+/// The directory of a machine that lives as long as one command.
+///
+/// # Errors
+/// When it cannot be made, or the name is none.
+pub(crate) fn run_dir(name: Option<&str>) -> io::Result<PathBuf> {
+    match name {
+        Some(name) => rundir::named(name),
+        None => Ok(rundir::home()?.join(format!("run-{}", std::process::id()))),
+    }
+}
+
 /// Runs it; the exit status is the command's.
 ///
 /// # Errors
 /// When the machine cannot be made.
 pub(crate) fn run(args: &RunArgs) -> io::Result<ExitCode> {
-    let dir = match &args.name {
-        Some(name) => rundir::named(name)?,
-        None => rundir::home()?.join(format!("run-{}", std::process::id())),
-    };
-    let server = boot(&args.machine, dir)?;
+    let server = boot(&args.machine, run_dir(args.name.as_deref())?)?;
     let status = launch::run(server.dir(), &args.command);
     drop(server);
     Ok(status)

@@ -68,6 +68,7 @@ pub use watch::{Fingerprint, TimedOut, Trace};
 pub use dmlab_block as block;
 pub use dmlab_control as control;
 pub use dmlab_machine as machine;
+pub use dmlab_recording as recording;
 pub use dmlab_units as units;
 
 use caller::Insider;

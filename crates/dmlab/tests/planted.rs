@@ -3,12 +3,15 @@
 //! Within a second: each in fewer states than one core examines in that time (`cargo bench -p dmlab-benches --bench
 //! crash`). Counted in states, so that a busy machine fails no test.
 
-use dmlab::Lab;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use dmlab::crash::{
-    Crash, CrashRun, MirrorLog, Moment, Outcome, RecordedLab, Report, Shard, SnapshotStore, ThinCheck,
+    Crash, CrashRun, Explore, Failure, MirrorLog, Moment, Outcome, RecordedLab, Report, Shard, SnapshotStore,
+    StateId, ThinCheck,
 };
 use dmlab::machine::Planted;
-use dmlab::units::{SECTOR_SIZE, Sector, Sectors};
+use dmlab::units::{DevT, SECTOR_SIZE, Sector, Sectors};
+use dmlab::{Error, Lab};
 
 /// States of a second.
 const SECOND: u64 = 5_000;
@@ -33,15 +36,21 @@ fn sync(lab: &Lab, path: &str) -> Outcome {
     Ok(lab.open(path)?.sync()?)
 }
 
+fn open_pool(lab: &Lab) -> Result<DevT, Error> {
+    lab.create("pool", format!("0 32768 thin-pool /dev/ram0 /dev/ram1 {BLOCK} 0"))
+}
+
+fn open_thin(lab: &Lab) -> Result<DevT, Error> {
+    lab.create("thin", format!("0 {} thin /dev/mapper/pool 0", 8 * BLOCK))
+}
+
 /// A block that was synced, then shared with a snapshot, then written to in part.
-fn pool(fault: Option<Planted>) -> Report {
-    let open = |lab: &Lab| lab.create("pool", format!("0 32768 thin-pool /dev/ram0 /dev/ram1 {BLOCK} 0"));
-    let thin = |lab: &Lab| lab.create("thin", format!("0 {} thin /dev/mapper/pool 0", 8 * BLOCK));
+fn pool_run(fault: Option<Planted>) -> CrashRun {
     let old = vec![1; (BLOCK * SECTOR_SIZE) as usize];
-    let run = record(&[Sectors(1024), Sectors(32768)], fault, |lab| {
-        open(lab)?;
+    record(&[Sectors(1024), Sectors(32768)], fault, |lab| {
+        open_pool(lab)?;
         lab.message("pool", "create_thin 0")?;
-        thin(lab)?;
+        open_thin(lab)?;
         for block in 0..8 {
             lab.write("/dev/mapper/thin", Sector(block * BLOCK), &old)?;
         }
@@ -57,18 +66,27 @@ fn pool(fault: Option<Planted>) -> Report {
             sync(lab, "/dev/mapper/thin")?;
         }
         Ok(())
-    });
-    run.explore().limit(32).enough(1).judge(ThinCheck::on(0)).check(|lab, _| {
-        open(lab)?;
-        thin(lab)?;
-        for block in 0..8 {
-            let bytes = lab.read("/dev/mapper/thin", Sector(block * BLOCK), Sectors(BLOCK))?;
-            if bytes[PIECE..] != old[PIECE..] {
-                return Err(format!("block {block} lost what was synced before the snapshots").into());
-            }
-        }
-        Ok(())
     })
+}
+
+fn explore_pool(run: &CrashRun) -> Explore<'_> {
+    run.explore().limit(32).enough(1).judge(ThinCheck::on(0))
+}
+
+fn blocks_are_there(lab: &Lab, _: &Moment<'_>) -> Outcome {
+    open_pool(lab)?;
+    open_thin(lab)?;
+    for block in 0..8 {
+        let bytes = lab.read("/dev/mapper/thin", Sector(block * BLOCK), Sectors(BLOCK))?;
+        if bytes[PIECE..].iter().any(|&byte| byte != 1) {
+            return Err(format!("block {block} lost what was synced before the snapshots").into());
+        }
+    }
+    Ok(())
+}
+
+fn pool(fault: Option<Planted>) -> Report {
+    explore_pool(&pool_run(fault)).check(blocks_are_there)
 }
 
 fn mirror(fault: Option<Planted>) -> Report {
@@ -162,6 +180,74 @@ fn a_mirror_log_after_the_data() {
 #[test]
 fn an_exception_before_its_copy() {
     is_found(&snapshot(Some(Planted::ExceptionBeforeCopy)), "check", "the snapshot shows something else");
+}
+
+/// A failure's smallest case.
+fn smallest(failure: &Failure) -> StateId {
+    failure.smallest.parse().expect("a state")
+}
+
+#[test]
+fn the_earliest_case_is_found_from_the_latest_one() {
+    for fault in [Planted::SuperblockBeforeData, Planted::SuperblockUnflushed, Planted::FreedBlockReused] {
+        let run = pool_run(Some(fault));
+        let all = explore_pool(&run).enough(usize::MAX).patience(0).check(blocks_are_there);
+        let (first, last) = (&all.failures[0], &all.failures[all.failures.len() - 1]);
+        let only = |state: &str| explore_pool(&run).only(state).expect("a state of the run");
+        let found = |state: &str, patience| {
+            let report = only(state).patience(patience).check(blocks_are_there);
+            report.failures.into_iter().next().expect("it breaks again")
+        };
+        // What the earliest case of this very damage is, is known from having looked at everything.
+        let same = all.failures.iter().find(|failure| {
+            let no_numbers = |error: &str| {
+                let first = error.split(';').next().unwrap_or_default();
+                first.replace(|c: char| c.is_ascii_digit(), "")
+            };
+            no_numbers(&failure.error) == no_numbers(&last.error)
+        });
+        let known: StateId = same.expect("the last one is like itself").state.parse().expect("a state");
+        let late: StateId = last.state.parse().expect("a state");
+        assert!(known.boundary < late.boundary, "{fault:?}: {known} and {late} lie apart");
+        let case = found(&last.state, 10_000);
+        assert!(smallest(&case).boundary <= known.boundary, "{fault:?}: not {known} but\n{case}");
+        assert!(!case.is_cut_short, "{case}");
+        assert!(case.to_string().contains("the same damage as early as after"), "{case}");
+        // It breaks in the same way, and from it nothing earlier is found.
+        let again = found(&case.smallest, 10_000);
+        assert_eq!((&again.judge, &again.smallest), (&case.judge, &case.smallest));
+        // Few writes matter: those that the mistake leaves behind.
+        assert!(case.writes.len() <= 2 && !case.to_string().contains("torn"), "{fault:?}: {case}");
+        // All of them come down to few cases, one of each damage.
+        let whole = explore_pool(&run).enough(64).check(blocks_are_there);
+        let mut cases: Vec<&str> = whole.failures.iter().map(|failure| &*failure.smallest).collect();
+        cases.sort_unstable();
+        cases.dedup();
+        assert!(cases.len() <= 8, "{fault:?}: {cases:?}\n{whole}");
+        assert_eq!(whole.failures[0].state, first.state);
+    }
+}
+
+#[test]
+fn patience_bounds_what_is_looked_at() {
+    let run = pool_run(Some(Planted::SuperblockBeforeData));
+    let all = explore_pool(&run).enough(usize::MAX).patience(0).check(blocks_are_there);
+    let last = &all.failures[all.failures.len() - 1];
+    for patience in [0, 1, 7, 40] {
+        let looks = AtomicUsize::new(0);
+        let only = explore_pool(&run).only(&last.state).expect("a state of the run").patience(patience);
+        let report = only.check_disks(|_| {
+            looks.fetch_add(1, Ordering::Relaxed);
+            Err("always".into())
+        });
+        assert!(looks.load(Ordering::Relaxed) <= 1 + patience, "{patience}");
+        let case = &report.failures[0];
+        // Whatever is broken everywhere is broken at the beginning.
+        if patience > 8 {
+            assert_eq!(smallest(case).boundary, run.begin(), "{report}");
+            assert!(case.writes.is_empty() && !case.is_cut_short, "{report}");
+        }
+    }
 }
 
 #[test]

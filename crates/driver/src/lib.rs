@@ -4,6 +4,10 @@
 //! worker thread runs what becomes runnable while nobody waits, and fires timers.
 #![forbid(unsafe_code)]
 
+mod turns;
+
+pub use turns::{Turn, Witness, run_until_set, settle, this_call};
+
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};
@@ -13,6 +17,7 @@ use std::time::Duration;
 use dmlab_machine::{Driver, Instant, Runtime, Stalled, WakeFlag};
 use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
+use turns::Turns;
 
 /// Which clock a machine lives by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -86,6 +91,8 @@ pub struct ThreadDriver {
     /// Says whether nobody outside the machine can go on by himself.
     others_wait: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
     waited: Mutex<Waited>,
+    /// There if callers take turns. The clock then is the virtual one, which may be told to follow the wall's.
+    turns: Option<Turns>,
 }
 
 fn monotonic(clock: ClockId) -> u64 {
@@ -100,6 +107,10 @@ thread_local! {
 impl ThreadDriver {
     /// A driver whose time begins now.
     pub fn new(time: Time) -> Arc<ThreadDriver> {
+        ThreadDriver::with(time, None)
+    }
+
+    fn with(time: Time, turns: Option<Turns>) -> Arc<ThreadDriver> {
         Arc::new(ThreadDriver {
             time,
             boot_ns: monotonic(ClockId::Monotonic),
@@ -113,6 +124,7 @@ impl ThreadDriver {
             nr_changes: AtomicU64::new(0),
             others_wait: OnceLock::new(),
             waited: Mutex::default(),
+            turns,
         })
     }
 
@@ -145,17 +157,21 @@ impl ThreadDriver {
     fn work(&self, runtime: &Runtime, after_work: impl Fn()) {
         while !self.stopping.load(Ordering::Acquire) {
             self.kicked.store(false, Ordering::SeqCst);
-            runtime.run_until_idle();
-            if self.time == Time::Real {
-                runtime.fire_timers(self.now());
+            if let Some(turns) = &self.turns {
+                self.fire_by_turn(turns, runtime);
+            } else {
                 runtime.run_until_idle();
+                if self.time == Time::Real {
+                    runtime.fire_timers(self.now());
+                    runtime.run_until_idle();
+                }
             }
             after_work();
             if self.kicked.load(Ordering::SeqCst) {
                 continue;
             }
             match runtime.next_timer().filter(|_| self.time == Time::Real) {
-                Some(due) => thread::park_timeout(due.saturating_since(self.now())),
+                Some(due) => thread::park_timeout(due.saturating_since(self.wall_clock())),
                 None => thread::park(),
             }
         }
@@ -197,19 +213,30 @@ impl ThreadDriver {
         self.time
     }
 
+    /// Whether nobody can do anything before `due`, or was waited for as long as that.
+    fn may_jump(&self, due: Instant) -> bool {
+        let Some(others_wait) = self.others_wait.get() else { return true };
+        // One thread looks for all.
+        let Some(mut waited) = self.waited.try_lock() else { return false };
+        let away = due.saturating_since(self.now());
+        if !waited.as_long_as(away) && !self.everybody_waits(others_wait) {
+            return false;
+        }
+        *waited = Waited::default();
+        true
+    }
+
+    fn wall_clock(&self) -> Instant {
+        Instant::from_nanos(monotonic(ClockId::Monotonic).saturating_sub(self.boot_ns))
+    }
+
     /// On virtual time, jumps to the next timer, when nobody can do anything before it is due.
     fn jump(&self, runtime: &Runtime) -> Jump {
         let Some(due) = runtime.next_timer().filter(|_| self.time == Time::Virtual) else {
             return Jump::Nowhere;
         };
-        if let Some(others_wait) = self.others_wait.get() {
-            // One thread looks for all.
-            let Some(mut waited) = self.waited.try_lock() else { return Jump::NotYet };
-            let away = due.saturating_since(self.now());
-            if !waited.as_long_as(away) && !self.everybody_waits(others_wait) {
-                return Jump::NotYet;
-            }
-            *waited = Waited::default();
+        if !self.may_jump(due) {
+            return Jump::NotYet;
         }
         self.virtual_ns.fetch_max(due.as_nanos(), Ordering::AcqRel);
         runtime.fire_timers(self.now());
@@ -219,18 +246,18 @@ impl ThreadDriver {
 
 impl Driver for ThreadDriver {
     fn now(&self) -> Instant {
-        Instant::from_nanos(match self.time {
-            Time::Real => monotonic(ClockId::Monotonic).saturating_sub(self.boot_ns),
-            Time::Virtual => self.virtual_ns.load(Ordering::Acquire),
-        })
+        match (self.time, &self.turns) {
+            (Time::Real, None) => self.wall_clock(),
+            _ => self.now_in_turn(),
+        }
     }
 
     fn coarse_now(&self) -> Instant {
-        match self.time {
-            Time::Real => {
+        match (self.time, &self.turns) {
+            (Time::Real, None) => {
                 Instant::from_nanos(monotonic(ClockId::MonotonicCoarse).saturating_sub(self.boot_ns))
             }
-            Time::Virtual => self.now(),
+            _ => self.now(),
         }
     }
 
@@ -246,6 +273,11 @@ impl Driver for ThreadDriver {
     }
 
     fn wake_flag(&self) -> Arc<WakeFlag> {
+        if self.turns.is_some() {
+            // One that a former wait sets late would let a call go on that does not in a replay.
+            let me = thread::current();
+            return WakeFlag::new(move || me.unpark());
+        }
         FLAG.with(|flag| {
             let flag = flag.get_or_init(|| {
                 let me = thread::current();
@@ -260,7 +292,10 @@ impl Driver for ThreadDriver {
     fn wait(&self, runtime: &Runtime, flag: &WakeFlag) -> Result<(), Stalled> {
         self.nr_waiting.fetch_add(1, Ordering::SeqCst);
         self.note_change();
-        let result = self.wait_for(runtime, flag);
+        let result = match &self.turns {
+            Some(turns) => self.wait_by_turn(turns, runtime, flag),
+            None => self.wait_for(runtime, flag),
+        };
         self.nr_waiting.fetch_sub(1, Ordering::SeqCst);
         self.note_change();
         result

@@ -15,7 +15,7 @@ fn serve(name: &str) -> Server {
     let dir = std::env::temp_dir().join(format!("dmlab-serving-{}-{name}", std::process::id()));
     let driver = ThreadDriver::new(Time::Real);
     let machine = Machine::boot(BootOptions { driver: driver.clone(), ..BootOptions::default() }).unwrap();
-    Server::start(machine, driver, Options { dir, on_refused_load: None, has_udev: false }).unwrap()
+    Server::start(machine, driver, Options { dir, ..Options::default() }).unwrap()
 }
 
 fn connect(server: &Server) -> Client {
@@ -97,9 +97,7 @@ fn a_directory_of_somebody_elses_is_refused() {
     let driver = ThreadDriver::new(Time::Real);
     let machine = Machine::boot(BootOptions { driver: driver.clone(), ..BootOptions::default() }).unwrap();
     let error =
-        Server::start(machine, driver, Options { dir: dir.clone(), on_refused_load: None, has_udev: false })
-            .err()
-            .unwrap();
+        Server::start(machine, driver, Options { dir: dir.clone(), ..Options::default() }).err().unwrap();
     assert!(error.to_string().contains("chmod 700"), "{error}");
     std::fs::remove_dir_all(dir).unwrap();
 }

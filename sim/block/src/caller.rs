@@ -37,6 +37,65 @@ impl UserMemory for Vec<u8> {
     }
 }
 
+/// A program's memory around an ioctl's argument, carried to where the kernel is: what could be read of it, and room for what
+/// is written back.
+pub struct CarriedMemory {
+    bytes: Vec<u8>,
+    /// Bytes that are really the program's; behind them lies what is only written.
+    readable: usize,
+    /// There was more than anybody carries.
+    is_cut: bool,
+    /// What the kernel side wrote: from, to.
+    written: Option<(usize, usize)>,
+}
+
+impl CarriedMemory {
+    /// Memory of which `bytes` could be read and `room` bytes may be touched. `is_cut` says that more could have been read,
+    /// but was not carried.
+    pub fn new(mut bytes: Vec<u8>, room: usize, is_cut: bool) -> CarriedMemory {
+        let readable = bytes.len();
+        bytes.resize(room.max(readable), 0);
+        CarriedMemory { bytes, readable, is_cut, written: None }
+    }
+
+    /// What could be read.
+    pub fn sent(&self) -> &[u8] {
+        &self.bytes[..self.readable]
+    }
+
+    /// How many bytes may be touched.
+    pub fn room(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// What has to go back to the program, and where it begins.
+    pub fn written(&self) -> (usize, &[u8]) {
+        self.written.map_or((0, &[]), |(from, to)| (from, &self.bytes[from..to]))
+    }
+}
+
+impl UserMemory for CarriedMemory {
+    fn read(&mut self, offset: usize, into: &mut [u8]) -> Result<(), Errno> {
+        let end = offset.checked_add(into.len()).filter(|&end| end <= self.readable);
+        // All of it is there, and too long to be carried: a kernel that finds no memory for it.
+        let end = end.ok_or(if self.is_cut { Errno::ENOMEM } else { Errno::EFAULT })?;
+        into.copy_from_slice(&self.bytes[offset..end]);
+        Ok(())
+    }
+
+    fn write(&mut self, offset: usize, from: &[u8]) -> Result<(), Errno> {
+        let end = offset.checked_add(from.len()).filter(|&end| end <= self.bytes.len());
+        let end = end.ok_or(Errno::EFAULT)?;
+        self.bytes[offset..end].copy_from_slice(from);
+        if !from.is_empty() {
+            // One stretch goes back: what lies between two writes is the program's own bytes.
+            let (low, high) = self.written.unwrap_or((offset, end));
+            self.written = Some((low.min(offset), high.max(end)));
+        }
+        Ok(())
+    }
+}
+
 /// What a loop device stands on.
 pub trait LoopBacking: Send + Sync {
     /// Size in bytes.

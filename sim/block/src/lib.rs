@@ -27,7 +27,7 @@ mod test_disk;
 
 pub use bio::{Bio, BioFlags, End, EndIo, FrameData, Op, Tag};
 pub use buffer::{BioBuf, Part};
-pub use caller::{Caller, Kernel, LoopBacking, UserMemory};
+pub use caller::{Caller, CarriedMemory, Kernel, LoopBacking, UserMemory};
 pub use device::{BlockDevice, DiskOps, DiskStats, Holder, OpenDevice, OpenMode, Redirect};
 pub use disk::{FileDisk, MmapDisk, RamDisk, SparseMemory, WriteCache};
 pub use file::{BlockFile, IoFlags};

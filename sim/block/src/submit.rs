@@ -123,6 +123,12 @@ fn beyond_end(dev: &BlockDevice, bio: &Bio<'_>, capacity: u64) {
 
 #[cold]
 pub(crate) fn trace(dev: &BlockDevice, bio: &Bio<'_>, point: TracePoint) {
+    let carries_data = match point {
+        TracePoint::Queue => bio.op == Op::Write,
+        TracePoint::Complete { errno: 0 } => bio.op == Op::Read,
+        _ => false,
+    };
+    let data = if carries_data { bio.bytes() } else { None };
     dev.runtime().tracer().emit(&TraceEvent {
         time: dev.runtime().now(),
         dev: dev.dev(),
@@ -130,5 +136,6 @@ pub(crate) fn trace(dev: &BlockDevice, bio: &Bio<'_>, point: TracePoint) {
         op: bio.op.letters(),
         sector: bio.sector,
         len: bio.len(),
+        sum: data.map(crc32c::crc32c),
     });
 }

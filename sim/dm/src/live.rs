@@ -162,6 +162,7 @@ impl MappedDisk {
                     op: bio.op.letters(),
                     sector: bio.sector,
                     len: bio.len(),
+                    sum: None,
                 });
             }
             self.flight.defer(bio.into_owned());
@@ -320,6 +321,7 @@ impl MappedDisk {
             op: bio.op.letters(),
             sector: from,
             len: bio.len(),
+            sum: None,
         });
     }
 

@@ -11,6 +11,7 @@
 
 mod action;
 mod bio_path;
+mod command;
 mod file;
 mod grammar;
 mod hits;
@@ -22,6 +23,7 @@ mod rule;
 mod timing;
 
 pub use action::{Action, BLOCK_ERRORS};
+pub use command::{Lines, run_command};
 pub use file::{FileError, read_rules};
 pub use hits::{Hit, Struck};
 pub use injector::{Injector, Listed, RuleId, Verdict};

@@ -19,9 +19,9 @@ mod parameters;
 
 pub use boot::{BootError, BootOptions, Disk, DiskKind};
 pub use dmlab_block::{
-    BlkStatus, BlockDevice, BlockFile, Caller, DeviceBacking, Features, FileBacking, IoFlags, Kernel,
-    LOOP_MAJOR, LoopAttributes, LoopBacking, LoopControl, OpenMode, QueueLimits, UserMemory, read_async,
-    write_async,
+    BlkStatus, BlockDevice, BlockFile, Caller, CarriedMemory, DeviceBacking, Features, FileBacking, IoFlags,
+    Kernel, LOOP_MAJOR, LoopAttributes, LoopBacking, LoopControl, OpenMode, QueueLimits, UserMemory,
+    read_async, write_async,
 };
 pub use dmlab_dm::{ControlFile, DeviceMapper, MappedDevice, TargetType};
 

@@ -46,6 +46,9 @@ pub struct TraceEvent {
     pub sector: Sector,
     /// Length.
     pub len: Sectors,
+    /// CRC-32C of the bytes that a write came with, or a read ended well with; `None` where there are none, or not in
+    /// one piece.
+    pub sum: Option<u32>,
 }
 
 impl std::fmt::Display for TraceEvent {

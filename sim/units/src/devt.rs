@@ -5,9 +5,24 @@ use std::str::FromStr;
 
 /// A device number, as Linux keeps it inside: 12 bits of major, 20 bits of minor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(from = "(u32, u32)", into = "(u32, u32)"))]
 pub struct DevT {
     major: u32,
     minor: u32,
+}
+
+impl From<(u32, u32)> for DevT {
+    /// As [`DevT::new`].
+    fn from((major, minor): (u32, u32)) -> DevT {
+        DevT::new(major, minor)
+    }
+}
+
+impl From<DevT> for (u32, u32) {
+    fn from(dev: DevT) -> (u32, u32) {
+        (dev.major, dev.minor)
+    }
 }
 
 /// Why a `MAJOR:MINOR` string names no device number.

@@ -6,6 +6,8 @@ use std::fmt;
 ///
 /// It is made where the simulated kernel answers a caller; inside, errors keep their facts as long as they can.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(try_from = "i32", into = "i32"))]
 pub struct Errno(i32);
 
 macro_rules! errnos {
@@ -96,6 +98,21 @@ impl Errno {
     /// The positive number.
     pub const fn raw(self) -> i32 {
         self.0
+    }
+}
+
+impl TryFrom<i32> for Errno {
+    type Error = &'static str;
+
+    /// As [`Errno::from_raw`].
+    fn try_from(number: i32) -> Result<Errno, &'static str> {
+        Errno::from_raw(number).ok_or("an error number is 1 to 4095")
+    }
+}
+
+impl From<Errno> for i32 {
+    fn from(errno: Errno) -> i32 {
+        errno.raw()
     }
 }
 

@@ -46,7 +46,7 @@ impl Programs {
             Clock::Virtual => Time::Virtual,
         });
         let machine = boot(driver.clone());
-        let options = Options { dir, on_refused_load: None, has_udev: false };
+        let options = Options { dir, ..Options::default() };
         Ok(Served { server: serve(machine, driver, options)? })
     }
 }

@@ -49,6 +49,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dmlab-shim-proto", &["dmlab-units"]),
     ("dmlab-shim", &["dmlab-shim-proto"]),
     ("dmlab-driver", &["dmlab-units", "dmlab-runtime", "dmlab-machine"]),
+    // What is written down is what crosses the kernel's boundary, whoever carried it there.
+    ("dmlab-recording", &["dmlab-units", "dmlab-abi", "dmlab-machine", "dmlab-driver", "dmlab-shim-proto"]),
     (
         "dmlab-server",
         &[
@@ -58,6 +60,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-block",
             "dmlab-machine",
             "dmlab-driver",
+            "dmlab-recording",
             "dmlab-shim-proto",
         ],
     ),
@@ -72,6 +75,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-machine",
             "dmlab-driver",
             "dmlab-control",
+            "dmlab-recording",
             "dmlab-thin-tools",
         ],
     ),
@@ -83,6 +87,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-control",
             "dmlab",
             "dmlab-machine",
+            "dmlab-recording",
             "dmlab-server",
             "dmlab-shim-proto",
             "dmlab-thin-tools",

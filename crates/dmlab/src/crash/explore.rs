@@ -7,9 +7,10 @@ use dmlab_faults::power::{LeftDisk, Limits, Picks, StateId, Walk, states_here};
 use dmlab_machine::{Driver, Machine};
 use rayon::prelude::*;
 
+use super::minimise::{self, Smallest};
 use super::record::{CrashRun, lab_on, left_machine};
 use super::report::{Failure, Report, Shard};
-use super::{CrashError, Judge, Outcome, minimise};
+use super::{CrashError, Judge, Outcome};
 use crate::Lab;
 use crate::caught::caught;
 
@@ -85,6 +86,29 @@ pub(super) struct Broken {
     pub(super) error: String,
 }
 
+/// A kind of damage: who says so, and the first thing that is said, without what is told in numbers, such as which block
+/// it is. What follows on other lines or behind a semicolon may be more damage, and need not be the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Damage {
+    judge: String,
+    kind: String,
+}
+
+impl Damage {
+    pub(super) fn new(judge: &str, error: &str) -> Damage {
+        let has_number = |word: &str| word.contains(|c: char| c.is_ascii_digit());
+        let first = error.lines().next().unwrap_or_default().split(';').next().unwrap_or_default();
+        let words = first.split_whitespace().map(|word| if has_number(word) { "#" } else { word });
+        Damage { judge: judge.to_owned(), kind: words.collect::<Vec<&str>>().join(" ") }
+    }
+}
+
+impl Broken {
+    pub(super) fn damage(&self) -> Damage {
+        Damage::new(&self.judge, &self.error)
+    }
+}
+
 /// Some boundaries in a row with the states to look at.
 struct Group<'a> {
     /// At the first of them.
@@ -150,7 +174,8 @@ impl<'a> Explore<'a> {
         self
     }
 
-    /// So many states are looked at to make a case smaller; 512 if nothing is said, none with 0.
+    /// So many states are looked at, for each kind of damage, to find an earlier and a smaller case of it; 512 if nothing
+    /// is said, none with 0.
     pub fn patience(mut self, states: usize) -> Self {
         self.patience = states;
         self
@@ -187,13 +212,14 @@ impl<'a> Explore<'a> {
         let mut report = Report::new(self.run, self.shard, total);
         report.states_in_shard = groups.iter().map(|group| group.states.len() as u64).sum();
         let done = AtomicU64::new(0);
+        let mut smallest: Vec<(Damage, Smallest)> = Vec::new();
         for wave in groups.chunks(WAVE) {
             let found: Vec<Vec<(StateId, Broken)>> =
                 wave.par_iter().map(|group| self.examine(group, &done, report.states_in_shard)).collect();
             report.states_examined += wave.iter().map(|group| group.states.len() as u64).sum::<u64>();
             for (id, broken) in found.into_iter().flatten() {
                 if report.failures.len() < self.enough {
-                    report.failures.push(self.describe(&id, broken));
+                    report.failures.push(self.describe(&id, broken, &mut smallest));
                 } else {
                     report.further_failures += 1;
                 }
@@ -272,9 +298,17 @@ impl<'a> Explore<'a> {
         said.map_err(|error| Broken { judge: "check".to_owned(), error })
     }
 
-    fn describe(&self, id: &StateId, broken: Broken) -> Failure {
-        let walk = self.run.walk_to(id).expect("it was just examined");
-        let smallest = minimise::smallest(self, &walk, id, self.patience);
-        Failure::new(self.run, &walk, id, broken, &smallest)
+    /// `known` holds the smallest case of each damage so far: the states come in order, so it is not behind this one.
+    fn describe(&self, id: &StateId, broken: Broken, known: &mut Vec<(Damage, Smallest)>) -> Failure {
+        let damage = broken.damage();
+        let smallest = match known.iter().find(|(other, _)| *other == damage) {
+            Some((_, smallest)) => smallest.clone(),
+            None => {
+                let smallest = minimise::smallest(self, id, &damage, self.patience);
+                known.push((damage, smallest.clone()));
+                smallest
+            }
+        };
+        Failure::new(self.run, id, broken, &smallest)
     }
 }

@@ -201,6 +201,12 @@ impl CrashRun {
         &self.recording
     }
 
+    /// The first boundary whose states are of interest: how many events lay behind when
+    /// [`begin`](RecordedLab::begin) was called.
+    pub fn begin(&self) -> usize {
+        self.begin
+    }
+
     /// The seed of the run, and of the machines that its states are opened in.
     pub fn seed(&self) -> u64 {
         self.seed

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
-use dmlab_faults::power::{Event, Fate, Picks, StateId, Tear, Walk, Written};
+use dmlab_faults::power::{Event, Fate, Picks, StateId, Tear, Written};
 use serde::{Deserialize, Serialize};
 
-use super::explore::Broken;
+use super::explore::{Broken, Damage};
+use super::minimise::Smallest;
 use super::record::CrashRun;
 
 /// One part of all states: number `index` of `count`, from 1. Written `2/8`.
@@ -59,40 +60,56 @@ pub struct Failure {
     pub judge: String,
     /// What it says.
     pub error: String,
-    /// The smallest case that still breaks at the same boundary.
+    /// The smallest case of this damage that was found: at the earliest boundary, with the fewest writes that matter. Damage
+    /// is the same when the same judge says the same first thing (up to a semicolon or a new line) but for numbers.
     pub smallest: String,
-    /// What is special in that case, a write a line; empty if everything is there.
+    /// The last thing that happened before it.
+    pub smallest_after: String,
+    /// Whether the search for it ran out of patience, so that an earlier one may be there.
+    pub is_cut_short: bool,
+    /// What is special in it, a write a line; empty if everything is there.
     pub writes: Vec<String>,
-    /// How many writes are not durable there.
+    /// How many writes are not durable in it.
     pub pending: u64,
 }
 
 impl Failure {
-    pub(super) fn new(
-        run: &CrashRun,
-        walk: &Walk<'_>,
-        id: &StateId,
-        broken: Broken,
-        smallest: &Picks,
-    ) -> Failure {
-        let after = match walk.last() {
+    pub(super) fn new(run: &CrashRun, id: &StateId, broken: Broken, smallest: &Smallest) -> Failure {
+        let after = |boundary: usize| match boundary.checked_sub(1).map(|last| &run.recording.events[last]) {
             Some(Event::Write(written)) => written.to_string(),
             Some(Event::Flush(disk)) => format!("flush of disk {disk}"),
             Some(Event::Mark(text)) => format!("mark {text:?}"),
             None => "the beginning".to_owned(),
         };
         let passed = run.marks.partition_point(|(at, _)| *at <= id.boundary);
-        let small = StateId { boundary: id.boundary, choice: smallest.clone().choice() };
+        let Smallest { boundary, picks, is_cut_short } = smallest;
+        let small = StateId { boundary: *boundary, choice: picks.clone().choice() };
+        let walk = run.walk_to(&small).expect("it was just examined");
         Failure {
             state: id.to_string(),
-            after,
+            after: after(id.boundary),
             mark: passed.checked_sub(1).map(|last| run.marks[last].1.to_string()),
             judge: broken.judge,
             error: broken.error,
             smallest: small.to_string(),
-            writes: special(walk.pending(), smallest),
+            smallest_after: after(*boundary),
+            is_cut_short: *is_cut_short,
+            writes: special(walk.pending(), picks),
             pending: walk.pending().len() as u64,
         }
+    }
+
+    fn damage(&self) -> Damage {
+        Damage::new(&self.judge, &self.error)
+    }
+
+    fn smallest_boundary(&self) -> Option<usize> {
+        Some(self.smallest.parse::<StateId>().ok()?.boundary)
+    }
+
+    /// How many events had happened, in a state's name.
+    fn boundary(state: &str) -> &str {
+        state.split_once('.').map_or(state, |(boundary, _)| boundary)
     }
 }
 
@@ -226,7 +243,21 @@ impl Report {
         }
         all.joined.sort();
         all.failures.sort_by_cached_key(|failure| failure.state.parse::<StateId>().ok());
+        all.share_smallest();
         Ok(all)
+    }
+
+    /// Each failure gets the earliest case that any shard found of its damage.
+    fn share_smallest(&mut self) {
+        let found = self.failures.clone();
+        for failure in &mut self.failures {
+            let same = found.iter().filter(|other| other.damage() == failure.damage());
+            let Some(best) = same.min_by_key(|other| (other.smallest_boundary(), other.writes.len())) else {
+                continue;
+            };
+            let Failure { smallest, smallest_after, is_cut_short, writes, pending, .. } = best.clone();
+            *failure = Failure { smallest, smallest_after, is_cut_short, writes, pending, ..failure.clone() };
+        }
     }
 }
 
@@ -237,6 +268,14 @@ impl fmt::Display for Failure {
         writeln!(f, "  power went after: {after}")?;
         if let Some(mark) = &self.mark {
             writeln!(f, "  last mark: {mark:?}")?;
+        }
+        let events = Self::boundary(smallest);
+        if events != Self::boundary(state) {
+            let (plural, after) = (if events == "1" { "" } else { "s" }, &self.smallest_after);
+            writeln!(f, "  the same damage as early as after {events} event{plural}: {after}")?;
+        }
+        if self.is_cut_short {
+            writeln!(f, "  an earlier case may be there: the search for it ran out of patience")?;
         }
         match smallest.split_once('.') {
             _ if *pending == 0 => writeln!(f, "  everything was durable")?,

@@ -41,6 +41,16 @@ fn any_log_can_be_replayed() {
 }
 
 #[test]
+fn the_grammar_of_faults_takes_anything() {
+    feed("fault_rules", INPUTS);
+}
+
+#[test]
+fn any_recording_can_be_replayed() {
+    feed("recording", INPUTS / 40);
+}
+
+#[test]
 fn a_snapshot_takes_any_store() {
     feed("snapshot_store", INPUTS / 20);
 }

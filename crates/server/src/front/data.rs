@@ -8,6 +8,7 @@ use dmlab_units::Errno;
 use super::files::{Body, OpenFile};
 use super::session::{Answer, Session, value};
 use dmlab_machine::{BlockFile, IoFlags};
+use dmlab_recording::{Call, Ended};
 
 const O_ACCMODE: i32 = 3;
 const O_WRONLY: i32 = 1;
@@ -50,7 +51,25 @@ impl Session {
             return Err(Errno::EBADF);
         }
         let block = block(&file)?;
-        let go = |pos: u64, into: &mut [u8]| block.read_at(pos, into, how(file_flags, flags, bits));
+        let how = how(file_flags, flags, bits);
+        let go = |pos: u64, into: &mut [u8]| {
+            let len = into.len() as u32;
+            let (result, _) = self.recorded(
+                || Call::Read { file: file.number, at: pos, len, how: how.into() },
+                |_| {
+                    let result = block.read_at(pos, into, how);
+                    let sum = self
+                        .shared
+                        .recorder
+                        .as_ref()
+                        .and(result.ok())
+                        .map(|got| crc32c::crc32c(&into[..got]));
+                    (result, sum)
+                },
+                |(result, sum)| Ended { sum: *sum, ..Ended::with(result.map(|got| got as i64)) },
+            );
+            result
+        };
         let got = match u64::try_from(pos) {
             Ok(pos) => go(pos, into)?,
             Err(_) => {
@@ -73,11 +92,17 @@ impl Session {
         if let (Body::Block(dev, _), 0) = (&file.body, file_flags & O_DIRECT) {
             self.shared.files.note_buffered_write(*dev);
         }
+        let how = how(file_flags, flags, bits);
         let append = file_flags & O_APPEND != 0 || flags & io_flags::APPEND != 0;
         let go = |pos: u64| {
             // A block device cannot grow, so appending finds no space.
             let pos = if append { block.size() } else { pos };
-            block.write_at(pos, from, how(file_flags, flags, bits)).map(|put| (put, pos))
+            let written = self.recorded_plainly(
+                || Call::Write { file: file.number, at: pos, data: from.to_vec(), how: how.into() },
+                || block.write_at(pos, from, how),
+                |put| *put as i64,
+            );
+            written.map(|put| (put, pos))
         };
         let put = match u64::try_from(pos) {
             Ok(pos) => go(pos)?.0,
@@ -114,7 +139,8 @@ impl Session {
 
     pub(super) fn fsync(&self, id: u64) -> Answer {
         let file = self.file(id)?;
-        block(&file)?.sync()?;
+        let block = block(&file)?;
+        self.recorded_plainly(|| Call::Sync { file: file.number }, || block.sync(), |()| 0)?;
         value(0)
     }
 
@@ -125,7 +151,12 @@ impl Session {
             Body::Path => return Err(Errno::EBADF),
             Body::Control(_) | Body::LoopControl => return Err(Errno::ENODEV),
         };
-        block.fallocate(mode as u32, offset, len)?;
+        let mode = mode as u32;
+        self.recorded_plainly(
+            || Call::Fallocate { file: file.number, mode, offset, len },
+            || block.fallocate(mode, offset, len),
+            |()| 0,
+        )?;
         value(0)
     }
 

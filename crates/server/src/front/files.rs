@@ -15,6 +15,7 @@ use rustix::pipe::PipeFlags;
 
 use crate::world::Inode;
 use dmlab_machine::{BlockFile, ControlFile};
+use dmlab_recording::{Call, Ended, Recorder};
 
 /// What an open file is open on.
 pub(crate) enum Body {
@@ -37,6 +38,8 @@ pub(crate) struct OpenFile {
     pub(crate) flags: AtomicI32,
     /// The path it was opened by.
     pub(crate) path: Vec<u8>,
+    /// Its number in the recording; 0 where there is none.
+    pub(crate) number: u64,
     /// The node it was opened by.
     pub(crate) inode: Arc<Mutex<Inode>>,
     /// The write end of the placeholder.
@@ -77,6 +80,7 @@ pub(crate) struct Files {
     /// Devices with data in their page cache that a last close would write out.
     dirty: Mutex<HashSet<DevT>>,
     nr_controls: AtomicUsize,
+    recorder: Option<Arc<Recorder>>,
     nr_blocked: Mutex<usize>,
 }
 
@@ -88,13 +92,14 @@ const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
 const PLACEHOLDER_SIZE: usize = 4096;
 
 impl Files {
-    pub(crate) fn new() -> std::io::Result<Files> {
+    pub(crate) fn new(recorder: Option<Arc<Recorder>>) -> std::io::Result<Files> {
         Ok(Files {
             open: RwLock::new(HashMap::new()),
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             draining: Mutex::new(()),
             dirty: Mutex::new(HashSet::new()),
             nr_controls: AtomicUsize::new(0),
+            recorder,
             nr_blocked: Mutex::new(0),
         })
     }
@@ -105,6 +110,7 @@ impl Files {
         body: Body,
         flags: i32,
         path: Vec<u8>,
+        number: u64,
         inode: Arc<Mutex<Inode>>,
     ) -> rustix::io::Result<(u64, OwnedFd)> {
         let (read_end, placeholder) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
@@ -119,6 +125,7 @@ impl Files {
             position: Mutex::new(0),
             flags: AtomicI32::new(flags),
             path,
+            number,
             inode,
             placeholder,
             is_signalled: AtomicBool::new(false),
@@ -164,9 +171,10 @@ impl Files {
             Body::Block(dev, _) => *dev,
             Body::Control(_) => {
                 self.nr_controls.fetch_sub(1, Ordering::Relaxed);
-                return;
+                return self.close(file);
             }
-            Body::LoopControl | Body::Path => return,
+            Body::LoopControl => return self.close(file),
+            Body::Path => return,
         };
         let _ = epoll::delete(&self.epoll, file.placeholder.as_fd());
         let is_last =
@@ -174,14 +182,13 @@ impl Files {
         let was_dirty =
             if is_last { self.dirty.lock().remove(&dev) } else { self.dirty.lock().contains(&dev) };
         if !was_dirty {
-            drop(file);
-            return;
+            return self.close(file);
         }
         // The last close writes the page cache out, which may block for as long as the device is suspended: not here.
         let done = Arc::new((Mutex::new(false), Condvar::new()));
         let (files, signal) = (self.clone(), done.clone());
         let closing = move || {
-            drop(file);
+            files.close(file);
             *signal.0.lock() = true;
             signal.1.notify_all();
             *files.nr_blocked.lock() -= 1;
@@ -197,6 +204,16 @@ impl Files {
         if !*is_done {
             done.1.wait_for(&mut is_done, CLOSE_PATIENCE);
         }
+    }
+
+    /// Lets go of a file that nobody has open any more.
+    fn close(&self, file: Arc<OpenFile>) {
+        let Some(recorder) = &self.recorder else { return drop(file) };
+        // No client's call: the host's kernel closes what a program leaves open.
+        recorder.call(0, Call::Close { file: file.number }, |_| {
+            drop(file);
+            ((), Ended::with(Ok(0)))
+        });
     }
 
     /// Makes control nodes readable whose event number has moved, and others not. Called when it may have.

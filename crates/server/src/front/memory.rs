@@ -6,7 +6,8 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
 use dmlab_machine::Interrupt;
-use dmlab_machine::{Caller, DeviceBacking, FileBacking, LoopBacking, OpenMode, UserMemory};
+use dmlab_machine::{Caller, CarriedMemory, DeviceBacking, FileBacking, LoopBacking, OpenMode};
+use dmlab_recording::{Answer, Under};
 use dmlab_shim_proto::STAGING_LIMIT;
 use dmlab_units::{DevT, Errno};
 use parking_lot::Mutex;
@@ -15,40 +16,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::files::{Body, Files};
 use crate::world::{World, errno};
 
-/// An ioctl argument that came with its request.
-pub(crate) struct Staged {
-    /// What the client could read of its memory.
-    bytes: Vec<u8>,
-    /// Bytes that are really its own; behind them lies what is only written.
-    readable: usize,
-    /// What the kernel side wrote: from, to.
-    written: Option<(usize, usize)>,
-}
-
-impl Staged {
-    /// Memory of which `bytes` could be read and `claimed` bytes may be touched.
-    pub(crate) fn new(mut bytes: Vec<u8>, claimed: u64) -> Staged {
-        let readable = bytes.len();
-        // What only gets written need not have been readable. The client checks that it can be written when it copies.
-        let len = claimed.min(DATA_ROOM).max(readable as u64) as usize;
-        bytes.resize(len, 0);
-        Staged { bytes, readable, written: None }
-    }
-
-    /// What could be read of the client's memory.
-    pub(crate) fn sent(&self) -> &[u8] {
-        &self.bytes[..self.readable]
-    }
-
-    /// What has to go back to the client, and where it begins.
-    pub(crate) fn written(&self) -> (usize, &[u8]) {
-        match self.written {
-            Some((from, to)) => (from, &self.bytes[from..to]),
-            None => (0, &[]),
-        }
-    }
-}
-
 const S_IFMT: u32 = 0o170_000;
 const S_IFIFO: u32 = 0o010_000;
 const S_IFREG: u32 = 0o100_000;
@@ -56,29 +23,11 @@ const S_IFREG: u32 = 0o100_000;
 /// Room that is made for answers beyond what was readable.
 const DATA_ROOM: u64 = 1 << 20;
 
-impl UserMemory for Staged {
-    fn read(&mut self, offset: usize, into: &mut [u8]) -> Result<(), Errno> {
-        let end = offset.checked_add(into.len()).ok_or(Errno::EFAULT)?;
-        if end > self.readable {
-            // Longer than anybody carries, and all of it there: a kernel that finds no memory for it.
-            let is_limit = self.readable as u64 >= STAGING_LIMIT;
-            return Err(if is_limit { Errno::ENOMEM } else { Errno::EFAULT });
-        }
-        into.copy_from_slice(&self.bytes[offset..end]);
-        Ok(())
-    }
-
-    fn write(&mut self, offset: usize, from: &[u8]) -> Result<(), Errno> {
-        let end =
-            offset.checked_add(from.len()).filter(|&end| end <= self.bytes.len()).ok_or(Errno::EFAULT)?;
-        self.bytes[offset..end].copy_from_slice(from);
-        if !from.is_empty() {
-            // One stretch goes back: what lies between two writes is the client's own bytes.
-            let (low, high) = self.written.unwrap_or((offset, end));
-            self.written = Some((low.min(offset), high.max(end)));
-        }
-        Ok(())
-    }
+/// Memory of which `bytes` came with the request and `claimed` bytes may be touched. What only gets written need not have
+/// been readable; the client checks that it can be written when it copies.
+pub(crate) fn carried(bytes: Vec<u8>, claimed: u64) -> CarriedMemory {
+    let is_cut = bytes.len() as u64 >= STAGING_LIMIT;
+    CarriedMemory::new(bytes, claimed.min(DATA_ROOM) as usize, is_cut)
 }
 
 /// The process behind a channel.
@@ -87,6 +36,8 @@ pub(crate) struct Process<'a> {
     pub(crate) files: &'a Files,
     pub(crate) pid: i32,
     pub(crate) interrupt: &'a Interrupt,
+    /// The call as it is written down, where it is.
+    pub(crate) under: Option<&'a Under<'a>>,
     /// A descriptor that came with the request.
     pub(crate) descriptor: Mutex<Option<OwnedFd>>,
 }
@@ -104,7 +55,11 @@ impl Process<'_> {
 
 impl Caller for Process<'_> {
     fn lookup_bdev(&self, path: &[u8]) -> Result<DevT, Errno> {
-        self.world.lookup_bdev(&self.absolute(path)?)
+        let dev = self.absolute(path).and_then(|path| self.world.lookup_bdev(&path));
+        if let Some(under) = self.under {
+            under.told(Answer::Path { path: path.to_vec(), dev });
+        }
+        dev
     }
 
     fn interrupt(&self) -> Option<&Interrupt> {
@@ -121,14 +76,28 @@ impl Caller for Process<'_> {
     }
 
     fn backing_file(&self, _fd: i32) -> Result<Arc<dyn LoopBacking>, Errno> {
+        let backing = self.backing();
+        if let (Some(under), Err(errno)) = (self.under, &backing) {
+            under.told(Answer::Backing(Err(*errno)));
+        }
+        backing
+    }
+}
+
+impl Process<'_> {
+    /// What the descriptor that came along stands for, under a loop device.
+    fn backing(&self) -> Result<Arc<dyn LoopBacking>, Errno> {
         let descriptor = self.descriptor.lock().take().ok_or(Errno::EBADF)?;
         let stat = rustix::fs::fstat(&descriptor).map_err(errno)?;
         if let Some(file) = self.files.get(stat.st_ino).filter(|_| stat.st_mode & S_IFMT == S_IFIFO) {
             // A simulated device under a loop device, which opens it for itself.
             let Body::Block(dev, block) = &file.body else { return Err(Errno::EINVAL) };
-            let block =
-                self.world.machine().open_block(*dev, block.mode().difference(OpenMode::EXCLUSIVE))?;
-            return Ok(Arc::new(DeviceBacking::new(block)));
+            let mode = block.mode().difference(OpenMode::EXCLUSIVE);
+            let backing = DeviceBacking::new(self.world.machine().open_block(*dev, mode)?);
+            if let Some(under) = self.under {
+                under.on_device(&backing, mode.bits());
+            }
+            return Ok(Arc::new(backing));
         }
         let writable = rustix::fs::fcntl_getfl(&descriptor).map_err(errno)?;
         let read_only = !writable.intersects(rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::RDWR);
@@ -137,6 +106,10 @@ impl Caller for Process<'_> {
         if stat.st_mode & S_IFMT != S_IFREG {
             return Err(Errno::EINVAL);
         }
-        Ok(Arc::new(FileBacking::new(File::from(descriptor), path, read_only)))
+        let file = File::from(descriptor);
+        match self.under {
+            Some(under) => under.on_file(file, path, read_only),
+            None => Ok(Arc::new(FileBacking::new(file, path, read_only))),
+        }
     }
 }

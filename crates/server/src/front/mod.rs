@@ -3,10 +3,10 @@
 mod channel;
 mod data;
 mod everybody;
-mod faults;
 mod files;
 mod memory;
 mod mirror;
+mod recorded;
 mod session;
 mod shared_state;
 
@@ -23,6 +23,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use dmlab_machine::Interrupt;
+use dmlab_recording::Recorder;
 use dmlab_shim_proto::{MIRROR_DIR, SOCKET_NAME};
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{Timespec, epoll};
@@ -44,6 +45,7 @@ use shared_state::Shared;
 pub type OnRefusedLoad = Box<dyn Fn(&[u8], &[String]) + Send + Sync>;
 
 /// Where a server lives, and who listens.
+#[derive(Default)]
 pub struct Options {
     /// Its directory, which it makes, and removes when it ends.
     pub dir: PathBuf,
@@ -51,6 +53,8 @@ pub struct Options {
     pub on_refused_load: Option<OnRefusedLoad>,
     /// Whether programs find a udev that runs, and completes the cookies that they wait for.
     pub has_udev: bool,
+    /// Who writes down what programs ask; its driver drives the machine then.
+    pub recorder: Option<Arc<Recorder>>,
 }
 
 /// A running server. Dropping it ends it.
@@ -90,18 +94,20 @@ impl Server {
         let runtime = machine.runtime().clone();
         let shared = Arc::new(Shared {
             world: World::new(machine, kept, options.has_udev),
-            files: Arc::new(Files::new()?),
+            files: Arc::new(Files::new(options.recorder.clone())?),
             mirror: Mirror::new(dir.join(MIRROR_DIR))?,
             control: OnceLock::new(),
             on_refused_load: options.on_refused_load,
             driver: driver.clone(),
+            recorder: options.recorder,
             stopping: AtomicBool::new(false),
             stopped: (Mutex::new(false), Condvar::new()),
         });
         let watch = Arc::new(Watch {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             interrupts: Mutex::new(HashMap::new()),
-            next: AtomicU64::new(0),
+            // In a recording 0 is nobody.
+            next: AtomicU64::new(1),
         });
         driver.jump_only_when(Box::new(move || everybody::waits(&socket)));
         let mut threads = Vec::new();
@@ -147,6 +153,15 @@ impl Server {
         &self.shared.world
     }
 
+    /// Ends the recording, if there is one: what programs left open is closed, and nothing more is written.
+    ///
+    /// # Errors
+    /// When not all of it could be written.
+    pub fn finish_recording(&self) -> io::Result<()> {
+        self.shared.files.drain();
+        self.shared.recorder.as_ref().map_or(Ok(()), |recorder| recorder.finish())
+    }
+
     /// What ends it, for another thread.
     pub fn halter(&self) -> impl Fn() + Send + use<> {
         let shared = self.shared.clone();
@@ -166,7 +181,8 @@ impl Drop for Server {
     fn drop(&mut self) {
         // First what others see, so that nobody finds a machine that is going.
         let _ = fs::remove_file(self.socket());
-        self.shared.files.drain();
+        // Whoever wants to know whether it worked has asked before.
+        let _ = self.finish_recording();
         self.shared.halt();
         self.driver.stop();
         // Wakes the accepting thread.
@@ -226,7 +242,7 @@ fn serve(shared: Arc<Shared>, watch: &Watch, socket: OwnedFd, pid: i32) {
     let flags = epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
     let watched = epoll::add(&watch.epoll, socket.as_fd(), epoll::EventData::new_u64(id), flags);
     if let (Ok(()), Ok(channel)) = (watched, Channel::open(socket)) {
-        Session { shared, pid, interrupt, staged: Vec::new(), answer: Vec::new() }.run(channel);
+        Session { shared, client: id, pid, interrupt, staged: Vec::new(), answer: Vec::new() }.run(channel);
     }
     watch.interrupts.lock().remove(&id);
 }
@@ -241,8 +257,12 @@ fn watch_clients(shared: &Shared, watch: &Watch) {
             continue;
         }
         for event in &events {
-            if let Some(interrupt) = watch.interrupts.lock().get(&event.data.u64()) {
-                interrupt.raise();
+            let interrupt = watch.interrupts.lock().get(&event.data.u64()).cloned();
+            if let Some(interrupt) = &interrupt {
+                match &shared.recorder {
+                    Some(recorder) => recorder.interrupt(event.data.u64(), interrupt),
+                    None => interrupt.raise(),
+                }
             }
         }
     }

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use dmlab_machine::{Interrupt, Interrupted, OpenMode, interruptible};
+use dmlab_machine::faults::run_command;
+use dmlab_machine::{CarriedMemory, Interrupt, Interrupted, OpenMode, interruptible};
+use dmlab_recording::{Call, Ended};
 use dmlab_shim_proto as proto;
 use dmlab_units::{DevT, Errno};
 use parking_lot::Mutex;
@@ -19,7 +21,7 @@ use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 
 use super::channel::Channel;
 use super::files::{Body, OpenFile};
-use super::memory::{Process, Staged};
+use super::memory::{Process, carried};
 use super::shared_state::Shared;
 use crate::driver::Time;
 use crate::world::{Area, Entry, Found, Inode, Kind, area, errno};
@@ -40,6 +42,8 @@ const O_PATH: i32 = 0o10_000_000;
 /// A client's channel and what it has under way.
 pub(crate) struct Session {
     pub(super) shared: Arc<Shared>,
+    /// Its number among the clients of the machine.
+    pub(super) client: u64,
     pub(super) pid: i32,
     pub(super) interrupt: Interrupt,
     /// The first pieces of a long ioctl argument.
@@ -245,7 +249,7 @@ impl Session {
                 let mut bytes = std::mem::take(&mut self.staged);
                 bytes.truncate(staged as usize);
                 bytes.extend_from_slice(data);
-                self.ioctl(file, cmd, arg, Staged::new(bytes, claimed), fd, out)
+                self.ioctl(file, cmd, arg, carried(bytes, claimed), fd, out)
             }
             Request::Klog { from } => {
                 let lines = world.machine().runtime().klog().since(from);
@@ -272,7 +276,11 @@ impl Session {
                 text_lines(out, 0, devices.iter().map(|device| (0, line(device))))
             }
             Request::Faults { from, command } => {
-                match super::faults::run(world.machine().faults(), from, command) {
+                let answer = match &shared.recorder {
+                    Some(recorder) => recorder.rules(world.machine(), from, command),
+                    None => run_command(world.machine().faults(), from, command),
+                };
+                match answer {
                     Ok(lines) => text_lines(out, 0, lines.into_iter()),
                     Err(wrong) => {
                         let (reply, fd) = payload(out, wrong.as_bytes())?;
@@ -286,8 +294,10 @@ impl Session {
             }
             Request::DmIoctl { cmd, data } => {
                 let control = shared.dmlabs_control();
-                let memory = Staged::new(data.to_vec(), data.len() as u64);
-                self.call(memory, None, out, |process, memory| control.ioctl(process, cmd, memory))
+                let memory = carried(data.to_vec(), data.len() as u64);
+                self.call((0, cmd, 0), memory, None, out, |process, memory| {
+                    control.ioctl(process, cmd, memory)
+                })
             }
             Request::Read { .. } | Request::Write { .. } | Request::Fetch { .. } => Err(Errno::EPROTO),
         }
@@ -372,16 +382,28 @@ impl Session {
         let kind = inode.lock().kind.clone();
         let control = DevT::new(10, 236);
         let loop_control = DevT::new(10, 237);
+        let number = self.next_file();
         let body = match kind {
             _ if flags & O_PATH != 0 => Body::Path,
-            Kind::Block(dev) => Body::Block(dev, machine.open_block(dev, open_mode(flags))?),
-            Kind::Char(dev) if dev == control => Body::Control(machine.open_control()),
-            Kind::Char(dev) if dev == loop_control => Body::LoopControl,
+            Kind::Block(dev) => {
+                let mode = open_mode(flags);
+                let call = || Call::OpenBlock { file: number, dev, mode: mode.bits() };
+                let block = self.recorded_plainly(call, || machine.open_block(dev, mode), |_| 0)?;
+                Body::Block(dev, block)
+            }
+            Kind::Char(dev) if dev == control => {
+                let call = || Call::OpenControl { file: number };
+                Body::Control(self.recorded_plainly(call, || Ok(machine.open_control()), |_| 0)?)
+            }
+            Kind::Char(dev) if dev == loop_control => {
+                let call = || Call::OpenLoopControl { file: number };
+                self.recorded_plainly(call, || Ok(Body::LoopControl), |_| 0)?
+            }
             _ => return Err(Errno::ENXIO),
         };
         let path = if path.is_empty() { self.name_of(inode) } else { path.to_vec() };
         let kept = flags & !(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC);
-        let (id, fd) = self.shared.files.add(body, kept, path, inode.clone()).map_err(errno)?;
+        let (id, fd) = self.shared.files.add(body, kept, path, number, inode.clone()).map_err(errno)?;
         let kind = if matches!(kind, Kind::Block(_)) { FileKind::Block } else { FileKind::Char };
         Ok((Reply { kind, extra: id, ..Reply::default() }, Some(fd)))
     }
@@ -402,7 +424,7 @@ impl Session {
         file: u64,
         cmd: u32,
         arg: u64,
-        memory: Staged,
+        memory: CarriedMemory,
         fd: Option<OwnedFd>,
         out: &mut [u8],
     ) -> Answer {
@@ -416,12 +438,13 @@ impl Session {
         let klog = shared.world.machine().klog();
         let seen = klog.next_seq();
         let mut refused = false;
-        let answer = self.call(memory, fd, out, |process, memory| match &file.body {
-            Body::Control(control) => control.ioctl(process, cmd, memory).inspect_err(|_| refused = true),
-            Body::Block(_, block) => block.ioctl(process, cmd, arg, memory),
-            Body::LoopControl => shared.world.machine().loops().ioctl(cmd, arg),
-            Body::Path => Err(Errno::EBADF),
-        });
+        let answer =
+            self.call((file.number, cmd, arg), memory, fd, out, |process, memory| match &file.body {
+                Body::Control(control) => control.ioctl(process, cmd, memory).inspect_err(|_| refused = true),
+                Body::Block(_, block) => block.ioctl(process, cmd, arg, memory),
+                Body::LoopControl => shared.world.machine().loops().ioctl(cmd, arg),
+                Body::Path => Err(Errno::EBADF),
+            });
         self.shared.files.signal_controls();
         self.shared.world.run_udev();
         if let (true, Some(listener), Some(request)) = (refused, listener, request) {
@@ -436,36 +459,63 @@ impl Session {
         if self.shared.driver.time() != Time::Virtual {
             return Err(Errno::ENOSYS);
         }
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        let left = self.recorded_plainly(|| Call::Sleep { nanos }, || self.sleep_now(time), |left| *left);
+        value(left?)
+    }
+
+    fn sleep_now(&self, time: Duration) -> Result<i64, Errno> {
         let runtime = self.shared.world.machine().runtime();
         let until = runtime.now() + time;
         let slept = interruptible(Some(&self.interrupt), runtime.sleep_until(until));
         match runtime.block_on(slept) {
-            Ok(Ok(())) => value(0),
+            Ok(Ok(())) => Ok(0),
             // A moment at least, or it would look slept through.
-            Ok(Err(Interrupted)) => value(
-                i64::try_from(until.saturating_since(runtime.now()).as_nanos()).unwrap_or(i64::MAX).max(1),
-            ),
+            Ok(Err(Interrupted)) => {
+                let left = until.saturating_since(runtime.now()).as_nanos();
+                Ok(i64::try_from(left).unwrap_or(i64::MAX).max(1))
+            }
             Err(_) => Err(Errno::EDEADLK),
         }
     }
 
-    /// Calls the kernel side with the client's memory, and sends back what it wrote, whether or not it failed.
+    /// Calls the kernel side with the client's memory, and sends back what it wrote, whether or not it failed. The ioctl is
+    /// named by its file's number, its request and its argument.
     fn call(
         &mut self,
-        mut memory: Staged,
+        (file, request, argument): (u64, u32, u64),
+        mut memory: CarriedMemory,
         fd: Option<OwnedFd>,
         out: &mut [u8],
-        work: impl FnOnce(&Process<'_>, &mut Staged) -> Result<i32, Errno>,
+        work: impl FnOnce(&Process<'_>, &mut CarriedMemory) -> Result<i32, Errno>,
     ) -> Answer {
         let shared = self.shared.clone();
-        let process = Process {
-            world: &shared.world,
-            files: &shared.files,
-            pid: self.pid,
-            interrupt: &self.interrupt,
-            descriptor: Mutex::new(fd),
+        let call = {
+            let (sent, room) = match &shared.recorder {
+                Some(_) => (memory.sent().to_vec(), memory.room() as u64),
+                None => (Vec::new(), 0),
+            };
+            move || Call::Ioctl { file, request, argument, sent, room }
         };
-        let result = work(&process, &mut memory);
+        let (result, memory) = self.recorded(
+            call,
+            |under| {
+                let process = Process {
+                    world: &shared.world,
+                    files: &shared.files,
+                    pid: self.pid,
+                    interrupt: &self.interrupt,
+                    under,
+                    descriptor: Mutex::new(fd),
+                };
+                (work(&process, &mut memory), memory)
+            },
+            |(result, memory)| {
+                let (begin, written) = memory.written();
+                let written = (begin as u64, written.to_vec());
+                Ended { written, ..Ended::with(result.map(i64::from)) }
+            },
+        );
         let (begin, written) = memory.written();
         let now = written.len().min(out.len());
         out[..now].copy_from_slice(&written[..now]);

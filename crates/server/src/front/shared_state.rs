@@ -11,6 +11,7 @@ use super::mirror::Mirror;
 use crate::driver::ThreadDriver;
 use crate::world::World;
 use dmlab_machine::ControlFile;
+use dmlab_recording::Recorder;
 
 pub(crate) struct Shared {
     pub(crate) world: World,
@@ -20,6 +21,7 @@ pub(crate) struct Shared {
     pub(crate) control: OnceLock<ControlFile>,
     pub(crate) on_refused_load: Option<super::OnRefusedLoad>,
     pub(crate) driver: Arc<ThreadDriver>,
+    pub(crate) recorder: Option<Arc<Recorder>>,
     pub(crate) stopping: AtomicBool,
     pub(crate) stopped: (Mutex<bool>, Condvar),
 }

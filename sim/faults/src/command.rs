@@ -1,12 +1,16 @@
 //! What `dmlab fault` asks of a machine: a verb and its words, with NUL between.
 
-use dmlab_machine::faults::{FileError, Injector, Listed, Rule, RuleError, read_rules};
+use crate::{FileError, Injector, Listed, Rule, RuleError, read_rules};
 
-/// The answer: lines with the number from which the next would be asked for, or what is wrong.
-pub(super) type Lines = Result<Vec<(u64, String)>, String>;
+/// The answer to a command: lines, each with the number from which it would be asked for, or what is wrong.
+pub type Lines = Result<Vec<(u64, String)>, String>;
 
-/// Carries out a command.
-pub(super) fn run(injector: &Injector, from: u64, command: &[u8]) -> Lines {
+/// Carries out a command, whose words have NUL between them: `add` and a rule's words, `load` and a TOML text, `list` and
+/// `hits` (of those after number `from`), `clear` and `release` with names or numbers of rules.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn run_command(injector: &Injector, from: u64, command: &[u8]) -> Lines {
     let text = std::str::from_utf8(command).map_err(|_| "a rule is text".to_owned())?;
     let mut words = text.split('\0');
     let verb = words.next().unwrap_or_default();
@@ -65,17 +69,34 @@ fn line(listed: &Listed) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dmlab_machine::{BootOptions, Machine};
+    use std::sync::Arc;
 
-    fn ask(machine: &Machine, words: &[&str]) -> Result<Vec<String>, String> {
-        let lines = run(machine.faults(), 0, words.join("\0").as_bytes())?;
+    use dmlab_runtime::{Runtime, VirtualDriver};
+    use dmlab_units::DevT;
+
+    use crate::Names;
+
+    struct NoNames;
+
+    impl Names for NoNames {
+        fn mapped(&self, _name: &str) -> Option<DevT> {
+            None
+        }
+    }
+
+    fn injector() -> Arc<Injector> {
+        Injector::new(&Runtime::new(1, VirtualDriver::new()), Box::new(NoNames))
+    }
+
+    fn ask(injector: &Injector, words: &[&str]) -> Result<Vec<String>, String> {
+        let lines = run_command(injector, 0, words.join("\0").as_bytes())?;
         Ok(lines.into_iter().map(|(_, line)| line).collect())
     }
 
     #[test]
     fn rules_come_and_go() {
-        let machine = Machine::boot(BootOptions::default()).unwrap();
-        let ok = |words: &[&str]| ask(&machine, words).unwrap();
+        let injector = injector();
+        let ok = |words: &[&str]| ask(&injector, words).unwrap();
         assert_eq!(ok(&["add", "name=a", "device=my disk", "hang"]), ["#1"]);
         assert_eq!(ok(&["load", "[[fault]]\ndrop = true\n[[fault]]\nwatch = true\n"]), ["#2", "#3"]);
         assert_eq!(
@@ -94,12 +115,12 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_said() {
-        let machine = Machine::boot(BootOptions::default()).unwrap();
-        let wrong = |words: &[&str]| ask(&machine, words).unwrap_err();
+        let injector = injector();
+        let wrong = |words: &[&str]| ask(&injector, words).unwrap_err();
         assert_eq!(wrong(&["clear", "x"]), "there is no rule `x`");
         assert!(wrong(&["add", "nht=3"]).contains("perhaps `nth`"));
         assert!(wrong(&["load", "[[fault]]\nx = 1"]).starts_with("line 2"));
         assert!(wrong(&["dance"]).contains("dance"));
-        assert_eq!(run(machine.faults(), 0, &[0xff]), Err("a rule is text".to_owned()));
+        assert_eq!(run_command(&injector, 0, &[0xff]), Err("a rule is text".to_owned()));
     }
 }

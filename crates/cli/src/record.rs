@@ -1,0 +1,178 @@
+//! `dmlab record` and `dmlab replay`: a run in a file, and the same once more.
+
+use std::ffi::OsString;
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use dmlab::recording::show::Lines;
+use dmlab::recording::{Changes, Clock as RecordedClock, Recording, Replayed, replay};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::boot::{MachineArgs, boot_recorded};
+use crate::kernel::Failure;
+use crate::run::run_dir;
+use crate::{fault, launch};
+
+/// Where a recording goes if nothing is said.
+const DEFAULT_FILE: &str = "dmlab.recording";
+
+/// Runs a command against a fresh machine, and writes down what programs ask of it and what it does.
+///
+/// Every ioctl, read and write goes into the file with all that it brings along, and every bio that comes of them, the
+/// kernel log and the events. `dmlab replay` runs it once more, without the programs. Callers take turns meanwhile, and the
+/// clock is a virtual one unless --time says otherwise. Files that are disks, or lie under loop devices, go into the recording
+/// as far as they are not zero.
+#[derive(Args, Debug)]
+pub(crate) struct Record {
+    #[command(flatten)]
+    machine: MachineArgs,
+    /// The file to write.
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_FILE)]
+    output: PathBuf,
+    /// Give the machine a name, so that `dmlab attach` and other commands reach it meanwhile.
+    #[arg(long = "machine", value_name = "NAME")]
+    name: Option<String>,
+    /// The command and its arguments.
+    #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+impl Record {
+    /// Runs it; the exit status is the command's.
+    pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
+        let words = self.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        let dir = run_dir(self.name.as_deref())?;
+        let server = boot_recorded(&self.machine, dir, words, &self.output)?;
+        let status = launch::run(server.dir(), &self.command);
+        let written = server.finish_recording();
+        written.map_err(|error| format!("cannot record: {}: {error}", self.output.display()))?;
+        if io::stderr().is_terminal() {
+            eprintln!("dmlab: recorded in {}; again: dmlab replay {0}", self.output.display());
+        }
+        Ok(status)
+    }
+}
+
+/// Runs a recording once more, in this process and without its programs, up to the first difference.
+///
+/// The exit status is 1 if there is one: some lines of both, then what was recorded (-) and what happened instead (+).
+/// A difference comes from another version of dmlab, or from what is changed here.
+#[derive(Args)]
+pub(crate) struct Replay {
+    /// What `dmlab record` wrote.
+    #[arg(value_name = "FILE", default_value = DEFAULT_FILE)]
+    file: PathBuf,
+    /// Only show what is in it, a line for each thing that happened.
+    #[arg(long)]
+    list: bool,
+    /// Take another seed.
+    #[arg(long, value_name = "SEED", conflicts_with = "list")]
+    seed: Option<u64>,
+    /// Let other things go wrong than did: a TOML file of `[[fault]]` tables. An empty one lets nothing go wrong.
+    #[arg(long, value_name = "FILE", conflicts_with = "list")]
+    faults: Option<PathBuf>,
+    /// Set a parameter of a kernel module, on top of those that were set.
+    #[arg(long, value_name = "MODULE.NAME=VALUE", conflicts_with = "list")]
+    parameter: Vec<String>,
+}
+
+impl Replay {
+    pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
+        let recording = Recording::load(&self.file).map_err(|error| error.to_string())?;
+        if self.list {
+            return match list(&recording) {
+                // Whoever reads it has seen enough.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+                listed => Ok(listed.map(|()| ExitCode::SUCCESS)?),
+            };
+        }
+        let changes = Changes {
+            seed: self.seed,
+            faults: self.faults.as_ref().map(|path| fault::read(path)).transpose()?,
+            parameters: self
+                .parameter
+                .iter()
+                .map(|given| given.split_once('=').unwrap_or((given, "")))
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
+        };
+        // Draws nothing where no terminal is.
+        let bar = ProgressBar::new(recording.events.len() as u64);
+        bar.set_style(ProgressStyle::with_template("{bar:40} {pos} of {len} events, {eta} left")?);
+        bar.enable_steady_tick(Duration::from_millis(200));
+        let replayed = replay(&recording, &changes, |at| bar.set_position(at as u64));
+        bar.finish_and_clear();
+        let replayed = replayed.map_err(|error| error.to_string())?;
+        self.say(&recording, &replayed)
+    }
+
+    fn say(&self, recording: &Recording, replayed: &Replayed) -> Result<ExitCode, Failure> {
+        let Replayed { calls, bios, lines, uevents, divergence } = replayed;
+        let done = format!(
+            "{}, {}, {}, {}",
+            count(*calls, "call"),
+            count(*bios, "sighting of a bio").replace("sighting of a bios", "sightings of bios"),
+            count(*lines, "log line"),
+            count(*uevents, "event"),
+        );
+        match divergence {
+            Some(divergence) => {
+                println!("as recorded: {done}; then it comes out otherwise:\n{divergence}");
+                let (by, me) = (&recording.header.made_by, env!("CARGO_PKG_VERSION"));
+                if by != me {
+                    println!("recorded by dmlab {by}, replayed by dmlab {me}");
+                }
+            }
+            None => println!("as recorded: {done}"),
+        }
+        if let Some(why) = &recording.cut_off {
+            println!("the recording has no end: {why}");
+        }
+        Ok(if divergence.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+fn list(recording: &Recording) -> io::Result<()> {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let header = &recording.header;
+    let clock = match header.clock {
+        RecordedClock::Real => "the wall's clock",
+        RecordedClock::Virtual => "virtual time",
+    };
+    writeln!(
+        out,
+        "{} (dmlab {}, seed {}, {clock}, {} of {} MiB)",
+        header.command.join(" "),
+        header.made_by,
+        header.seed,
+        count(header.ram_disks as usize, "RAM disk"),
+        header.ram_disk_size.0 >> 20,
+    )?;
+    for (number, disk) in header.disks.iter().enumerate() {
+        let how = if disk.is_read_only { ", read-only" } else { "" };
+        writeln!(out, "disk {number}: a file of {} bytes{how}", disk.contents.len.0)?;
+    }
+    for (name, value) in &header.parameters {
+        writeln!(out, "parameter {name}={value}")?;
+    }
+    for line in header.faults.iter().flat_map(|text| text.lines()) {
+        writeln!(out, "faults: {line}")?;
+    }
+    let mut show = Lines::default();
+    for event in &recording.events {
+        for line in show.lines(event) {
+            writeln!(out, "{line}")?;
+        }
+    }
+    if let Some(why) = &recording.cut_off {
+        writeln!(out, "the recording has no end: {why}")?;
+    }
+    out.flush()
+}

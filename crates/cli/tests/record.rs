@@ -1,0 +1,209 @@
+//! Runs of programs that are recorded, and replayed without them.
+
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let dir = std::env::temp_dir().join(format!("dmlab-record-{}-{name}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).unwrap();
+        Scratch(dir)
+    }
+
+    fn dmlab(&self, words: &[&str]) -> Output {
+        let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+        Command::new(env!("CARGO_BIN_EXE_dmlab"))
+            .args(words)
+            .current_dir(&self.0)
+            .env("PATH", path)
+            .env("LC_ALL", "C")
+            .env("DMLAB", env!("CARGO_BIN_EXE_dmlab"))
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    }
+
+    /// Records a script and returns what it printed.
+    #[track_caller]
+    fn record(&self, options: &[&str], script: &str) -> String {
+        let script = format!("exec 2>&1\n{script}");
+        let words = [&["record"], options, &["--", "timeout", "60", "sh", "-c", &script]].concat();
+        let output = self.dmlab(&words);
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "script:\n{script}\nstderr: {complaint}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Replays what was recorded: whether it came out as recorded, and what was printed.
+    #[track_caller]
+    fn replay(&self, options: &[&str]) -> (bool, String) {
+        let output = self.dmlab(&[&["replay"], options].concat());
+        assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), String::from_utf8(output.stdout).unwrap())
+    }
+
+    #[track_caller]
+    fn replays(&self) {
+        let (is_same, said) = self.replay(&[]);
+        assert!(is_same, "{said}");
+        assert!(said.starts_with("as recorded: "), "{said}");
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A pool that fills, whose writer waits until it has room again.
+const POOL: &str = "
+dmsetup create meta --table '0 2048 linear /dev/ram0 0'
+dmsetup create data --table '0 512 linear /dev/ram1 0'
+dmsetup create pool --table '0 512 thin-pool /dev/mapper/meta /dev/mapper/data 128 0'
+dmsetup message pool 0 'create_thin 0'
+dmsetup create thin --table '0 2048 thin /dev/mapper/pool 0'
+dd if=/dev/zero of=/dev/mapper/thin bs=64k count=6 oflag=direct status=none &
+sleep 5
+dmsetup status pool | cut -d' ' -f1-8
+dmsetup suspend pool
+dmsetup suspend data
+dmsetup load data --table '0 1024 linear /dev/ram1 0'
+dmsetup resume data
+dmsetup load pool --table '0 1024 thin-pool /dev/mapper/meta /dev/mapper/data 128 0'
+dmsetup resume pool
+wait
+dmsetup status thin
+mkfs.ext4 -q -b 4096 /dev/mapper/thin && echo made
+";
+
+#[test]
+fn a_pool_that_fills_replays_on_either_clock() {
+    for clock in ["virtual", "real"] {
+        let scratch = Scratch::new(clock);
+        let script = if clock == "real" { POOL.replace("sleep 5", "sleep 0.3") } else { POOL.to_owned() };
+        let printed = scratch.record(&["--time", clock], &script);
+        assert!(printed.contains("0 2048 thin 768 767"), "{printed}");
+        assert!(printed.ends_with("made\n"), "{printed}");
+        scratch.replays();
+    }
+}
+
+#[test]
+fn signals_files_and_own_commands_replay() {
+    let scratch = Scratch::new("mixed");
+    // A program that is killed in its call; a loop device whose file grows; a device under a loop device; rules that come
+    // and go; a device that is removed when its last opener lets go.
+    let printed = scratch.record(
+        &["--seed", "7"],
+        "
+dmsetup create a --table '0 64 linear /dev/ram0 0'
+dmsetup suspend a
+dd if=/dev/mapper/a of=/dev/null iflag=direct bs=512 count=1 status=none &
+reader=$!
+dmsetup wait a &
+waiter=$!
+sleep 1
+kill -9 $waiter
+dmsetup resume a
+wait
+echo begin > image
+truncate -s 1M image
+loop=$(losetup -f --show image)
+head -c 5 $loop; echo
+truncate -s 2M image
+losetup -c $loop
+blockdev --getsize64 $loop
+losetup -d $loop
+losetup -f --show /dev/mapper/a
+losetup -d /dev/loop0
+$DMLAB fault add name=half device=/dev/ram1 op=write chance=0.5 fail=EIO
+for i in 1 2 3 4 5 6 7 8; do dd if=/dev/zero of=/dev/ram1 bs=512 count=1 oflag=direct status=none 2>/dev/null; echo $?; done
+$DMLAB fault clear half
+exec 3</dev/mapper/a
+dmsetup remove --deferred a
+exec 3<&-
+",
+    );
+    assert!(printed.contains("begin\n2097152\n"), "{printed}");
+    scratch.replays();
+    // Half of eight writes failed, by the seed; another seed fails others.
+    let (is_same, said) = scratch.replay(&["--seed", "8"]);
+    assert!(!is_same, "{said}");
+    assert!(said.contains("\n- [") && said.contains("\n+ ["), "{said}");
+}
+
+#[test]
+fn what_is_changed_shows_where_it_first_matters() {
+    let scratch = Scratch::new("changed");
+    scratch.record(
+        &[],
+        "dmsetup create a --table '0 64 linear /dev/ram0 0'
+dd if=/dev/zero of=/dev/mapper/a bs=4096 count=2 oflag=direct status=none
+dmsetup status a",
+    );
+    scratch.replays();
+    let rule = "[[fault]]\ndevice = \"/dev/ram0\"\nop = \"write\"\nnth = 2\nfail = \"ENOSPC\"\n";
+    std::fs::write(scratch.0.join("bad.toml"), rule).unwrap();
+    let (is_same, said) = scratch.replay(&["--faults", "bad.toml"]);
+    assert!(!is_same);
+    let differs: Vec<&str> =
+        said.lines().filter(|line| line.starts_with(['-', '+'])).map(|line| &line[..1]).collect();
+    assert_eq!(differs, ["-", "+"], "{said}");
+    let (then, now) = ("] bio 1:0 Q W 8 + 8, data 98f94189\n", "] bio 254:0 C W 8 + 8 [28]\n");
+    assert!(said.contains(then) && said.contains(now), "{said}");
+}
+
+#[test]
+fn a_recording_can_be_read_and_may_be_cut_off() {
+    let scratch = Scratch::new("list");
+    scratch.record(
+        &["-o", "run"],
+        "dmsetup create a --table '0 64 linear /dev/ram0 0'
+dmsetup message a 0 hello
+dmsetup table a
+dmsetup remove a",
+    );
+    let (_, listed) = scratch.replay(&["--list", "run"]);
+    for line in [
+        "ioctl 1:control DM_DEV_CREATE name=a",
+        "    0 64 linear /dev/ram0 0",
+        "#4 was told: /dev/ram0 is 1:0",
+        "    0 hello",
+        "= -1 Invalid argument (EINVAL)",
+        "    0 64 linear 1:0 0",
+        "the programs are done",
+    ] {
+        assert!(listed.lines().any(|listed| listed.ends_with(line)), "{line} is not in:\n{listed}");
+    }
+    let whole = std::fs::read(scratch.0.join("run")).unwrap();
+    std::fs::write(scratch.0.join("cut"), &whole[..whole.len() / 2]).unwrap();
+    let (is_same, said) = scratch.replay(&["cut"]);
+    assert!(is_same && said.contains("the recording has no end: "), "{said}");
+}
+
+#[test]
+fn what_is_no_recording_is_refused() {
+    let scratch = Scratch::new("refused");
+    std::fs::write(scratch.0.join("text"), "no recording").unwrap();
+    for (words, complaint) in [
+        (&["replay", "nothere"][..], "dmlab: nothere: No such file or directory (os error 2)\n"),
+        (
+            &["replay", "text"],
+            "dmlab: text: this is no recording of a run, or a damaged one: its first line\n",
+        ),
+        (
+            &["record", "-o", "no/dir", "--", "true"],
+            "dmlab: cannot record: no/dir: No such file or directory (os error 2)\n",
+        ),
+    ] {
+        let output = scratch.dmlab(words);
+        assert!(!output.status.success());
+        assert_eq!(String::from_utf8_lossy(&output.stderr), complaint);
+    }
+    // The command's status is the recorder's.
+    assert_eq!(scratch.dmlab(&["record", "--", "sh", "-c", "exit 5"]).status.code(), Some(5));
+}

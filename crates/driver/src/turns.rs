@@ -1,0 +1,213 @@
+//! Callers that take turns, for a run that is written down.
+//!
+//! Otherwise callers are threads side by side, and which of two came first is nobody's to know. Here one at a time is in
+//! the kernel: it keeps its turn until its call is over or waits, and leaves the machine idle behind. So all that happens in
+//! the machine follows from who had the turn when, and from the time it was: what a [`Witness`] hears. Between two turns
+//! nothing is runnable, and the clock stands still during each.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::thread;
+
+use dmlab_machine::{Instant, Runtime, Stalled, WakeFlag};
+use parking_lot::{Condvar, Mutex};
+
+use crate::{Jump, LOOK_AGAIN, ThreadDriver, Time};
+
+/// Hears who runs when. It is told while the turn is taken, so in the order in which things happen.
+pub trait Witness: Send + Sync {
+    /// The clock moved; what is due by then happens after this.
+    fn clock(&self, now: Instant);
+
+    /// The call with this number, which waited, goes on.
+    fn goes_on(&self, call: u64);
+}
+
+/// The one turn of a machine.
+pub(crate) struct Turns {
+    witness: Arc<dyn Witness>,
+    state: Mutex<State>,
+    free: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    is_taken: bool,
+    /// Threads that wait for it.
+    nr_wanting: usize,
+}
+
+thread_local! {
+    /// The call that this thread is in.
+    static CALL: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// The turn, until it is dropped.
+pub struct Turn<'a> {
+    driver: &'a ThreadDriver,
+    turns: &'a Turns,
+    runtime: &'a Runtime,
+}
+
+impl Turn<'_> {
+    /// From here on this thread is in call number `call`.
+    pub fn enter(&self, call: u64) {
+        CALL.with(|current| current.set(Some(call)));
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        settle(self.runtime, self.driver.now_in_turn());
+        CALL.with(|current| current.set(None));
+        self.turns.give_back();
+    }
+}
+
+impl Turns {
+    pub(crate) fn new(witness: Arc<dyn Witness>) -> Turns {
+        Turns { witness, state: Mutex::default(), free: Condvar::new() }
+    }
+
+    fn take(&self) {
+        let mut state = self.state.lock();
+        state.nr_wanting += 1;
+        while state.is_taken {
+            self.free.wait(&mut state);
+        }
+        state.nr_wanting -= 1;
+        state.is_taken = true;
+    }
+
+    fn give_back(&self) {
+        self.state.lock().is_taken = false;
+        self.free.notify_one();
+    }
+
+    /// Whether somebody waits for the turn: to the host's kernel he sleeps, but he has something to do.
+    fn is_wanted(&self) -> bool {
+        self.state.lock().nr_wanting > 0
+    }
+}
+
+/// The call that this thread is in, on a driver that takes turns.
+pub fn this_call() -> Option<u64> {
+    CALL.with(Cell::get)
+}
+
+/// Runs tasks, and fires timers that are due by `now`, until nothing is left to do.
+pub fn settle(runtime: &Runtime, now: Instant) {
+    loop {
+        runtime.run_until_idle();
+        if runtime.next_timer().is_none_or(|due| due > now) {
+            return;
+        }
+        runtime.fire_timers(now);
+    }
+}
+
+/// Runs tasks, and fires timers that are due by `now`, until `flag` is set, and takes it back. False: nothing is left to do,
+/// and it is not set.
+pub fn run_until_set(runtime: &Runtime, now: Instant, flag: &WakeFlag) -> bool {
+    loop {
+        if flag.take() {
+            return true;
+        }
+        if runtime.run_one() {
+            continue;
+        }
+        if runtime.next_timer().is_none_or(|due| due > now) {
+            return false;
+        }
+        runtime.fire_timers(now);
+    }
+}
+
+impl ThreadDriver {
+    /// A driver whose callers take turns, and tell `witness`.
+    pub fn taking_turns(time: Time, witness: Arc<dyn Witness>) -> Arc<ThreadDriver> {
+        ThreadDriver::with(time, Some(Turns::new(witness)))
+    }
+
+    /// Waits for the turn. `None` where nobody takes turns, and for a thread whose turn it is.
+    pub fn take_turn<'a>(&'a self, runtime: &'a Runtime) -> Option<Turn<'a>> {
+        let turns = self.turns.as_ref()?;
+        if this_call().is_some() {
+            return None;
+        }
+        turns.take();
+        self.catch_up(turns, runtime);
+        Some(Turn { driver: self, turns, runtime })
+    }
+
+    pub(crate) fn now_in_turn(&self) -> Instant {
+        Instant::from_nanos(self.virtual_ns.load(std::sync::atomic::Ordering::Acquire))
+    }
+
+    /// Lets the clock stand where the wall's stands, if it follows that one.
+    fn catch_up(&self, turns: &Turns, runtime: &Runtime) {
+        if self.time == Time::Real {
+            self.move_clock(turns, runtime, self.wall_clock());
+        }
+    }
+
+    fn move_clock(&self, turns: &Turns, runtime: &Runtime, now: Instant) {
+        if now > self.now_in_turn() {
+            self.virtual_ns.store(now.as_nanos(), std::sync::atomic::Ordering::Release);
+            turns.witness.clock(now);
+            settle(runtime, now);
+        }
+    }
+
+    /// What the worker does: nobody else looks at the clock while everybody waits.
+    pub(crate) fn fire_by_turn(&self, turns: &Turns, runtime: &Runtime) {
+        let is_due = |due: Instant| due <= self.wall_clock();
+        if self.time == Time::Real && runtime.next_timer().is_some_and(is_due) {
+            turns.take();
+            self.catch_up(turns, runtime);
+            turns.give_back();
+        }
+    }
+
+    /// On virtual time, in the turn of one who waits: jumps to the next timer when nobody can do anything before it is due.
+    fn jump_in_turn(&self, turns: &Turns, runtime: &Runtime) -> Jump {
+        match runtime.next_timer().filter(|_| self.time == Time::Virtual) {
+            Some(due) if !turns.is_wanted() && self.may_jump(due) => {
+                self.move_clock(turns, runtime, due);
+                Jump::Done
+            }
+            Some(_) => Jump::NotYet,
+            None => Jump::Nowhere,
+        }
+    }
+
+    pub(crate) fn wait_by_turn(
+        &self,
+        turns: &Turns,
+        runtime: &Runtime,
+        flag: &WakeFlag,
+    ) -> Result<(), Stalled> {
+        let call = this_call();
+        debug_assert!(call.is_some(), "who waits has begun a call");
+        if run_until_set(runtime, self.now_in_turn(), flag) {
+            return Ok(());
+        }
+        loop {
+            turns.give_back();
+            match self.time {
+                // Whoever sets the flag ends it.
+                Time::Real => thread::park(),
+                // Also without a timer to jump to: somebody else may set one.
+                Time::Virtual => thread::park_timeout(LOOK_AGAIN),
+            }
+            turns.take();
+            if flag.take() || (matches!(self.jump_in_turn(turns, runtime), Jump::Done) && flag.take()) {
+                self.catch_up(turns, runtime);
+                if let Some(call) = call {
+                    turns.witness.goes_on(call);
+                }
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,462 @@
+//! What a recording is made of.
+
+use std::os::unix::fs::FileExt;
+
+use dmlab_machine::{Instant, Level, TraceEvent, TracePoint};
+use dmlab_units::{Bytes, DevT, Errno, Sector, Sectors};
+use serde::{Deserialize, Serialize};
+
+/// Bytes in which the contents of a file are looked at: what is zero is left out.
+const PAGE: usize = 4096;
+
+/// The clock that the recorded machine lived by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Clock {
+    /// The wall clock, which stood still during each turn.
+    Real,
+    /// Virtual time.
+    Virtual,
+}
+
+/// What a recording begins with: how the machine was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// The version of dmlab that recorded it.
+    pub made_by: String,
+    /// The command that was recorded, in words.
+    pub command: Vec<String>,
+    /// The machine's seed.
+    pub seed: u64,
+    /// Its clock.
+    pub clock: Clock,
+    /// How many RAM disks it had.
+    pub ram_disks: u32,
+    /// Their size.
+    pub ram_disk_size: Bytes,
+    /// Files of the host that were its disks, as they were at the boot.
+    pub disks: Vec<Host>,
+    /// Parameters of kernel modules.
+    pub parameters: Vec<(String, String)>,
+    /// What was to go wrong, as the TOML text that was given.
+    pub faults: Option<String>,
+}
+
+/// A file of the host, with its contents.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// Whether it could only be read.
+    pub is_read_only: bool,
+    /// What was in it.
+    pub contents: Extents,
+}
+
+/// The contents of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extents {
+    /// Its size.
+    pub len: Bytes,
+    /// Each stretch that is not zero, with where it begins in bytes.
+    pub parts: Vec<(u64, Vec<u8>)>,
+}
+
+impl Extents {
+    /// What is in `file`.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn read(file: &std::fs::File) -> std::io::Result<Extents> {
+        // A block device of the host has its size at its end, not in its attributes.
+        let len = match file.metadata()?.len() {
+            0 => rustix::fs::seek(file, rustix::fs::SeekFrom::End(0))?,
+            len => len,
+        };
+        let mut parts: Vec<(u64, Vec<u8>)> = Vec::new();
+        let (mut at, mut page) = (0, [0; PAGE]);
+        while at < len {
+            // Holes need not be looked at, where the file system tells them.
+            match rustix::fs::seek(file, rustix::fs::SeekFrom::Data(at)) {
+                Ok(data) => at = data.max(at) / PAGE as u64 * PAGE as u64,
+                Err(rustix::io::Errno::NXIO) => break,
+                Err(_) => {}
+            }
+            let page = &mut page[..PAGE.min((len - at) as usize)];
+            file.read_exact_at(page, at)?;
+            if page.iter().any(|&byte| byte != 0) {
+                match parts.last_mut() {
+                    Some((start, bytes)) if *start + bytes.len() as u64 == at => {
+                        bytes.extend_from_slice(page);
+                    }
+                    _ => parts.push((at, page.to_vec())),
+                }
+            }
+            at += PAGE as u64;
+        }
+        Ok(Extents { len: Bytes(len), parts })
+    }
+
+    /// A file in memory with these contents.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn to_file(&self) -> std::io::Result<std::fs::File> {
+        let memory = rustix::fs::memfd_create("dmlab-replay", rustix::fs::MemfdFlags::CLOEXEC)?;
+        let file = std::fs::File::from(memory);
+        file.set_len(self.len.0)?;
+        for (at, bytes) in &self.parts {
+            if at.checked_add(bytes.len() as u64).is_none_or(|end| end > self.len.0) {
+                return Err(std::io::Error::new(
+                    std::io::ErrorKind::InvalidData,
+                    "contents of a file lie behind its end",
+                ));
+            }
+            file.write_all_at(bytes, *at)?;
+        }
+        Ok(file)
+    }
+}
+
+/// What a program asked of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Call {
+    /// It opened the control node.
+    OpenControl {
+        /// The number of the open file, if it comes to be one.
+        file: u64,
+    },
+    /// It opened a block device.
+    OpenBlock {
+        /// The number of the open file, if it comes to be one.
+        file: u64,
+        /// The device.
+        dev: DevT,
+        /// The bits of [`OpenMode`](dmlab_machine::OpenMode).
+        mode: u32,
+    },
+    /// It opened `/dev/loop-control`.
+    OpenLoopControl {
+        /// The number of the open file.
+        file: u64,
+    },
+    /// The last descriptor of an open file is gone.
+    Close {
+        /// The file.
+        file: u64,
+    },
+    /// An ioctl. File 0 is a control node that is always open: dmlab's own commands use it.
+    Ioctl {
+        /// The file.
+        file: u64,
+        /// The request.
+        request: u32,
+        /// The argument as a number: an address, or what is meant itself.
+        argument: u64,
+        /// What could be read at that address.
+        sent: Vec<u8>,
+        /// How many bytes there may be touched.
+        room: u64,
+    },
+    /// A read of `len` bytes.
+    Read {
+        /// The file.
+        file: u64,
+        /// Where, in bytes.
+        at: u64,
+        /// How much.
+        len: u32,
+        /// How.
+        how: How,
+    },
+    /// A write.
+    Write {
+        /// The file.
+        file: u64,
+        /// Where, in bytes.
+        at: u64,
+        /// What.
+        data: Vec<u8>,
+        /// How.
+        how: How,
+    },
+    /// `fsync` or `fdatasync`.
+    Sync {
+        /// The file.
+        file: u64,
+    },
+    /// `fallocate`.
+    Fallocate {
+        /// The file.
+        file: u64,
+        /// The mode's bits.
+        mode: u32,
+        /// From which byte on.
+        offset: i64,
+        /// How many bytes.
+        len: i64,
+    },
+    /// Sleeps by the machine's virtual clock.
+    Sleep {
+        /// How long.
+        nanos: u64,
+    },
+}
+
+impl Call {
+    /// The open file it is about.
+    pub fn file(&self) -> Option<u64> {
+        match self {
+            Call::OpenControl { file }
+            | Call::OpenBlock { file, .. }
+            | Call::OpenLoopControl { file }
+            | Call::Close { file }
+            | Call::Ioctl { file, .. }
+            | Call::Read { file, .. }
+            | Call::Write { file, .. }
+            | Call::Sync { file }
+            | Call::Fallocate { file, .. } => Some(*file),
+            Call::Sleep { .. } => None,
+        }
+    }
+}
+
+/// How a read or write is done: [`IoFlags`](dmlab_machine::IoFlags) in a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names are those of IoFlags")]
+pub struct How {
+    pub is_direct: bool,
+    pub is_nowait: bool,
+    pub is_dsync: bool,
+    pub address_bits: u64,
+    pub length_bits: u64,
+}
+
+impl From<dmlab_machine::IoFlags> for How {
+    fn from(flags: dmlab_machine::IoFlags) -> How {
+        How {
+            is_direct: flags.is_direct,
+            is_nowait: flags.is_nowait,
+            is_dsync: flags.is_dsync,
+            address_bits: flags.address_bits as u64,
+            length_bits: flags.length_bits as u64,
+        }
+    }
+}
+
+impl From<How> for dmlab_machine::IoFlags {
+    fn from(how: How) -> dmlab_machine::IoFlags {
+        dmlab_machine::IoFlags {
+            is_direct: how.is_direct,
+            is_nowait: how.is_nowait,
+            is_dsync: how.is_dsync,
+            address_bits: how.address_bits as usize,
+            length_bits: how.length_bits as usize,
+        }
+    }
+}
+
+/// What the kernel asked of the program in the middle of a call, and was told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// Which device a path names.
+    Path {
+        /// The path, as it stood in a table.
+        path: Vec<u8>,
+        /// The device, or why there is none.
+        dev: Result<DevT, Errno>,
+    },
+    /// What is behind one of its descriptors, to be put under a loop device.
+    Backing(Result<Backing, Errno>),
+}
+
+/// What a loop device was put on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Backing {
+    /// A file of the host.
+    Host {
+        /// Its number among those of the recording.
+        number: u64,
+        /// The file.
+        host: Host,
+        /// Its path.
+        path: Vec<u8>,
+        /// Its device and inode.
+        identity: (u64, u64),
+    },
+    /// Another device of the machine, opened with these bits of [`OpenMode`](dmlab_machine::OpenMode).
+    Device {
+        /// Which.
+        dev: DevT,
+        /// How.
+        mode: u32,
+    },
+}
+
+/// How a call ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ended {
+    /// What it returned.
+    pub result: Result<i64, Errno>,
+    /// What an ioctl wrote to the program's memory, from this byte behind its argument's address on; also when it failed.
+    pub written: (u64, Vec<u8>),
+    /// CRC-32C of what a read returned.
+    pub sum: Option<u32>,
+}
+
+impl Ended {
+    /// A call that brought nothing but its result.
+    pub fn with(result: Result<i64, Errno>) -> Ended {
+        Ended { result, written: (0, Vec::new()), sum: None }
+    }
+}
+
+/// Where on its way a bio was seen: [`TracePoint`] in a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names are those of TracePoint")]
+pub enum Point {
+    Queue,
+    Remap { to: DevT, to_sector: Sector },
+    Split,
+    Defer,
+    Complete { errno: i32 },
+}
+
+/// A bio, seen on its way: [`TraceEvent`] in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs, reason = "the names are those of TraceEvent")]
+pub struct Bio {
+    pub dev: DevT,
+    pub point: Point,
+    pub op: String,
+    pub sector: Sector,
+    pub len: Sectors,
+    pub sum: Option<u32>,
+}
+
+impl From<&TraceEvent> for Bio {
+    fn from(event: &TraceEvent) -> Bio {
+        Bio {
+            dev: event.dev,
+            point: match event.point {
+                TracePoint::Queue => Point::Queue,
+                TracePoint::Remap { to, to_sector } => Point::Remap { to, to_sector },
+                TracePoint::Split => Point::Split,
+                TracePoint::Defer => Point::Defer,
+                TracePoint::Complete { errno } => Point::Complete { errno },
+            },
+            op: event.op.to_owned(),
+            sector: event.sector,
+            len: event.len,
+            sum: event.sum,
+        }
+    }
+}
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Event {
+    // What comes from outside.
+    /// A client began a call, and has its turn until the call ends or waits.
+    Begin {
+        /// The call's number.
+        call: u64,
+        /// The client: a thread of a program, or its end that closes a file. It is in one call at a time.
+        client: u64,
+        /// The call.
+        what: Call,
+    },
+    /// The kernel asked, and was told.
+    Told {
+        /// In which call.
+        call: u64,
+        /// What.
+        answer: Answer,
+    },
+    /// The size of a file under a loop device was looked at, in bytes.
+    Size {
+        /// The file's number.
+        number: u64,
+        /// The size, or why it cannot be told.
+        size: Result<u64, Errno>,
+    },
+    /// A call that waited goes on.
+    GoOn {
+        /// Which.
+        call: u64,
+    },
+    /// A signal interrupts what a client waits for.
+    Interrupt {
+        /// The client.
+        client: u64,
+    },
+    /// The clock moved to this many nanoseconds after the boot.
+    Clock {
+        /// How many.
+        nanos: u64,
+    },
+    /// A command about rules of faults, its words with NUL between.
+    Rules {
+        /// The command.
+        command: Vec<u8>,
+    },
+    // What the machine made of it.
+    /// A call ended.
+    End {
+        /// Which.
+        call: u64,
+        /// How.
+        ended: Ended,
+    },
+    /// A bio passed.
+    Bio(Bio),
+    /// A line of the kernel log.
+    Log {
+        /// Its syslog priority.
+        level: u8,
+        /// Its text.
+        text: String,
+    },
+    /// An event for user space, a variable a line.
+    Uevent {
+        /// Its text.
+        text: String,
+    },
+    /// The programs are done.
+    Finish,
+}
+
+impl Event {
+    /// Whether it is what the machine does, not what is done to it.
+    pub fn is_outcome(&self) -> bool {
+        matches!(self, Event::End { .. } | Event::Bio(_) | Event::Log { .. } | Event::Uevent { .. })
+    }
+
+    /// A line of the kernel log.
+    pub(crate) fn log(level: Level, text: &str) -> Event {
+        Event::Log { level: level as u8, text: text.to_owned() }
+    }
+
+    /// A movement of the clock.
+    pub(crate) fn clock(now: Instant) -> Event {
+        Event::Clock { nanos: now.as_nanos() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_zero_comes_back() {
+        let file = Extents { len: Bytes(3 * PAGE as u64 + 5), parts: Vec::new() }.to_file().unwrap();
+        file.write_all_at(b"begin", 0).unwrap();
+        file.write_all_at(&[7; 10], 2 * PAGE as u64 - 5).unwrap();
+        file.write_all_at(b"end", 3 * PAGE as u64 + 2).unwrap();
+        let contents = Extents::read(&file).unwrap();
+        assert_eq!(contents.len, Bytes(3 * PAGE as u64 + 5));
+        assert_eq!(contents.parts.len(), 1, "all four pages hold something");
+        assert_eq!(Extents::read(&contents.to_file().unwrap()).unwrap(), contents);
+        let sparse = Extents { len: Bytes(1 << 40), parts: vec![(1 << 39, vec![1; 4096])] };
+        assert_eq!(Extents::read(&sparse.to_file().unwrap()).unwrap(), sparse);
+        let beyond = Extents { len: Bytes(10), parts: vec![(8, vec![1; 3])] };
+        assert!(beyond.to_file().is_err());
+    }
+}
