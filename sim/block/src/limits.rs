@@ -244,9 +244,10 @@ impl QueueLimits {
         if self.is_misaligned { -1 } else { self.alignment_offset.0 as i64 }
     }
 
-    /// `discard_alignment` as `/sys` shows it, in bytes: -1 when the device is misaligned.
+    /// `discard_alignment` as `/sys` shows it, in bytes: the alignment of blocks, not that of discards (recorded where
+    /// the two differ, and where there are no discards).
     pub fn shown_discard_alignment(&self) -> i64 {
-        if self.is_misaligned { -1 } else { self.discard_alignment.0 as i64 }
+        self.shown_alignment_offset()
     }
 
     /// How far sequential readers are read ahead of at least, until the user says otherwise:

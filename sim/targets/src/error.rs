@@ -7,8 +7,9 @@
 //!
 //! It marks a hole that must not be used, and it takes the place of a table that is to be torn down under its users
 //! (`dmsetup wipe_table`, `remove --force`): being a wildcard, it may replace even a target that nothing else may.
-//! With a device it inherits that device's queue limits, but for those of discards, and uses it for nothing else. Any number of words but none or
-//! two is ignored (recorded: `error-zero/error-args`), and status and table line are always empty.
+//! With a device it inherits that device's queue limits, but not those of discards, and uses it for nothing else. Any
+//! number of words but none or two is ignored (recorded: `error-zero/error-args`), and status and table line are always
+//! empty.
 //!
 //! Behaviour: targets-basic.md section 4.
 
@@ -61,10 +62,10 @@ impl Target for Failing {
         Some(area.into_iter().collect())
     }
 
-    /// Of the device's limits that of discards is not inherited (recorded): one of any length can fail here.
+    /// Of the device's limits those of discards are not inherited (recorded): one of any length can fail here.
     fn io_hints(&self, limits: &mut QueueLimits) {
+        limits.discard_granularity = Bytes(SECTOR_SIZE);
         limits.max_hw_discard_sectors = Sectors(u64::from(u32::MAX));
         limits.max_discard_sectors = Sectors(u64::from(u32::MAX));
-        limits.discard_granularity = Bytes(SECTOR_SIZE);
     }
 }

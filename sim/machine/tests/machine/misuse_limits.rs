@@ -90,3 +90,15 @@ fn an_error_target_takes_discards_of_any_length() {
     let error = kit.create("blocks", "0 1024 error /dev/nullb0 0");
     assert_eq!(kit.machine.device(error).unwrap().limits.logical_block_size, Bytes(4096));
 }
+
+/// `/sys` shows the alignment of blocks as that of discards, even where discards are not supported.
+#[test]
+fn the_alignment_of_discards_as_it_is_shown() {
+    let kit = kit();
+    let shown = |name: &str, table: &str| {
+        let limits = kit.machine.device(kit.create(name, table)).unwrap().limits;
+        (limits.shown_discard_alignment(), limits.discard_granularity)
+    };
+    assert_eq!(shown("error", "0 384 error 1:0 3"), (2560, Bytes(4096)));
+    assert_eq!(shown("half", "0 64 linear 1:0 3\n64 64 unstriped 2 8 0 1:1 0"), (2560, Bytes(0)));
+}

@@ -171,3 +171,21 @@ fn a_merge_whose_origin_cannot_be_flushed() {
     // Part of it is in the store still, and it goes on working.
     assert!(write(&kit, dev, 1, &[2; 512]));
 }
+
+/// The destination gets the source's store, the source what the destination's table had asked for.
+#[test]
+fn table_lines_after_a_handover() {
+    for (source, asked, left, taken) in
+        [("P 8", "PO 16", "PO 0", "PO 8"), ("PO 8", "N 16", "N 0", "P 8"), ("N 8", "P 0", "P 0", "N 8")]
+    {
+        let kit = Kit::new();
+        kit.create("s", &format!("0 1024 snapshot 1:0 1:1 {source}"));
+        kit.ask(Command::DevCreate, "d", DmFlags::empty()).unwrap();
+        kit.load("d", &format!("0 1024 snapshot 1:0 1:1 {asked}")).unwrap();
+        kit.ask(Command::DevSuspend, "s", DmFlags::SUSPEND).unwrap();
+        kit.resume("d").unwrap();
+        for (name, line) in [("s", left), ("d", taken)] {
+            assert_eq!(kit.status(name, DmFlags::STATUS_TABLE), format!("0 1024 snapshot 1:0 1:1 {line}"));
+        }
+    }
+}

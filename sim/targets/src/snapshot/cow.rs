@@ -61,7 +61,6 @@ pub(super) struct Devices {
 pub(super) struct Core {
     pub(super) origin: TableDevice,
     pub(super) cow: TableDevice,
-    pub(super) kind: StoreKind,
     pub(super) features: Features,
     pub(super) runtime: Arc<Runtime>,
     events: TableEvents,
@@ -78,6 +77,8 @@ pub(super) struct Core {
 
 #[derive(Default)]
 pub(super) struct State {
+    /// Its store, or, of a handover destination and a spent source, the one that the table asks for.
+    pub(super) kind: StoreKind,
     /// `None` in a handover destination.
     pub(super) store: Option<Arc<Store>>,
     /// Chunks of the origin that have a copy, and where.
@@ -129,14 +130,13 @@ impl Core {
         Core {
             origin: devices.origin,
             cow: devices.cow,
-            kind,
             features,
             runtime: ctr.runtime().clone(),
             events: ctr.events(),
             origins: ctr.machine_state(),
             len: ctr.len,
             merges: devices.merges,
-            state: Mutex::new(State { is_valid: true, ..State::default() }),
+            state: Mutex::new(State { kind, is_valid: true, ..State::default() }),
             merge_turn: AsyncMutex::new(()),
             changed: WaitQueue::default(),
         }
@@ -360,7 +360,7 @@ impl Core {
 
     /// The COW device is full.
     fn no_room(self: &Arc<Self>, mut state: parking_lot::MutexGuard<'_, State>, bio: &mut Bio<'_>) -> Map {
-        if self.kind == (StoreKind::Persistent { shows_overflow: true }) {
+        if state.kind == (StoreKind::Persistent { shows_overflow: true }) {
             state.has_overflowed = true;
             drop(state);
             self.log(Level::Err, "Snapshot overflowed: Unable to allocate exception.");

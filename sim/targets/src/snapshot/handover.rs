@@ -71,6 +71,11 @@ impl Core {
             return false;
         }
         let mut to = self.state.lock();
+        // The store goes over as it is, but for what it shows of an overflow: that is the destination's affair. The
+        // source is left with what the destination had asked for, and its table shows that (recorded).
+        let asked = std::mem::replace(&mut to.kind, from.kind);
+        to.kind.show_overflow_as(asked);
+        from.kind = asked;
         to.store = from.store.take();
         to.exceptions = std::mem::take(&mut from.exceptions);
         to.is_valid = from.is_valid;

@@ -237,7 +237,8 @@ impl Target for Snapshot {
             StatusKind::Table => {
                 let (origin, cow) = (core.origin.dev(), core.cow.dev());
                 let chunk = core.chunk().unwrap_or(Sectors::ZERO);
-                let _ = write!(out, "{origin} {cow} {} {chunk}", core.kind.letters());
+                let letters = core.state.lock().kind.letters();
+                let _ = write!(out, "{origin} {cow} {letters} {chunk}");
                 core.features.write(out)
             }
             StatusKind::Ima => core.write_measurement(out),

@@ -29,15 +29,23 @@ const PIECES_AT_ONCE: usize = 8;
 const CORRUPT: &str = "Invalid or corrupt snapshot";
 
 /// Which store the table asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum StoreKind {
     /// `P`, or `PO` when an overflow is to be shown apart from other ends.
     Persistent { shows_overflow: bool },
     /// `N`.
+    #[default]
     Transient,
 }
 
 impl StoreKind {
+    /// Shows an overflow if `other` would.
+    pub(super) fn show_overflow_as(&mut self, other: StoreKind) {
+        if let StoreKind::Persistent { shows_overflow } = self {
+            *shows_overflow = other == StoreKind::Persistent { shows_overflow: true };
+        }
+    }
+
     /// The letters of the table line.
     pub(super) fn letters(self) -> &'static str {
         match self {
