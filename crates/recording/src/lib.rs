@@ -7,8 +7,8 @@
 //! (see [`dmlab_driver::Witness`]), so the first kind determines the second, and a [`replay`](replay::replay) that finds
 //! another second kind has found a difference between two versions of dmlab, two seeds, or whatever else was changed.
 //!
-//! It reads in this order: [`event`] (what there is), [`file`] (as bytes), [`record`] (how it is written down while programs
-//! run), [`replay`] (how it happens again), [`show`] (as lines to read).
+//! It reads in this order: `event` (what there is), `file` (as bytes), `log` and `record` (how it is written down while
+//! programs run), `replay` (how it happens again), `show` (as lines to read).
 #![forbid(unsafe_code)]
 
 pub mod event;

@@ -20,6 +20,8 @@ pub(crate) fn cargo_with(arguments: &[&str]) -> Command {
     if std::env::var_os("CI").is_some() {
         // What is built once gains nothing from being prepared for a second time.
         command.env("CARGO_INCREMENTAL", "0");
+        // Nobody looks into what is built there.
+        command.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
     }
     command
 }
@@ -49,8 +51,9 @@ pub(crate) fn run() -> Result<(), String> {
     steps.check("release build", &mut release());
     // Every test that starts `dmlab` takes this binary; a missing program is a failure here, never a skip.
     let mut tests = cargo_with(&["test", "--workspace", "--no-fail-fast", "--quiet"]);
+    twice::first(&mut tests)?;
     steps.tests("tests", tests.env("DMLAB_BIN", binary()).env("CI", "true"));
-    steps.done("every lab twice", twice::run);
+    steps.done("every lab twice", twice::again);
     let mut doc = cargo_with(&["doc", "--quiet", "--workspace", "--no-deps"]);
     steps.check("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"));
     let seconds = FUZZ_SECONDS.to_string();

@@ -194,7 +194,7 @@ fn a_handover_loses_no_write_that_waits_for_its_turn() {
 fn a_handover_loses_no_write_of_another_thread() {
     let chunks = 2000;
     for _ in 0..3 {
-        let (kit, ends) = (Kit::new(), Ends::default());
+        let (kit, ends) = (Kit::for_threads(), Ends::default());
         let table = format!("0 20000 snapshot 1:0 1:1 N {CHUNK}");
         let snapshot = kit.create("s", &table);
         let origin = kit.create("o", "0 20000 snapshot-origin 1:0");

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dmlab_abi::{Command, DmFlags, HEADER_SIZE, Header, TargetSpec, decode_status, encode_load_payload};
-use dmlab_machine::{BootOptions, ControlFile, Kernel, Machine, VirtualDriver};
+use dmlab_machine::{
+    BootOptions, ControlFile, Driver, Instant, Kernel, Machine, Runtime, Stalled, VirtualDriver, WakeFlag,
+};
 use dmlab_units::{Bytes, DevT, Errno, Sector, Sectors};
 
 /// A machine with an open control node.
@@ -15,6 +17,31 @@ pub(crate) struct Kit {
     pub(crate) machine: Machine,
     pub(crate) control: ControlFile,
     pub(crate) clock: Arc<VirtualDriver>,
+}
+
+/// Virtual time for callers who may wait for what another thread of the test does: that nothing is runnable is then no proof
+/// that they wait for ever.
+struct Patient(Arc<VirtualDriver>);
+
+impl Driver for Patient {
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+
+    fn kick(&self) {
+        self.0.kick();
+    }
+
+    fn wake_flag(&self) -> Arc<WakeFlag> {
+        self.0.wake_flag()
+    }
+
+    fn wait(&self, runtime: &Runtime, flag: &WakeFlag) -> Result<(), Stalled> {
+        while self.0.wait(runtime, flag).is_err() {
+            std::thread::yield_now();
+        }
+        Ok(())
+    }
 }
 
 impl Kit {
@@ -26,7 +53,17 @@ impl Kit {
     /// The same with other options, but virtual time and small disks in any case.
     pub(crate) fn with(options: BootOptions) -> Kit {
         let clock = VirtualDriver::new();
-        let options = BootOptions { ram_disk_size: Bytes::mib(16), driver: clock.clone(), ..options };
+        Kit::on(clock.clone(), clock, options)
+    }
+
+    /// One that several threads of a test call at once.
+    pub(crate) fn for_threads() -> Kit {
+        let clock = VirtualDriver::new();
+        Kit::on(Arc::new(Patient(clock.clone())), clock, BootOptions::default())
+    }
+
+    fn on(driver: Arc<dyn Driver>, clock: Arc<VirtualDriver>, options: BootOptions) -> Kit {
+        let options = BootOptions { ram_disk_size: Bytes::mib(16), driver, ..options };
         let machine = Machine::boot(options).unwrap();
         Kit { control: machine.open_control(), machine, clock }
     }
