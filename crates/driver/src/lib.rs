@@ -51,8 +51,8 @@ enum Jump {
     Nowhere,
 }
 
-/// How long a jump has been waited for. A virtual clock never runs slower than the wall's: who keeps asking whether a
-/// minute is over gets his answer after a minute at the latest.
+/// How long a jump has been waited for. While somebody waits, a virtual clock never runs slower than the wall's: a
+/// wait of a minute is over after a minute at the latest, whatever others keep doing. When nobody waits, it stands still.
 #[derive(Default)]
 struct Waited {
     first: Option<std::time::Instant>,
