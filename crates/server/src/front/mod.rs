@@ -138,6 +138,11 @@ impl Server {
         Ok(Server { shared, driver, dir, threads })
     }
 
+    /// The machine that is served.
+    pub fn machine(&self) -> &Machine {
+        self.shared.world.machine()
+    }
+
     /// Its directory.
     pub fn dir(&self) -> &Path {
         &self.dir
