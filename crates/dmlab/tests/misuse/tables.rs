@@ -5,6 +5,7 @@
 //! the device, stands for one; what a freeze does to the file system itself has no counterpart here.
 
 use crate::*;
+use dmlab::OrErrno;
 use dmlab::machine::IoFlags;
 use dmlab_control::{LoadOptions, Query, SuspendOptions, Table};
 use dmlab_units::{Errno, Sector, Sectors};
@@ -137,7 +138,7 @@ fn row_37_a_circle_is_accepted_and_its_io_fails() {
     for device in ["a", "b", "cc"] {
         assert_eq!(dm.info(&id(device), Query::default()).unwrap().open_count, 1, "{device}");
     }
-    assert_eq!(lab.read("/dev/mapper/a", Sector(0), Sectors(1)), Err(Errno::EIO));
+    assert_eq!(lab.read("/dev/mapper/a", Sector(0), Sectors(1)).or_errno(), Err(Errno::EIO));
 }
 
 #[test]
@@ -164,7 +165,11 @@ fn row_71_a_disk_that_somebody_claimed() {
     refused(try_create(&mut dm, "t1", "0 8 linear /dev/ram0 0"), Errno::EBUSY, &[&line, ADDING]);
     drop(claim);
     create(&mut dm, "t1", "0 8 linear /dev/ram0 0");
-    assert_eq!(lab.open_exclusive("/dev/ram0").err(), Some(Errno::EBUSY), "row 72: dm holds it now");
+    assert_eq!(
+        lab.open_exclusive("/dev/ram0").or_errno().err(),
+        Some(Errno::EBUSY),
+        "row 72: dm holds it now"
+    );
 }
 
 #[test]
@@ -174,14 +179,14 @@ fn row_77_writes_to_a_read_only_table() {
     let table: Table = "0 8 linear /dev/ram0 0".parse().unwrap();
     let load = LoadOptions { read_only: true, secure: false };
     dm.create_with_table(&name("a"), &Default::default(), &table, load).unwrap();
-    assert_eq!(lab.write("/dev/mapper/a", Sector(0), &[1; 512]), Err(Errno::EPERM));
+    assert_eq!(lab.write("/dev/mapper/a", Sector(0), &[1; 512]).or_errno(), Err(Errno::EPERM));
 }
 
 #[test]
 fn row_78_reads_of_the_error_target() {
     let lab = lab();
     create(&mut lab.dm(), "a", "0 8 error");
-    assert_eq!(lab.read("/dev/mapper/a", Sector(0), Sectors(1)), Err(Errno::EIO));
+    assert_eq!(lab.read("/dev/mapper/a", Sector(0), Sectors(1)).or_errno(), Err(Errno::EIO));
 }
 
 #[test]
