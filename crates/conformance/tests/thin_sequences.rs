@@ -9,6 +9,8 @@ use dmlab_control::{CreateOptions, DeviceId, LoadOptions, Query, SuspendOptions,
 use dmlab_units::{DmName, Sector, Sectors};
 use sha2::{Digest, Sha256};
 use std::fs;
+use std::io::Read;
+use std::path::PathBuf;
 
 const BLKDISCARD: u32 = 0x1277;
 const SECTOR: u64 = 512;
@@ -192,7 +194,7 @@ impl Replay<'_> {
     }
 }
 
-fn replay(sequence: &Sequence) -> (Recording, Vec<String>) {
+fn replay(sequence: &Sequence, begins_with: &[u8]) -> (Recording, Vec<String>) {
     let mut run = Replay {
         lab: Lab::new(1),
         sequence,
@@ -201,6 +203,7 @@ fn replay(sequence: &Sequence) -> (Recording, Vec<String>) {
         features: sequence.features.clone(),
         active: Vec::new(),
     };
+    run.lab.write("/dev/ram0", Sector(0), begins_with).expect("a RAM disk can be written");
     let begun = run
         .create("pool-meta", &run.metadata_table())
         .and_then(|()| run.create("pool-data", &run.data_table()))
@@ -243,7 +246,7 @@ fn recorded_sequences_come_out_the_same() {
             if only.as_ref().is_some_and(|only| *only != sequence.name) {
                 continue;
             }
-            let (here, log) = replay(&sequence);
+            let (here, log) = replay(&sequence, &[]);
             if here == recorded {
                 same += 1;
                 continue;
@@ -255,4 +258,33 @@ fn recorded_sequences_come_out_the_same() {
     }
     assert!(different.is_empty(), "{same} the same, {} not:\n{}", different.len(), different.join("\n"));
     assert!(only.is_some() || same >= 200, "only {same} recordings");
+}
+
+/// Where images are that other programs wrote, and what Linux made of them.
+fn writers() -> PathBuf {
+    folder().join("../thin-writers")
+}
+
+fn image(name: &str) -> Vec<u8> {
+    let path = writers().join(format!("{name}.img.gz"));
+    let file = fs::File::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(file).read_to_end(&mut bytes).expect("a gzip file");
+    bytes
+}
+
+#[test]
+fn pools_on_the_metadata_of_other_writers_come_out_as_on_linux() {
+    let text = fs::read_to_string(writers().join("work.txt")).expect("a readable file");
+    let all = parse_all(&text).expect("sequences");
+    assert_eq!(all.len(), 3);
+    for (sequence, recorded) in all {
+        let begins_with =
+            sequence.name.strip_prefix("linux-on-").map(|writer| image(&format!("restored-{writer}")));
+        let (here, log) = replay(&sequence, &begins_with.unwrap_or_default());
+        assert_eq!(here, recorded, "{}: {log:#?}", sequence.name);
+        let hash = Sha256::digest(image(&sequence.name));
+        let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(recorded.sha256, hash, "{}: the recorded image is another", sequence.name);
+    }
 }
