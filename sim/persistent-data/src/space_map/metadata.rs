@@ -96,7 +96,6 @@ impl Store {
         if let Some(next) = &mut self.metadata.bootstrap {
             let block = *next;
             if block == self.metadata.counts.nr_blocks {
-                self.blocks.log("space map metadata", "unable to allocate new metadata block");
                 return Err(Errno::ENOSPC);
             }
             *next += 1;
