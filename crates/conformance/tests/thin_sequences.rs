@@ -51,7 +51,16 @@ impl Replay<'_> {
     fn reload(&self, name: &str, table: &str) -> Done {
         let table: Table = table.parse()?;
         self.lab.dm().load(&id(name), &table, LoadOptions::default())?;
-        self.resume(name)
+        if name == "pool" { self.resume_pool() } else { self.resume(name) }
+    }
+
+    /// A pool that can't grow stays suspended; the second time it doesn't try.
+    fn resume_pool(&self) -> Done {
+        let resumed = self.resume("pool");
+        if resumed.is_err() {
+            self.resume("pool")?;
+        }
+        resumed
     }
 
     fn suspend(&self, name: &str) -> Done {
@@ -148,12 +157,7 @@ impl Replay<'_> {
                 self.metadata_blocks = *blocks;
                 self.reload("pool-meta", &self.metadata_table())?;
                 self.suspend("pool")?;
-                let resumed = self.resume("pool");
-                if resumed.is_err() {
-                    // It can't grow any more, and would stay suspended.
-                    self.resume("pool")?;
-                }
-                resumed
+                self.resume_pool()
             }
             Step::Reopen => {
                 self.turn_all_off()?;

@@ -8,9 +8,10 @@ const SECTOR: u64 = 512;
 const COMMON: &str = "\
 s() { n=$1; shift; \"$@\" >/dev/null 2>&1 || { [ \"$n\" = \"$L\" ] || F=\"$F $n\"; L=$n; }; }
 pool() { dmsetup create pool --table \"0 $((DB * BS)) thin-pool /dev/mapper/pool-meta /dev/mapper/pool-data $BS 0 $FT\"; }
-reload() { dmsetup load pool --table \"0 $((DB * BS)) thin-pool /dev/mapper/pool-meta /dev/mapper/pool-data $BS 0 $FT\" && dmsetup resume pool; }
+reload() { dmsetup load pool --table \"0 $((DB * BS)) thin-pool /dev/mapper/pool-meta /dev/mapper/pool-data $BS 0 $FT\" && resume; }
+resume() { dmsetup resume pool || { dmsetup resume pool; false; }; }
 grow_data() { DB=$1; dmsetup load pool-data --table \"0 $((DB * BS)) zero\" && dmsetup resume pool-data && reload; }
-grow_meta() { dmsetup load pool-meta --table \"0 $(($1 * 8)) linear /dev/ram0 0\" && dmsetup resume pool-meta && dmsetup suspend pool && { dmsetup resume pool || { dmsetup resume pool; false; }; }; }
+grow_meta() { dmsetup load pool-meta --table \"0 $(($1 * 8)) linear /dev/ram0 0\" && dmsetup resume pool-meta && dmsetup suspend pool && resume; }
 thins_off() { for d in $(dmsetup ls --target thin | cut -f1); do dmsetup remove $d; done; }
 reopen() { thins_off; dmsetup remove pool; pool; }
 io() { fio --name=io --read_iolog=$1 --ioengine=psync --direct=1 --thread --continue_on_error=all; true; }
