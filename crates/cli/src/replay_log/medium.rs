@@ -89,10 +89,27 @@ impl Source for Medium {
     }
 }
 
+/// That a regular file has room for a write. A file would grow; the disk that it stands for has a size.
+fn expect_room(file: &File, at: u64, len: usize) -> io::Result<()> {
+    let metadata = file.metadata()?;
+    let end = at.checked_add(len as u64);
+    if !metadata.is_file() || end.is_some_and(|end| end <= metadata.len()) {
+        return Ok(());
+    }
+    let text = format!(
+        "{len} bytes at byte {at} are beyond the end of the file, which has {} bytes (`truncate -s` makes it as large as the disk)",
+        metadata.len()
+    );
+    Err(io::Error::other(text))
+}
+
 impl dmlab_replay_log::Disk for Medium {
     fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Medium::File(file) => file.write_all_at(bytes, at),
+            Medium::File(file) => {
+                expect_room(file, at, bytes.len())?;
+                file.write_all_at(bytes, at)
+            }
             Medium::Device { machine, disk } => machine.borrow_mut().transport().write(disk, at, bytes),
         }
     }

@@ -127,7 +127,7 @@ fn row_36_a_device_on_itself() {
 
 #[test]
 fn row_37_a_circle_is_accepted_and_its_io_fails() {
-    // On the real kernel the read never comes back and takes the machine along; here it ends in an error.
+    // No disk is at its end that could answer.
     let lab = lab();
     let mut dm = lab.dm();
     create(&mut dm, "a", "0 8 zero");
@@ -139,6 +139,15 @@ fn row_37_a_circle_is_accepted_and_its_io_fails() {
         assert_eq!(dm.info(&id(device), Query::default()).unwrap().open_count, 1, "{device}");
     }
     assert_eq!(lab.read("/dev/mapper/a", Sector(0), Sectors(1)).or_errno(), Err(Errno::EIO));
+}
+
+#[test]
+fn a_merge_of_a_store_that_nobody_filled_is_refused() {
+    refused_by_target(
+        "0 1024 snapshot-merge /dev/ram0 /dev/ram1 N 8",
+        Errno::EINVAL,
+        "snapshot-merge: Snapshot exception store does not support snapshot-merge. (-EINVAL)",
+    );
 }
 
 #[test]
