@@ -20,6 +20,21 @@ fn fallocate_file(file: File, mode: c_int, offset: off_t, len: off_t) -> c_int {
     c_result(ask(Request::Fallocate { file: file.id, mode, offset, len }))
 }
 
+/// What `readahead` is among the advices.
+const READ_AHEAD: c_int = c_int::MIN;
+
+fn sync_range(file: File, offset: off_t, len: off_t, flags: c_uint) -> Result<i64, i32> {
+    const ALL: c_uint =
+        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    if flags & !ALL != 0 || offset < 0 || len < 0 || offset.checked_add(len).is_none() {
+        return Err(libc::EINVAL);
+    }
+    match flags & libc::SYNC_FILE_RANGE_WRITE {
+        0 => Ok(0),
+        _ => ask(Request::WriteBack { file: file.id, offset, len }),
+    }
+}
+
 fn fcntl_any(real: impl Fn(c_int, c_int, usize) -> c_int, fd: c_int, cmd: c_int, arg: usize) -> c_int {
     let Some(file) = files::file(fd) else { return real(fd, cmd, arg) };
     match cmd {
@@ -27,6 +42,7 @@ fn fcntl_any(real: impl Fn(c_int, c_int, usize) -> c_int, fd: c_int, cmd: c_int,
         libc::F_SETFL => c_result(ask(Request::SetFlags { file: file.id, flags: arg as c_int })),
         // A device is no pipe.
         libc::F_GETPIPE_SZ | libc::F_SETPIPE_SZ => c_result(Err(libc::EBADF)),
+        libc::F_ADD_SEALS | libc::F_GET_SEALS => c_result(Err(libc::EINVAL)),
         libc::F_SETLK | libc::F_SETLKW | libc::F_OFD_SETLK | libc::F_OFD_SETLKW => lock(real, fd, cmd, arg),
         libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => {
             let new = real(fd, cmd, arg);
@@ -79,21 +95,21 @@ hook! {
 
     sync_file_range => |real| (fd: c_int, offset: off_t, len: off_t, flags: c_uint) -> c_int {
         match files::file(fd) {
-            Some(_) => 0,
+            Some(file) => c_result(sync_range(file, offset, len, flags)),
             None => real(fd, offset, len, flags),
         }
     }
 
     readahead => |real| (fd: c_int, offset: off_t, len: size_t) -> isize {
         match files::file(fd) {
-            Some(_) => 0,
+            Some(file) => c_result(ask(Request::Advise { file: file.id, advice: READ_AHEAD, offset, len: len as i64 })),
             None => real(fd, offset, len),
         }
     }
 
     posix_fadvise, posix_fadvise64 => |real| (fd: c_int, offset: off_t, len: off_t, advice: c_int) -> c_int {
         match files::file(fd) {
-            Some(_) => 0,
+            Some(file) => ask(Request::Advise { file: file.id, advice, offset, len }).err().unwrap_or(0),
             None => real(fd, offset, len, advice),
         }
     }

@@ -80,6 +80,12 @@ calls! {
     fn write(fd: i32, from: *const u8, len: usize) = SYS_write(fd, from, len);
     fn read(fd: i32, to: *mut u8, len: usize) = SYS_read(fd, to, len);
     fn pread(fd: i32, to: *mut u8, len: usize, pos: usize) = SYS_pread64(fd, to, len, pos);
+    fn pwrite(fd: i32, from: *const u8, len: usize, pos: usize) = SYS_pwrite64(fd, from, len, pos);
+    fn lseek(fd: i32, offset: i64, whence: i32) = SYS_lseek(fd, offset, whence);
+    fn pipe2(out: *mut i32, flags: i32) = SYS_pipe2(out, flags);
+    fn tee(from: i32, to: i32, len: usize, flags: usize) = SYS_tee(from, to, len, flags);
+    fn ppoll(fds: *mut libc::pollfd, nr: usize, timeout: *const libc::timespec) = SYS_ppoll(fds, nr, timeout, 0usize, 0usize);
+    fn fionread(fd: i32, request: usize, out: *mut i32) = SYS_ioctl(fd, request, out);
     fn fchmod(fd: i32, mode: u32) = SYS_fchmod(fd, mode);
     fn unlinkat(dirfd: i32, path: *const u8, flags: i32) = SYS_unlinkat(dirfd, path, flags);
     fn sched_yield() = SYS_sched_yield();

@@ -34,6 +34,13 @@ pub struct IoFlags {
     pub length_bits: usize,
 }
 
+impl IoFlags {
+    /// The same for an IO of which only what lies on the device is left: alignment is looked at after the cut (recorded).
+    fn cut(self, is_cut: bool) -> IoFlags {
+        IoFlags { length_bits: if is_cut { 0 } else { self.length_bits }, ..self }
+    }
+}
+
 /// An open file of a block device. Dropping it closes it; when nobody else has the device open, that writes back and
 /// drops its page cache.
 pub struct BlockFile {
@@ -111,6 +118,7 @@ impl BlockFile {
             return Ok(0);
         }
         let Some(len) = self.until_end(pos, buf.len()) else { return Ok(0) };
+        let flags = flags.cut(len < buf.len());
         let buf = &mut buf[..len];
         if self.is_direct(flags) {
             self.read_direct(pos, buf, flags)
@@ -151,6 +159,7 @@ impl BlockFile {
             return Ok(0);
         }
         let len = self.until_end(pos, data.len()).ok_or(Errno::ENOSPC)?;
+        let flags = flags.cut(len < data.len());
         let data = &data[..len];
         let is_dsync = flags.is_dsync || self.mode().contains(OpenMode::SYNC);
         let written = if self.is_direct(flags) {
@@ -194,6 +203,19 @@ impl BlockFile {
     /// the device said ENOSPC (seen on Linux). Else the flush's error.
     pub fn sync(&self) -> Result<(), Errno> {
         self.sync_range(0..u64::MAX)
+    }
+
+    /// Writes the dirty pages of a range of bytes back, without a flush after them.
+    ///
+    /// # Errors
+    /// As [`BlockFile::sync`], but for the flush.
+    pub fn write_back(&self, range: Range<u64>) -> Result<(), Errno> {
+        let written_back = self.cache.write_back(self.device(), range);
+        self.cache.errors().check(&mut self.seen.lock())?;
+        match written_back {
+            Err(Errno::EDEADLK) => Err(Errno::EDEADLK),
+            _ => Ok(()),
+        }
     }
 
     fn sync_range(&self, range: Range<u64>) -> Result<(), Errno> {

@@ -227,12 +227,15 @@ impl Session {
                 value(0)
             }
             Request::GetFlags { file } => {
-                value(i64::from(self.file(file)?.flags.load(Ordering::Relaxed) | O_LARGEFILE))
+                let flags = self.file(file)?.flags.load(Ordering::Relaxed);
+                value(i64::from(if flags & O_PATH != 0 { flags } else { flags | O_LARGEFILE }))
             }
             Request::SetFlags { file, flags } => self.set_flags(file, flags),
             Request::Seek { file, offset, whence } => self.seek(file, offset, whence),
             Request::Fsync { file, .. } => self.fsync(file),
             Request::Fallocate { file, mode, offset, len } => self.fallocate(file, mode, offset, len),
+            Request::Advise { file, advice, offset, len } => self.advise(file, advice, offset, len),
+            Request::WriteBack { file, offset, len } => self.write_back(file, offset, len),
             Request::Stage { offset, data } => {
                 if offset == 0 {
                     self.staged.clear();
@@ -551,7 +554,9 @@ fn open_mode(flags: i32) -> OpenMode {
     let mut mode = match flags & O_ACCMODE {
         0 => OpenMode::READ,
         1 => OpenMode::WRITE,
-        _ => OpenMode::READ | OpenMode::WRITE,
+        2 => OpenMode::READ | OpenMode::WRITE,
+        // Neither: such a descriptor is for ioctls.
+        _ => OpenMode::empty(),
     };
     mode.set(OpenMode::EXCLUSIVE, flags & O_EXCL != 0);
     mode.set(OpenMode::NDELAY, flags & O_NONBLOCK != 0);
