@@ -117,7 +117,11 @@ fn is_simulated(path: &[u8]) -> bool {
     if path.starts_with(b"/proc") {
         return matches!(
             path,
-            b"/proc/devices" | b"/proc/misc" | b"/proc/partitions" | b"/proc/self/mountinfo"
+            b"/proc/devices"
+                | b"/proc/misc"
+                | b"/proc/partitions"
+                | b"/proc/diskstats"
+                | b"/proc/self/mountinfo"
         );
     }
     inside(b"/run/udev") || (path.starts_with(b"/sys") && SYS_TREES.iter().any(|root| inside(root)))

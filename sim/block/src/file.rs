@@ -13,6 +13,7 @@ use crate::buffer_errors::BufferErrors;
 use crate::cache::{Miss, PageCache, ReadAhead, Seen};
 use crate::{Bio, BioFlags, BlockDevice, Holder, IoFailed, OpenDevice, OpenMode, Registry, SyncIo};
 
+mod blkpg;
 mod fallocate;
 mod ioctl;
 mod ranges;
@@ -50,6 +51,7 @@ pub struct BlockFile {
     read_ahead: Mutex<ReadAhead>,
     /// Kept for direct IO, which is then done without allocating; a second thread at once makes one of its own.
     io: Mutex<SyncIo>,
+    log: Arc<BufferErrors>,
 }
 
 impl Registry {
@@ -75,7 +77,7 @@ impl Registry {
 }
 
 impl BlockFile {
-    fn new(opened: OpenDevice, log: &Arc<BufferErrors>) -> Result<BlockFile, Errno> {
+    pub(crate) fn new(opened: OpenDevice, log: &Arc<BufferErrors>) -> Result<BlockFile, Errno> {
         let cache = opened.device().page_cache(log);
         let seen = cache.errors().sample();
         Ok(BlockFile {
@@ -84,6 +86,7 @@ impl BlockFile {
             seen: Mutex::new(seen),
             read_ahead: Mutex::default(),
             io: Mutex::default(),
+            log: log.clone(),
         })
     }
 
@@ -127,6 +130,12 @@ impl BlockFile {
         } else {
             self.cache.read(self.device(), pos, buf, Miss::ReadAhead(&mut self.read_ahead.lock()))
         }
+    }
+
+    /// Fills `buf`, which lies on the device, through the page cache and without reading ahead.
+    pub(crate) fn read_pages(&self, pos: u64, buf: &mut [u8]) -> Result<(), Errno> {
+        let got = self.cache.read(self.device(), pos, buf, Miss::PageByPage)?;
+        if got == buf.len() { Ok(()) } else { Err(Errno::EIO) }
     }
 
     fn read_direct(&self, pos: u64, buf: &mut [u8], flags: IoFlags) -> Result<usize, Errno> {

@@ -45,7 +45,7 @@ pub use dmlab_runtime::{
     TaskId, TraceEvent, TracePoint, Uevent, UeventAction, Uevents, VirtualDriver, WakeFlag, interruptible,
 };
 pub use fork::{ForkError, Forked};
-pub use info::{DeviceInfo, DmInfo};
+pub use info::{DeviceInfo, DmInfo, PartitionInfo};
 
 use std::sync::Arc;
 

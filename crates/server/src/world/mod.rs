@@ -59,8 +59,10 @@ pub fn area(path: &[u8]) -> Area {
         Area::Dev
     } else if SYS.iter().any(|root| inside(root)) {
         Area::Sys
-    } else if matches!(path, b"/proc/devices" | b"/proc/misc" | b"/proc/partitions" | b"/proc/self/mountinfo")
-    {
+    } else if matches!(
+        path,
+        b"/proc/devices" | b"/proc/misc" | b"/proc/partitions" | b"/proc/diskstats" | b"/proc/self/mountinfo"
+    ) {
         Area::Proc
     } else if inside(b"/run/udev") {
         Area::Udev
