@@ -119,7 +119,7 @@ pub(crate) fn attach(args: &AttachArgs) -> io::Result<ExitCode> {
 /// When none of that name runs.
 pub(crate) fn attach_to(name: &str, command: &[OsString]) -> io::Result<ExitCode> {
     Client::connect(name)?;
-    Ok(launch::run(&rundir::named(name)?, command))
+    Ok(launch::run(&rundir::named(name)?, command, |_| ()))
 }
 
 /// Ends a machine and waits until it is gone.

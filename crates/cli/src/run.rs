@@ -41,7 +41,7 @@ pub(crate) fn run_dir(name: Option<&str>) -> io::Result<PathBuf> {
 /// When the machine cannot be made.
 pub(crate) fn run(args: &RunArgs) -> io::Result<ExitCode> {
     let server = boot(&args.machine, run_dir(args.name.as_deref())?)?;
-    let status = launch::run(server.dir(), &args.command);
+    let status = launch::run(server.dir(), &args.command, server.releaser());
     drop(server);
     Ok(status)
 }

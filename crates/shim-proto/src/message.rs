@@ -247,6 +247,8 @@ requests! {
     Advise = 43 { file: u64, advice: i32, offset: i64, len: i64; }
     /// `sync_file_range` that writes. `len` 0: to the end.
     WriteBack = 44 { file: u64, offset: i64, len: i64; }
+    /// A descriptor of a file that was written was closed: waits for the file's end, if that was the last one.
+    Closed = 45 { file: u64; }
     /// A DM ioctl without an open control node, for dmlab's own commands.
     DmIoctl = 38 { cmd: u32; data }
 }

@@ -6,7 +6,7 @@ use libc::{c_int, c_uint, c_void, off_t, size_t};
 use crate::channel;
 use crate::files::{self, File};
 use crate::hook::hook;
-use crate::{c_result, set_errno, stdio};
+use crate::{c_result, set_errno, state, stdio};
 
 fn ask(request: Request<'_>) -> Result<i64, i32> {
     channel::ask(&request).map(|reply| reply.value)
@@ -69,6 +69,20 @@ fn lock(real: impl Fn(c_int, c_int, usize) -> c_int, fd: c_int, cmd: c_int, arg:
     // A position relative to the file's cannot be had of a pipe.
     wanted.l_whence = libc::SEEK_SET as _;
     real(fd, cmd, &raw const wanted as usize)
+}
+
+/// The file behind a descriptor that is about to be closed, if its data may have to be waited for.
+fn written(fd: c_int) -> Option<File> {
+    if state::has_written() { files::file(fd).filter(|file| file.is_block) } else { None }
+}
+
+/// The last close of a device writes its data out, and who closes it waits for that.
+fn wait_closed(file: Option<File>) {
+    if let Some(file) = file {
+        let saved = crate::errno();
+        let _ = ask(Request::Closed { file: file.id });
+        set_errno(saved);
+    }
 }
 
 hook! {
@@ -140,6 +154,13 @@ hook! {
         fcntl_any(real, fd, cmd, arg)
     }
 
+    close => |real| (fd: c_int) -> c_int {
+        let file = written(fd);
+        let ret = real(fd);
+        wait_closed(file);
+        ret
+    }
+
     dup => |real| (fd: c_int) -> c_int {
         let new = real(fd);
         if (0..=2).contains(&new) {
@@ -149,18 +170,22 @@ hook! {
     }
 
     dup2 => |real| (fd: c_int, new: c_int) -> c_int {
+        let file = if fd == new { None } else { written(new) };
         let ret = real(fd, new);
         if (0..=2).contains(&ret) && fd != new {
             stdio::adopt(ret);
         }
+        wait_closed(file);
         ret
     }
 
     dup3 => |real| (fd: c_int, new: c_int, flags: c_int) -> c_int {
+        let file = written(new);
         let ret = real(fd, new, flags);
         if (0..=2).contains(&ret) {
             stdio::adopt(ret);
         }
+        wait_closed(file);
         ret
     }
 

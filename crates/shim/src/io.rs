@@ -6,7 +6,7 @@ use libc::{c_int, c_void, iovec, off_t, size_t, ssize_t};
 use crate::channel::Call;
 use crate::files::{self, File};
 use crate::hook::hook;
-use crate::c_result;
+use crate::{c_result, state};
 
 /// At the file position.
 pub(crate) const AT_POSITION: i64 = -1;
@@ -91,6 +91,7 @@ pub(crate) fn write_file(file: File, from: *const u8, len: usize, pos: i64, flag
 }
 
 pub(crate) fn write_vec(file: File, iovs: &[iovec], pos: i64, flags: u32) -> Result<i64, i32> {
+    state::note_write();
     let mut call = Call::begin()?;
     let mut cursor = Cursor { iovs, at: 0, offset: 0 };
     let (len, (addresses, lengths)) = (total(iovs), alignment(iovs));

@@ -96,7 +96,20 @@ calls! {
     fn io_cancel(ctx: usize, iocb: usize, result: usize) = SYS_io_cancel(ctx, iocb, result);
     fn io_getevents(ctx: usize, min: usize, nr: usize, out: *mut u8, timeout: *const libc::timespec)
         = SYS_io_getevents(ctx, min, nr, out, timeout);
+    fn sigprocmask(how: i32, new: *const u64, old: *mut u64) = SYS_rt_sigprocmask(how, new, old, 8usize);
     fn nanosleep(time: *const libc::timespec) = SYS_nanosleep(time, 0usize);
+}
+
+/// Holds all signals of the calling thread back. Returns what was held back before.
+pub(crate) fn hold_signals() -> u64 {
+    let mut before = 0;
+    let _ = sigprocmask(libc::SIG_SETMASK, &u64::MAX, &mut before);
+    before
+}
+
+/// Lets signals through again.
+pub(crate) fn release_signals(before: u64) {
+    let _ = sigprocmask(libc::SIG_SETMASK, &before, core::ptr::null_mut());
 }
 
 /// `fstat`, by the kernel and not by whoever hooks it.

@@ -121,6 +121,9 @@ pub(crate) struct Files {
     dirty: Mutex<HashSet<DevT>>,
     nr_controls: AtomicUsize,
     nr_blocked: Mutex<usize>,
+    /// Files whose last copy is closed and whose data is on its way.
+    closing: Mutex<HashSet<u64>>,
+    has_closed: Condvar,
 }
 
 /// How long a caller waits for somebody else's close to finish. A close that takes longer is stuck on a suspended device, and
@@ -139,6 +142,8 @@ impl Files {
             dirty: Mutex::new(HashSet::new()),
             nr_controls: AtomicUsize::new(0),
             nr_blocked: Mutex::new(0),
+            closing: Mutex::default(),
+            has_closed: Condvar::new(),
         })
     }
 
@@ -224,20 +229,33 @@ impl Files {
         let (files, signal) = (self.clone(), done.clone());
         let closing = move || {
             drop(file);
+            files.closing.lock().remove(&id);
+            files.has_closed.notify_all();
             *signal.0.lock() = true;
             signal.1.notify_all();
             *files.nr_blocked.lock() -= 1;
         };
         *self.nr_blocked.lock() += 1;
+        self.closing.lock().insert(id);
         if let Err(error) = std::thread::Builder::new().name("dmlab-close".into()).spawn(closing) {
             // No thread to be had: the file is closed when the closure was dropped.
             drop(error);
+            self.closing.lock().remove(&id);
+            self.has_closed.notify_all();
             *self.nr_blocked.lock() -= 1;
             return;
         }
         let mut is_done = done.0.lock();
         if !*is_done {
             done.1.wait_for(&mut is_done, CLOSE_PATIENCE);
+        }
+    }
+
+    /// Waits for the end of a close that is under way, however long it takes: who closes a file waits for its data.
+    pub(crate) fn wait_closed(&self, id: u64) {
+        let mut closing = self.closing.lock();
+        while closing.contains(&id) {
+            self.has_closed.wait(&mut closing);
         }
     }
 

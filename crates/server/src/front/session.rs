@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dmlab_machine::faults::run_command;
@@ -62,10 +62,11 @@ pub(super) fn value(value: i64) -> Answer {
 
 impl Session {
     /// Serves the channel until the client is gone.
-    pub(crate) fn run(mut self, mut channel: Channel) {
+    pub(crate) fn run(mut self, mut channel: Channel, turns: &AtomicU64) {
         let driver = self.shared.driver.clone();
         while let Some(header) = channel.wait() {
             let _call = driver.call();
+            turns.fetch_add(1, Ordering::AcqRel);
             let fd = match Request::decode(&header, channel.area.data()) {
                 Ok(Request::Ioctl { with_fd: true, .. }) => channel.take_fd(),
                 _ => None,
@@ -73,6 +74,7 @@ impl Session {
             let (reply, fd) = self
                 .answer(&header, channel.area.data(), fd)
                 .unwrap_or_else(|errno| (Reply::error(errno.raw()), None));
+            turns.fetch_add(1, Ordering::AcqRel);
             if !channel.reply(reply, fd) {
                 return;
             }
@@ -236,6 +238,10 @@ impl Session {
             Request::Fallocate { file, mode, offset, len } => self.fallocate(file, mode, offset, len),
             Request::Advise { file, advice, offset, len } => self.advise(file, advice, offset, len),
             Request::WriteBack { file, offset, len } => self.write_back(file, offset, len),
+            Request::Closed { file } => {
+                self.shared.files.wait_closed(file);
+                value(0)
+            }
             Request::Stage { offset, data } => {
                 if offset == 0 {
                     self.staged.clear();
