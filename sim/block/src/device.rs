@@ -403,8 +403,8 @@ impl BlockDevice {
         let mut path = "/devices/virtual/block".to_owned();
         if let Some(part) = &self.part {
             vars.push(("PARTN", part.number.to_string()));
-            if !part.volume.is_empty() {
-                vars.push(("PARTNAME", part.volume.clone()));
+            if !part.names.volume.is_empty() {
+                vars.push(("PARTNAME", part.names.volume.clone()));
             }
             if let Some(whole) = part.whole() {
                 path = format!("{path}/{}", whole.name);

@@ -138,6 +138,14 @@ impl BlockFile {
         if got == buf.len() { Ok(()) } else { Err(Errno::EIO) }
     }
 
+    /// Reads the disk's partition table anew, as BLKRRPART does.
+    ///
+    /// # Errors
+    /// EINVAL: it is never scanned. EBUSY: a partition is open, or another has claimed the disk.
+    pub fn reread_partitions(&self) -> Result<(), Errno> {
+        self.device().reread_partitions(&self.log, self.mode().contains(OpenMode::EXCLUSIVE))
+    }
+
     fn read_direct(&self, pos: u64, buf: &mut [u8], flags: IoFlags) -> Result<usize, Errno> {
         let device = self.device();
         self.check_aligned(pos, buf.len(), flags)?;

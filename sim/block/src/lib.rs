@@ -39,7 +39,7 @@ pub use limits::{
     Alignment, Features, PAGE_SIZE, QueueLimits, UNLIMITED_SECTORS, is_valid_logical_block_size,
 };
 pub use loop_device::{DeviceBacking, FileBacking, LOOP_MAJOR, LoopAttributes, LoopControl, LoopDevice};
-pub use partition::{EXTENDED_MAJOR, Partition};
+pub use partition::{EXTENDED_MAJOR, Partition, PartitionNames};
 pub use registry::Registry;
 pub use status::BlkStatus;
 pub use submit::{BioQueue, MAX_DEPTH, submit};

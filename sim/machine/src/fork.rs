@@ -174,7 +174,7 @@ impl Machine {
 /// Gives the forked disk the partition that the first one has.
 fn copy_partition(part: &Arc<BlockDevice>, forked: &Arc<BlockDevice>) -> Result<(), ForkError> {
     let Some(place) = part.partition() else { return Ok(()) };
-    let made = forked.make_partition(place.number, place.start, part.capacity(), &place.volume, Some(part.dev()));
+    let made = forked.make_partition(place.number, place.start, part.capacity(), place.names.clone(), Some(part.dev()));
     made.map_err(|_| ForkError::Disk(part.name().to_owned()))
 }
 

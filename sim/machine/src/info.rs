@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dmlab_block::{BlockDevice, Op, QueueLimits};
+use dmlab_block::{PartitionNames, BlockDevice, Op, QueueLimits};
 use dmlab_units::{DevT, Sector, Sectors};
 
 use crate::Machine;
@@ -57,8 +57,8 @@ pub struct PartitionInfo {
     pub number: u32,
     /// Where on the disk it begins.
     pub start: Sector,
-    /// The name that the partition table gives it; empty when there is none.
-    pub volume: String,
+    /// What the partition table calls it.
+    pub names: PartitionNames,
 }
 
 /// What only mapped devices have.
@@ -131,7 +131,7 @@ impl Machine {
                 disk: part.whole().map_or_else(String::new, |whole| whole.name().to_owned()),
                 number: part.number,
                 start: part.start,
-                volume: part.volume.clone(),
+                names: part.names.clone(),
             }),
             partitions: block.partitions().iter().map(|part| part.dev()).collect(),
             minors: block.ops().minors(),

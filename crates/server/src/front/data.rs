@@ -29,7 +29,7 @@ const SEEK_END: i32 = 2;
 fn block(file: &OpenFile) -> Result<&BlockFile, Errno> {
     match &*file.body {
         Body::Block(_, block) => Ok(block),
-        Body::Control(_) | Body::LoopControl => Err(Errno::EINVAL),
+        Body::Control(_) | Body::LoopControl | Body::Trigger => Err(Errno::EINVAL),
         Body::Path => Err(Errno::EBADF),
     }
 }
@@ -91,6 +91,10 @@ impl Session {
         if file_flags & O_ACCMODE == 0 {
             return Err(Errno::EBADF);
         }
+        if let Body::Trigger = &*file.body {
+            self.shared.world.trigger(&file.path, from)?;
+            return value(from.len() as i64);
+        }
         let block = block(&file)?;
         if let (Body::Block(dev, _), 0) = (&*file.body, file_flags & O_DIRECT) {
             self.shared.files.note_buffered_write(*dev);
@@ -127,7 +131,7 @@ impl Session {
         let block = match &*file.body {
             Body::Block(_, block) => block,
             Body::Path => return Err(Errno::EBADF),
-            Body::Control(_) | Body::LoopControl => return Err(Errno::ESPIPE),
+            Body::Control(_) | Body::LoopControl | Body::Trigger => return Err(Errno::ESPIPE),
         };
         let size = block.size() as i64;
         let mut position = file.position.lock();
@@ -154,7 +158,7 @@ impl Session {
         let block = match &*file.body {
             Body::Block(_, block) => block,
             Body::Path => return Err(Errno::EBADF),
-            Body::Control(_) | Body::LoopControl => return Err(Errno::ENODEV),
+            Body::Control(_) | Body::LoopControl | Body::Trigger => return Err(Errno::ENODEV),
         };
         let mode = mode as u32;
         self.recorded_plainly(

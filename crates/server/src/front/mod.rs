@@ -103,7 +103,8 @@ impl Server {
         fs::create_dir_all(&kept)?;
         let runtime = machine.runtime().clone();
         let shared = Arc::new(Shared {
-            world: World::new(machine, kept, options.has_udev),
+            // What a run records must not depend on when somebody looks.
+            world: World::new(machine, kept, options.has_udev, options.recorder.is_none()),
             files: Arc::new(Files::new()?),
             mirror: Mirror::new(dir.join(MIRROR_DIR))?,
             control: OnceLock::new(),
@@ -137,6 +138,21 @@ impl Server {
                 }
             }
         })?);
+        if options.has_udev {
+            shared.world.run_udev();
+            let world = Arc::downgrade(&shared);
+            shared.files.tell_of_writers(Box::new(move |dev| {
+                if let Some(shared) = world.upgrade() {
+                    shared.world.device_written(dev);
+                }
+            }));
+            let shared = shared.clone();
+            threads.push(spawn("dmlab-udev", move || {
+                while !shared.is_stopping() {
+                    shared.world.look_for_udev(crate::driver::PATIENCE, || shared.driver.call());
+                }
+            })?);
+        }
         threads.push(spawn("dmlab-watch", {
             let (shared, watch) = (shared.clone(), watch.clone());
             move || watch_clients(&shared, &watch)

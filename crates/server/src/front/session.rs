@@ -22,7 +22,7 @@ use super::files::{Body, OpenFile, Opened};
 use super::memory::{Process, carried};
 use super::shared_state::Shared;
 use crate::driver::Time;
-use crate::world::{Area, Entry, Found, Inode, Kind, area, errno};
+use crate::world::{Area, Entry, Found, Inode, Kind, World, area, errno};
 
 /// The number of DM_TABLE_LOAD among the commands of the control node.
 const TABLE_LOAD: u8 = 9;
@@ -361,16 +361,19 @@ impl Session {
                     Kind::Dir if writes || flags & O_CREAT != 0 => Err(Errno::EISDIR),
                     Kind::Dir => self.open_directory(&found),
                     _ if flags & O_DIRECTORY != 0 => Err(Errno::ENOTDIR),
+                    Kind::Link(_) if flags & O_PATH != 0 => self.open_link(path),
                     Kind::Link(_) => Err(Errno::ELOOP),
                     _ => self.open_node(path, inode, flags),
                 }
             }
-            Found::View { entry, .. } => match entry {
+            Found::View { entry, path } => match entry {
                 Entry::Dir(_) if writes => Err(Errno::EISDIR),
                 Entry::Dir(_) => self.open_directory(&found),
                 _ if flags & O_DIRECTORY != 0 => Err(Errno::ENOTDIR),
+                Entry::Link(_) if flags & O_PATH != 0 => self.open_link(path),
                 Entry::Link(_) => Err(Errno::ELOOP),
-                // Nothing there takes a write.
+                Entry::Text(_) if writes && World::is_trigger(path) => self.open_trigger(path, flags),
+                // Nothing else there takes a write.
                 Entry::Text(_) if writes => Err(Errno::EACCES),
                 Entry::Text(text) => {
                     let fd = text_file(text).map_err(errno)?;
@@ -385,6 +388,26 @@ impl Session {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(real, flags, Mode::empty()).map_err(errno)?;
         Ok((Reply { kind: FileKind::Directory, ..Reply::default() }, Some(fd)))
+    }
+
+    /// A file of `/sys` that makes an event when it is written to.
+    fn open_trigger(&self, path: &[u8], flags: i32) -> Answer {
+        let body = Opened::new(Body::Trigger, 0, None);
+        let inode = Arc::new(Mutex::new(Inode::new(1, Kind::File(std::path::PathBuf::new()), 0o644)));
+        let kept = flags & !(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC);
+        let (id, fd) = self.shared.files.add(body, kept, path.to_vec(), inode).map_err(errno)?;
+        Ok((Reply { kind: FileKind::Char, extra: id, ..Reply::default() }, Some(fd)))
+    }
+
+    /// A symlink itself, for those who walk paths step by step (O_PATH with O_NOFOLLOW).
+    fn open_link(&self, path: &[u8]) -> Answer {
+        let parent = path.iter().rposition(|&b| b == b'/').map_or(&b"/"[..], |at| &path[..at]);
+        let directory = self.shared.world.find(parent, true)?;
+        let real = self.shared.mirror.directory(&self.shared.world, &directory).map_err(|_| Errno::EIO)?;
+        let name = std::ffi::OsStr::from_bytes(&path[parent.len()..]);
+        let link = real.join(name.as_bytes().strip_prefix(b"/").map_or(name, std::ffi::OsStr::from_bytes));
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok((Reply::default(), Some(rustix::fs::open(link, flags, Mode::empty()).map_err(errno)?)))
     }
 
     fn open_node(&self, path: &[u8], inode: &Arc<Mutex<Inode>>, flags: i32) -> Answer {
@@ -456,6 +479,7 @@ impl Session {
                 Body::Control(control) => control.ioctl(process, cmd, memory).inspect_err(|_| refused = true),
                 Body::Block(_, block) => block.ioctl(process, cmd, arg, memory),
                 Body::LoopControl => shared.world.machine().loops().ioctl(cmd, arg),
+                Body::Trigger => Err(Errno::ENOTTY),
                 Body::Path => Err(Errno::EBADF),
             });
         self.shared.files.signal_controls();

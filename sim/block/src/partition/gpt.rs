@@ -3,6 +3,7 @@
 
 use dmlab_units::{SECTOR_SIZE, Sector, Sectors};
 
+use super::PartitionNames;
 use super::mbr;
 use super::scan::{Found, Scan};
 
@@ -88,7 +89,7 @@ pub(super) fn scan(scan: &mut Scan<'_>) -> bool {
             number,
             start: Sector(start * factor),
             len: Sectors((end - start + 1) * factor),
-            volume: volume(&entry[56..]),
+            names: PartitionNames { volume: volume(&entry[56..]), uuid: guid(&entry[16..32]) },
         });
     }
     true
@@ -110,6 +111,12 @@ fn compare(scan: &Scan<'_>, first: &Header, second: &Header, last: u64) {
     if is_odd {
         scan.warn("GPT: Use GNU Parted to correct GPT errors.");
     }
+}
+
+/// A GUID as text: its first three numbers are stored with the lowest byte first.
+fn guid(bytes: &[u8]) -> String {
+    let hex = |order: &[usize]| order.iter().map(|&at| format!("{:02x}", bytes[at])).collect::<String>();
+    [&[3, 2, 1, 0][..], &[5, 4], &[7, 6], &[8, 9], &[10, 11, 12, 13, 14, 15]].map(hex).join("-")
 }
 
 /// The name of a partition: UTF-16 in the table, seven bits of each unit for programs (recorded).

@@ -2,6 +2,7 @@
 
 use dmlab_units::{SECTOR_SIZE, Sector, Sectors};
 
+use super::PartitionNames;
 use super::scan::{Found, Scan};
 
 const TABLE: usize = 446;
@@ -51,8 +52,9 @@ impl Entry {
         EXTENDED.contains(&self.kind)
     }
 
-    fn found(self, number: u32, base: u64) -> Found {
-        Found { number, start: Sector(base + self.start), len: Sectors(self.len), volume: String::new() }
+    fn found(self, number: u32, base: u64, signature: u32) -> Found {
+        let names = PartitionNames { uuid: format!("{signature:08x}-{number:02x}"), ..PartitionNames::default() };
+        Found { number, start: Sector(base + self.start), len: Sectors(self.len), names }
     }
 }
 
@@ -73,24 +75,25 @@ pub(super) fn scan(scan: &mut Scan<'_>) -> bool {
     if table.iter().any(|entry| entry.kind == GUARD) {
         return false;
     }
+    let signature = u32::from_le_bytes([sector[440], sector[441], sector[442], sector[443]]);
     let mut next = FIRST_LOGICAL;
     for (entry, number) in table.into_iter().zip(1..).filter(|(entry, _)| entry.len > 0) {
         if !entry.is_extended() {
-            scan.put(entry.found(number, 0));
+            scan.put(entry.found(number, 0, signature));
             continue;
         }
         // Room for a boot loader, and not for a file system.
         let shown = entry.len.min((scan.block / SECTOR_SIZE).max(2));
-        scan.put(Entry { len: shown, ..entry }.found(number, 0));
+        scan.put(Entry { len: shown, ..entry }.found(number, 0, signature));
         scan.text.push_str(" <");
-        follow(scan, entry, &mut next);
+        follow(scan, entry, signature, &mut next);
         scan.text.push_str(" >");
     }
     true
 }
 
 /// Follows the chain of tables in an extended partition.
-fn follow(scan: &mut Scan<'_>, extended: Entry, next: &mut u32) {
+fn follow(scan: &mut Scan<'_>, extended: Entry, signature: u32, next: &mut u32) {
     let (mut at, mut len) = (extended.start, extended.len);
     let end = extended.start + extended.len;
     let mut empty = 0;
@@ -108,7 +111,7 @@ fn follow(scan: &mut Scan<'_>, extended: Entry, next: &mut u32) {
             if i >= 2 && is_odd {
                 continue;
             }
-            scan.put(entry.found(*next, at));
+            scan.put(entry.found(*next, at, signature));
             empty = 0;
             *next += 1;
             if *next == super::MAX_PARTITIONS {

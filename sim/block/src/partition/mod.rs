@@ -38,8 +38,17 @@ pub struct Partition {
     pub number: u32,
     /// Where on the disk it begins.
     pub start: Sector,
-    /// The name that the partition table gives it; empty when there is none.
+    /// What the partition table calls it.
+    pub names: PartitionNames,
+}
+
+/// What a partition table calls a partition; both are empty for one that BLKPG made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionNames {
+    /// Its name, which only a GPT gives.
     pub volume: String,
+    /// Its UUID, or its disk's signature and its number.
+    pub uuid: String,
 }
 
 impl Partition {
@@ -149,7 +158,7 @@ impl BlockDevice {
         number: u32,
         start: Sector,
         len: Sectors,
-        volume: &str,
+        names: PartitionNames,
         dev: Option<DevT>,
     ) -> Result<(), Errno> {
         if number >= MAX_PARTITIONS {
@@ -160,7 +169,7 @@ impl BlockDevice {
         }
         let numbers = self.numbers().ok_or(Errno::ENXIO)?;
         let dev = dev.unwrap_or_else(|| numbers.of_partition(self, number));
-        let part = Partition { whole: Arc::downgrade(self), number, start, volume: volume.to_owned() };
+        let part = Partition { whole: Arc::downgrade(self), number, start, names };
         let driver = Arc::new(Stretch { whole: Arc::downgrade(self), start });
         let name = name_of(self.name(), number);
         let device = BlockDevice::new_partition(dev, name, self, driver, part);
@@ -195,7 +204,7 @@ impl BlockDevice {
         if self.overlaps(start, len, 0) {
             return Err(Errno::EBUSY);
         }
-        self.make_partition(number, start, len, "", None)
+        self.make_partition(number, start, len, PartitionNames::default(), None)
     }
 
     /// BLKPG_DEL_PARTITION.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dmlab_runtime::{Level, UeventAction};
 use dmlab_units::{SECTOR_SIZE, Sector, Sectors};
 
-use super::{gpt, mbr};
+use super::{PartitionNames, gpt, mbr};
 use crate::buffer_errors::BufferErrors;
 use crate::{BlockDevice, BlockFile, OpenMode};
 
@@ -15,8 +15,7 @@ pub(super) struct Found {
     pub(super) number: u32,
     pub(super) start: Sector,
     pub(super) len: Sectors,
-    /// Its name in the table.
-    pub(super) volume: String,
+    pub(super) names: PartitionNames,
 }
 
 /// Why a part of a disk can't be read.
@@ -139,6 +138,6 @@ impl BlockDevice {
             len = Sectors(capacity.0 - start.0);
         }
         // A number that a table names twice is taken the first time.
-        let _taken = self.make_partition(number, start, len, &part.volume, None);
+        let _taken = self.make_partition(number, start, len, part.names.clone(), None);
     }
 }

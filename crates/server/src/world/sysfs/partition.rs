@@ -51,9 +51,9 @@ pub(super) fn entry(machine: &Machine, device: &DeviceInfo, attribute: &str) -> 
                 device.disk_seq,
                 part.number
             );
-            if !part.volume.is_empty() {
+            if !part.names.volume.is_empty() {
                 lines.push_str("\nPARTNAME=");
-                lines.push_str(&part.volume);
+                lines.push_str(&part.names.volume);
             }
             text(lines)
         }
