@@ -7,6 +7,7 @@ use kit::{Scratch, assert_lines, compile, need, run};
 
 /// What a script finds: `$BLKPG`, `$TMP`, and `news`, which prints the events and the lines of the log since the last time.
 const PRELUDE: &str = r#"
+losetup -f >/dev/null
 EVENTS=0 LINES=$("$DMLAB" klog | wc -l)
 news() {
     "$DMLAB" uevents | tail -n +$((EVENTS + 1)) | grep -v SUBSYSTEM=bdi |
@@ -53,7 +54,7 @@ fn parted_partx_kpartx_and_addpart() {
         parted -s /dev/mapper/l mklabel msdos mkpart primary 1MiB 10MiB; echo "parted on a mapped device $?"
         dmsetup ls | sort | cut -f 1
         kpartx -a /dev/ram3 && kpartx -d /dev/ram3; echo "kpartx $?"
-        mkfs.ext4 -q /dev/ram3p2 && dmsetup create fs --table "0 40960 linear /dev/ram3p2 0" && fsck.ext4 -n /dev/mapper/fs >/dev/null
+        mkfs.ext4 -q /dev/ram3p2 && dmsetup create fs --table "0 40960 linear /dev/ram3p2 0" && fsck.ext4 -n /dev/mapper/fs >/dev/null 2>&1
         echo "fsck $?"
     "#;
     let expected = r"

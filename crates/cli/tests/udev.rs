@@ -12,20 +12,20 @@ fn links_follow_names_and_contents() {
         list() { udevadm settle; (cd /dev; find disk mapper vg* -type l 2>/dev/null | sort | while read -r l; do echo "$l -> $(readlink "$l")"; done); }
         dmsetup create x --uuid TEST-1 --table "0 65536 linear /dev/ram0 0"
         list
-        echo "## a file system"
+        echo "== a file system"
         mkfs.ext4 -q -L "my label" -U 11111111-2222-3333-4444-555555555555 /dev/mapper/x
         list
         lsblk -rno NAME,FSTYPE,LABEL,UUID /dev/mapper/x
         udevadm info -q property /dev/mapper/x | grep -E '^(DM_NAME|DM_UUID|ID_FS_TYPE|ID_FS_USAGE)='
-        echo "## another name"
+        echo "== another name"
         dmsetup rename x y
         list
         readlink /dev/block/254:0
-        echo "## other contents"
+        echo "== other contents"
         wipefs -qa /dev/mapper/y
         list
         dmsetup remove y
-        echo "## gone"
+        echo "== gone"
         list
         ls /dev/disk 2>&1
     "#;
@@ -36,16 +36,16 @@ fn links_follow_names_and_contents() {
         disk/by-uuid/11111111-2222-3333-4444-555555555555 -> ../../dm-0\n";
     let expected = [
         &names("x"),
-        "mapper/x -> ../dm-0\n## a file system\n",
+        "mapper/x -> ../dm-0\n== a file system\n",
         &names("x"),
         contents,
         "mapper/x -> ../dm-0\nx ext4 my\\x20label 11111111-2222-3333-4444-555555555555\nDM_NAME=x\nDM_UUID=TEST-1\n\
-         ID_FS_TYPE=ext4\nID_FS_USAGE=filesystem\n## another name\n",
+         ID_FS_TYPE=ext4\nID_FS_USAGE=filesystem\n== another name\n",
         &names("y"),
         contents,
-        "mapper/y -> ../dm-0\n../dm-0\n## other contents\n",
+        "mapper/y -> ../dm-0\n../dm-0\n== other contents\n",
         &names("y"),
-        "mapper/y -> ../dm-0\n## gone\nls: cannot access '/dev/disk': No such file or directory",
+        "mapper/y -> ../dm-0\n== gone\nls: cannot access '/dev/disk': No such file or directory",
     ]
     .concat();
     assert_lines("links", &run(&scratch, &["--udev"], script), &expected);
@@ -63,8 +63,8 @@ fn partitions_of_a_loop_have_links() {
         udevadm settle
         cd /dev/disk; for l in by-label/* by-partlabel/* by-partuuid/* by-uuid/*; do echo "$l -> $(readlink "$l")"; done
         lsblk -rno NAME,FSTYPE,PARTUUID /dev/loop0
-        echo "## the whole disk is written"
-        printf 'label: gpt\nsize=4096\nsize=4096\n' | sfdisk -q --no-reread --no-tell-kernel -w never /dev/loop0 >/dev/null
+        echo "== the whole disk is written"
+        printf 'label: gpt\nsize=4096\nsize=4096\n' | sfdisk -q --no-reread --no-tell-kernel -w never /dev/loop0 >/dev/null 2>&1
         udevadm settle
         grep -c loop0p /proc/partitions
     "#;
@@ -75,7 +75,7 @@ by-partuuid/aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee -> ../../loop0p1
 by-uuid/11111111-2222-3333-4444-555555555555 -> ../../loop0p1
 loop0  
 loop0p1 swap aaaaaaaa-bbbb-cccc-dddd-eeeeeeeeeeee
-## the whole disk is written
+== the whole disk is written
 2";
     assert_lines("loop", &run(&scratch, &["--udev"], script), expected);
 }

@@ -19,15 +19,13 @@ fn no_signal_kills_who_waits_for_a_disk() {
             what=$1; shift
             dmsetup suspend l
             "$@" >/dev/null 2>&1 & program=$!
-            # Until it is in its call: it has the device open and sleeps.
-            until [ "$(awk '/^State/ {print $2}' /proc/$program/status)" = S ] &&
-                ls -l /proc/$program/fd 2>/dev/null | grep -q /dev/mapper/l; do sleep 0.02; done
-            sleep 0.2
+            # Until it is in its call: then all its signals are held back.
+            until grep -q "SigBlk:.*ffff" /proc/$program/status; do sleep 0.02; done
             kill -TERM $program; kill -HUP $program
             sleep 0.2
             kill -0 $program 2>/dev/null && echo "$what waits"
             dmsetup resume l
-            wait $program; echo "$what $?"
+            wait $program 2>/dev/null; echo "$what $?"
         }
         try "direct read" dd if=/dev/mapper/l of=/dev/null bs=4096 count=1 iflag=direct
         try "buffered read" dd if=/dev/mapper/l of=/dev/null bs=4096 count=1

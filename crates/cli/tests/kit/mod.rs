@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 /// A fresh empty directory that goes with the value.
-pub struct Scratch(pub PathBuf);
+pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
-    pub fn new(name: &str) -> Scratch {
+    pub(crate) fn new(name: &str) -> Scratch {
         let dir = std::env::temp_dir().join(format!("dmlab-test-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
@@ -23,7 +23,7 @@ impl Drop for Scratch {
 }
 
 /// Fails with the Debian package of each program that is missing.
-pub fn need(programs: &[(&str, &str)]) {
+pub(crate) fn need(programs: &[(&str, &str)]) {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     for (program, package) in programs {
         let found = path.split(':').any(|dir| Path::new(dir).join(program).is_file());
@@ -32,12 +32,12 @@ pub fn need(programs: &[(&str, &str)]) {
 }
 
 /// The program under test.
-pub fn dmlab() -> PathBuf {
+pub(crate) fn dmlab() -> PathBuf {
     std::env::var_os("DMLAB_BIN").map_or_else(|| env!("CARGO_BIN_EXE_dmlab").into(), PathBuf::from)
 }
 
 /// A command of dmlab's in a directory of its own.
-pub fn command(scratch: &Scratch, words: &[&str]) -> Command {
+pub(crate) fn command(scratch: &Scratch, words: &[&str]) -> Command {
     let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
     let mut command = Command::new(dmlab());
     command
@@ -51,7 +51,7 @@ pub fn command(scratch: &Scratch, words: &[&str]) -> Command {
 }
 
 /// Runs a script on a machine of its own, booted with `options`, and returns what it printed, errors among it.
-pub fn run(scratch: &Scratch, options: &[&str], script: &str) -> String {
+pub(crate) fn run(scratch: &Scratch, options: &[&str], script: &str) -> String {
     let script = format!("exec 2>&1\n{script}");
     let words = [&["run"], options, &["--", "timeout", "-k", "5", "100", "bash", "-c", &script]].concat();
     let Output { stdout, stderr, .. } = command(scratch, &words).output().unwrap();
@@ -61,7 +61,7 @@ pub fn run(scratch: &Scratch, options: &[&str], script: &str) -> String {
 }
 
 /// Compiles a C program of the tests into the directory.
-pub fn compile(scratch: &Scratch, source: &str) -> PathBuf {
+pub(crate) fn compile(scratch: &Scratch, source: &str) -> PathBuf {
     need(&[("cc", "gcc")]);
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(source);
     let program = scratch.0.join(from.file_stem().unwrap());
@@ -72,7 +72,7 @@ pub fn compile(scratch: &Scratch, source: &str) -> PathBuf {
 }
 
 /// Compares line by line, so that a failure shows the first that differs.
-pub fn assert_lines(what: &str, printed: &str, expected: &str) {
+pub(crate) fn assert_lines(what: &str, printed: &str, expected: &str) {
     for (at, (have, want)) in printed.trim().lines().zip(expected.trim().lines()).enumerate() {
         assert_eq!(have.trim_end(), want.trim_end(), "{what}, line {}", at + 1);
     }
