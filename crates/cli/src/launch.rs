@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use dmlab_server::client::Client;
 use rustix::process::{Pid, Signal, kill_process};
@@ -40,8 +41,12 @@ pub(crate) fn ready(command: &[OsString]) -> Result<PathBuf, ExitCode> {
     Ok(path)
 }
 
-/// Runs `command` against the machine in `dir` and returns its exit status.
-pub(crate) fn run(dir: &Path, command: &[OsString]) -> ExitCode {
+/// How long a program has to end after a signal before what it waits for is taken from it.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Runs `command` against the machine in `dir` and returns its exit status. `release` lets go of all programs that wait for
+/// the machine: a signal to dmlab itself ends those too that no signal of their own can.
+pub(crate) fn run(dir: &Path, command: &[OsString], release: impl Fn(Duration) + Send + 'static) -> ExitCode {
     let path = match ready(command) {
         Ok(path) => path,
         Err(status) => return status,
@@ -58,7 +63,7 @@ pub(crate) fn run(dir: &Path, command: &[OsString]) -> ExitCode {
         }
     }
     match start.spawn() {
-        Ok(child) => wait(child, signals),
+        Ok(child) => wait(child, signals, release),
         Err(error) => {
             errln!("cannot run {}: {error}", path.display());
             ExitCode::from(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN })
@@ -140,7 +145,7 @@ fn greet(dir: &Path) {
     );
 }
 
-fn wait(mut child: Child, signals: io::Result<Signals>) -> ExitCode {
+fn wait(mut child: Child, signals: io::Result<Signals>, release: impl Fn(Duration) + Send + 'static) -> ExitCode {
     // From then on a signal is for us, and the number may be somebody else's.
     let is_over = Arc::new(AtomicBool::new(false));
     let is_over_there = is_over.clone();
@@ -157,6 +162,7 @@ fn wait(mut child: Child, signals: io::Result<Signals>) -> ExitCode {
                 if let (false, Some(signal)) = (from_terminal, Signal::from_named_raw(signal)) {
                     let _ = kill_process(pid, signal);
                 }
+                release(GRACE);
             }
         });
     }

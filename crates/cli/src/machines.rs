@@ -151,7 +151,7 @@ pub(crate) fn attach(args: &AttachArgs, meant: &Meant) -> Result<ExitCode, Failu
 /// When none of that name runs.
 pub(crate) fn attach_to(name: &str, command: &[OsString]) -> io::Result<ExitCode> {
     Client::connect(name)?;
-    Ok(launch::run(&rundir::named(name)?, command))
+    Ok(launch::run(&rundir::named(name)?, command, |_| ()))
 }
 
 /// Ends a machine and waits until it is gone.

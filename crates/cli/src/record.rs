@@ -51,7 +51,7 @@ impl Record {
         }
         let dir = run_dir(self.name.as_deref())?;
         let server = boot_recorded(&self.machine, dir, words, &self.output)?;
-        let status = launch::run(server.dir(), &self.command);
+        let status = launch::run(server.dir(), &self.command, server.releaser());
         if let Err(error) = server.finish_recording() {
             errln!("{} is no whole recording: {error}", self.output.display());
             // The command's own failure is the one to be told.

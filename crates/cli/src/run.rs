@@ -69,7 +69,7 @@ pub(crate) fn run(args: &RunArgs, meant: &Meant, given: &ArgMatches) -> Result<E
         });
     }
     let server = boot(&args.machine, run_dir(args.name.as_deref())?)?;
-    let status = launch::run(server.dir(), &args.command);
+    let status = launch::run(server.dir(), &args.command, server.releaser());
     let all_struck = tell_idle_rules(server.machine(), args.require_hit);
     drop(server);
     // The command's own failure is the one to be told.

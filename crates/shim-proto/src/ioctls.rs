@@ -24,6 +24,15 @@ pub enum IoctlShape {
     DeviceMapper,
     /// It is a descriptor of the caller.
     Descriptor,
+    /// It points to memory that holds a pointer to more, which is carried behind it.
+    Pointing {
+        /// Bytes the kernel reads.
+        reads: u32,
+        /// Where among them the pointer is.
+        pointer: u32,
+        /// Bytes the kernel reads there.
+        more: u32,
+    },
     /// It points to memory that begins with a descriptor of the caller.
     DescriptorInMemory {
         /// Bytes the kernel reads.
@@ -50,7 +59,7 @@ pub const fn ioctl_shape(cmd: u32) -> IoctlShape {
         0x1260 | 0x1263 | 0x1265 => writes(8),                              // BLKGETSIZE, BLKRAGET, BLKFRAGET
         0x1267 | 0x127e => writes(2),                                       // BLKSECTGET, BLKROTATIONAL
         0x1268 | 0x1278 | 0x1279 | 0x127a | 0x127b | 0x127c => writes(4),   // BLKSSZGET … BLKDISCARDZEROES
-        0x1269 => reads(24),                                                // BLKPG
+        0x1269 => IoctlShape::Pointing { reads: 24, pointer: 16, more: 152 }, // BLKPG
         0x8008_1270 => writes(4), // BLKBSZGET: an int, whatever the number says
         0x4008_1271 => reads(4),  // BLKBSZSET
         0x8008_1272 | 0x8008_1280 => writes(8), // BLKGETSIZE64, BLKGETDISKSEQ

@@ -16,6 +16,7 @@ mod hook;
 mod ids;
 mod io;
 mod ioctl;
+mod moving;
 mod nodes;
 mod open;
 mod paths;
