@@ -39,6 +39,16 @@ impl PathBuf {
         self.len = 0;
     }
 
+    /// Bytes of it; 0 for the root.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Cuts it to its first `len` bytes, which end a component.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
     /// Sets the path to `path` as it is.
     pub(crate) fn set(&mut self, path: &[u8]) -> bool {
         self.clear();
@@ -64,7 +74,8 @@ impl PathBuf {
         true
     }
 
-    fn pop(&mut self) {
+    /// Cuts its last component off.
+    pub(crate) fn pop(&mut self) {
         while self.len > 0 {
             self.len -= 1;
             if self.bytes[self.len] == b'/' {
@@ -129,13 +140,19 @@ fn unmirror(path: &[u8]) -> Option<&[u8]> {
     path.strip_prefix(mirror).filter(|rest| !mirror.is_empty() && (rest.is_empty() || rest[0] == b'/'))
 }
 
+/// Cuts the prefix of the machine's layer off: what is left is the name that programs know.
+pub(crate) fn unlayer(path: &[u8]) -> Option<&[u8]> {
+    let layer = state::LAYER.get();
+    path.strip_prefix(layer).filter(|rest| !layer.is_empty() && (rest.is_empty() || rest[0] == b'/'))
+}
+
 /// Whether the descriptor is a directory of the mirror.
 pub(crate) fn is_mirror_dir(fd: i32) -> bool {
     let mut out = [0u8; 256];
     unmirror(fd_path(fd, &mut out)).is_some()
 }
 
-fn fd_path(fd: i32, out: &mut [u8]) -> &[u8] {
+pub(crate) fn fd_path(fd: i32, out: &mut [u8]) -> &[u8] {
     let mut name = [0u8; 32];
     fd_name(fd, &mut name);
     match sys::readlinkat(libc::AT_FDCWD, name.as_ptr(), out.as_mut_ptr(), out.len()) {
@@ -164,17 +181,21 @@ pub(crate) fn fd_name(fd: i32, out: &mut [u8; 32]) {
     out[DIR.len() + left] = 0;
 }
 
-/// Copies the current directory, as programs know it (a directory of the mirror is what it mirrors). True when it is one of
-/// the mirror.
+/// Copies the current directory, as programs know it (a directory of the mirror is what it mirrors, one of the layer what it
+/// lies over). True when it is one of the mirror.
 pub(crate) fn current_dir(out: &mut PathBuf) -> Result<bool, i32> {
     let mut buf = [0u8; PATH_MAX];
     let len = sys::getcwd(buf.as_mut_ptr(), buf.len())?;
     let cwd = &buf[..len.saturating_sub(1)];
     let mirrored = unmirror(cwd);
-    if out.set(mirrored.unwrap_or(cwd)) { Ok(mirrored.is_some()) } else { Err(libc::ENAMETOOLONG) }
+    if out.set(mirrored.or_else(|| unlayer(cwd)).unwrap_or(cwd)) {
+        Ok(mirrored.is_some())
+    } else {
+        Err(libc::ENAMETOOLONG)
+    }
 }
 
-fn has_dotdot(path: &[u8]) -> bool {
+pub(crate) fn has_dotdot(path: &[u8]) -> bool {
     path.windows(2).any(|w| w == b"..")
 }
 
@@ -222,7 +243,8 @@ pub(crate) fn simulated(dirfd: i32, path: *const libc::c_char, out: &mut PathBuf
             }
             let mut buf = [0u8; PATH_MAX];
             let dir = fd_path(dirfd, &mut buf);
-            if dir.first() != Some(&b'/') || !out.set(unmirror(dir).unwrap_or(dir)) {
+            let known = unmirror(dir).or_else(|| unlayer(dir)).unwrap_or(dir);
+            if dir.first() != Some(&b'/') || !out.set(known) {
                 return false;
             }
             in_mirror = unmirror(dir).is_some();
@@ -273,7 +295,8 @@ pub(crate) fn leads_into_simulation(
             current_dir(&mut todo).is_ok()
         } else {
             let dir = fd_path(dirfd, &mut buf);
-            dir.first() == Some(&b'/') && todo.set(unmirror(dir).unwrap_or(dir))
+            let name = unmirror(dir).or_else(|| unlayer(dir)).unwrap_or(dir);
+            dir.first() == Some(&b'/') && todo.set(name)
         };
         if !known {
             return false;
@@ -323,7 +346,7 @@ pub(crate) fn leads_into_simulation(
     is_simulated(out.get())
 }
 
-/// If `text` lies in the mirror, the length of the prefix to cut off.
-pub(crate) fn mirror_prefix(text: &[u8]) -> Option<usize> {
-    unmirror(text).map(|rest| text.len() - rest.len())
+/// If `text` lies in the mirror or the layer, the length of the prefix to cut off.
+pub(crate) fn own_prefix(text: &[u8]) -> Option<usize> {
+    unmirror(text).or_else(|| unlayer(text)).map(|rest| text.len() - rest.len())
 }

@@ -9,6 +9,7 @@ mod mirror;
 mod recorded;
 mod session;
 mod shared_state;
+mod state_dirs;
 
 use std::collections::HashMap;
 use std::fs;
@@ -91,6 +92,7 @@ impl Server {
         let listener = listen(&socket)?;
         let kept = dir.join("files");
         fs::create_dir_all(&kept)?;
+        state_dirs::make(&dir)?;
         let runtime = machine.runtime().clone();
         let shared = Arc::new(Shared {
             world: World::new(machine, kept, options.has_udev),
