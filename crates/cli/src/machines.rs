@@ -9,7 +9,7 @@ use dmlab_server::client::Client;
 use dmlab_server::rundir;
 
 use crate::boot::{MachineArgs, boot};
-use crate::launch;
+use crate::{launch, leftover};
 
 /// Boot a machine that stays until it is halted.
 #[derive(Args, Debug)]
@@ -99,6 +99,7 @@ pub(crate) fn serve_machine(args: &BootArgs) -> io::Result<ExitCode> {
         });
     }
     server.wait();
+    leftover::end_programs(&server.socket(), server.halted_by());
     // The answer to the request that ended us is on its way.
     std::thread::sleep(std::time::Duration::from_millis(20));
     drop(server);

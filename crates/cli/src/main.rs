@@ -10,6 +10,7 @@ mod fault;
 mod io;
 mod kernel;
 mod launch;
+mod leftover;
 mod load;
 mod machines;
 mod prove;

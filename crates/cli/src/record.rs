@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::boot::{MachineArgs, boot_recorded};
 use crate::kernel::Failure;
 use crate::run::run_dir;
-use crate::{fault, launch};
+use crate::{fault, launch, leftover};
 
 /// Where a recording goes if nothing is said.
 const DEFAULT_FILE: &str = "dmlab.recording";
@@ -44,12 +44,14 @@ impl Record {
     /// Runs it; the exit status is the command's.
     pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
         let words = self.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        if let Err(status) = launch::ready(&self.command) {
+        if let Err(status) = launch::ready(&self.command, self.machine.allow_host) {
             return Ok(status);
         }
         let dir = run_dir(self.name.as_deref())?;
         let server = boot_recorded(&self.machine, dir, words, &self.output)?;
+        leftover::adopt();
         let status = launch::run(server.dir(), &self.command);
+        leftover::end_children();
         if let Err(error) = server.finish_recording() {
             eprintln!("dmlab: {} is no whole recording: {error}", self.output.display());
             // The command's own failure is the one to be told.

@@ -10,6 +10,7 @@
 mod ioctls;
 mod layout;
 mod message;
+mod program;
 mod reply;
 
 pub use ioctls::{DM_HEADER_LEN, DM_IOCTL_TYPE, IoctlShape, STAGING_LIMIT, ioctl_shape};
@@ -19,4 +20,5 @@ pub use layout::{
     TURN_SERVER, WAKE, stand_in_mode,
 };
 pub use message::{HEADER_LEN, Header, Malformed, PROTOCOL, Request, io_flags, marker_mode, path_flags};
+pub use program::{Program, Unserved, judge};
 pub use reply::{FileKind, Place, REPLY_LEN, Reply, STAT_LEN, Stat};

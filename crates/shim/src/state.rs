@@ -192,6 +192,7 @@ pub(crate) fn init(environment: *const *const libc::c_char) {
         }
     }
     ENABLED.store(true, Ordering::Release);
+    crate::filter::install();
     look_at_cwd();
     look_at_descriptors();
 }

@@ -19,7 +19,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -104,6 +104,7 @@ impl Server {
             recorder: options.recorder,
             stopping: AtomicBool::new(false),
             stopped: (Mutex::new(false), Condvar::new()),
+            halted_by: AtomicI32::new(0),
         });
         let watch = Arc::new(Watch {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
@@ -168,6 +169,11 @@ impl Server {
     pub fn halter(&self) -> impl Fn() + Send + use<> {
         let shared = self.shared.clone();
         move || shared.halt()
+    }
+
+    /// The process whose request ended it, if one did.
+    pub fn halted_by(&self) -> Option<u32> {
+        u32::try_from(self.shared.halted_by.load(Ordering::Acquire)).ok().filter(|&pid| pid != 0)
     }
 
     /// Waits until somebody halts it.
