@@ -55,11 +55,8 @@ fn with_environment(given: Vars, run: impl FnOnce(Vars) -> c_int) -> c_int {
     if has_preload && has_socket {
         return run(given);
     }
-    let mut env = Environment {
-        vars: [core::ptr::null(); MAX_VARS + 2],
-        socket: [0; 128],
-        preload: [0; 4096],
-    };
+    let mut env =
+        Environment { vars: [core::ptr::null(); MAX_VARS + 2], socket: [0; 128], preload: [0; 4096] };
     let bytes = (nr + 3) * size_of::<*const c_char>();
     let mapped = if nr > MAX_VARS {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
@@ -170,7 +167,11 @@ fn unserved(dirfd: c_int, path: *const c_char, depth: u32, who: &mut [u8; 512]) 
     let _ = sys::close(fd);
     let name = c_bytes(path).rsplit(|&b| b == b'/').next().unwrap_or_default();
     // The loader itself loads this library into what it runs.
-    if why == Some(Unserved::Static) && (name.starts_with(b"ld-linux") || name == b"ld.so") { None } else { why }
+    if why == Some(Unserved::Static) && (name.starts_with(b"ld-linux") || name == b"ld.so") {
+        None
+    } else {
+        why
+    }
 }
 
 fn setuid_at(dirfd: c_int, path: *const c_char) -> bool {
@@ -381,7 +382,13 @@ hook! {
 /// `execl` and `execlp` with their words in an array.
 unsafe extern "C" fn exec_list(path: *const c_char, first: Vars, rest: Vars, by_name: c_int) -> c_int {
     // SAFETY: the trampolines pass where the words lie, which a null ends.
-    unsafe { collect(first, rest, |argv, _| if by_name != 0 { libc::execvp(path, argv) } else { libc::execv(path, argv) }) }
+    unsafe {
+        collect(
+            first,
+            rest,
+            |argv, _| if by_name != 0 { libc::execvp(path, argv) } else { libc::execv(path, argv) },
+        )
+    }
 }
 
 /// `execle`: the environment follows the words.
@@ -402,7 +409,8 @@ const IN_REGISTERS: usize = 7;
 /// `first` has [`IN_REGISTERS`] words, `rest` the others; a null ends them.
 unsafe fn collect(first: Vars, rest: Vars, run: impl FnOnce(Vars, *const c_char) -> c_int) -> c_int {
     // SAFETY: the caller vouches for the words.
-    let word = |i: usize| unsafe { if i < IN_REGISTERS { *first.add(i) } else { *rest.add(i - IN_REGISTERS) } };
+    let word =
+        |i: usize| unsafe { if i < IN_REGISTERS { *first.add(i) } else { *rest.add(i - IN_REGISTERS) } };
     let nr = (0..).take_while(|&i| !word(i).is_null()).count();
     let bytes = (nr + 1) * size_of::<*const c_char>();
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;

@@ -44,8 +44,7 @@ pub(crate) fn install() {
     if sys::io_uring_setup(0, core::ptr::null()) == Err(libc::ENOSYS) {
         return;
     }
-    let program =
-        libc::sock_fprog { len: STEPS.len() as u16, filter: STEPS.as_ptr().cast_mut() };
+    let program = libc::sock_fprog { len: STEPS.len() as u16, filter: STEPS.as_ptr().cast_mut() };
     let set = || sys::seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program);
     // Who is not root must promise first that no program it starts will get more rights than it has.
     if set() == Err(libc::EACCES) && sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).is_ok() {

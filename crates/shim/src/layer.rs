@@ -38,7 +38,7 @@ pub(crate) enum How {
 const ROOTS: [&[u8]; 2] = [b"/run", b"/etc"];
 
 /// Parts of `/run` that stay the host's: the user's session, and what the server shows itself.
-const HOSTS_OWN: [&[u8]; 3] = [b"/run/user", b"/run/udev", b"/run/shm"];
+const HOSTS_OWN: [&[u8]; 4] = [b"/run/user", b"/run/udev", b"/run/shm", b"/etc/mtab"];
 
 /// Names (and all that begin with them) that show nothing of the host's: they tell of its disks.
 const STATE_OF_DISKS: [&[u8]; 17] = [

@@ -31,6 +31,7 @@ mod state;
 mod stdio;
 mod sys;
 mod syscall;
+mod temporary;
 
 /// Sets the calling thread's `errno`.
 pub(crate) fn set_errno(errno: i32) {

@@ -125,11 +125,11 @@ fn is_simulated(path: &[u8]) -> bool {
         let name = path.get(5..).unwrap_or_default().split(|&b| b == b'/').next().unwrap_or_default();
         return !HOST_DEV.contains(&name);
     }
+    if dmlab_shim_proto::retold(path).is_some() || dmlab_shim_proto::tells_of_host_disks(path) {
+        return true;
+    }
     if path.starts_with(b"/proc") {
-        return matches!(
-            path,
-            b"/proc/devices" | b"/proc/misc" | b"/proc/partitions" | b"/proc/self/mountinfo"
-        );
+        return matches!(path, b"/proc/devices" | b"/proc/misc" | b"/proc/partitions");
     }
     inside(b"/run/udev") || (path.starts_with(b"/sys") && SYS_TREES.iter().any(|root| inside(root)))
 }
@@ -219,7 +219,7 @@ pub(crate) fn simulated(dirfd: i32, path: *const libc::c_char, out: &mut PathBuf
         None => return false,
         Some(b'/') => {
             let first = path.iter().position(|&b| b != b'/').map(|at| path[at]);
-            let hopeful = matches!(first, Some(b'd' | b's' | b'p' | b'r' | b'.'));
+            let hopeful = matches!(first, Some(b'd' | b's' | b'p' | b'r' | b'.')) || path.ends_with(b"mtab");
             if !hopeful
                 && !has_dotdot(path)
                 && (!state::has_mirror() || !path.starts_with(state::MIRROR.get()))

@@ -102,6 +102,7 @@ calls! {
     fn utimensat(fd: i32, path: *const u8, times: *const libc::timespec, flags: i32)
         = SYS_utimensat(fd, path, times, flags);
     fn gettid() = SYS_gettid();
+    fn getrandom(to: *mut u8, len: usize) = SYS_getrandom(to, len, 0usize);
     fn io_uring_setup(entries: u32, parameters: *const u8) = SYS_io_uring_setup(entries, parameters);
     fn seccomp(operation: usize, flags: usize, with: *const libc::sock_fprog) = SYS_seccomp(operation, flags, with);
     fn prctl(what: i32, a: usize, b: usize, c: usize, d: usize) = SYS_prctl(what, a, b, c, d);
