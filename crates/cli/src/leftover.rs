@@ -61,7 +61,7 @@ fn pid_of(pid: u32) -> Option<Pid> {
 pub(crate) fn end_children() {
     end(|| {
         loop {
-            match rustix::process::waitpid(None, WaitOptions::NOHANG) {
+            match rustix::process::wait(WaitOptions::NOHANG) {
                 Ok(Some(_)) => {}
                 Err(Errno::INTR) => {}
                 // There are none.
