@@ -132,7 +132,7 @@ fn is_foreground() -> bool {
 }
 
 /// Where the program is.
-fn find(program: &OsStr) -> Option<PathBuf> {
+pub(crate) fn find(program: &OsStr) -> Option<PathBuf> {
     if program.as_bytes().contains(&b'/') {
         return Some(PathBuf::from(program));
     }

@@ -9,7 +9,7 @@ use dmlab_server::client::Client;
 use dmlab_server::rundir;
 
 use crate::boot::{MachineArgs, boot};
-use crate::{launch, leftover};
+use crate::{activation, launch, leftover};
 
 /// Boot a machine that stays until it is halted.
 #[derive(Args, Debug)]
@@ -85,6 +85,7 @@ pub(crate) fn serve_machine(args: &BootArgs) -> io::Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
     };
+    activation::listen(server.dir());
     io::stdout().write_all(READY.as_bytes())?;
     io::stdout().flush()?;
     // Whoever waits for word reads to the end.

@@ -3,6 +3,7 @@
 // Printing is what a command does.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod activation;
 mod boot;
 mod change;
 mod crash;

@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::boot::{MachineArgs, boot_recorded};
 use crate::kernel::Failure;
 use crate::run::run_dir;
-use crate::{fault, launch, leftover};
+use crate::{activation, fault, launch, leftover};
 
 /// Where a recording goes if nothing is said.
 const DEFAULT_FILE: &str = "dmlab.recording";
@@ -50,6 +50,7 @@ impl Record {
         let dir = run_dir(self.name.as_deref())?;
         let server = boot_recorded(&self.machine, dir, words, &self.output)?;
         leftover::adopt();
+        activation::listen(server.dir());
         let status = launch::run(server.dir(), &self.command);
         leftover::end_children();
         if let Err(error) = server.finish_recording() {

@@ -9,7 +9,7 @@ use clap::Args;
 use dmlab_server::rundir;
 
 use crate::boot::{MachineArgs, boot};
-use crate::{launch, leftover};
+use crate::{activation, launch, leftover};
 
 /// Run a command against a fresh machine, which ends with it.
 #[derive(Args, Debug)]
@@ -42,6 +42,7 @@ pub(crate) fn run_dir(name: Option<&str>) -> io::Result<PathBuf> {
 pub(crate) fn run(args: &RunArgs) -> io::Result<ExitCode> {
     let server = boot(&args.machine, run_dir(args.name.as_deref())?)?;
     leftover::adopt();
+    activation::listen(server.dir());
     let status = launch::run(server.dir(), &args.command);
     leftover::end_children();
     drop(server);

@@ -1,5 +1,5 @@
-//! What root may ask of the kernel for itself, as under fakeroot: a process that is not root is told that it got it. The kernel
-//! is asked first, and gives what it may.
+//! What root may ask of the kernel for itself: every process of a run is root, so it is told that it got it, as under fakeroot.
+//! The kernel is asked first, and gives what it may; the root of a container often may not have all.
 
 use libc::{c_int, c_uint, c_void, gid_t, id_t, pid_t, rlimit, size_t};
 
@@ -9,7 +9,7 @@ use crate::{errno, set_errno, state};
 /// A refusal for want of a privilege is none to root.
 fn as_root(ret: c_int, before: c_int) -> c_int {
     if ret < 0
-        && state::fake_root()
+        && state::enabled()
         && matches!(errno(), libc::EPERM | libc::EACCES | libc::ENOMEM | libc::EAGAIN)
     {
         set_errno(before);
@@ -26,7 +26,7 @@ fn as_far_as_possible(
 ) -> c_int {
     let before = errno();
     let ret = real(wanted);
-    if ret == 0 || wanted.is_null() || errno() != libc::EPERM || !state::fake_root() {
+    if ret == 0 || wanted.is_null() || errno() != libc::EPERM || !state::enabled() {
         return ret;
     }
     let mut now = rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -50,7 +50,7 @@ hook! {
         let before = errno();
         set_errno(0);
         let ret = real(by);
-        if ret == -1 && state::fake_root() && matches!(errno(), libc::EPERM | libc::EACCES) {
+        if ret == -1 && state::enabled() && matches!(errno(), libc::EPERM | libc::EACCES) {
             set_errno(before);
             return by.clamp(-20, 19);
         }
