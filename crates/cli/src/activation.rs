@@ -1,55 +1,80 @@
 //! Daemons that programs find listening though nobody has started them: where LVM is installed, lvmpolld is started when the
-//! first program talks to its socket, as systemd does it on Debian.
+//! first program talks to its socket, as a service manager does it on a booted system.
 
+use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixListener;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use dmlab_shim_proto::LAYER_DIR;
-use rustix::event::{PollFd, PollFlags};
 
 use crate::launch;
 
 /// The socket, in the machine's own `/run`.
 const SOCKET: &str = "run/lvm/lvmpolld.socket";
-
-/// Hands the socket over, in the way of systemd, as descriptor 3.
-const HAND_OVER: &str = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec lvmpolld -f";
+/// How often it is tried whether the daemon listens, and how long in between.
+const ATTEMPTS: u32 = 1000;
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// Listens in place of lvmpolld, if there is one to be started. The thread ends with the process.
 pub(crate) fn listen(dir: &Path) {
     if launch::find("lvmpolld".as_ref()).is_none() {
         return;
     }
+    let (dir, socket) = (dir.to_owned(), dir.join(LAYER_DIR).join(SOCKET));
     // Without it LVM polls by itself, and says so.
-    let Ok(listener) = UnixListener::bind(dir.join(LAYER_DIR).join(SOCKET)) else { return };
-    let dir = dir.to_owned();
+    let Ok(mut listener) = UnixListener::bind(&socket) else { return };
     let _ = std::thread::Builder::new().name("dmlab-lvmpolld".into()).spawn(move || {
-        loop {
-            let mut fds = [PollFd::new(&listener, PollFlags::IN)];
-            match rustix::event::poll(&mut fds, None) {
-                Ok(_) => {}
-                Err(rustix::io::Errno::INTR) => continue,
+        while let Ok((first, _)) = listener.accept() {
+            drop(listener);
+            match serve(&dir, &socket, first) {
+                Ok(again) => listener = again,
                 Err(_) => return,
-            }
-            if start(&dir, &listener).is_err() || !dir.exists() {
-                return;
             }
         }
     });
 }
 
-/// Starts the daemon and waits until it has ended, as it does when it has nothing to do for a while.
-fn start(dir: &Path, listener: &UnixListener) -> io::Result<()> {
-    let socket: OwnedFd = listener.try_clone()?.into();
-    let mut command: Command = launch::prepared(dir, "sh".as_ref());
-    let command = command.args(["-c", HAND_OVER]).stdin(socket).stdout(Stdio::null()).stderr(Stdio::null());
-    let status = command.current_dir("/").spawn()?.wait();
-    match status {
-        Ok(status) if !status.success() => Err(io::Error::other("it cannot be started")),
-        // Whoever waits for all children may have been first.
-        _ => Ok(()),
+/// Starts the daemon, which listens at the socket itself from then on, and passes it the call that came before that. Listens
+/// again when it has ended, as it does when it has nothing to do for a while.
+fn serve(dir: &Path, socket: &PathBuf, first: UnixStream) -> io::Result<UnixListener> {
+    fs::remove_file(socket)?;
+    let mut daemon = launch::prepared(dir, "lvmpolld".as_ref())
+        .args(["-f", "-t", "60"])
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()?;
+    pass_on(&connect(socket, &mut daemon)?, &first)?;
+    // Whoever waits for all children may be first; then it has ended, too.
+    let _ = daemon.wait();
+    let _ = fs::remove_file(socket);
+    UnixListener::bind(socket)
+}
+
+fn connect(socket: &Path, daemon: &mut Child) -> io::Result<UnixStream> {
+    for _ in 0..ATTEMPTS {
+        match UnixStream::connect(socket) {
+            Err(error) if daemon.try_wait().is_ok_and(|ended| ended.is_some()) => return Err(error),
+            Err(_) => std::thread::sleep(PAUSE),
+            connected => return connected,
+        }
     }
+    Err(io::ErrorKind::TimedOut.into())
+}
+
+/// Copies what either side of a conversation says to the other, until both have ended it.
+fn pass_on(one: &UnixStream, other: &UnixStream) -> io::Result<()> {
+    for (from, to) in [(one, other), (other, one)] {
+        let (mut from, mut to) = (from.try_clone()?, to.try_clone()?);
+        std::thread::Builder::new().name("dmlab-lvmpolld".into()).spawn(move || {
+            let _ = io::copy(&mut from, &mut to);
+            let _ = to.shutdown(Shutdown::Write);
+        })?;
+    }
+    Ok(())
 }
