@@ -55,7 +55,7 @@ fn groups_move_split_and_come_back() {
          q pvmove -i 1 /dev/ram0 /dev/ram1; head -c 6 /dev/vg0/a
          lvs --noheadings -o devices vg0/a | tr -d ' '; q vgreduce vg0 /dev/ram0
          q vgchange -an vg1; vgmerge vg0 vg1 2>&1 | grep -v 'updating old'; q vgchange -an vg0; vgsplit vg0 vg2 /dev/ram2 2>&1; vgrename vg2 vg3
-         q vgcfgbackup vg0; ls /etc/lvm/backup /etc/lvm/archive | grep -c vg0; q lvremove -y vg0/a
+         q vgcfgbackup vg0; ls /etc/lvm/backup; q lvremove -y vg0/a
          vgcfgrestore -f $(ls -t /etc/lvm/archive/vg0_* | head -n 1) vg0 2>&1; q lvchange -ay vg0/a; head -c 6 /dev/vg0/a
          vgs --noheadings -o vg_name | tr -d ' '; q vgremove -ff -y vg0 vg3",
         "
@@ -64,7 +64,9 @@ moved
   Volume group \"vg1\" successfully merged into \"vg0\"
   New volume group \"vg2\" successfully split from \"vg0\"
   Volume group \"vg2\" successfully renamed to \"vg3\"
-8
+vg0
+vg1
+vg3
   Restored volume group vg0.
 moved
 vg0
@@ -81,15 +83,13 @@ fn a_pool_that_fills_up_is_extended() {
          for i in $(seq 600); do sleep 0.1; lvs --noheadings -o lv_size vg0/pool | grep -q 64 || break; done
          lvs --noheadings -o seg_monitor,lv_size vg0/pool; cat /run/dmeventd.pid >pid";
     need(&[("dmeventd", "dmeventd"), ("setpriv", "util-linux")]);
-    for user in [User::Same, User::Ordinary] {
-        for machine in ["first", "second"] {
-            let scratch = Scratch::new(&format!("extend-{user:?}-{machine}"));
-            let printed = script(user, &scratch.0, &format!("{QUIET}{text}"));
-            let expected = "  monitored 64.00m \ndmeventd\n  monitored 80.00m \n";
-            assert_eq!(printed.replace("m\n", "m \n"), expected, "{user:?}, {machine} machine");
-            let pid = std::fs::read_to_string(scratch.path("pid")).unwrap();
-            assert!(!std::path::Path::new("/proc").join(pid.trim()).exists(), "dmeventd {pid} still runs");
-        }
+    for user in [User::Ordinary, User::Same] {
+        let scratch = Scratch::new(&format!("extend-{user:?}"));
+        let printed = script(user, &scratch.0, &format!("{QUIET}{text}"));
+        let expected = "  monitored 64.00m \ndmeventd\n  monitored 80.00m \n";
+        assert_eq!(printed.replace("m\n", "m \n"), expected, "{user:?}");
+        let pid = std::fs::read_to_string(scratch.path("pid")).unwrap();
+        assert!(!std::path::Path::new("/proc").join(pid.trim()).exists(), "dmeventd {pid} still runs");
     }
 }
 

@@ -16,7 +16,13 @@ const CGO: &str = "package main\n\n// int one(void) { return 1; }\nimport \"C\"\
 
 /// Compiles one program of each kind into a directory: its name and a word of the reason.
 fn programs(dir: &Path) -> Vec<(&'static str, &'static str)> {
-    need(&[("cc", "gcc"), ("musl-gcc", "musl-tools"), ("go", "golang-go"), ("strace", "strace"), ("make", "make")]);
+    need(&[
+        ("cc", "gcc"),
+        ("musl-gcc", "musl-tools"),
+        ("go", "golang-go"),
+        ("strace", "strace"),
+        ("make", "make"),
+    ]);
     std::fs::write(dir.join("opens.c"), OPENS).unwrap();
     for (name, text) in [("go", GO), ("cgo", CGO)] {
         std::fs::create_dir(dir.join(name)).unwrap();
@@ -64,8 +70,17 @@ fn every_kind_is_refused_wherever_it_starts() {
             (&["./script"], 126),
             (&["sh", "-c", "./script; exit $?"], 126),
             (&["make", "-s"], 2),
-            (&["python3", "-c", &format!("import os; p = os.posix_spawn('{program}', ['x'], {{}}); \
-                exit(os.waitstatus_to_exitcode(os.waitpid(p, 0)[1]))")], 126),
+            (
+                &[
+                    "python3",
+                    "-c",
+                    &format!(
+                        "import os; p = os.posix_spawn('{program}', ['x'], {{}}); \
+                exit(os.waitstatus_to_exitcode(os.waitpid(p, 0)[1]))"
+                    ),
+                ],
+                126,
+            ),
             (&["perl", "-e", &format!("exec '{program}' or exit 126")], 126),
         ];
         for (words, status) in ways {
@@ -73,21 +88,29 @@ fn every_kind_is_refused_wherever_it_starts() {
             let trace = dir.join("trace");
             let mut traced = Command::new("strace");
             traced.args(["-f", "-qq", "-e", "trace=open,openat,execve", "-o"]).arg(&trace);
-            let output = traced.arg(dmlab()).args(["run", "--"]).args(*words).current_dir(dir).output().unwrap();
+            let output =
+                traced.arg(dmlab()).args(["run", "--"]).args(*words).current_dir(dir).output().unwrap();
             let said = String::from_utf8_lossy(&output.stderr);
             assert_eq!(output.status.code(), Some(*status), "{words:?}: {said}");
             let lines = said.lines().filter(|line| line.starts_with("dmlab: "));
             let lines: Vec<&str> = lines.collect();
-            assert!(lines.len() == 1 && lines[0].contains(why) && lines[0].contains("--allow-host"), "{words:?}: {said}");
+            assert!(
+                lines.len() == 1 && lines[0].contains(why) && lines[0].contains("--allow-host"),
+                "{words:?}: {said}"
+            );
             assert!(output.stdout.is_empty(), "{words:?}: {output:?}");
             let trace = std::fs::read_to_string(&trace).unwrap();
             assert!(trace.contains("execve("), "strace saw nothing");
-            let host = |line: &&str| ["/dev/mapper", "/dev/dm-", "/dev/ram", "/dev/loop"].iter().any(|name| line.contains(name));
+            let host = |line: &&str| {
+                ["/dev/mapper", "/dev/dm-", "/dev/ram", "/dev/loop"].iter().any(|name| line.contains(name))
+            };
             assert_eq!(trace.lines().find(host), None, "{words:?}");
         }
     }
     // What may be served is, also where strace stands around it inside the run.
-    for words in [&["./served"][..], &["strace", "-f", "-o", "/dev/null", "./served"], &["sh", "-c", "./served"]] {
+    for words in
+        [&["./served"][..], &["strace", "-f", "-o", "/dev/null", "./served"], &["sh", "-c", "./served"]]
+    {
         let output = start(User::Same, dir, &[&["run", "--"], words].concat());
         assert_eq!(String::from_utf8_lossy(&output.stdout), "opened\n", "{words:?}: {output:?}");
     }
