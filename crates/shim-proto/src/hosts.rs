@@ -90,6 +90,11 @@ pub fn tells_of_host_disks(path: &[u8]) -> bool {
     path == b"/dev/kmsg"
 }
 
+/// Whether a clean absolute path lies where the kernel's modules are, of which a machine has its own view.
+pub fn is_modules(path: &[u8]) -> bool {
+    inside(path.strip_prefix(b"/usr").unwrap_or(path), b"/lib/modules")
+}
+
 /// A file of `/proc` that a machine shows with the host's disks taken out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Retold {

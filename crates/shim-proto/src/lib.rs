@@ -14,7 +14,7 @@ mod message;
 mod program;
 mod reply;
 
-pub use hosts::{Retold, host_dev_shows, retold, tells_of_host_disks};
+pub use hosts::{Retold, host_dev_shows, is_modules, retold, tells_of_host_disks};
 pub use ioctls::{DM_HEADER_LEN, DM_IOCTL_TYPE, IoctlShape, STAGING_LIMIT, ioctl_shape};
 pub use layout::{
     ALLOW_HOST, AREA_LEN, CLIENT_SLEEPS, DATA_LEN, DATA_OFFSET, GONE, GONE_DIR, HEADER_OFFSET, LAYER_DIR,

@@ -4,6 +4,8 @@
 
 use core::ffi::CStr;
 
+use dmlab_shim_proto::is_modules;
+
 use crate::{state, sys};
 
 /// Longest path, with its NUL.
@@ -125,7 +127,10 @@ fn is_simulated(path: &[u8]) -> bool {
         let name = path.get(5..).unwrap_or_default().split(|&b| b == b'/').next().unwrap_or_default();
         return !HOST_DEV.contains(&name);
     }
-    if dmlab_shim_proto::retold(path).is_some() || dmlab_shim_proto::tells_of_host_disks(path) {
+    if is_modules(path)
+        || dmlab_shim_proto::retold(path).is_some()
+        || dmlab_shim_proto::tells_of_host_disks(path)
+    {
         return true;
     }
     if path.starts_with(b"/proc") {
@@ -219,7 +224,10 @@ pub(crate) fn simulated(dirfd: i32, path: *const libc::c_char, out: &mut PathBuf
         None => return false,
         Some(b'/') => {
             let first = path.iter().position(|&b| b != b'/').map(|at| path[at]);
-            let hopeful = matches!(first, Some(b'd' | b's' | b'p' | b'r' | b'.')) || path.ends_with(b"mtab");
+            let hopeful = matches!(first, Some(b'd' | b's' | b'p' | b'r' | b'.'))
+                || path.ends_with(b"mtab")
+                || path.starts_with(b"/lib/modules")
+                || path.starts_with(b"/usr/lib/modules");
             if !hopeful
                 && !has_dotdot(path)
                 && (!state::has_mirror() || !path.starts_with(state::MIRROR.get()))

@@ -22,6 +22,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("make", "make"),
     ("mawk", "mawk"),
     ("mkfs.ext4", "e2fsprogs"),
+    ("modprobe", "kmod"),
     ("musl-gcc", "musl-tools"),
     ("perl", "perl"),
     ("python3", "python3"),

@@ -3,6 +3,7 @@
 //! `/dev` is kept here, since programs change it; `/sys` and `/proc` are rendered when somebody looks. All paths are
 //! absolute. A path that leaves the simulated tree is answered with where it goes ([`Found::Elsewhere`]).
 
+mod modules;
 mod node;
 mod procfs;
 mod resolve;
@@ -15,7 +16,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use dmlab_shim_proto::{Stat, host_dev_shows, retold, tells_of_host_disks};
+use dmlab_shim_proto::{Stat, host_dev_shows, is_modules, retold, tells_of_host_disks};
 use dmlab_units::{DevT, Errno};
 use parking_lot::Mutex;
 
@@ -60,7 +61,7 @@ pub fn area(path: &[u8]) -> Area {
         Area::Absent
     } else if inside(b"/dev") {
         Area::Dev
-    } else if SYS.iter().any(|root| inside(root)) {
+    } else if SYS.iter().any(|root| inside(root)) || is_modules(path) {
         Area::Sys
     } else if matches!(path, b"/proc/devices" | b"/proc/misc" | b"/proc/partitions") || retold(path).is_some()
     {
