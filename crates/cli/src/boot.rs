@@ -14,6 +14,7 @@ use dmlab_machine::faults::read_rules;
 use dmlab_machine::{BootOptions, Disk, DiskKind, Machine};
 use dmlab_server::driver::{ThreadDriver, Time};
 use dmlab_server::{OnRefusedLoad, Options, Server};
+use dmlab_shim_proto::ALLOW_HOST;
 use dmlab_units::Bytes;
 
 use crate::fault;
@@ -65,6 +66,10 @@ pub(crate) struct MachineArgs {
     /// for at once. Without it they make their nodes themselves, as in a container.
     #[arg(long)]
     pub udev: bool,
+    /// Let programs run that the machine's devices cannot be put in front of (static, Go, another C library, setuid): they
+    /// see the host's devices, and may change them.
+    #[arg(long)]
+    pub allow_host: bool,
     /// Print kernel log lines on stderr as programs cause them.
     #[arg(long)]
     pub explain: bool,
@@ -95,6 +100,9 @@ impl MachineArgs {
         words.extend([format!("--time={time}"), format!("--seed={}", self.seed)]);
         if self.udev {
             words.push("--udev".to_owned());
+        }
+        if self.allow_host {
+            words.push("--allow-host".to_owned());
         }
         for (name, path) in [("klog", &self.klog), ("faults", &self.faults)] {
             if let Some(path) = path {
@@ -250,7 +258,11 @@ fn serve_as_told(
     recorder: Option<Arc<Recorder>>,
 ) -> io::Result<Server> {
     let on_refused_load = explainer(machine.clone(), args);
-    serve(machine, driver, Options { dir, on_refused_load, has_udev: args.udev, recorder })
+    let server = serve(machine, driver, Options { dir, on_refused_load, has_udev: args.udev, recorder })?;
+    if args.allow_host {
+        File::create(server.dir().join(ALLOW_HOST))?;
+    }
+    Ok(server)
 }
 
 /// Serves a machine.

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
@@ -18,8 +18,11 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
+use dmlab_shim_proto::{ALLOW_HOST, Program, Unserved, judge};
+
 use crate::boot::{SHIM_NAME, UDEV_SIGN};
 use crate::kernel::{MACHINE_VARIABLE, SOCKET_VARIABLE};
+use crate::leftover;
 use crate::output::errln;
 
 /// Exit status when the program cannot be run, as shells have it.
@@ -27,15 +30,16 @@ const CANNOT_RUN: u8 = 126;
 /// Exit status when there is no such program.
 const NOT_FOUND: u8 = 127;
 
-/// Whether `command` can be run: where its program is. If not, says why, and returns the exit status for that.
-pub(crate) fn ready(command: &[OsString]) -> Result<PathBuf, ExitCode> {
+/// Whether `command` can be run: where its program is. If not, says why, and returns the exit status for that. `allow_host`:
+/// whether programs may run that see the host.
+pub(crate) fn ready(command: &[OsString], allow_host: bool) -> Result<PathBuf, ExitCode> {
     let Some(program) = command.first() else { return Err(ExitCode::from(NOT_FOUND)) };
     let Some(path) = find(program) else {
         errln!("{}: no such program", program.display());
         return Err(ExitCode::from(NOT_FOUND));
     };
-    if let Some(why) = why_not(&path, 0) {
-        errln!("{why}: the preload library that brings the simulated devices cannot be loaded into it");
+    if let Some((path, why)) = why_not(&path, 0).filter(|_| !allow_host) {
+        errln!("{} {}: {}", path.display(), why.reason(), Unserved::CONSEQUENCE);
         return Err(ExitCode::from(CANNOT_RUN));
     }
     Ok(path)
@@ -47,7 +51,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Runs `command` against the machine in `dir` and returns its exit status. `release` lets go of all programs that wait for
 /// the machine: a signal to dmlab itself ends those too that no signal of their own can.
 pub(crate) fn run(dir: &Path, command: &[OsString], release: impl Fn(Duration) + Send + 'static) -> ExitCode {
-    let path = match ready(command) {
+    let path = match ready(command, dir.join(ALLOW_HOST).exists()) {
         Ok(path) => path,
         Err(status) => return status,
     };
@@ -145,7 +149,11 @@ fn greet(dir: &Path) {
     );
 }
 
-fn wait(mut child: Child, signals: io::Result<Signals>, release: impl Fn(Duration) + Send + 'static) -> ExitCode {
+fn wait(
+    mut child: Child,
+    signals: io::Result<Signals>,
+    release: impl Fn(Duration) + Send + 'static,
+) -> ExitCode {
     // From then on a signal is for us, and the number may be somebody else's.
     let is_over = Arc::new(AtomicBool::new(false));
     let is_over_there = is_over.clone();
@@ -166,7 +174,7 @@ fn wait(mut child: Child, signals: io::Result<Signals>, release: impl Fn(Duratio
             }
         });
     }
-    let ended = child.wait();
+    let ended = leftover::wait(&mut child);
     is_over.store(true, Ordering::Release);
     match ended {
         Ok(status) => ExitCode::from(match (status.code(), status.signal()) {
@@ -197,35 +205,31 @@ pub(crate) fn find(program: &OsStr) -> Option<PathBuf> {
     })
 }
 
-/// Why the library cannot be loaded into a program, or `None`. Scripts are judged by their interpreters.
-fn why_not(path: &Path, depth: u32) -> Option<String> {
+/// Why the library cannot stand in front of a program, or `None`: which program (scripts are judged by their interpreters),
+/// and the reason.
+fn why_not(path: &Path, depth: u32) -> Option<(PathBuf, Unserved)> {
+    let meta = path.metadata().ok()?;
+    if !meta.is_file() || meta.permissions().mode() & 0o111 == 0 {
+        // Starting it will say what is wrong.
+        return None;
+    }
+    let unserved = |why| Some((path.to_owned(), why));
+    if meta.permissions().mode() & 0o4000 != 0 && meta.uid() != rustix::process::geteuid().as_raw() {
+        return unserved(Unserved::Setuid);
+    }
     let file = File::open(path).ok()?;
-    let meta = file.metadata().ok()?;
-    let me = rustix::process::geteuid().as_raw();
-    if meta.permissions().mode() & 0o4000 != 0 && meta.uid() != me {
-        return Some(format!("{} is setuid", path.display()));
+    match judge(|at, into| file.read_at(into, at).unwrap_or(0)) {
+        Program::Served => None,
+        Program::Unserved(Unserved::Static) if is_loader(path) => None,
+        Program::Unserved(why) => unserved(why),
+        Program::Script(interpreter, len) if depth < 4 => {
+            why_not(Path::new(OsStr::from_bytes(&interpreter[..len])), depth + 1)
+        }
+        Program::Script(..) => None,
     }
-    let mut head = Vec::new();
-    (&file).take(4096).read_to_end(&mut head).ok()?;
-    if let Some(line) = head.strip_prefix(b"#!") {
-        let line = line.split(|&b| b == b'\n').next()?.trim_ascii();
-        let interpreter = line.split(|&b| b == b' ' || b == b'\t').next()?;
-        return if depth < 4 { why_not(Path::new(OsStr::from_bytes(interpreter)), depth + 1) } else { None };
-    }
-    is_static(&file, &head).then(|| format!("{} is statically linked", path.display()))
 }
 
-/// Whether a 64-bit ELF program names no dynamic loader.
-fn is_static(file: &File, head: &[u8]) -> bool {
-    const PT_INTERP: u64 = 3;
-    if !head.starts_with(b"\x7fELF\x02\x01") {
-        return false;
-    }
-    let number = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b));
-    let word = |at: usize, len: usize| head.get(at..at + len).map(number);
-    let (Some(start), Some(size), Some(count)) = (word(32, 8), word(54, 2), word(56, 2)) else {
-        return false;
-    };
-    let mut kind = [0; 4];
-    !(0..count).any(|i| file.read_exact_at(&mut kind, start + i * size).is_ok() && number(&kind) == PT_INTERP)
+/// Whether it is glibc's loader, which loads the library into what it runs.
+fn is_loader(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"ld-linux") || name == "ld.so")
 }

@@ -13,8 +13,8 @@ use serde_json::json;
 use crate::boot::{MachineArgs, boot};
 use crate::json::{self, Format};
 use crate::kernel::{Failure, Meant};
-use crate::launch;
 use crate::output::outln;
+use crate::{activation, launch, leftover};
 
 /// Boot a machine that stays until it is halted.
 #[derive(Args, Debug)]
@@ -110,6 +110,7 @@ pub(crate) fn serve_machine(args: &BootArgs) -> Result<ExitCode, Failure> {
     if let Some(until) = args.lifetime.and_then(|lifetime| SystemTime::now().checked_add(lifetime)) {
         std::fs::write(server.dir().join(UNTIL), humantime::format_rfc3339(until).to_string())?;
     }
+    activation::listen(server.dir());
     io::stdout().write_all(READY.as_bytes())?;
     io::stdout().flush()?;
     // Whoever waits for word reads to the end.
@@ -131,6 +132,7 @@ pub(crate) fn serve_machine(args: &BootArgs) -> Result<ExitCode, Failure> {
         });
     }
     server.wait();
+    leftover::end_programs(&server.socket(), server.halted_by());
     // The answer to the request that ended us is on its way.
     std::thread::sleep(std::time::Duration::from_millis(20));
     drop(server);

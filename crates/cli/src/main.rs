@@ -3,6 +3,7 @@
 // A command says what it has to say through `output`, whose errors are the command's.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod activation;
 mod boot;
 mod change;
 mod crash;
@@ -12,6 +13,7 @@ mod io;
 mod json;
 mod kernel;
 mod launch;
+mod leftover;
 mod load;
 mod machines;
 mod manual;

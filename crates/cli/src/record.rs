@@ -15,7 +15,7 @@ use crate::boot::{MachineArgs, boot_recorded};
 use crate::kernel::Failure;
 use crate::output::{errln, outln};
 use crate::run::run_dir;
-use crate::{fault, launch};
+use crate::{activation, fault, launch, leftover};
 
 /// Where a recording goes if nothing is said.
 const DEFAULT_FILE: &str = "dmlab.recording";
@@ -46,12 +46,15 @@ impl Record {
     /// Runs it; the exit status is the command's.
     pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
         let words = self.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        if let Err(status) = launch::ready(&self.command) {
+        if let Err(status) = launch::ready(&self.command, self.machine.allow_host) {
             return Ok(status);
         }
         let dir = run_dir(self.name.as_deref())?;
         let server = boot_recorded(&self.machine, dir, words, &self.output)?;
+        leftover::adopt();
+        activation::listen(server.dir());
         let status = launch::run(server.dir(), &self.command, server.releaser());
+        leftover::end_children();
         if let Err(error) = server.finish_recording() {
             errln!("{} is no whole recording: {error}", self.output.display());
             // The command's own failure is the one to be told.

@@ -13,7 +13,7 @@ use dmlab_server::rundir;
 use crate::boot::{MachineArgs, boot};
 use crate::kernel::{Failure, Meant};
 use crate::output::errln;
-use crate::{launch, machines};
+use crate::{activation, launch, leftover, machines};
 
 /// Run a command on a simulated kernel: a fresh machine, which ends with it.
 ///
@@ -69,7 +69,10 @@ pub(crate) fn run(args: &RunArgs, meant: &Meant, given: &ArgMatches) -> Result<E
         });
     }
     let server = boot(&args.machine, run_dir(args.name.as_deref())?)?;
+    leftover::adopt();
+    activation::listen(server.dir());
     let status = launch::run(server.dir(), &args.command, server.releaser());
+    leftover::end_children();
     let all_struck = tell_idle_rules(server.machine(), args.require_hit);
     drop(server);
     // The command's own failure is the one to be told.

@@ -1,8 +1,8 @@
 //! The block device: what a number in `/dev` stands for.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock, Weak};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use dmlab_abi::Geometry;
 use dmlab_runtime::{Level, RateLimit, Runtime, ShardedCounters, UeventAction};

@@ -16,9 +16,7 @@ use dmlab_units::{DevT, Errno, Sector, Sectors};
 
 use crate::buffer_errors::BufferErrors;
 use crate::registry::Numbers;
-use crate::{
-    Bio, BioQueue, BlockDevice, Caller, DiskOps, Geometry, OpenMode, Redirect, UserMemory,
-};
+use crate::{Bio, BioQueue, BlockDevice, Caller, DiskOps, Geometry, OpenMode, Redirect, UserMemory};
 
 mod gpt;
 mod mbr;
@@ -197,7 +195,12 @@ impl BlockDevice {
     }
 
     /// BLKPG_ADD_PARTITION.
-    pub(crate) fn add_partition(self: &Arc<Self>, number: u32, start: Sector, len: Sectors) -> Result<(), Errno> {
+    pub(crate) fn add_partition(
+        self: &Arc<Self>,
+        number: u32,
+        start: Sector,
+        len: Sectors,
+    ) -> Result<(), Errno> {
         if self.ops().refuses_partitions() {
             return Err(Errno::EINVAL);
         }

@@ -46,7 +46,8 @@ fn put_table(machine: &TestMachine, at: u64, entries: &[(u8, u32, u32)]) {
 fn io_goes_to_the_disk_further_on() {
     let machine = machine();
     let part = add(&machine.device, 1, 8, 16);
-    let file = machine.registry.open(part.dev(), OpenMode::READ | OpenMode::WRITE | OpenMode::DIRECT).unwrap();
+    let file =
+        machine.registry.open(part.dev(), OpenMode::READ | OpenMode::WRITE | OpenMode::DIRECT).unwrap();
     assert_eq!(file.write_at(512, &[7; 512], IoFlags::default()), Ok(512));
     assert_eq!(file.size(), 16 * 512);
     assert_eq!(file.write_at(16 * 512, &[7; 512], IoFlags::default()), Err(Errno::ENOSPC));
@@ -123,7 +124,11 @@ fn a_disk_that_cant_be_read_has_no_partitions() {
     machine.disk.fail([0]);
     machine.registry.scan_partitions(&machine.device);
     assert!(machine.device.partitions().is_empty());
-    assert!(machine.log().contains(&"<6> ram0: unable to read partition table".to_owned()), "{:?}", machine.log());
+    assert!(
+        machine.log().contains(&"<6> ram0: unable to read partition table".to_owned()),
+        "{:?}",
+        machine.log()
+    );
     machine.disk.heal();
     machine.registry.scan_partitions(&machine.device);
     assert_eq!(places(&machine.device), [(1, 8, 8)]);
