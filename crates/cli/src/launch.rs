@@ -93,7 +93,11 @@ fn preload(dir: &Path) -> OsString {
     value
 }
 
-fn wait(mut child: Child, signals: io::Result<Signals>, release: impl Fn(Duration) + Send + 'static) -> ExitCode {
+fn wait(
+    mut child: Child,
+    signals: io::Result<Signals>,
+    release: impl Fn(Duration) + Send + 'static,
+) -> ExitCode {
     // From then on a signal is for us, and the number may be somebody else's.
     let is_over = Arc::new(AtomicBool::new(false));
     let is_over_there = is_over.clone();

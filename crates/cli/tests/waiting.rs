@@ -15,6 +15,7 @@ fn no_signal_kills_who_waits_for_a_disk() {
     let scratch = Scratch::new("waiting");
     let script = r#"
         dmsetup create l --table "0 65536 linear /dev/ram0 0"
+        exec 2>/dev/null # the shell's own words on who was killed
         try() {
             what=$1; shift
             dmsetup suspend l
@@ -54,7 +55,8 @@ fn the_end_of_the_run_ends_who_waits() {
     need(&[("dmsetup", "dmsetup")]);
     let scratch = Scratch::new("ending");
     // The program holds the pipe open: reading it to its end shows that it is gone.
-    let script = format!("{STUCK}dd if=/dev/mapper/l of=/dev/null bs=4096 count=1 iflag=direct 2>&1 & sleep 0.5");
+    let script =
+        format!("{STUCK}dd if=/dev/mapper/l of=/dev/null bs=4096 count=1 iflag=direct 2>&1 & sleep 0.5");
     let output = command(&scratch, &["run", "--", "sh", "-c", &script]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("Input/output error"), "{said}");
@@ -64,14 +66,16 @@ fn the_end_of_the_run_ends_who_waits() {
 fn a_signal_to_dmlab_ends_who_waits() {
     need(&[("dmsetup", "dmsetup"), ("setsid", "util-linux")]);
     let scratch = Scratch::new("signalled");
-    let script =
-        format!("{STUCK}echo ready; exec dd if=/dev/mapper/l of=/dev/null bs=4096 count=1 iflag=direct 2>/dev/null");
+    let script = format!(
+        "{STUCK}echo ready; exec dd if=/dev/mapper/l of=/dev/null bs=4096 count=1 iflag=direct 2>/dev/null"
+    );
     let mut child =
         command(&scratch, &["run", "--", "sh", "-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
     let mut ready = [0; 6];
     child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
     std::thread::sleep(std::time::Duration::from_millis(500));
-    let killed = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
+    let killed =
+        std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(killed.success());
     assert_eq!(child.wait().unwrap().code(), Some(143));
 }

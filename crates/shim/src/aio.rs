@@ -198,10 +198,10 @@ fn perform(iocb: &Iocb, file: files::File) -> i64 {
             channel::ask(&dmlab_shim_proto::Request::Fsync { file: file.id, data_only: iocb.opcode == 3 })
                 .map(|reply| reply.value)
         }
-        7 => vector(buf.cast(), len as c_int)
-            .and_then(|iovs| read_vec(file, iovs, pos, rwf(iocb.rw_flags)?)),
-        8 => vector(buf.cast(), len as c_int)
-            .and_then(|iovs| write_vec(file, iovs, pos, rwf(iocb.rw_flags)?)),
+        7 => vector(buf.cast(), len as c_int).and_then(|iovs| read_vec(file, iovs, pos, rwf(iocb.rw_flags)?)),
+        8 => {
+            vector(buf.cast(), len as c_int).and_then(|iovs| write_vec(file, iovs, pos, rwf(iocb.rw_flags)?))
+        }
         _ => Err(libc::EINVAL),
     };
     result.unwrap_or_else(|errno| -i64::from(errno))

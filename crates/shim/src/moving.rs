@@ -46,7 +46,9 @@ impl End {
     /// Where the descriptor stands, if it stands anywhere.
     fn position(self) -> Result<Option<i64>, i32> {
         match self {
-            End::Simulated(file) => ask(Request::Seek { file: file.id, offset: 0, whence: libc::SEEK_CUR }).map(Some),
+            End::Simulated(file) => {
+                ask(Request::Seek { file: file.id, offset: 0, whence: libc::SEEK_CUR }).map(Some)
+            }
             End::Pipe(_) => Ok(None),
             End::Other(fd) => Ok(sys::lseek(fd, 0, libc::SEEK_CUR).ok().map(|at| at as i64)),
         }
@@ -66,7 +68,9 @@ impl End {
                 read_file(file, to.as_mut_ptr(), to.len(), at.unwrap_or(0), 0).map(|got| got as usize)
             }
             (End::Pipe(fd) | End::Other(fd), None) => sys::read(fd, to.as_mut_ptr(), to.len()),
-            (End::Pipe(fd) | End::Other(fd), Some(at)) => sys::pread(fd, to.as_mut_ptr(), to.len(), at as usize),
+            (End::Pipe(fd) | End::Other(fd), Some(at)) => {
+                sys::pread(fd, to.as_mut_ptr(), to.len(), at as usize)
+            }
         }
     }
 
@@ -76,7 +80,9 @@ impl End {
                 write_file(file, from.as_ptr(), from.len(), at.unwrap_or(0), 0).map(|put| put as usize)
             }
             (End::Pipe(fd) | End::Other(fd), None) => sys::write(fd, from.as_ptr(), from.len()),
-            (End::Pipe(fd) | End::Other(fd), Some(at)) => sys::pwrite(fd, from.as_ptr(), from.len(), at as usize),
+            (End::Pipe(fd) | End::Other(fd), Some(at)) => {
+                sys::pwrite(fd, from.as_ptr(), from.len(), at as usize)
+            }
         }
     }
 }
@@ -107,7 +113,14 @@ fn ended(done: usize, errno: i32) -> Result<i64, i32> {
     if done > 0 { Ok(done as i64) } else { Err(errno) }
 }
 
-fn splice_any(from: c_int, from_pos: *mut off_t, to: c_int, to_pos: *mut off_t, len: usize, flags: c_uint) -> Result<i64, i32> {
+fn splice_any(
+    from: c_int,
+    from_pos: *mut off_t,
+    to: c_int,
+    to_pos: *mut off_t,
+    len: usize,
+    flags: c_uint,
+) -> Result<i64, i32> {
     if len == 0 {
         return Ok(0);
     }
@@ -156,7 +169,13 @@ fn stop(end: End, pos: Option<&mut off_t>, at: Option<i64>) {
 }
 
 /// One fill of a pipe: what there is room for, once there is any.
-fn into_pipe(source: End, pos: Option<&mut off_t>, pipe: c_int, len: usize, nonblock: bool) -> Result<i64, i32> {
+fn into_pipe(
+    source: End,
+    pos: Option<&mut off_t>,
+    pipe: c_int,
+    len: usize,
+    nonblock: bool,
+) -> Result<i64, i32> {
     let at = start(source, &pos)?;
     let mut buffer = Buffer([0; 32768]);
     let room = loop {
@@ -187,7 +206,13 @@ fn into_pipe(source: End, pos: Option<&mut off_t>, pipe: c_int, len: usize, nonb
 }
 
 /// Takes from a pipe what `sink` takes. The bytes are looked at first, and leave the pipe when they are written.
-fn from_pipe(pipe: c_int, sink: End, pos: Option<&mut off_t>, len: usize, nonblock: bool) -> Result<i64, i32> {
+fn from_pipe(
+    pipe: c_int,
+    sink: End,
+    pos: Option<&mut off_t>,
+    len: usize,
+    nonblock: bool,
+) -> Result<i64, i32> {
     let at = start(sink, &pos)?;
     let mut copy = [0i32; 2];
     sys::pipe2(copy.as_mut_ptr(), libc::O_CLOEXEC)?;

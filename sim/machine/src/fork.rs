@@ -147,7 +147,10 @@ impl Machine {
         for block in self.registry().all() {
             let major = block.dev().major();
             // A loop device that is not bound has no size, and each machine has its own.
-            if block.partition().is_some() || major == self.mapper().major() || (major == LOOP_MAJOR && block.capacity().0 == 0) {
+            if block.partition().is_some()
+                || major == self.mapper().major()
+                || (major == LOOP_MAJOR && block.capacity().0 == 0)
+            {
                 continue;
             }
             let forked = fork_block(&block, &registry)?;
@@ -174,7 +177,13 @@ impl Machine {
 /// Gives the forked disk the partition that the first one has.
 fn copy_partition(part: &Arc<BlockDevice>, forked: &Arc<BlockDevice>) -> Result<(), ForkError> {
     let Some(place) = part.partition() else { return Ok(()) };
-    let made = forked.make_partition(place.number, place.start, part.capacity(), place.names.clone(), Some(part.dev()));
+    let made = forked.make_partition(
+        place.number,
+        place.start,
+        part.capacity(),
+        place.names.clone(),
+        Some(part.dev()),
+    );
     made.map_err(|_| ForkError::Disk(part.name().to_owned()))
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dmlab_block::{PartitionNames, BlockDevice, Op, QueueLimits};
+use dmlab_block::{BlockDevice, Op, PartitionNames, QueueLimits};
 use dmlab_units::{DevT, Sector, Sectors};
 
 use crate::Machine;

@@ -20,8 +20,8 @@ mod parameters;
 pub use boot::{BootError, BootOptions, Disk, DiskKind, RAM_DISK_MAX};
 pub use dmlab_block::{
     BlkStatus, BlockDevice, BlockFile, Caller, CarriedMemory, DeviceBacking, Features, FileBacking, IoFlags,
-    Kernel, LOOP_MAJOR, LoopAttributes, LoopBacking, LoopControl, OpenMode, PartitionNames, QueueLimits, UserMemory,
-    read_async, write_async,
+    Kernel, LOOP_MAJOR, LoopAttributes, LoopBacking, LoopControl, OpenMode, PartitionNames, QueueLimits,
+    UserMemory, read_async, write_async,
 };
 pub use dmlab_dm::{ControlFile, DeviceMapper, DeviceMemory, MappedDevice, TargetType};
 

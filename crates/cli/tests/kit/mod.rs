@@ -65,8 +65,7 @@ pub(crate) fn compile(scratch: &Scratch, source: &str) -> PathBuf {
     need(&[("cc", "gcc")]);
     let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(source);
     let program = scratch.0.join(from.file_stem().unwrap());
-    let status =
-        Command::new("cc").args(["-w", "-o"]).arg(&program).arg(&from).status().unwrap();
+    let status = Command::new("cc").args(["-w", "-o"]).arg(&program).arg(&from).status().unwrap();
     assert!(status.success(), "cc {source}");
     program
 }
@@ -76,5 +75,9 @@ pub(crate) fn assert_lines(what: &str, printed: &str, expected: &str) {
     for (at, (have, want)) in printed.trim().lines().zip(expected.trim().lines()).enumerate() {
         assert_eq!(have.trim_end(), want.trim_end(), "{what}, line {}", at + 1);
     }
-    assert_eq!(printed.trim().lines().count(), expected.trim().lines().count(), "{what}: lines of\n{printed}");
+    assert_eq!(
+        printed.trim().lines().count(),
+        expected.trim().lines().count(),
+        "{what}: lines of\n{printed}"
+    );
 }

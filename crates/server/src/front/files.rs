@@ -4,8 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dmlab_units::DevT;
@@ -239,7 +239,8 @@ impl Files {
             !self.open.read().values().any(|f| matches!(&*f.body, Body::Block(other, _) if *other == dev));
         let was_dirty =
             if is_last { self.dirty.lock().remove(&dev) } else { self.dirty.lock().contains(&dev) };
-        let may_write = matches!(&*file.body, Body::Block(_, block) if block.mode().contains(OpenMode::WRITE));
+        let may_write =
+            matches!(&*file.body, Body::Block(_, block) if block.mode().contains(OpenMode::WRITE));
         if !was_dirty {
             drop(file);
             self.tell_of_writer(dev, may_write);

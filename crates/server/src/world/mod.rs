@@ -183,7 +183,8 @@ impl World {
             _ => return Err(Errno::EINVAL),
         };
         let path = std::str::from_utf8(path).map_err(|_| Errno::ENODEV)?;
-        let place = path.strip_suffix("/uevent").and_then(|path| path.strip_prefix("/sys")).ok_or(Errno::ENODEV)?;
+        let place =
+            path.strip_suffix("/uevent").and_then(|path| path.strip_prefix("/sys")).ok_or(Errno::ENODEV)?;
         let extra = vec![("SYNTH_UUID", "0".to_owned())];
         if place.starts_with("/devices/virtual/bdi/") {
             self.machine.runtime().uevents().send(action, place.to_owned(), "bdi", extra);

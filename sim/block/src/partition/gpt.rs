@@ -82,7 +82,12 @@ pub(super) fn scan(scan: &mut Scan<'_>) -> bool {
     }
     for (entry, number) in first.entries.chunks_exact(ENTRY).zip(1..super::MAX_PARTITIONS) {
         let (start, end) = (long(entry, 32), long(entry, 40));
-        if entry[..16] == [0; 16] || start > last || end > last || end < start || end > first.last_usable.max(last) {
+        if entry[..16] == [0; 16]
+            || start > last
+            || end > last
+            || end < start
+            || end > first.last_usable.max(last)
+        {
             continue;
         }
         scan.put(Found {

@@ -53,7 +53,8 @@ impl Entry {
     }
 
     fn found(self, number: u32, base: u64, signature: u32) -> Found {
-        let names = PartitionNames { uuid: format!("{signature:08x}-{number:02x}"), ..PartitionNames::default() };
+        let names =
+            PartitionNames { uuid: format!("{signature:08x}-{number:02x}"), ..PartitionNames::default() };
         Found { number, start: Sector(base + self.start), len: Sectors(self.len), names }
     }
 }
@@ -104,7 +105,8 @@ fn follow(scan: &mut Scan<'_>, extended: Entry, signature: u32, next: &mut u32) 
         }
         let Ok(sector) = scan.read(at, SECTOR_SIZE as usize) else { return };
         let Some(table) = entries(&sector, scan.block) else { return };
-        for (i, entry) in table.iter().enumerate().filter(|(_, entry)| entry.len > 0 && !entry.is_extended()) {
+        for (i, entry) in table.iter().enumerate().filter(|(_, entry)| entry.len > 0 && !entry.is_extended())
+        {
             let start = at + entry.start;
             // The last two should be empty. Those that make sense there are taken.
             let is_odd = entry.start + entry.len > len || start < extended.start || start + entry.len > end;

@@ -16,9 +16,7 @@ use dmlab_units::{DevT, Errno, Sector, Sectors};
 
 use crate::buffer_errors::BufferErrors;
 use crate::registry::Numbers;
-use crate::{
-    Bio, BioQueue, BlockDevice, Caller, DiskOps, Geometry, OpenMode, Redirect, UserMemory,
-};
+use crate::{Bio, BioQueue, BlockDevice, Caller, DiskOps, Geometry, OpenMode, Redirect, UserMemory};
 
 mod gpt;
 mod mbr;
@@ -197,7 +195,12 @@ impl BlockDevice {
     }
 
     /// BLKPG_ADD_PARTITION.
-    pub(crate) fn add_partition(self: &Arc<Self>, number: u32, start: Sector, len: Sectors) -> Result<(), Errno> {
+    pub(crate) fn add_partition(
+        self: &Arc<Self>,
+        number: u32,
+        start: Sector,
+        len: Sectors,
+    ) -> Result<(), Errno> {
         if self.ops().refuses_partitions() {
             return Err(Errno::EINVAL);
         }
@@ -233,7 +236,8 @@ impl BlockDevice {
     /// Reads the disk's partition table anew (BLKRRPART). `is_exclusive`: the caller has claimed the disk.
     ///
     /// # Errors
-    /// EINVAL: it is a disk that is never scanned. EBUSY: a partition is open, or another has claimed the disk.
+    /// EINVAL: it is a disk that is never scanned. EBUSY: a partition is open, or another has claimed the disk. EIO: it can't
+    /// be read.
     pub(crate) fn reread_partitions(
         self: &Arc<Self>,
         log: &Arc<BufferErrors>,
@@ -246,8 +250,7 @@ impl BlockDevice {
         if is_open || (!is_exclusive && self.claimed_by().is_some()) {
             return Err(Errno::EBUSY);
         }
-        self.scan_partitions(log);
-        Ok(())
+        self.scan_partitions(log)
     }
 }
 

@@ -46,7 +46,8 @@ fn put_table(machine: &TestMachine, at: u64, entries: &[(u8, u32, u32)]) {
 fn io_goes_to_the_disk_further_on() {
     let machine = machine();
     let part = add(&machine.device, 1, 8, 16);
-    let file = machine.registry.open(part.dev(), OpenMode::READ | OpenMode::WRITE | OpenMode::DIRECT).unwrap();
+    let file =
+        machine.registry.open(part.dev(), OpenMode::READ | OpenMode::WRITE | OpenMode::DIRECT).unwrap();
     assert_eq!(file.write_at(512, &[7; 512], IoFlags::default()), Ok(512));
     assert_eq!(file.size(), 16 * 512);
     assert_eq!(file.write_at(16 * 512, &[7; 512], IoFlags::default()), Err(Errno::ENOSPC));
@@ -107,12 +108,12 @@ fn a_chain_that_leads_back_ends() {
     put_table(&machine, 0, &[(0x83, 8, 8), (0x05, 100, 1000)]);
     // Its one link is to itself.
     put_table(&machine, 100, &[(0x05, 0, 1000)]);
-    machine.registry.scan_partitions(&machine.device);
+    machine.registry.scan_partitions(&machine.device).unwrap();
     assert_eq!(places(&machine.device), [(1, 8, 8), (2, 100, 2)]);
     assert_eq!(machine.log(), ["<6> ram0: p1 p2 < >"]);
     // One with a partition in it goes on until there are no numbers left.
     put_table(&machine, 100, &[(0x83, 8, 8), (0x05, 0, 1000)]);
-    machine.registry.scan_partitions(&machine.device);
+    machine.registry.scan_partitions(&machine.device).unwrap();
     assert_eq!(machine.device.partitions().len(), 2 + 255 - 4);
 }
 
@@ -121,11 +122,15 @@ fn a_disk_that_cant_be_read_has_no_partitions() {
     let machine = machine();
     put_table(&machine, 0, &[(0x83, 8, 8)]);
     machine.disk.fail([0]);
-    machine.registry.scan_partitions(&machine.device);
+    assert_eq!(machine.registry.scan_partitions(&machine.device), Err(Errno::EIO));
     assert!(machine.device.partitions().is_empty());
-    assert!(machine.log().contains(&"<6> ram0: unable to read partition table".to_owned()), "{:?}", machine.log());
+    assert!(
+        machine.log().contains(&"<6> ram0: unable to read partition table".to_owned()),
+        "{:?}",
+        machine.log()
+    );
     machine.disk.heal();
-    machine.registry.scan_partitions(&machine.device);
+    machine.registry.scan_partitions(&machine.device).unwrap();
     assert_eq!(places(&machine.device), [(1, 8, 8)]);
 }
 
@@ -146,7 +151,7 @@ proptest! {
                 put_table(&machine, u64::from(*start), &next);
             }
         }
-        machine.registry.scan_partitions(&machine.device);
+        machine.registry.scan_partitions(&machine.device).unwrap();
         for (number, start, len) in places(&machine.device) {
             prop_assert!((1..256).contains(&number) && len > 0 && start + len <= SIZE.0);
         }
@@ -182,7 +187,7 @@ proptest! {
         }
         machine.disk.ram.memory().write(512, &header);
         machine.disk.ram.memory().write(1024, &entries);
-        machine.registry.scan_partitions(&machine.device);
+        machine.registry.scan_partitions(&machine.device).unwrap();
         for (number, start, len) in places(&machine.device) {
             prop_assert!(has_sums && (1..=8).contains(&number) && len > 0 && start + len <= SIZE.0);
         }

@@ -16,11 +16,9 @@ pub(crate) fn view(udev: &Udev, path: &[u8]) -> Option<Entry> {
         Some(Entry::Dir(names.iter().map(|(name, kind)| ((*name).to_owned(), kind.clone())).collect()))
     };
     match path {
-        b"/run/udev" => directory(&[
-            ("control", EntryKind::Node),
-            ("data", EntryKind::Dir),
-            ("tags", EntryKind::Dir),
-        ]),
+        b"/run/udev" => {
+            directory(&[("control", EntryKind::Node), ("data", EntryKind::Dir), ("tags", EntryKind::Dir)])
+        }
         UDEV_SIGN => Some(Entry::Text(Vec::new())),
         b"/run/udev/tags" => directory(&[("systemd", EntryKind::Dir)]),
         b"/run/udev/data" | b"/run/udev/tags/systemd" => {
@@ -30,7 +28,11 @@ pub(crate) fn view(udev: &Udev, path: &[u8]) -> Option<Entry> {
         _ => {
             let name = std::str::from_utf8(path).ok()?;
             if let Some(number) = name.strip_prefix("/run/udev/tags/systemd/b") {
-                return udev.records.values().any(|record| record.number == number).then(|| Entry::Text(Vec::new()));
+                return udev
+                    .records
+                    .values()
+                    .any(|record| record.number == number)
+                    .then(|| Entry::Text(Vec::new()));
             }
             let number = name.strip_prefix("/run/udev/data/b")?;
             udev.records.values().find(|record| record.number == number).map(|record| {

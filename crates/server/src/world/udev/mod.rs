@@ -178,7 +178,13 @@ impl Udev {
     }
 
     /// What was found in a device.
-    pub(super) fn found(&mut self, tree: &mut Tree, job: &Job, content: Content, device: Option<&DeviceInfo>) {
+    pub(super) fn found(
+        &mut self,
+        tree: &mut Tree,
+        job: &Job,
+        content: Content,
+        device: Option<&DeviceInfo>,
+    ) {
         self.is_at_work = false;
         let is_latest = |record: &&mut Record| record.serial == job.serial;
         if let (Some(record), Some(device)) = (self.records.get_mut(&job.name).filter(is_latest), device) {

@@ -25,7 +25,11 @@ pub(crate) struct Content(Vec<(String, String)>);
 
 impl Content {
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        self.0
+            .iter()
+            .find(|(have, _)| have == name)
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -60,7 +64,10 @@ fn copy(device: &Arc<BlockDevice>) -> Option<File> {
 }
 
 fn ask(copy: &File) -> Option<Content> {
-    let program = FOLDERS.iter().map(|folder| format!("{folder}/blkid")).find(|path| std::path::Path::new(path).exists())?;
+    let program = FOLDERS
+        .iter()
+        .map(|folder| format!("{folder}/blkid"))
+        .find(|path| std::path::Path::new(path).exists())?;
     let path = format!("/proc/{}/fd/{}", std::process::id(), copy.as_raw_fd());
     let answer = Command::new(program)
         .args(["-p", "-o", "udev", &path])
