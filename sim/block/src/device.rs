@@ -182,6 +182,11 @@ impl DiskStats {
     #[inline]
     pub fn count(&self, op: Op, len: Sectors) {
         let at = DiskStats::place(op);
+        if op == Op::Flush {
+            // It is a write besides (recorded on a loop device).
+            self.counters.add_relaxed([(at, 1), (DiskStats::place(Op::Write), 1)]);
+            return;
+        }
         self.counters.add_relaxed([(at, 1), (at + 1, len.0 as i64)]);
     }
 

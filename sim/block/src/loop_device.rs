@@ -285,8 +285,16 @@ impl LoopDevice {
     /// Reads the partition table, unless a partition is open.
     fn scan(&self, dev: &Arc<BlockDevice>) {
         let is_open = dev.partitions().iter().any(|part| part.open_count() > 0);
-        if let Some(registry) = self.registry.upgrade().filter(|_| !is_open) {
-            registry.scan_partitions(dev);
+        let Some(registry) = self.registry.upgrade().filter(|_| !is_open) else { return };
+        if let Err(errno) = registry.scan_partitions(dev) {
+            let file =
+                self.attributes().map(|shown| String::from_utf8_lossy(&shown.backing_file).into_owned());
+            let (name, file) = (dev.name(), file.unwrap_or_default());
+            let text = format!(
+                "loop_reread_partitions: partition scan of {name} ({file}) failed (rc=-{})",
+                errno.raw()
+            );
+            dev.runtime().log(Level::Warning, text);
         }
     }
 

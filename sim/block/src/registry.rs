@@ -98,8 +98,11 @@ impl Registry {
     }
 
     /// Looks for a partition table on a disk that was just added, and makes its partitions.
-    pub fn scan_partitions(&self, disk: &Arc<BlockDevice>) {
-        disk.scan_partitions(&self.buffer_errors);
+    ///
+    /// # Errors
+    /// EIO: the disk can't be read where a table could be; it has no partitions then.
+    pub fn scan_partitions(&self, disk: &Arc<BlockDevice>) -> Result<(), Errno> {
+        disk.scan_partitions(&self.buffer_errors)
     }
 
     /// The device with this number.

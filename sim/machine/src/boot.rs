@@ -195,7 +195,8 @@ fn add(
     block.set_capacity(size);
     block.set_read_only(read_only);
     registry.add(block.clone()).map_err(|_| BootError::NumberTaken(dev))?;
-    registry.scan_partitions(&block);
+    // A disk that can't be read is there all the same, and the log says so.
+    let _has_none = registry.scan_partitions(&block);
     Ok(())
 }
 

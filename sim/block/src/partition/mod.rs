@@ -236,7 +236,8 @@ impl BlockDevice {
     /// Reads the disk's partition table anew (BLKRRPART). `is_exclusive`: the caller has claimed the disk.
     ///
     /// # Errors
-    /// EINVAL: it is a disk that is never scanned. EBUSY: a partition is open, or another has claimed the disk.
+    /// EINVAL: it is a disk that is never scanned. EBUSY: a partition is open, or another has claimed the disk. EIO: it can't
+    /// be read.
     pub(crate) fn reread_partitions(
         self: &Arc<Self>,
         log: &Arc<BufferErrors>,
@@ -249,8 +250,7 @@ impl BlockDevice {
         if is_open || (!is_exclusive && self.claimed_by().is_some()) {
             return Err(Errno::EBUSY);
         }
-        self.scan_partitions(log);
-        Ok(())
+        self.scan_partitions(log)
     }
 }
 

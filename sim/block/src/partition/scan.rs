@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dmlab_runtime::{Level, UeventAction};
-use dmlab_units::{SECTOR_SIZE, Sector, Sectors};
+use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
 
 use super::{PartitionNames, gpt, mbr};
 use crate::buffer_errors::BufferErrors;
@@ -82,16 +82,17 @@ impl Scan<'_> {
 impl BlockDevice {
     /// Forgets all partitions and makes those that the disk's table names now. Nobody has one of the old ones open. A disk
     /// without a table, or with one that can't be read, has none.
-    pub(crate) fn scan_partitions(self: &Arc<Self>, log: &Arc<BufferErrors>) {
-        let Ok(file) = self.open(OpenMode::READ, None).and_then(|opened| BlockFile::new(opened, log)) else {
-            return;
-        };
+    ///
+    /// # Errors
+    /// EIO: it can't be read where a table could be. ENXIO: it is going away.
+    pub(crate) fn scan_partitions(self: &Arc<Self>, log: &Arc<BufferErrors>) -> Result<(), Errno> {
+        let file = self.open(OpenMode::READ, None).and_then(|opened| BlockFile::new(opened, log))?;
         // What is cached may be older than the disk.
         let _heard_by_fsync = self.write_back();
         self.drop_cached_pages();
         self.forget_partitions();
         if self.capacity().is_zero() || self.ops().refuses_partitions() {
-            return;
+            return Ok(());
         }
         let mut scan = Scan {
             file: &file,
@@ -110,7 +111,7 @@ impl BlockDevice {
             self.runtime().log(Level::Info, std::mem::take(&mut scan.text));
         }
         if !has_table {
-            return;
+            return if scan.has_failed { Err(Errno::EIO) } else { Ok(()) };
         }
         if scan.has_read_beyond_end {
             scan.warn(format!("{}: partition table partially beyond EOD, truncated", self.name()));
@@ -121,6 +122,7 @@ impl BlockDevice {
         for part in found {
             self.make_found(&scan, &part);
         }
+        Ok(())
     }
 
     fn make_found(self: &Arc<Self>, scan: &Scan<'_>, part: &Found) {

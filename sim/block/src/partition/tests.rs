@@ -108,12 +108,12 @@ fn a_chain_that_leads_back_ends() {
     put_table(&machine, 0, &[(0x83, 8, 8), (0x05, 100, 1000)]);
     // Its one link is to itself.
     put_table(&machine, 100, &[(0x05, 0, 1000)]);
-    machine.registry.scan_partitions(&machine.device);
+    machine.registry.scan_partitions(&machine.device).unwrap();
     assert_eq!(places(&machine.device), [(1, 8, 8), (2, 100, 2)]);
     assert_eq!(machine.log(), ["<6> ram0: p1 p2 < >"]);
     // One with a partition in it goes on until there are no numbers left.
     put_table(&machine, 100, &[(0x83, 8, 8), (0x05, 0, 1000)]);
-    machine.registry.scan_partitions(&machine.device);
+    machine.registry.scan_partitions(&machine.device).unwrap();
     assert_eq!(machine.device.partitions().len(), 2 + 255 - 4);
 }
 
@@ -122,7 +122,7 @@ fn a_disk_that_cant_be_read_has_no_partitions() {
     let machine = machine();
     put_table(&machine, 0, &[(0x83, 8, 8)]);
     machine.disk.fail([0]);
-    machine.registry.scan_partitions(&machine.device);
+    assert_eq!(machine.registry.scan_partitions(&machine.device), Err(Errno::EIO));
     assert!(machine.device.partitions().is_empty());
     assert!(
         machine.log().contains(&"<6> ram0: unable to read partition table".to_owned()),
@@ -130,7 +130,7 @@ fn a_disk_that_cant_be_read_has_no_partitions() {
         machine.log()
     );
     machine.disk.heal();
-    machine.registry.scan_partitions(&machine.device);
+    machine.registry.scan_partitions(&machine.device).unwrap();
     assert_eq!(places(&machine.device), [(1, 8, 8)]);
 }
 
@@ -151,7 +151,7 @@ proptest! {
                 put_table(&machine, u64::from(*start), &next);
             }
         }
-        machine.registry.scan_partitions(&machine.device);
+        machine.registry.scan_partitions(&machine.device).unwrap();
         for (number, start, len) in places(&machine.device) {
             prop_assert!((1..256).contains(&number) && len > 0 && start + len <= SIZE.0);
         }
@@ -187,7 +187,7 @@ proptest! {
         }
         machine.disk.ram.memory().write(512, &header);
         machine.disk.ram.memory().write(1024, &entries);
-        machine.registry.scan_partitions(&machine.device);
+        machine.registry.scan_partitions(&machine.device).unwrap();
         for (number, start, len) in places(&machine.device) {
             prop_assert!(has_sums && (1..=8).contains(&number) && len > 0 && start + len <= SIZE.0);
         }

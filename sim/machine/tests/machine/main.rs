@@ -12,6 +12,7 @@ mod lifecycle;
 mod mirror;
 mod misuse_limits;
 mod multipath;
+mod partitions;
 mod snapshot;
 mod snapshot_errors;
 mod snapshot_large_chunks;
