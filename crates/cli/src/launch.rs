@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use dmlab_server::client::Client;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -19,7 +21,9 @@ use signal_hook::low_level::emulate_default_handler;
 use dmlab_shim_proto::{ALLOW_HOST, Program, Unserved, judge};
 
 use crate::boot::{SHIM_NAME, UDEV_SIGN};
+use crate::kernel::{MACHINE_VARIABLE, SOCKET_VARIABLE};
 use crate::leftover;
+use crate::output::errln;
 
 /// Exit status when the program cannot be run, as shells have it.
 const CANNOT_RUN: u8 = 126;
@@ -31,18 +35,22 @@ const NOT_FOUND: u8 = 127;
 pub(crate) fn ready(command: &[OsString], allow_host: bool) -> Result<PathBuf, ExitCode> {
     let Some(program) = command.first() else { return Err(ExitCode::from(NOT_FOUND)) };
     let Some(path) = find(program) else {
-        eprintln!("dmlab: {}: no such program", program.display());
+        errln!("{}: no such program", program.display());
         return Err(ExitCode::from(NOT_FOUND));
     };
     if let Some((path, why)) = why_not(&path, 0).filter(|_| !allow_host) {
-        eprintln!("dmlab: {} {}: {}", path.display(), why.reason(), Unserved::CONSEQUENCE);
+        errln!("{} {}: {}", path.display(), why.reason(), Unserved::CONSEQUENCE);
         return Err(ExitCode::from(CANNOT_RUN));
     }
     Ok(path)
 }
 
-/// Runs `command` against the machine in `dir` and returns its exit status.
-pub(crate) fn run(dir: &Path, command: &[OsString]) -> ExitCode {
+/// How long a program has to end after a signal before what it waits for is taken from it.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Runs `command` against the machine in `dir` and returns its exit status. `release` lets go of all programs that wait for
+/// the machine: a signal to dmlab itself ends those too that no signal of their own can.
+pub(crate) fn run(dir: &Path, command: &[OsString], release: impl Fn(Duration) + Send + 'static) -> ExitCode {
     let path = match ready(command, dir.join(ALLOW_HOST).exists()) {
         Ok(path) => path,
         Err(status) => return status,
@@ -52,10 +60,16 @@ pub(crate) fn run(dir: &Path, command: &[OsString]) -> ExitCode {
     let signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM]);
     let mut start = prepared(dir, program);
     start.args(words);
+    if is_interactive_shell(program, words) {
+        greet(dir);
+        if std::env::var_os("PS1").is_none() {
+            start.env("PS1", "(dmlab) # ");
+        }
+    }
     match start.spawn() {
-        Ok(child) => wait(child, signals),
+        Ok(child) => wait(child, signals, release),
         Err(error) => {
-            eprintln!("dmlab: cannot run {}: {error}", path.display());
+            errln!("cannot run {}: {error}", path.display());
             ExitCode::from(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN })
         }
     }
@@ -64,7 +78,9 @@ pub(crate) fn run(dir: &Path, command: &[OsString]) -> ExitCode {
 /// A program that will see the machine in `dir`.
 pub(crate) fn prepared(dir: &Path, program: &OsStr) -> Command {
     let mut start = Command::new(program);
-    start.env("LD_PRELOAD", preload(dir)).env("DMLAB_SOCKET", dir.join("socket"));
+    start.env("LD_PRELOAD", preload(dir)).env(SOCKET_VARIABLE, dir.join("socket")).env("PATH", search_path());
+    // Inside, the machine around is the one that is meant.
+    start.env_remove(MACHINE_VARIABLE);
     let has_udev = dir.join(UDEV_SIGN).exists();
     for name in ["DM_DISABLE_UDEV", "LVM_SUPPRESS_FD_WARNINGS"] {
         if has_udev && name == "DM_DISABLE_UDEV" {
@@ -80,6 +96,20 @@ pub(crate) fn prepared(dir: &Path, program: &OsStr) -> Command {
     start
 }
 
+/// The folders in which programs of a run are looked for. They are root there, so root's own folders belong to it, which an
+/// ordinary user's PATH lacks on Debian.
+fn search_path() -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    for folder in ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from) {
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    // None of them holds a colon: they come from such a list, or stand here.
+    std::env::join_paths(folders).unwrap_or(path)
+}
+
 /// The library, before those that are preloaded already.
 fn preload(dir: &Path) -> OsString {
     let mut value = dir.join(SHIM_NAME).into_os_string();
@@ -90,7 +120,40 @@ fn preload(dir: &Path) -> OsString {
     value
 }
 
-fn wait(mut child: Child, signals: io::Result<Signals>) -> ExitCode {
+/// Whether somebody sits before a shell that reads from the terminal.
+fn is_interactive_shell(program: &OsStr, words: &[OsString]) -> bool {
+    let name = Path::new(program).file_name().unwrap_or_default();
+    let is_shell = ["sh", "bash", "dash", "zsh", "ksh", "fish"].iter().any(|shell| name == *shell);
+    let takes_no_script = words.iter().all(|word| word == "-i" || word == "-l");
+    is_shell && takes_no_script && io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Says where one is.
+fn greet(dir: &Path) {
+    let disks =
+        Client::connect(&dir.join("socket").to_string_lossy()).and_then(|mut client| client.devices());
+    let disks: Vec<String> = disks
+        .unwrap_or_default()
+        .iter()
+        .filter(|disk| disk.sectors > 0)
+        .map(|disk| format!("/dev/{}", disk.name))
+        .collect();
+    let disks = match &disks[..] {
+        [] => "no disks".to_owned(),
+        [only] => only.clone(),
+        [first, .., last] => format!("{} disks, {first} to {last}", disks.len()),
+    };
+    errln!(
+        "this shell is on a simulated machine with {disks}. dmsetup, mkfs and the rest work on them; `lsblk -a` lists them; \
+         `exit` ends it"
+    );
+}
+
+fn wait(
+    mut child: Child,
+    signals: io::Result<Signals>,
+    release: impl Fn(Duration) + Send + 'static,
+) -> ExitCode {
     // From then on a signal is for us, and the number may be somebody else's.
     let is_over = Arc::new(AtomicBool::new(false));
     let is_over_there = is_over.clone();
@@ -107,6 +170,7 @@ fn wait(mut child: Child, signals: io::Result<Signals>) -> ExitCode {
                 if let (false, Some(signal)) = (from_terminal, Signal::from_named_raw(signal)) {
                     let _ = kill_process(pid, signal);
                 }
+                release(GRACE);
             }
         });
     }
@@ -119,7 +183,7 @@ fn wait(mut child: Child, signals: io::Result<Signals>) -> ExitCode {
             (None, None) => 1,
         }),
         Err(error) => {
-            eprintln!("dmlab: cannot wait for the program: {error}");
+            errln!("cannot wait for the program: {error}");
             ExitCode::FAILURE
         }
     }
@@ -136,8 +200,7 @@ pub(crate) fn find(program: &OsStr) -> Option<PathBuf> {
     if program.as_bytes().contains(&b'/') {
         return Some(PathBuf::from(program));
     }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
-    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| {
+    std::env::split_paths(&search_path()).map(|dir| dir.join(program)).find(|path| {
         path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     })
 }

@@ -220,6 +220,15 @@ pub enum Call {
         /// How long.
         time: Duration,
     },
+    /// `sync_file_range` that writes.
+    WriteBack {
+        /// The file.
+        file: u64,
+        /// From which byte on.
+        start: Bytes,
+        /// Up to which.
+        end: Bytes,
+    },
 }
 
 impl Call {
@@ -234,6 +243,7 @@ impl Call {
             | Call::Read { file, .. }
             | Call::Write { file, .. }
             | Call::Sync { file }
+            | Call::WriteBack { file, .. }
             | Call::Fallocate { file, .. } => Some(*file),
             Call::Sleep { .. } => None,
         }

@@ -79,6 +79,7 @@ impl Lines {
                 format!("open {file} {}", bits(OpenMode::from_bits_truncate(*mode).iter_names()))
             }
             Call::Close { .. } => format!("close {file}"),
+            Call::WriteBack { start, end, .. } => format!("write back {file} {} to {}", start.0, end.0),
             Call::Sync { .. } => format!("fsync {file}"),
             Call::Read { at, len, how, .. } => format!("read {file} {}+{}{}", at.0, len.0, manner(*how)),
             Call::Write { at, data, how, .. } => {

@@ -243,6 +243,12 @@ requests! {
     /// `nanosleep` by the machine's clock, if that is a virtual one; ENOSYS if it is the wall's. The value is what was left
     /// of the time when a signal came.
     Sleep = 41 { nanos: u64; }
+    /// `posix_fadvise`, or `readahead` when `advice` is the least number.
+    Advise = 43 { file: u64, advice: i32, offset: i64, len: i64; }
+    /// `sync_file_range` that writes. `len` 0: to the end.
+    WriteBack = 44 { file: u64, offset: i64, len: i64; }
+    /// A descriptor of a file that was written was closed: waits for the file's end, if that was the last one.
+    Closed = 45 { file: u64; }
     /// A DM ioctl without an open control node, for dmlab's own commands.
     DmIoctl = 38 { cmd: u32; data }
 }
@@ -253,10 +259,6 @@ pub mod io_flags {
     pub const NOWAIT: u32 = 1;
     /// `RWF_DSYNC` or `RWF_SYNC`.
     pub const DSYNC: u32 = 2;
-    /// `RWF_APPEND`.
-    pub const APPEND: u32 = 4;
-    /// Part of a longer call: more follows, so nothing that happens once a call happens yet.
-    pub const MORE: u32 = 8;
 }
 
 /// How path answers may be marked.

@@ -8,7 +8,7 @@ use libc::{c_int, c_long, c_void, timespec};
 
 use crate::files;
 use crate::hook::hook;
-use crate::io::{AT_POSITION, read_file, read_vec, vector, write_file, write_vec};
+use crate::io::{AT_POSITION, read_file, read_vec, rwf, vector, write_file, write_vec};
 use crate::{c_result, channel, set_errno, state, sys};
 
 /// One `struct iocb`.
@@ -192,14 +192,16 @@ fn destroy(context: Context) -> Result<i64, i32> {
 fn perform(iocb: &Iocb, file: files::File) -> i64 {
     let (buf, len, pos) = (iocb.buf as *mut u8, iocb.len as usize, iocb.offset);
     let result = match iocb.opcode {
-        0 => read_file(file, buf, len, pos, 0),
-        1 => write_file(file, buf, len, pos, 0),
+        0 => rwf(iocb.rw_flags).and_then(|flags| read_file(file, buf, len, pos, flags)),
+        1 => rwf(iocb.rw_flags).and_then(|flags| write_file(file, buf, len, pos, flags)),
         2 | 3 => {
             channel::ask(&dmlab_shim_proto::Request::Fsync { file: file.id, data_only: iocb.opcode == 3 })
                 .map(|reply| reply.value)
         }
-        7 => vector(buf.cast(), len as c_int).and_then(|iovs| read_vec(file, iovs, pos, 0)),
-        8 => vector(buf.cast(), len as c_int).and_then(|iovs| write_vec(file, iovs, pos, 0)),
+        7 => vector(buf.cast(), len as c_int).and_then(|iovs| read_vec(file, iovs, pos, rwf(iocb.rw_flags)?)),
+        8 => {
+            vector(buf.cast(), len as c_int).and_then(|iovs| write_vec(file, iovs, pos, rwf(iocb.rw_flags)?))
+        }
         _ => Err(libc::EINVAL),
     };
     result.unwrap_or_else(|errno| -i64::from(errno))

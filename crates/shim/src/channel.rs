@@ -176,7 +176,11 @@ impl Call {
         fd: Option<i32>,
     ) -> Result<(Reply, Option<i32>), i32> {
         let mut header = request.encode_with_tail(self.data(), tail).map_err(|_| libc::ENAMETOOLONG)?;
-        let interruptible = matches!(request, Request::Ioctl { .. } | Request::Sleep { .. });
+        let interruptible = match request {
+            Request::Ioctl { cmd, .. } => (cmd >> 8) & 0xff == proto::DM_IOCTL_TYPE,
+            Request::Sleep { .. } => true,
+            _ => false,
+        };
         let mut answer = self.exchange(&header, fd, interruptible);
         if answer == Err(Lost::BeforeTheCall) {
             // The program closed our socket under us (daemons do): begin again on a new one, with the same data.
@@ -232,7 +236,13 @@ impl Call {
         let mut came = None;
         let mut interrupted = false;
         if !self.spin() {
-            self.sleep(&mut came, interruptible, &mut interrupted)?;
+            // Who waits for a disk sleeps as in a kernel: no signal wakes it, and none kills it, until the call is over.
+            let held = (!interruptible).then(sys::hold_signals);
+            let slept = self.sleep(&mut came, interruptible, &mut interrupted);
+            if let Some(held) = held {
+                sys::release_signals(held);
+            }
+            slept?;
         }
         let mut bytes = [0; proto::REPLY_LEN];
         // SAFETY: the reply's place lies inside the mapped area, and it is the client's turn again.

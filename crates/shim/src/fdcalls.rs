@@ -6,7 +6,7 @@ use libc::{c_int, c_uint, c_void, off_t, size_t};
 use crate::channel;
 use crate::files::{self, File};
 use crate::hook::hook;
-use crate::{c_result, set_errno, stdio};
+use crate::{c_result, set_errno, state, stdio};
 
 fn ask(request: Request<'_>) -> Result<i64, i32> {
     channel::ask(&request).map(|reply| reply.value)
@@ -20,6 +20,21 @@ fn fallocate_file(file: File, mode: c_int, offset: off_t, len: off_t) -> c_int {
     c_result(ask(Request::Fallocate { file: file.id, mode, offset, len }))
 }
 
+/// What `readahead` is among the advices.
+const READ_AHEAD: c_int = c_int::MIN;
+
+fn sync_range(file: File, offset: off_t, len: off_t, flags: c_uint) -> Result<i64, i32> {
+    const ALL: c_uint =
+        libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
+    if flags & !ALL != 0 || offset < 0 || len < 0 || offset.checked_add(len).is_none() {
+        return Err(libc::EINVAL);
+    }
+    match flags & libc::SYNC_FILE_RANGE_WRITE {
+        0 => Ok(0),
+        _ => ask(Request::WriteBack { file: file.id, offset, len }),
+    }
+}
+
 fn fcntl_any(real: impl Fn(c_int, c_int, usize) -> c_int, fd: c_int, cmd: c_int, arg: usize) -> c_int {
     let Some(file) = files::file(fd) else { return real(fd, cmd, arg) };
     match cmd {
@@ -27,6 +42,7 @@ fn fcntl_any(real: impl Fn(c_int, c_int, usize) -> c_int, fd: c_int, cmd: c_int,
         libc::F_SETFL => c_result(ask(Request::SetFlags { file: file.id, flags: arg as c_int })),
         // A device is no pipe.
         libc::F_GETPIPE_SZ | libc::F_SETPIPE_SZ => c_result(Err(libc::EBADF)),
+        libc::F_ADD_SEALS | libc::F_GET_SEALS => c_result(Err(libc::EINVAL)),
         libc::F_SETLK | libc::F_SETLKW | libc::F_OFD_SETLK | libc::F_OFD_SETLKW => lock(real, fd, cmd, arg),
         libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => {
             let new = real(fd, cmd, arg);
@@ -55,6 +71,20 @@ fn lock(real: impl Fn(c_int, c_int, usize) -> c_int, fd: c_int, cmd: c_int, arg:
     real(fd, cmd, &raw const wanted as usize)
 }
 
+/// The file behind a descriptor that is about to be closed, if its data may have to be waited for.
+fn written(fd: c_int) -> Option<File> {
+    if state::has_written() { files::file(fd).filter(|file| file.is_block) } else { None }
+}
+
+/// The last close of a device writes its data out, and who closes it waits for that.
+fn wait_closed(file: Option<File>) {
+    if let Some(file) = file {
+        let saved = crate::errno();
+        let _ = ask(Request::Closed { file: file.id });
+        set_errno(saved);
+    }
+}
+
 hook! {
     lseek, lseek64 => |real| (fd: c_int, offset: off_t, whence: c_int) -> off_t {
         match files::file(fd) {
@@ -79,21 +109,21 @@ hook! {
 
     sync_file_range => |real| (fd: c_int, offset: off_t, len: off_t, flags: c_uint) -> c_int {
         match files::file(fd) {
-            Some(_) => 0,
+            Some(file) => c_result(sync_range(file, offset, len, flags)),
             None => real(fd, offset, len, flags),
         }
     }
 
     readahead => |real| (fd: c_int, offset: off_t, len: size_t) -> isize {
         match files::file(fd) {
-            Some(_) => 0,
+            Some(file) => c_result(ask(Request::Advise { file: file.id, advice: READ_AHEAD, offset, len: len as i64 })),
             None => real(fd, offset, len),
         }
     }
 
     posix_fadvise, posix_fadvise64 => |real| (fd: c_int, offset: off_t, len: off_t, advice: c_int) -> c_int {
         match files::file(fd) {
-            Some(_) => 0,
+            Some(file) => ask(Request::Advise { file: file.id, advice, offset, len }).err().unwrap_or(0),
             None => real(fd, offset, len, advice),
         }
     }
@@ -124,6 +154,13 @@ hook! {
         fcntl_any(real, fd, cmd, arg)
     }
 
+    close => |real| (fd: c_int) -> c_int {
+        let file = written(fd);
+        let ret = real(fd);
+        wait_closed(file);
+        ret
+    }
+
     dup => |real| (fd: c_int) -> c_int {
         let new = real(fd);
         if (0..=2).contains(&new) {
@@ -133,18 +170,22 @@ hook! {
     }
 
     dup2 => |real| (fd: c_int, new: c_int) -> c_int {
+        let file = if fd == new { None } else { written(new) };
         let ret = real(fd, new);
         if (0..=2).contains(&ret) && fd != new {
             stdio::adopt(ret);
         }
+        wait_closed(file);
         ret
     }
 
     dup3 => |real| (fd: c_int, new: c_int, flags: c_int) -> c_int {
+        let file = written(new);
         let ret = real(fd, new, flags);
         if (0..=2).contains(&ret) {
             stdio::adopt(ret);
         }
+        wait_closed(file);
         ret
     }
 

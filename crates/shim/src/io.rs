@@ -6,16 +6,18 @@ use libc::{c_int, c_void, iovec, off_t, size_t, ssize_t};
 use crate::channel::Call;
 use crate::files::{self, File};
 use crate::hook::hook;
-use crate::{c_result, set_errno};
+use crate::{c_result, state};
 
 /// At the file position.
 pub(crate) const AT_POSITION: i64 = -1;
 /// As Linux limits one call.
-const MAX_RW: usize = 0x7fff_f000;
+pub(crate) const MAX_RW: usize = 0x7fff_f000;
 
 /// Reads into one buffer, in pieces that fit a channel.
 pub(crate) fn read_file(file: File, to: *mut u8, len: usize, pos: i64, flags: u32) -> Result<i64, i32> {
-    read_vec(file, &[iovec { iov_base: to.cast(), iov_len: len }], pos, flags)
+    let iovs = [iovec { iov_base: to.cast(), iov_len: len }];
+    check_memory(&iovs)?;
+    read_vec(file, &iovs, pos, flags)
 }
 
 /// All addresses and all lengths or'ed: enough to check O_DIRECT's alignment.
@@ -83,10 +85,13 @@ pub(crate) fn read_vec(file: File, iovs: &[iovec], pos: i64, flags: u32) -> Resu
 }
 
 pub(crate) fn write_file(file: File, from: *const u8, len: usize, pos: i64, flags: u32) -> Result<i64, i32> {
-    write_vec(file, &[iovec { iov_base: from.cast_mut().cast(), iov_len: len }], pos, flags)
+    let iovs = [iovec { iov_base: from.cast_mut().cast(), iov_len: len }];
+    check_memory(&iovs)?;
+    write_vec(file, &iovs, pos, flags)
 }
 
 pub(crate) fn write_vec(file: File, iovs: &[iovec], pos: i64, flags: u32) -> Result<i64, i32> {
+    state::note_write();
     let mut call = Call::begin()?;
     let mut cursor = Cursor { iovs, at: 0, offset: 0 };
     let (len, (addresses, lengths)) = (total(iovs), alignment(iovs));
@@ -127,19 +132,51 @@ pub(crate) fn vector<'a>(iov: *const iovec, count: c_int) -> Result<&'a [iovec],
         return Err(libc::EFAULT);
     }
     // SAFETY: the program passed `count` vectors for the length of the call.
-    Ok(unsafe { core::slice::from_raw_parts(iov, count as usize) })
+    let iovs = unsafe { core::slice::from_raw_parts(iov, count as usize) };
+    if iovs.iter().any(|v| v.iov_len > isize::MAX as usize) {
+        return Err(libc::EINVAL);
+    }
+    check_memory(iovs).map(|()| iovs)
 }
 
-fn rwf(flags: c_int) -> Result<u32, i32> {
-    if flags & !(libc::RWF_HIPRI | libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_NOWAIT | libc::RWF_APPEND)
-        != 0
-    {
+/// EFAULT for memory that no program can have: the first page (null pointers and their like), and the kernel's half.
+fn check_memory(iovs: &[iovec]) -> Result<(), i32> {
+    let is_wrong = |v: &iovec| {
+        let at = v.iov_base as usize;
+        v.iov_len > 0 && (at < 4096 || at.checked_add(v.iov_len).is_none_or(|end| end > isize::MAX as usize))
+    };
+    if iovs.iter().any(is_wrong) { Err(libc::EFAULT) } else { Ok(()) }
+}
+
+/// `RWF_NOAPPEND`, which the C library does not name yet.
+const RWF_NOAPPEND: c_int = 0x20;
+
+/// The flags of one call that a block device takes: all that Linux 6.12 has but `RWF_ATOMIC`.
+pub(crate) fn rwf(flags: c_int) -> Result<u32, i32> {
+    const APPENDS: c_int = libc::RWF_APPEND | RWF_NOAPPEND;
+    const ALL: c_int = libc::RWF_HIPRI | libc::RWF_DSYNC | libc::RWF_SYNC | libc::RWF_NOWAIT | APPENDS;
+    if flags & !ALL != 0 {
         return Err(libc::EOPNOTSUPP);
     }
+    // A device has no end that writes could be appended to: neither flag changes anything.
+    if flags & APPENDS == APPENDS {
+        return Err(libc::EINVAL);
+    }
     let bit = |mask: c_int, ours: u32| if flags & mask != 0 { ours } else { 0 };
-    Ok(bit(libc::RWF_DSYNC | libc::RWF_SYNC, io_flags::DSYNC)
-        | bit(libc::RWF_NOWAIT, io_flags::NOWAIT)
-        | bit(libc::RWF_APPEND, io_flags::APPEND))
+    Ok(bit(libc::RWF_DSYNC | libc::RWF_SYNC, io_flags::DSYNC) | bit(libc::RWF_NOWAIT, io_flags::NOWAIT))
+}
+
+/// Position, memory and flags of `preadv2` and `pwritev2`, looked at in the kernel's order.
+fn second_form<'a>(
+    iov: *const iovec,
+    count: c_int,
+    pos: off_t,
+    flags: c_int,
+) -> Result<(&'a [iovec], i64, u32), i32> {
+    let pos = if pos == AT_POSITION { pos } else { positional(pos)? };
+    let iovs = vector(iov, count)?;
+    let flags = if total(iovs) == 0 { 0 } else { rwf(flags)? };
+    Ok((iovs, pos, flags))
 }
 
 fn positional(pos: off_t) -> Result<i64, i32> {
@@ -191,7 +228,7 @@ hook! {
 
     preadv2, preadv64v2 => |real| (fd: c_int, iov: *const iovec, count: c_int, pos: off_t, flags: c_int) -> ssize_t {
         match files::file(fd) {
-            Some(file) => c_result(rwf(flags).and_then(|flags| read_vec(file, vector(iov, count)?, pos.max(-1), flags))),
+            Some(file) => c_result(second_form(iov, count, pos, flags).and_then(|(iovs, pos, flags)| read_vec(file, iovs, pos, flags))),
             None => real(fd, iov, count, pos, flags),
         }
     }
@@ -226,96 +263,8 @@ hook! {
 
     pwritev2, pwritev64v2 => |real| (fd: c_int, iov: *const iovec, count: c_int, pos: off_t, flags: c_int) -> ssize_t {
         match files::file(fd) {
-            Some(file) => c_result(rwf(flags).and_then(|flags| write_vec(file, vector(iov, count)?, pos.max(-1), flags))),
+            Some(file) => c_result(second_form(iov, count, pos, flags).and_then(|(iovs, pos, flags)| write_vec(file, iovs, pos, flags))),
             None => real(fd, iov, count, pos, flags),
         }
     }
-
-    copy_file_range => |real| (from: c_int, from_pos: *mut off_t, to: c_int, to_pos: *mut off_t, len: size_t,
-                               flags: libc::c_uint) -> ssize_t {
-        if files::file(from).is_some() || files::file(to).is_some() {
-            // Not a regular file: callers fall back to read and write.
-            set_errno(libc::EINVAL);
-            return -1;
-        }
-        real(from, from_pos, to, to_pos, len, flags)
-    }
-
-    sendfile, sendfile64 => |real| (to: c_int, from: c_int, pos: *mut off_t, len: size_t) -> ssize_t {
-        if files::file(from).is_none() && files::file(to).is_none() {
-            return real(to, from, pos, len);
-        }
-        c_result(move_bytes(from, pos, to, core::ptr::null_mut(), len))
-    }
-
-    splice => |real| (from: c_int, from_pos: *mut off_t, to: c_int, to_pos: *mut off_t, len: size_t,
-                      flags: libc::c_uint) -> ssize_t {
-        if files::file(from).is_none() && files::file(to).is_none() {
-            return real(from, from_pos, to, to_pos, len, flags);
-        }
-        // A pipe takes no more than it holds; one piece is a legal short splice.
-        c_result(move_bytes(from, from_pos, to, to_pos, len.min(65536)))
-    }
-}
-
-/// Copies bytes between two descriptors of which at least one is simulated, through a buffer on the stack.
-fn move_bytes(
-    from: c_int,
-    from_pos: *mut off_t,
-    to: c_int,
-    to_pos: *mut off_t,
-    len: usize,
-) -> Result<i64, i32> {
-    let mut buf = [0u8; 32768];
-    let mut done = 0usize;
-    while done < len.min(MAX_RW) {
-        let want = (len - done).min(buf.len());
-        let got = match one_read(from, from_pos, &mut buf[..want]) {
-            Ok(0) => break,
-            Ok(got) => got,
-            Err(errno) if done == 0 => return Err(errno),
-            Err(_) => break,
-        };
-        let mut put = 0;
-        while put < got {
-            match one_write(to, to_pos, &buf[put..got]) {
-                Ok(n) => put += n,
-                Err(errno) if done + put == 0 => return Err(errno),
-                Err(_) => return Ok((done + put) as i64),
-            }
-        }
-        done += got;
-    }
-    Ok(done as i64)
-}
-
-fn one_read(fd: c_int, pos: *mut off_t, to: &mut [u8]) -> Result<usize, i32> {
-    // SAFETY: null, or the program's place for the offset.
-    let at = unsafe { pos.as_mut() };
-    let given = at.as_deref().copied();
-    let got = match files::file(fd) {
-        Some(file) => read_file(file, to.as_mut_ptr(), to.len(), given.unwrap_or(AT_POSITION), 0)? as usize,
-        None => match given {
-            Some(pos) => crate::sys::pread(fd, to.as_mut_ptr(), to.len(), pos as usize)?,
-            None => crate::sys::read(fd, to.as_mut_ptr(), to.len())?,
-        },
-    };
-    if let Some(at) = at {
-        *at += got as i64;
-    }
-    Ok(got)
-}
-
-fn one_write(fd: c_int, pos: *mut off_t, from: &[u8]) -> Result<usize, i32> {
-    // SAFETY: null, or the program's place for the offset.
-    let at = unsafe { pos.as_mut() };
-    let given = at.as_deref().copied();
-    let put = match files::file(fd) {
-        Some(file) => write_file(file, from.as_ptr(), from.len(), given.unwrap_or(AT_POSITION), 0)? as usize,
-        None => crate::sys::write(fd, from.as_ptr(), from.len())?,
-    };
-    if let Some(at) = at {
-        *at += put as i64;
-    }
-    Ok(put)
 }

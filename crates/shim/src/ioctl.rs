@@ -50,6 +50,7 @@ fn claimed_len(shape: IoctlShape, arg: usize) -> u64 {
         IoctlShape::Value | IoctlShape::Descriptor => 0,
         IoctlShape::Memory { reads, writes } => u64::from(reads.max(writes)),
         IoctlShape::DescriptorInMemory { reads } => u64::from(reads),
+        IoctlShape::Pointing { reads, more, .. } => u64::from(reads + more),
         IoctlShape::DeviceMapper => {
             let mut header = [0u8; 16];
             if copy_in(arg, &mut header) < 16 {
@@ -68,7 +69,16 @@ pub(crate) fn ioctl_file(file: File, cmd: u32, arg: usize) -> Result<i64, i32> {
     let wanted = claimed.min(STAGING_LIMIT) as usize;
     let mut staged = 0;
     let mut tail = 0;
-    loop {
+    if let IoctlShape::Pointing { reads, pointer, more } = shape {
+        let (reads, pointer, more) = (reads as usize, pointer as usize, more as usize);
+        tail = copy_in(arg, &mut call.data()[..reads]);
+        if tail == reads {
+            let mut to = [0; 8];
+            to.copy_from_slice(&call.data()[pointer..pointer + 8]);
+            tail += copy_in(usize::from_ne_bytes(to), &mut call.data()[reads..reads + more]);
+        }
+    }
+    while !matches!(shape, IoctlShape::Pointing { .. }) {
         let piece = (wanted - staged).min(DATA_LEN);
         if piece > 0 {
             tail = copy_in(arg + staged, &mut call.data()[..piece]);

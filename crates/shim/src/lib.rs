@@ -20,6 +20,7 @@ mod ioctl;
 mod layer;
 mod modules;
 mod mounts;
+mod moving;
 mod nodes;
 mod open;
 mod owners;

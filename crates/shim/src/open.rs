@@ -5,7 +5,7 @@ use libc::{c_char, c_int, mode_t};
 
 use crate::channel::Call;
 use crate::hook::hook;
-use crate::paths::{PathBuf, leads_into_simulation, simulated};
+use crate::paths::{PathBuf, is_host_trigger, leads_into_simulation, simulated};
 use crate::{c_result, errno, files, set_errno, stat, state, sys};
 
 /// A simulated open.
@@ -85,6 +85,9 @@ pub(crate) fn open_any(
         || (flags & libc::O_CREAT != 0
             && is_link(dirfd, path)
             && leads_into_simulation(dirfd, path, follow, &mut buf));
+    if !is_simulated && flags & libc::O_ACCMODE != libc::O_RDONLY && is_host_trigger(path) {
+        return Err(libc::ENODEV);
+    }
     if !is_simulated {
         let saved = errno();
         let fd = real(dirfd, path, flags, mode);

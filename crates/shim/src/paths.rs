@@ -134,7 +134,7 @@ fn is_simulated(path: &[u8]) -> bool {
         return true;
     }
     if path.starts_with(b"/proc") {
-        return matches!(path, b"/proc/devices" | b"/proc/misc" | b"/proc/partitions");
+        return matches!(path, b"/proc/devices" | b"/proc/misc" | b"/proc/partitions" | b"/proc/diskstats");
     }
     inside(b"/run/udev") || (path.starts_with(b"/sys") && SYS_TREES.iter().any(|root| inside(root)))
 }
@@ -246,7 +246,10 @@ pub(crate) fn simulated(dirfd: i32, path: *const libc::c_char, out: &mut PathBuf
             }
         }
         Some(first) => {
-            if !state::has_mirror() && !matches!(first, b'd' | b's' | b'p' | b'r' | b'.') {
+            // How the steps of a path begin that leads into the simulated tree: `dev`, `class`, `virtual`, `block`, …
+            if !state::has_mirror()
+                && !matches!(first, b'b' | b'c' | b'd' | b'm' | b'p' | b'r' | b's' | b'u' | b'v' | b'.')
+            {
                 return false;
             }
             let mut buf = [0u8; PATH_MAX];
@@ -352,6 +355,13 @@ pub(crate) fn leads_into_simulation(
         }
     }
     is_simulated(out.get())
+}
+
+/// Whether a path names a file of the host's sysfs through which events of the host's devices are made: those are none of
+/// the machine's devices.
+pub(crate) fn is_host_trigger(path: *const libc::c_char) -> bool {
+    let path = c_bytes(path);
+    path.starts_with(b"/sys/") && path.ends_with(b"/uevent")
 }
 
 /// If `text` lies in the mirror or the layer, the length of the prefix to cut off.

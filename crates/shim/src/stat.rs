@@ -187,7 +187,7 @@ fn mirror_dir(fd: c_int) -> Option<Stat> {
     if !crate::paths::is_mirror_dir(fd) || !simulated(fd, c".".as_ptr(), &mut buf) {
         return None;
     }
-    match stat_simulated(&mut buf, true) {
+    match stat_simulated(&mut buf, false) {
         Ok(Found::Node(node)) => Some(node),
         _ => None,
     }

@@ -65,6 +65,8 @@ pub(crate) static PRELOAD: Text<4096> = Text::new();
 static ENABLED: AtomicBool = AtomicBool::new(false);
 /// This process has had a placeholder descriptor, so any pipe may be one.
 static HAS_FILES: AtomicBool = AtomicBool::new(false);
+/// This process has written to a device, so that a close may have to wait for its data.
+static HAS_WRITTEN: AtomicBool = AtomicBool::new(false);
 /// This process has had a directory of the mirror open.
 static HAS_MIRROR: AtomicBool = AtomicBool::new(false);
 /// This process has had a directory of the machine's `/run` or `/etc` open.
@@ -88,6 +90,14 @@ pub(crate) fn has_files() -> bool {
 
 pub(crate) fn note_file() {
     HAS_FILES.store(true, Ordering::Relaxed);
+}
+
+pub(crate) fn has_written() -> bool {
+    HAS_WRITTEN.load(Ordering::Relaxed)
+}
+
+pub(crate) fn note_write() {
+    HAS_WRITTEN.store(true, Ordering::Relaxed);
 }
 
 pub(crate) fn has_mirror() -> bool {

@@ -10,7 +10,7 @@ use crate::files;
 use crate::hook::hook;
 use crate::io::{AT_POSITION, read_file, write_file};
 use crate::open::open_any;
-use crate::paths::{PathBuf, leads_into_simulation, simulated};
+use crate::paths::{PathBuf, c_bytes, is_host_trigger, leads_into_simulation, simulated};
 use crate::{c_result, set_errno, state, sys};
 
 unsafe extern "C" {
@@ -239,6 +239,10 @@ fn fopen_any(
         }
     };
     if !state::enabled() || path.is_null() || mode.is_null() || !is_ours(path) {
+        if state::enabled() && !path.is_null() && is_host_trigger(path) && !c_bytes(mode).starts_with(b"r") {
+            set_errno(libc::ENODEV);
+            return core::ptr::null_mut();
+        }
         return real(path, mode);
     }
     match open_for_stream(path, mode) {

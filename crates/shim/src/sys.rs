@@ -81,6 +81,12 @@ calls! {
     fn write(fd: i32, from: *const u8, len: usize) = SYS_write(fd, from, len);
     fn read(fd: i32, to: *mut u8, len: usize) = SYS_read(fd, to, len);
     fn pread(fd: i32, to: *mut u8, len: usize, pos: usize) = SYS_pread64(fd, to, len, pos);
+    fn pwrite(fd: i32, from: *const u8, len: usize, pos: usize) = SYS_pwrite64(fd, from, len, pos);
+    fn lseek(fd: i32, offset: i64, whence: i32) = SYS_lseek(fd, offset, whence);
+    fn pipe2(out: *mut i32, flags: i32) = SYS_pipe2(out, flags);
+    fn tee(from: i32, to: i32, len: usize, flags: usize) = SYS_tee(from, to, len, flags);
+    fn ppoll(fds: *mut libc::pollfd, nr: usize, timeout: *const libc::timespec) = SYS_ppoll(fds, nr, timeout, 0usize, 0usize);
+    fn fionread(fd: i32, request: usize, out: *mut i32) = SYS_ioctl(fd, request, out);
     fn fchmod(fd: i32, mode: u32) = SYS_fchmod(fd, mode);
     fn unlinkat(dirfd: i32, path: *const u8, flags: i32) = SYS_unlinkat(dirfd, path, flags);
     fn sched_yield() = SYS_sched_yield();
@@ -91,6 +97,7 @@ calls! {
     fn io_cancel(ctx: usize, iocb: usize, result: usize) = SYS_io_cancel(ctx, iocb, result);
     fn io_getevents(ctx: usize, min: usize, nr: usize, out: *mut u8, timeout: *const libc::timespec)
         = SYS_io_getevents(ctx, min, nr, out, timeout);
+    fn sigprocmask(how: i32, new: *const u64, old: *mut u64) = SYS_rt_sigprocmask(how, new, old, 8usize);
     fn fstatat(dirfd: i32, path: *const u8, out: *mut libc::stat, flags: i32) = SYS_newfstatat(dirfd, path, out, flags);
     fn faccessat(dirfd: i32, path: *const u8, how: i32) = SYS_faccessat(dirfd, path, how);
     fn mkdirat(dirfd: i32, path: *const u8, mode: u32) = SYS_mkdirat(dirfd, path, mode);
@@ -107,6 +114,18 @@ calls! {
     fn seccomp(operation: usize, flags: usize, with: *const libc::sock_fprog) = SYS_seccomp(operation, flags, with);
     fn prctl(what: i32, a: usize, b: usize, c: usize, d: usize) = SYS_prctl(what, a, b, c, d);
     fn nanosleep(time: *const libc::timespec) = SYS_nanosleep(time, 0usize);
+}
+
+/// Holds all signals of the calling thread back. Returns what was held back before.
+pub(crate) fn hold_signals() -> u64 {
+    let mut before = 0;
+    let _ = sigprocmask(libc::SIG_SETMASK, &u64::MAX, &mut before);
+    before
+}
+
+/// Lets signals through again.
+pub(crate) fn release_signals(before: u64) {
+    let _ = sigprocmask(libc::SIG_SETMASK, &before, core::ptr::null_mut());
 }
 
 /// `fstat`, by the kernel and not by whoever hooks it.

@@ -66,6 +66,28 @@ fn by_name(nr: c_long, a: [usize; 6]) -> Option<c_long> {
                 a[4],
                 a[5] as u32,
             ) as c_long,
+            libc::SYS_sendfile => libc::sendfile64(fd, a[1] as c_int, a[2] as *mut off_t, a[3]) as c_long,
+            libc::SYS_splice => {
+                libc::splice(fd, a[1] as *mut off_t, a[2] as c_int, a[3] as *mut off_t, a[4], a[5] as u32)
+                    as c_long
+            }
+            libc::SYS_tee => libc::tee(fd, a[1] as c_int, a[2], a[3] as u32) as c_long,
+            libc::SYS_vmsplice => libc::vmsplice(fd, a[1] as *const iovec, a[2], a[3] as u32) as c_long,
+            libc::SYS_readahead => libc::readahead(fd, a[1] as off_t, a[2]) as c_long,
+            libc::SYS_sync_file_range => {
+                c_long::from(libc::sync_file_range(fd, a[1] as off_t, a[2] as off_t, a[3] as u32))
+            }
+            libc::SYS_fadvise64 => {
+                match libc::posix_fadvise64(fd, a[1] as off_t, a[2] as off_t, a[3] as c_int) {
+                    0 => 0,
+                    errno => {
+                        crate::set_errno(errno);
+                        -1
+                    }
+                }
+            }
+            libc::SYS_ftruncate => c_long::from(libc::ftruncate64(fd, a[1] as off_t)),
+            libc::SYS_flock => c_long::from(libc::flock(fd, a[1] as c_int)),
             libc::SYS_execve => c_long::from(libc::execve(
                 path(0),
                 a[1] as *const *const c_char,

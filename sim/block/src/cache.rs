@@ -80,6 +80,8 @@ impl Page {
 pub(crate) enum Miss<'a> {
     /// Read what is asked for, and more where the reader is likely to go next.
     ReadAhead(&'a mut ReadAhead),
+    /// Read each page when it is needed, and no more.
+    PageByPage,
     /// Answer EAGAIN (RWF_NOWAIT).
     Refuse,
 }
@@ -145,10 +147,15 @@ impl PageCache {
                 done += len;
                 continue;
             }
-            let found = match &mut miss {
+            let found = match &miss {
                 Miss::Refuse => Err(Errno::EAGAIN),
-                Miss::ReadAhead(ahead) => {
-                    let nr_pages = ahead.window(index, end.div_ceil(PAGE_SIZE) - index, dev.read_ahead());
+                Miss::ReadAhead(_) | Miss::PageByPage => {
+                    let nr_pages = match &mut miss {
+                        Miss::ReadAhead(ahead) => {
+                            ahead.window(index, end.div_ceil(PAGE_SIZE) - index, dev.read_ahead())
+                        }
+                        _ => 1,
+                    };
                     self.read_ahead(dev, index, nr_pages);
                     if self.copy_out(index, inside, piece) {
                         Ok(())

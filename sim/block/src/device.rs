@@ -1,7 +1,8 @@
 //! The block device: what a number in `/dev` stands for.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use dmlab_abi::Geometry;
 use dmlab_runtime::{Level, RateLimit, Runtime, ShardedCounters, UeventAction};
@@ -10,8 +11,11 @@ use parking_lot::{Mutex, RwLock};
 
 use crate::buffer_errors::BufferErrors;
 use crate::cache::{ErrSeq, PageCache};
+use crate::partition::Partition;
+use crate::registry::Numbers;
 use crate::{
-    Bio, BioFlags, BioQueue, BlkStatus, Caller, End, FrameData, Op, QueueLimits, SparseMemory, UserMemory,
+    Bio, BioFlags, BioQueue, BlkStatus, Caller, End, Features, FrameData, Op, QueueLimits, SparseMemory,
+    UserMemory,
 };
 
 /// What became of a bio on the fast path.
@@ -58,9 +62,19 @@ pub trait DiskOps: Send + Sync {
         let _ = (dev, openers_left);
     }
 
-    /// Whether the disk is one that may have partitions, so that BLKRRPART is no error. None of them ever has any here.
+    /// Whether the disk is scanned for partitions, so that BLKRRPART is no error.
     fn may_have_partitions(&self) -> bool {
         false
+    }
+
+    /// Whether nobody can give it partitions either.
+    fn refuses_partitions(&self) -> bool {
+        false
+    }
+
+    /// How many minor numbers the disk has: one for itself and the rest for its first partitions.
+    fn minors(&self) -> u32 {
+        1
     }
 
     /// Whether it has a request queue (blk-mq), so that a request-based mapped device may stand on it. Here all devices
@@ -115,6 +129,8 @@ pub enum Holder {
     DeviceMapper,
     /// One open file (O_EXCL), by a number of its own.
     File(u64),
+    /// Those who hold its partitions, all together.
+    Partitions,
 }
 
 bitflags::bitflags! {
@@ -176,7 +192,7 @@ impl DiskStats {
     }
 }
 
-/// A block device (`struct block_device` and its `struct gendisk` in one: nothing here has partitions).
+/// A block device: a disk, or a partition of one.
 pub struct BlockDevice {
     dev: DevT,
     name: String,
@@ -199,6 +215,13 @@ pub struct BlockDevice {
     /// Outlives the cache: who opens the device later hears of errors that nobody has heard of.
     write_back_errors: Arc<ErrSeq>,
     read_ahead: AtomicU64,
+    /// Whether IO is counted (QUEUE_FLAG_IO_STAT).
+    keeps_stats: AtomicBool,
+    /// What makes it a partition.
+    part: Option<Partition>,
+    partitions: RwLock<BTreeMap<u32, Arc<BlockDevice>>>,
+    /// Where it is known by its number.
+    numbers: OnceLock<Weak<Numbers>>,
 }
 
 impl BlockDevice {
@@ -211,9 +234,37 @@ impl BlockDevice {
         ops: Arc<dyn DiskOps>,
         limits: QueueLimits,
     ) -> Arc<BlockDevice> {
-        let device = BlockDevice {
+        let device = BlockDevice::make(dev, name.into(), disk_seq, runtime, ops, limits, None);
+        device.set_limits(limits);
+        Arc::new(device)
+    }
+
+    /// A partition of `whole`, of no size.
+    pub(crate) fn new_partition(
+        dev: DevT,
+        name: String,
+        whole: &Arc<BlockDevice>,
+        ops: Arc<dyn DiskOps>,
+        part: Partition,
+    ) -> Arc<BlockDevice> {
+        let (runtime, limits) = (whole.runtime.clone(), *whole.limits());
+        let device = BlockDevice::make(dev, name, 0, runtime, ops, limits, Some(part));
+        device.keep_limits(limits);
+        Arc::new(device)
+    }
+
+    fn make(
+        dev: DevT,
+        name: String,
+        disk_seq: u64,
+        runtime: Arc<Runtime>,
+        ops: Arc<dyn DiskOps>,
+        limits: QueueLimits,
+        part: Option<Partition>,
+    ) -> BlockDevice {
+        BlockDevice {
             dev,
-            name: name.into(),
+            name,
             runtime,
             ops,
             capacity: AtomicU64::new(0),
@@ -230,9 +281,39 @@ impl BlockDevice {
             cache: Mutex::default(),
             write_back_errors: Arc::default(),
             read_ahead: AtomicU64::new(0),
-        };
-        device.set_limits(limits);
-        Arc::new(device)
+            keeps_stats: AtomicBool::new(false),
+            part,
+            partitions: RwLock::default(),
+            numbers: OnceLock::new(),
+        }
+    }
+
+    /// What makes it a partition; `None` for a whole disk.
+    pub fn partition(&self) -> Option<&Partition> {
+        self.part.as_ref()
+    }
+
+    /// The disk that it is a partition of.
+    fn whole(&self) -> Option<Arc<BlockDevice>> {
+        self.part.as_ref()?.whole()
+    }
+
+    pub(crate) fn partition_map(&self) -> &RwLock<BTreeMap<u32, Arc<BlockDevice>>> {
+        &self.partitions
+    }
+
+    pub(crate) fn numbers(&self) -> Option<Arc<Numbers>> {
+        self.numbers.get()?.upgrade()
+    }
+
+    pub(crate) fn set_numbers(&self, numbers: &Arc<Numbers>) {
+        // A device is added to one registry.
+        let _again = self.numbers.set(Arc::downgrade(numbers));
+    }
+
+    /// Whether its IO is counted.
+    pub fn keeps_stats(&self) -> bool {
+        self.keeps_stats.load(Ordering::Relaxed)
     }
 
     /// Its number.
@@ -267,7 +348,7 @@ impl BlockDevice {
 
     /// Whether it may only be read.
     pub fn is_read_only(&self) -> bool {
-        self.is_read_only.load(Ordering::Relaxed)
+        self.is_read_only.load(Ordering::Relaxed) || self.whole().is_some_and(|whole| whole.is_read_only())
     }
 
     /// Makes it read-only or not. Returns whether that was a change.
@@ -300,6 +381,9 @@ impl BlockDevice {
 
     /// Number of the disk among all that this machine ever had.
     pub fn disk_seq(&self) -> u64 {
+        if let Some(whole) = self.whole() {
+            return whole.disk_seq();
+        }
         self.disk_seq.load(Ordering::Relaxed)
     }
 
@@ -314,9 +398,19 @@ impl BlockDevice {
         vars.push(("MAJOR", self.dev.major().to_string()));
         vars.push(("MINOR", self.dev.minor().to_string()));
         vars.push(("DEVNAME", self.name.clone()));
-        vars.push(("DEVTYPE", "disk".to_owned()));
+        vars.push(("DEVTYPE", if self.part.is_some() { "partition" } else { "disk" }.to_owned()));
         vars.push(("DISKSEQ", self.disk_seq().to_string()));
-        let path = format!("/devices/virtual/block/{}", self.name);
+        let mut path = "/devices/virtual/block".to_owned();
+        if let Some(part) = &self.part {
+            vars.push(("PARTN", part.number.to_string()));
+            if !part.names.volume.is_empty() {
+                vars.push(("PARTNAME", part.names.volume.clone()));
+            }
+            if let Some(whole) = part.whole() {
+                path = format!("{path}/{}", whole.name);
+            }
+        }
+        let path = format!("{path}/{}", self.name);
         self.runtime.uevents().send(action, path, "block", vars);
     }
 
@@ -330,13 +424,21 @@ impl BlockDevice {
         self.limits.read().clone()
     }
 
-    /// Replaces what it can take.
+    /// Replaces what it can take, and its partitions with it.
     pub fn set_limits(&self, limits: QueueLimits) {
+        // New limits raise what the user or other limits had chosen, and never lower it (recorded).
+        self.set_read_ahead(self.read_ahead().max(limits.default_read_ahead()));
+        self.keep_limits(limits);
+        for part in self.partitions.read().values() {
+            part.keep_limits(limits);
+        }
+    }
+
+    fn keep_limits(&self, limits: QueueLimits) {
+        self.keeps_stats.store(limits.features.contains(Features::IO_STAT), Ordering::Relaxed);
         self.has_write_cache.store(limits.has_write_cache(), Ordering::Relaxed);
         let block_mask = limits.logical_block_size.0.saturating_sub(1);
         self.alignment.store(block_mask << 32 | u64::from(limits.dma_alignment), Ordering::Relaxed);
-        // New limits raise what the user or other limits had chosen, and never lower it (recorded).
-        self.set_read_ahead(self.read_ahead().max(limits.default_read_ahead()));
         *self.limits.write() = Arc::new(limits);
     }
 
@@ -364,11 +466,17 @@ impl BlockDevice {
 
     /// How far a sequential buffered reader is read ahead of (`queue/read_ahead_kb`).
     pub fn read_ahead(&self) -> Sectors {
+        if let Some(whole) = self.whole() {
+            return whole.read_ahead();
+        }
         Sectors(self.read_ahead.load(Ordering::Relaxed))
     }
 
     /// Sets how far to read ahead, rounded down to whole pages.
     pub fn set_read_ahead(&self, sectors: Sectors) {
+        if let Some(whole) = self.whole() {
+            return whole.set_read_ahead(sectors);
+        }
         self.read_ahead.store(sectors.0 & !7, Ordering::Relaxed);
     }
 
@@ -419,6 +527,14 @@ impl BlockDevice {
     /// # Errors
     /// EBUSY when another holds it exclusively and this open wants to as well; ENXIO when it is going away.
     pub fn open(self: &Arc<Self>, mode: OpenMode, holder: Option<Holder>) -> Result<OpenDevice, Errno> {
+        let whole = match &self.part {
+            None => None,
+            Some(part) => {
+                let whole = part.whole().ok_or(Errno::ENXIO)?;
+                let held = holder.map(|_| Holder::Partitions);
+                Some(Box::new(whole.open(mode.difference(OpenMode::EXCLUSIVE), held)?))
+            }
+        };
         {
             let mut openers = self.openers.lock();
             if openers.is_dead || self.is_dead() {
@@ -433,7 +549,7 @@ impl BlockDevice {
             }
             openers.count += 1;
         }
-        let opened = OpenDevice { device: self.clone(), mode, holder };
+        let opened = OpenDevice { device: self.clone(), mode, holder, _whole: whole };
         self.ops.open(self)?;
         Ok(opened)
     }
@@ -506,6 +622,8 @@ pub struct OpenDevice {
     device: Arc<BlockDevice>,
     mode: OpenMode,
     holder: Option<Holder>,
+    /// Its disk, which closes after it.
+    _whole: Option<Box<OpenDevice>>,
 }
 
 impl OpenDevice {

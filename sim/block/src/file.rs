@@ -13,6 +13,7 @@ use crate::buffer_errors::BufferErrors;
 use crate::cache::{Miss, PageCache, ReadAhead, Seen};
 use crate::{Bio, BioFlags, BlockDevice, Holder, IoFailed, OpenDevice, OpenMode, Registry, SyncIo};
 
+mod blkpg;
 mod fallocate;
 mod ioctl;
 mod ranges;
@@ -34,6 +35,13 @@ pub struct IoFlags {
     pub length_bits: usize,
 }
 
+impl IoFlags {
+    /// The same for an IO of which only what lies on the device is left: alignment is looked at after the cut (recorded).
+    fn cut(self, is_cut: bool) -> IoFlags {
+        IoFlags { length_bits: if is_cut { 0 } else { self.length_bits }, ..self }
+    }
+}
+
 /// An open file of a block device. Dropping it closes it; when nobody else has the device open, that writes back and
 /// drops its page cache.
 pub struct BlockFile {
@@ -43,6 +51,7 @@ pub struct BlockFile {
     read_ahead: Mutex<ReadAhead>,
     /// Kept for direct IO, which is then done without allocating; a second thread at once makes one of its own.
     io: Mutex<SyncIo>,
+    log: Arc<BufferErrors>,
 }
 
 impl Registry {
@@ -68,7 +77,7 @@ impl Registry {
 }
 
 impl BlockFile {
-    fn new(opened: OpenDevice, log: &Arc<BufferErrors>) -> Result<BlockFile, Errno> {
+    pub(crate) fn new(opened: OpenDevice, log: &Arc<BufferErrors>) -> Result<BlockFile, Errno> {
         let cache = opened.device().page_cache(log);
         let seen = cache.errors().sample();
         Ok(BlockFile {
@@ -77,6 +86,7 @@ impl BlockFile {
             seen: Mutex::new(seen),
             read_ahead: Mutex::default(),
             io: Mutex::default(),
+            log: log.clone(),
         })
     }
 
@@ -111,6 +121,7 @@ impl BlockFile {
             return Ok(0);
         }
         let Some(len) = self.until_end(pos, buf.len()) else { return Ok(0) };
+        let flags = flags.cut(len < buf.len());
         let buf = &mut buf[..len];
         if self.is_direct(flags) {
             self.read_direct(pos, buf, flags)
@@ -119,6 +130,20 @@ impl BlockFile {
         } else {
             self.cache.read(self.device(), pos, buf, Miss::ReadAhead(&mut self.read_ahead.lock()))
         }
+    }
+
+    /// Fills `buf`, which lies on the device, through the page cache and without reading ahead.
+    pub(crate) fn read_pages(&self, pos: u64, buf: &mut [u8]) -> Result<(), Errno> {
+        let got = self.cache.read(self.device(), pos, buf, Miss::PageByPage)?;
+        if got == buf.len() { Ok(()) } else { Err(Errno::EIO) }
+    }
+
+    /// Reads the disk's partition table anew, as BLKRRPART does.
+    ///
+    /// # Errors
+    /// EINVAL: it is never scanned. EBUSY: a partition is open, or another has claimed the disk.
+    pub fn reread_partitions(&self) -> Result<(), Errno> {
+        self.device().reread_partitions(&self.log, self.mode().contains(OpenMode::EXCLUSIVE))
     }
 
     fn read_direct(&self, pos: u64, buf: &mut [u8], flags: IoFlags) -> Result<usize, Errno> {
@@ -151,6 +176,7 @@ impl BlockFile {
             return Ok(0);
         }
         let len = self.until_end(pos, data.len()).ok_or(Errno::ENOSPC)?;
+        let flags = flags.cut(len < data.len());
         let data = &data[..len];
         let is_dsync = flags.is_dsync || self.mode().contains(OpenMode::SYNC);
         let written = if self.is_direct(flags) {
@@ -194,6 +220,19 @@ impl BlockFile {
     /// the device said ENOSPC (seen on Linux). Else the flush's error.
     pub fn sync(&self) -> Result<(), Errno> {
         self.sync_range(0..u64::MAX)
+    }
+
+    /// Writes the dirty pages of a range of bytes back, without a flush after them.
+    ///
+    /// # Errors
+    /// As [`BlockFile::sync`], but for the flush.
+    pub fn write_back(&self, range: Range<u64>) -> Result<(), Errno> {
+        let written_back = self.cache.write_back(self.device(), range);
+        self.cache.errors().check(&mut self.seen.lock())?;
+        match written_back {
+            Err(Errno::EDEADLK) => Err(Errno::EDEADLK),
+            _ => Ok(()),
+        }
     }
 
     fn sync_range(&self, range: Range<u64>) -> Result<(), Errno> {

@@ -18,12 +18,15 @@ mod intercept;
 mod join;
 mod limits;
 mod loop_device;
+mod partition;
 mod registry;
 mod status;
 mod submit;
 mod sync;
 #[cfg(test)]
 mod test_disk;
+
+use dmlab_abi::Geometry;
 
 pub use bio::{Bio, BioFlags, End, EndIo, FrameData, Op, Tag};
 pub use buffer::{BioBuf, Part};
@@ -36,6 +39,7 @@ pub use limits::{
     Alignment, Features, PAGE_SIZE, QueueLimits, UNLIMITED_SECTORS, is_valid_logical_block_size,
 };
 pub use loop_device::{DeviceBacking, FileBacking, LOOP_MAJOR, LoopAttributes, LoopControl, LoopDevice};
+pub use partition::{EXTENDED_MAJOR, Partition, PartitionNames};
 pub use registry::Registry;
 pub use status::BlkStatus;
 pub use submit::{BioQueue, MAX_DEPTH, submit};

@@ -9,12 +9,13 @@
 //!   device can't be bound again before that opener is gone. With other openers LOOP_CLR_FD only sets AUTOCLEAR (which
 //!   a later LOOP_SET_STATUS may take back), and the last close unbinds.
 //!
-//! Partitions are not modelled: PARTSCAN is remembered and shown, and finds none.
+//! With PARTSCAN its partition table is read when a file is bound, and when LOOP_SET_STATUS switches it on; without, only
+//! BLKPG makes partitions. They go when the file is unbound.
 
 use std::sync::{Arc, Weak};
 
 use dmlab_abi::{self as abi, LoopConfig, LoopFlags, LoopInfo, LoopInfo64};
-use dmlab_runtime::UeventAction;
+use dmlab_runtime::{Level, UeventAction};
 use dmlab_units::{Bytes, DevT, Errno, Sector, Sectors};
 use parking_lot::{Mutex, RwLock};
 
@@ -219,9 +220,14 @@ impl LoopDevice {
         dev.set_limits(bound_limits(&*backing, block_size, is_read_only));
         dev.set_read_only(is_read_only);
         self.next_disk(dev);
+        tell_of_size(dev, size);
         dev.set_capacity(size);
+        let is_scanned = fresh.flags.contains(LoopFlags::PARTSCAN);
         *self.state.write() = State { backing: Some(backing), ..fresh };
         dev.send_uevent(UeventAction::Change, Vec::new());
+        if is_scanned {
+            self.scan(dev);
+        }
         Ok(())
     }
 
@@ -247,6 +253,7 @@ impl LoopDevice {
         dev.send_uevent(UeventAction::Change, Vec::new());
         dev.send_uevent(UeventAction::Change, vec![("DISK_MEDIA_CHANGE", "1".to_owned())]);
         self.next_disk(dev);
+        dev.forget_partitions();
     }
 
     fn set_status(&self, dev: &Arc<BlockDevice>, info: &LoopInfo64) -> Result<(), Errno> {
@@ -256,6 +263,7 @@ impl LoopDevice {
         let mut state = self.state.write();
         let backing = state.bound()?.clone();
         let place = (state.offset, state.sizelimit);
+        let was_scanned = state.flags.contains(LoopFlags::PARTSCAN);
         state.set_info(info)?;
         // AUTOCLEAR comes and goes with each call; PARTSCAN can only be switched on here.
         state.flags.remove(LoopFlags::AUTOCLEAR);
@@ -265,8 +273,21 @@ impl LoopDevice {
             drop(state);
             dev.drop_cached_pages();
             set_size(dev, size);
+        } else {
+            drop(state);
+        }
+        if !was_scanned && self.may_have_partitions() {
+            self.scan(dev);
         }
         Ok(())
+    }
+
+    /// Reads the partition table, unless a partition is open.
+    fn scan(&self, dev: &Arc<BlockDevice>) {
+        let is_open = dev.partitions().iter().any(|part| part.open_count() > 0);
+        if let Some(registry) = self.registry.upgrade().filter(|_| !is_open) {
+            registry.scan_partitions(dev);
+        }
     }
 
     fn set_capacity(&self, dev: &BlockDevice) -> Result<(), Errno> {
@@ -517,9 +538,19 @@ fn exclusive(dev: &BlockDevice, mode: OpenMode) -> Result<(), Errno> {
     if mode.contains(OpenMode::EXCLUSIVE) || dev.claimed_by().is_none() { Ok(()) } else { Err(Errno::EBUSY) }
 }
 
+/// The kernel logs each other size of a bound device.
+fn tell_of_size(dev: &BlockDevice, size: Sectors) {
+    let old = dev.capacity();
+    if old != size {
+        let text = format!("{}: detected capacity change from {old} to {size}", dev.name());
+        dev.runtime().log(Level::Info, text);
+    }
+}
+
 /// Sets the size of a bound device and tells user space: with RESIZE=1 unless the size was or becomes 0, or stays.
 fn set_size(dev: &BlockDevice, size: Sectors) {
     let old = dev.capacity();
+    tell_of_size(dev, size);
     dev.set_capacity(size);
     let is_resize = old != size && !old.is_zero() && !size.is_zero();
     let extra = if is_resize { vec![("RESIZE", "1".to_owned())] } else { Vec::new() };

@@ -11,10 +11,41 @@ use parking_lot::RwLock;
 use crate::BlockDevice;
 use crate::buffer_errors::BufferErrors;
 
+/// Which device has which number.
+#[derive(Default)]
+pub(crate) struct Numbers {
+    devices: RwLock<BTreeMap<DevT, Arc<BlockDevice>>>,
+}
+
+impl Numbers {
+    pub(crate) fn add(&self, dev: Arc<BlockDevice>) -> Result<(), Errno> {
+        let mut devices = self.devices.write();
+        if devices.contains_key(&dev.dev()) {
+            return Err(Errno::EBUSY);
+        }
+        devices.insert(dev.dev(), dev);
+        Ok(())
+    }
+
+    pub(crate) fn remove(&self, dev: DevT) {
+        self.devices.write().remove(&dev);
+    }
+
+    /// The lowest number of a major that no device has.
+    pub(crate) fn free_in(&self, major: u32) -> DevT {
+        let devices = self.devices.read();
+        let first = DevT::new(major, 0);
+        let taken = devices.range(first..).map(|(dev, _)| *dev).take_while(|dev| dev.major() == major);
+        let free = (0..).zip(taken).find(|(minor, dev)| dev.minor() != *minor).map(|(minor, _)| minor);
+        let all = || devices.range(first..).take_while(|(dev, _)| dev.major() == major).count() as u32;
+        DevT::new(major, free.unwrap_or_else(all))
+    }
+}
+
 /// All block devices of one machine, by number.
 pub struct Registry {
     runtime: Arc<Runtime>,
-    devices: RwLock<BTreeMap<DevT, Arc<BlockDevice>>>,
+    numbers: Arc<Numbers>,
     last_disk_seq: AtomicU64,
     last_file: AtomicU64,
     buffer_errors: Arc<BufferErrors>,
@@ -25,7 +56,7 @@ impl Registry {
     pub fn new(runtime: Arc<Runtime>) -> Registry {
         Registry {
             runtime,
-            devices: RwLock::default(),
+            numbers: Arc::default(),
             last_disk_seq: AtomicU64::new(0),
             last_file: AtomicU64::new(0),
             buffer_errors: Arc::default(),
@@ -57,26 +88,27 @@ impl Registry {
     /// # Errors
     /// EBUSY when the number is taken.
     pub fn add(&self, dev: Arc<BlockDevice>) -> Result<(), Errno> {
-        let mut devices = self.devices.write();
-        if devices.contains_key(&dev.dev()) {
-            return Err(Errno::EBUSY);
-        }
-        devices.insert(dev.dev(), dev);
-        Ok(())
+        dev.set_numbers(&self.numbers);
+        self.numbers.add(dev)
     }
 
     /// Forgets a device; those who have it open keep it.
     pub fn remove(&self, dev: DevT) {
-        self.devices.write().remove(&dev);
+        self.numbers.remove(dev);
+    }
+
+    /// Looks for a partition table on a disk that was just added, and makes its partitions.
+    pub fn scan_partitions(&self, disk: &Arc<BlockDevice>) {
+        disk.scan_partitions(&self.buffer_errors);
     }
 
     /// The device with this number.
     pub fn get(&self, dev: DevT) -> Option<Arc<BlockDevice>> {
-        self.devices.read().get(&dev).cloned()
+        self.numbers.devices.read().get(&dev).cloned()
     }
 
     /// All devices, in order of their numbers.
     pub fn all(&self) -> Vec<Arc<BlockDevice>> {
-        self.devices.read().values().cloned().collect()
+        self.numbers.devices.read().values().cloned().collect()
     }
 }

@@ -86,7 +86,9 @@ fn line_limits(device: &MappedDevice, line: &Line) -> QueueLimits {
     let mut limits = QueueLimits::stacking();
     for area in line.target.devices().iter().flatten() {
         let below = area.dev.device().limits();
-        if limits.stack(&below, area.start) == Alignment::Inconsistent {
+        // Where it begins on the disk is what blocks of the disk go by.
+        let start = area.start.0.wrapping_add(area.dev.device().start_sector().0);
+        if limits.stack(&below, Sector(start)) == Alignment::Inconsistent {
             warn(
                 device,
                 format_args!(

@@ -466,6 +466,10 @@ impl DiskOps for MappedDisk {
         End::Done(status)
     }
 
+    fn refuses_partitions(&self) -> bool {
+        true
+    }
+
     fn takes_requests(&self) -> bool {
         self.takes_requests.load(Ordering::Relaxed)
     }

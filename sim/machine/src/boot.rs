@@ -15,7 +15,7 @@ use crate::{Inner, Machine};
 const RAM_MAJOR: u32 = 1;
 /// Major number of disks in files: that of virtio disks, which they are named after.
 const FILE_DISK_MAJOR: u32 = 253;
-/// Minor numbers that a file disk takes, one for itself and the rest for partitions it never has.
+/// Minor numbers that a file disk takes, one for itself and the rest for its first partitions.
 const FILE_DISK_MINORS: u32 = 16;
 
 /// How a machine is booted.
@@ -194,7 +194,9 @@ fn add(
     let block = BlockDevice::new(dev, name, registry.next_disk_seq(), runtime, ops, limits);
     block.set_capacity(size);
     block.set_read_only(read_only);
-    registry.add(block).map_err(|_| BootError::NumberTaken(dev))
+    registry.add(block.clone()).map_err(|_| BootError::NumberTaken(dev))?;
+    registry.scan_partitions(&block);
+    Ok(())
 }
 
 /// `vda` to `vdz`, then `vdaa` on.

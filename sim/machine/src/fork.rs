@@ -147,11 +147,17 @@ impl Machine {
         for block in self.registry().all() {
             let major = block.dev().major();
             // A loop device that is not bound has no size, and each machine has its own.
-            if major == self.mapper().major() || (major == LOOP_MAJOR && block.capacity().0 == 0) {
+            if block.partition().is_some()
+                || major == self.mapper().major()
+                || (major == LOOP_MAJOR && block.capacity().0 == 0)
+            {
                 continue;
             }
             let forked = fork_block(&block, &registry)?;
-            registry.add(forked).expect("each number is there once");
+            registry.add(forked.clone()).expect("each number is there once");
+            for part in block.partitions() {
+                copy_partition(&part, &forked)?;
+            }
         }
         let mapper = DeviceMapper::new(registry.clone(), self.mapper().major());
         for kind in self.mapper().types().into_iter().rev() {
@@ -168,11 +174,26 @@ impl Machine {
     }
 }
 
+/// Gives the forked disk the partition that the first one has.
+fn copy_partition(part: &Arc<BlockDevice>, forked: &Arc<BlockDevice>) -> Result<(), ForkError> {
+    let Some(place) = part.partition() else { return Ok(()) };
+    let made = forked.make_partition(
+        place.number,
+        place.start,
+        part.capacity(),
+        place.names.clone(),
+        Some(part.dev()),
+    );
+    made.map_err(|_| ForkError::Disk(part.name().to_owned()))
+}
+
 fn fork_block(block: &Arc<BlockDevice>, registry: &Registry) -> Result<Arc<BlockDevice>, ForkError> {
     let name = block.name();
     let refused = || ForkError::Disk(name.to_owned());
-    if let Err(errno) = block.write_back() {
-        return Err(ForkError::WriteBack { device: name.to_owned(), errno });
+    for device in block.partitions().iter().chain([block]) {
+        if let Err(errno) = device.write_back() {
+            return Err(ForkError::WriteBack { device: device.name().to_owned(), errno });
+        }
     }
     let ops = block.ops().fork().ok_or_else(refused)?;
     let (dev, seq): (DevT, u64) = (block.dev(), registry.next_disk_seq());

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use dmlab_block::{BlockDevice, Op, QueueLimits};
-use dmlab_units::{DevT, Sectors};
+use dmlab_block::{BlockDevice, Op, PartitionNames, QueueLimits};
+use dmlab_units::{DevT, Sector, Sectors};
 
 use crate::Machine;
 
@@ -36,6 +36,29 @@ pub struct DeviceInfo {
     pub stat: [u64; 7],
     /// What only mapped devices have.
     pub dm: Option<DmInfo>,
+    /// What only partitions have.
+    pub partition: Option<PartitionInfo>,
+    /// Its partitions, in order of their numbers on the disk.
+    pub partitions: Vec<DevT>,
+    /// How many minor numbers the disk has.
+    pub minors: u32,
+    /// Whether it is scanned for partitions.
+    pub is_scanned: bool,
+    /// Whether it may have partitions at all.
+    pub takes_partitions: bool,
+}
+
+/// What only partitions have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionInfo {
+    /// The disk's kernel name.
+    pub disk: String,
+    /// Its number on the disk, from 1 on.
+    pub number: u32,
+    /// Where on the disk it begins.
+    pub start: Sector,
+    /// What the partition table calls it.
+    pub names: PartitionNames,
 }
 
 /// What only mapped devices have.
@@ -50,6 +73,16 @@ pub struct DmInfo {
 }
 
 impl Machine {
+    /// All block devices, each disk before its partitions; the disks in order of their numbers.
+    pub fn devices_by_disk(&self) -> Vec<DeviceInfo> {
+        let disks = self.registry().all().into_iter().filter(|block| block.partition().is_none());
+        let with_partitions = disks.flat_map(|disk| {
+            let partitions = disk.partitions();
+            std::iter::once(disk).chain(partitions)
+        });
+        with_partitions.map(|block| self.info(&block)).collect()
+    }
+
     /// All block devices, in order of their numbers.
     pub fn devices(&self) -> Vec<DeviceInfo> {
         self.registry().all().iter().map(|block| self.info(block)).collect()
@@ -94,6 +127,16 @@ impl Machine {
                     suspended: device.is_suspended(),
                 }
             }),
+            partition: block.partition().map(|part| PartitionInfo {
+                disk: part.whole().map_or_else(String::new, |whole| whole.name().to_owned()),
+                number: part.number,
+                start: part.start,
+                names: part.names.clone(),
+            }),
+            partitions: block.partitions().iter().map(|part| part.dev()).collect(),
+            minors: block.ops().minors(),
+            is_scanned: block.partition().is_none() && block.ops().may_have_partitions(),
+            takes_partitions: !block.ops().refuses_partitions(),
         }
     }
 }

@@ -20,8 +20,8 @@ mod parameters;
 pub use boot::{BootError, BootOptions, Disk, DiskKind, RAM_DISK_MAX};
 pub use dmlab_block::{
     BlkStatus, BlockDevice, BlockFile, Caller, CarriedMemory, DeviceBacking, Features, FileBacking, IoFlags,
-    Kernel, LOOP_MAJOR, LoopAttributes, LoopBacking, LoopControl, OpenMode, QueueLimits, UserMemory,
-    read_async, write_async,
+    Kernel, LOOP_MAJOR, LoopAttributes, LoopBacking, LoopControl, OpenMode, PartitionNames, QueueLimits,
+    UserMemory, read_async, write_async,
 };
 pub use dmlab_dm::{ControlFile, DeviceMapper, DeviceMemory, MappedDevice, TargetType};
 
@@ -45,7 +45,7 @@ pub use dmlab_runtime::{
     TaskId, TraceEvent, TracePoint, Uevent, UeventAction, Uevents, VirtualDriver, WakeFlag, interruptible,
 };
 pub use fork::{ForkError, Forked};
-pub use info::{DeviceInfo, DmInfo};
+pub use info::{DeviceInfo, DmInfo, PartitionInfo};
 
 use std::sync::Arc;
 

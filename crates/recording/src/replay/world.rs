@@ -135,6 +135,9 @@ impl World {
             Call::Write { file, at, data, how } => {
                 self.block(*file, |block| block.write_at(at.0, data, (*how).into())).map(|put| put as i64)
             }
+            Call::WriteBack { file, start, end } => {
+                self.block(*file, |block| block.write_back(start.0..end.0)).map(|()| 0)
+            }
             Call::Sync { file } => self.block(*file, BlockFile::sync).map(|()| 0),
             Call::Fallocate { file, mode, offset, len } => {
                 self.block(*file, |block| block.fallocate(*mode, *offset, *len)).map(|()| 0)

@@ -12,6 +12,9 @@ use dmlab_recording::{Call, Ended};
 
 const O_ACCMODE: i32 = 3;
 const O_WRONLY: i32 = 1;
+const O_RDWR: i32 = 2;
+/// What `readahead` is among the advices.
+const READ_AHEAD: i32 = i32::MIN;
 const O_APPEND: i32 = 0o2_000;
 const O_NONBLOCK: i32 = 0o4_000;
 const O_DSYNC: i32 = 0o10_000;
@@ -26,7 +29,7 @@ const SEEK_END: i32 = 2;
 fn block(file: &OpenFile) -> Result<&BlockFile, Errno> {
     match &*file.body {
         Body::Block(_, block) => Ok(block),
-        Body::Control(_) | Body::LoopControl => Err(Errno::EINVAL),
+        Body::Control(_) | Body::LoopControl | Body::Trigger => Err(Errno::EINVAL),
         Body::Path => Err(Errno::EBADF),
     }
 }
@@ -88,16 +91,18 @@ impl Session {
         if file_flags & O_ACCMODE == 0 {
             return Err(Errno::EBADF);
         }
+        if let Body::Trigger = &*file.body {
+            self.shared.world.trigger(&file.path, from)?;
+            return value(from.len() as i64);
+        }
         let block = block(&file)?;
         if let (Body::Block(dev, _), 0) = (&*file.body, file_flags & O_DIRECT) {
             self.shared.files.note_buffered_write(*dev);
         }
         let how = how(file_flags, flags, bits);
-        let append = file_flags & O_APPEND != 0 || flags & io_flags::APPEND != 0;
+        // O_APPEND changes nothing: a block device has no end of file that moves.
         let go = |pos: u64| {
-            // A block device cannot grow, so appending finds no space.
-            let pos = if append { block.size() } else { pos };
-            let written = self.recorded_plainly(
+            self.recorded_plainly(
                 || Call::Write {
                     file: file.body.number(),
                     at: Bytes(pos),
@@ -106,15 +111,14 @@ impl Session {
                 },
                 || block.write_at(pos, from, how),
                 |put| *put as i64,
-            );
-            written.map(|put| (put, pos))
+            )
         };
         let put = match u64::try_from(pos) {
-            Ok(pos) => go(pos)?.0,
+            Ok(pos) => go(pos)?,
             Err(_) => {
                 let mut position = file.position.lock();
-                let (put, at) = go(*position)?;
-                *position = at + put as u64;
+                let put = go(*position)?;
+                *position += put as u64;
                 put
             }
         };
@@ -127,7 +131,7 @@ impl Session {
         let block = match &*file.body {
             Body::Block(_, block) => block,
             Body::Path => return Err(Errno::EBADF),
-            Body::Control(_) | Body::LoopControl => return Err(Errno::ESPIPE),
+            Body::Control(_) | Body::LoopControl | Body::Trigger => return Err(Errno::ESPIPE),
         };
         let size = block.size() as i64;
         let mut position = file.position.lock();
@@ -154,7 +158,7 @@ impl Session {
         let block = match &*file.body {
             Body::Block(_, block) => block,
             Body::Path => return Err(Errno::EBADF),
-            Body::Control(_) | Body::LoopControl => return Err(Errno::ENODEV),
+            Body::Control(_) | Body::LoopControl | Body::Trigger => return Err(Errno::ENODEV),
         };
         let mode = mode as u32;
         self.recorded_plainly(
@@ -162,6 +166,35 @@ impl Session {
             || block.fallocate(mode, offset, len),
             |()| 0,
         )?;
+        value(0)
+    }
+
+    /// `posix_fadvise`, and `readahead` among its advices. What it does to the page cache is not recorded: replayed, the same
+    /// reads find the same bytes.
+    pub(super) fn advise(&self, id: u64, advice: i32, offset: i64, len: i64) -> Answer {
+        let file = self.file(id)?;
+        if advice == READ_AHEAD {
+            let flags = file.flags.load(Ordering::Relaxed) & O_ACCMODE;
+            let may_read = matches!(flags, 0 | O_RDWR) && !matches!(&*file.body, Body::Path);
+            return if may_read { value(0) } else { Err(Errno::EBADF) };
+        }
+        block(&file)?;
+        if len < 0 || !(0..=5).contains(&advice) {
+            return Err(Errno::EINVAL);
+        }
+        let _ = offset;
+        value(0)
+    }
+
+    /// `sync_file_range`: dirty pages of the range reach the device; nothing is flushed.
+    pub(super) fn write_back(&self, id: u64, offset: i64, len: i64) -> Answer {
+        let file = self.file(id)?;
+        let block = block(&file)?;
+        let start = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
+        let len = u64::try_from(len).map_err(|_| Errno::EINVAL)?;
+        let end = if len == 0 { u64::MAX } else { start.saturating_add(len) };
+        let call = || Call::WriteBack { file: file.body.number(), start: Bytes(start), end: Bytes(end) };
+        self.recorded_plainly(call, || block.write_back(start..end), |()| 0)?;
         value(0)
     }
 

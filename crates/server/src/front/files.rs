@@ -4,8 +4,8 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dmlab_units::DevT;
@@ -15,7 +15,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 
 use crate::world::Inode;
-use dmlab_machine::{BlockFile, ControlFile};
+use dmlab_machine::{BlockFile, ControlFile, OpenMode};
 use dmlab_recording::{Call, Ended, Recorder};
 
 /// What an open file is open on.
@@ -26,6 +26,8 @@ pub(crate) enum Body {
     Control(ControlFile),
     /// `/dev/loop-control`.
     LoopControl,
+    /// A file of `/sys` that makes an event when an action is written to it.
+    Trigger,
     /// Opened with `O_PATH`: good for nothing but `fstat`.
     Path,
 }
@@ -121,7 +123,14 @@ pub(crate) struct Files {
     dirty: Mutex<HashSet<DevT>>,
     nr_controls: AtomicUsize,
     nr_blocked: Mutex<usize>,
+    /// Files whose last copy is closed and whose data is on its way.
+    closing: Mutex<HashSet<u64>>,
+    has_closed: Condvar,
+    /// Told of each device that was open for writing and is closed.
+    on_written: OnceLock<OnWritten>,
 }
+
+type OnWritten = Box<dyn Fn(DevT) + Send + Sync>;
 
 /// How long a caller waits for somebody else's close to finish. A close that takes longer is stuck on a suspended device, and
 /// the file counts as open meanwhile, as a process in D state would hold it.
@@ -139,6 +148,9 @@ impl Files {
             dirty: Mutex::new(HashSet::new()),
             nr_controls: AtomicUsize::new(0),
             nr_blocked: Mutex::new(0),
+            closing: Mutex::default(),
+            has_closed: Condvar::new(),
+            on_written: OnceLock::new(),
         })
     }
 
@@ -168,6 +180,17 @@ impl Files {
         };
         self.open.write().insert(id, Arc::new(file));
         Ok((id, read_end))
+    }
+
+    /// Says whom to tell of devices that were open for writing and are closed.
+    pub(crate) fn tell_of_writers(&self, listener: OnWritten) {
+        let _there_is_one = self.on_written.set(listener);
+    }
+
+    fn tell_of_writer(&self, dev: DevT, may_write: bool) {
+        if let (true, Some(listener)) = (may_write, self.on_written.get()) {
+            listener(dev);
+        }
     }
 
     pub(crate) fn get(&self, id: u64) -> Option<Arc<OpenFile>> {
@@ -209,14 +232,18 @@ impl Files {
                 self.nr_controls.fetch_sub(1, Ordering::Relaxed);
                 return;
             }
-            Body::LoopControl | Body::Path => return,
+            Body::LoopControl | Body::Trigger | Body::Path => return,
         };
         let _ = epoll::delete(&self.epoll, file.placeholder.as_fd());
         let is_last =
             !self.open.read().values().any(|f| matches!(&*f.body, Body::Block(other, _) if *other == dev));
         let was_dirty =
             if is_last { self.dirty.lock().remove(&dev) } else { self.dirty.lock().contains(&dev) };
+        let may_write =
+            matches!(&*file.body, Body::Block(_, block) if block.mode().contains(OpenMode::WRITE));
         if !was_dirty {
+            drop(file);
+            self.tell_of_writer(dev, may_write);
             return;
         }
         // The last close writes the page cache out, which may block for as long as the device is suspended: not here.
@@ -224,20 +251,34 @@ impl Files {
         let (files, signal) = (self.clone(), done.clone());
         let closing = move || {
             drop(file);
+            files.tell_of_writer(dev, may_write);
+            files.closing.lock().remove(&id);
+            files.has_closed.notify_all();
             *signal.0.lock() = true;
             signal.1.notify_all();
             *files.nr_blocked.lock() -= 1;
         };
         *self.nr_blocked.lock() += 1;
+        self.closing.lock().insert(id);
         if let Err(error) = std::thread::Builder::new().name("dmlab-close".into()).spawn(closing) {
             // No thread to be had: the file is closed when the closure was dropped.
             drop(error);
+            self.closing.lock().remove(&id);
+            self.has_closed.notify_all();
             *self.nr_blocked.lock() -= 1;
             return;
         }
         let mut is_done = done.0.lock();
         if !*is_done {
             done.1.wait_for(&mut is_done, CLOSE_PATIENCE);
+        }
+    }
+
+    /// Waits for the end of a close that is under way, however long it takes: who closes a file waits for its data.
+    pub(crate) fn wait_closed(&self, id: u64) {
+        let mut closing = self.closing.lock();
+        while closing.contains(&id) {
+            self.has_closed.wait(&mut closing);
         }
     }
 

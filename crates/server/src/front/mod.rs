@@ -64,13 +64,23 @@ pub struct Server {
     driver: Arc<ThreadDriver>,
     dir: PathBuf,
     threads: Vec<JoinHandle<()>>,
+    watch: Arc<Watch>,
 }
 
 /// Watches for clients that die or are interrupted in the middle of a call.
 struct Watch {
     epoll: OwnedFd,
-    interrupts: Mutex<HashMap<u64, Interrupt>>,
+    clients: Mutex<HashMap<u64, Client>>,
     next: AtomicU64,
+}
+
+/// What others need to know of a client.
+struct Client {
+    interrupt: Interrupt,
+    /// A copy of its socket.
+    socket: OwnedFd,
+    /// How often it has begun or ended to wait for an answer: odd while it waits.
+    turns: Arc<AtomicU64>,
 }
 
 impl Server {
@@ -95,7 +105,8 @@ impl Server {
         state_dirs::make(&dir)?;
         let runtime = machine.runtime().clone();
         let shared = Arc::new(Shared {
-            world: World::new(machine, kept, options.has_udev),
+            // What a run records must not depend on when somebody looks.
+            world: World::new(machine, kept, options.has_udev, options.recorder.is_none()),
             files: Arc::new(Files::new()?),
             mirror: Mirror::new(dir.join(MIRROR_DIR))?,
             control: OnceLock::new(),
@@ -108,7 +119,7 @@ impl Server {
         });
         let watch = Arc::new(Watch {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            interrupts: Mutex::new(HashMap::new()),
+            clients: Mutex::new(HashMap::new()),
             // In a recording 0 is nobody.
             next: AtomicU64::new(1),
         });
@@ -130,15 +141,35 @@ impl Server {
                 }
             }
         })?);
+        if options.has_udev {
+            shared.world.run_udev();
+            let world = Arc::downgrade(&shared);
+            shared.files.tell_of_writers(Box::new(move |dev| {
+                if let Some(shared) = world.upgrade() {
+                    shared.world.device_written(dev);
+                }
+            }));
+            let shared = shared.clone();
+            threads.push(spawn("dmlab-udev", move || {
+                while !shared.is_stopping() {
+                    shared.world.look_for_udev(crate::driver::PATIENCE, || shared.driver.call());
+                }
+            })?);
+        }
         threads.push(spawn("dmlab-watch", {
             let (shared, watch) = (shared.clone(), watch.clone());
             move || watch_clients(&shared, &watch)
         })?);
         threads.push(spawn("dmlab-accept", {
-            let shared = shared.clone();
+            let (shared, watch) = (shared.clone(), watch.clone());
             move || accept_clients(&shared, &watch, &listener)
         })?);
-        Ok(Server { shared, driver, dir, threads })
+        Ok(Server { shared, driver, dir, threads, watch })
+    }
+
+    /// The machine that is served.
+    pub fn machine(&self) -> &Machine {
+        self.shared.world.machine()
     }
 
     /// Its directory.
@@ -169,6 +200,28 @@ impl Server {
     pub fn halter(&self) -> impl Fn() + Send + use<> {
         let shared = self.shared.clone();
         move || shared.halt()
+    }
+
+    /// What lets go of programs that wait for the same answer all through a time, for another thread: their calls fail with
+    /// EIO, and signals that they hold back until then reach them.
+    pub fn releaser(&self) -> impl Fn(Duration) + Send + use<> {
+        let watch = self.watch.clone();
+        let waiting = move |watch: &Watch| -> HashMap<u64, u64> {
+            let clients = watch.clients.lock();
+            let turns = clients.iter().map(|(id, client)| (*id, client.turns.load(Ordering::Acquire)));
+            turns.filter(|(_, turns)| turns % 2 == 1).collect()
+        };
+        move |time| {
+            let before = waiting(&watch);
+            thread::sleep(time);
+            for (id, turns) in waiting(&watch) {
+                if before.get(&id) == Some(&turns)
+                    && let Some(client) = watch.clients.lock().get(&id)
+                {
+                    let _gone = rustix::net::shutdown(&client.socket, rustix::net::Shutdown::Both);
+                }
+            }
+        }
     }
 
     /// The process whose request ended it, if one did.
@@ -245,14 +298,18 @@ fn accept_clients(shared: &Arc<Shared>, watch: &Arc<Watch>, listener: &OwnedFd) 
 fn serve(shared: Arc<Shared>, watch: &Watch, socket: OwnedFd, pid: i32) {
     let interrupt = Interrupt::default();
     let id = watch.next.fetch_add(1, Ordering::Relaxed);
-    watch.interrupts.lock().insert(id, interrupt.clone());
+    let turns = Arc::new(AtomicU64::new(0));
+    let Ok(copy) = rustix::io::fcntl_dupfd_cloexec(&socket, 3) else { return };
+    let client = Client { interrupt: interrupt.clone(), socket: copy, turns: turns.clone() };
+    watch.clients.lock().insert(id, client);
     // Only the other side's end is of interest here; wakes are for the channel's own thread.
     let flags = epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
     let watched = epoll::add(&watch.epoll, socket.as_fd(), epoll::EventData::new_u64(id), flags);
     if let (Ok(()), Ok(channel)) = (watched, Channel::open(socket)) {
-        Session { shared, client: id, pid, interrupt, staged: Vec::new(), answer: Vec::new() }.run(channel);
+        let session = Session { shared, client: id, pid, interrupt, staged: Vec::new(), answer: Vec::new() };
+        session.run(channel, &turns);
     }
-    watch.interrupts.lock().remove(&id);
+    watch.clients.lock().remove(&id);
 }
 
 fn watch_clients(shared: &Shared, watch: &Watch) {
@@ -265,7 +322,9 @@ fn watch_clients(shared: &Shared, watch: &Watch) {
             continue;
         }
         for event in &events {
-            let interrupt = watch.interrupts.lock().get(&event.data.u64()).cloned();
+            let clients = watch.clients.lock();
+            let interrupt = clients.get(&event.data.u64()).map(|client| client.interrupt.clone());
+            drop(clients);
             if let Some(interrupt) = &interrupt {
                 match &shared.recorder {
                     Some(recorder) => recorder.interrupt(event.data.u64(), interrupt),

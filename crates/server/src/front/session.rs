@@ -4,7 +4,7 @@ use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dmlab_machine::faults::run_command;
@@ -22,7 +22,7 @@ use super::files::{Body, OpenFile, Opened};
 use super::memory::{Process, carried};
 use super::shared_state::Shared;
 use crate::driver::Time;
-use crate::world::{Area, Entry, Found, Inode, Kind, area, errno};
+use crate::world::{Area, Entry, Found, Inode, Kind, World, area, errno};
 
 /// The number of DM_TABLE_LOAD among the commands of the control node.
 const TABLE_LOAD: u8 = 9;
@@ -62,10 +62,11 @@ pub(super) fn value(value: i64) -> Answer {
 
 impl Session {
     /// Serves the channel until the client is gone.
-    pub(crate) fn run(mut self, mut channel: Channel) {
+    pub(crate) fn run(mut self, mut channel: Channel, turns: &AtomicU64) {
         let driver = self.shared.driver.clone();
         while let Some(header) = channel.wait() {
             let _call = driver.call();
+            turns.fetch_add(1, Ordering::AcqRel);
             let fd = match Request::decode(&header, channel.area.data()) {
                 Ok(Request::Ioctl { with_fd: true, .. }) => channel.take_fd(),
                 _ => None,
@@ -73,6 +74,7 @@ impl Session {
             let (reply, fd) = self
                 .answer(&header, channel.area.data(), fd)
                 .unwrap_or_else(|errno| (Reply::error(errno.raw()), None));
+            turns.fetch_add(1, Ordering::AcqRel);
             if !channel.reply(reply, fd) {
                 return;
             }
@@ -227,12 +229,19 @@ impl Session {
                 value(0)
             }
             Request::GetFlags { file } => {
-                value(i64::from(self.file(file)?.flags.load(Ordering::Relaxed) | O_LARGEFILE))
+                let flags = self.file(file)?.flags.load(Ordering::Relaxed);
+                value(i64::from(if flags & O_PATH != 0 { flags } else { flags | O_LARGEFILE }))
             }
             Request::SetFlags { file, flags } => self.set_flags(file, flags),
             Request::Seek { file, offset, whence } => self.seek(file, offset, whence),
             Request::Fsync { file, .. } => self.fsync(file),
             Request::Fallocate { file, mode, offset, len } => self.fallocate(file, mode, offset, len),
+            Request::Advise { file, advice, offset, len } => self.advise(file, advice, offset, len),
+            Request::WriteBack { file, offset, len } => self.write_back(file, offset, len),
+            Request::Closed { file } => {
+                self.shared.files.wait_closed(file);
+                value(0)
+            }
             Request::Stage { offset, data } => {
                 if offset == 0 {
                     self.staged.clear();
@@ -353,16 +362,19 @@ impl Session {
                     Kind::Dir if writes || flags & O_CREAT != 0 => Err(Errno::EISDIR),
                     Kind::Dir => self.open_directory(&found),
                     _ if flags & O_DIRECTORY != 0 => Err(Errno::ENOTDIR),
+                    Kind::Link(_) if flags & O_PATH != 0 => self.open_link(path),
                     Kind::Link(_) => Err(Errno::ELOOP),
                     _ => self.open_node(path, inode, flags),
                 }
             }
-            Found::View { entry, .. } => match entry {
+            Found::View { entry, path } => match entry {
                 Entry::Dir(_) if writes => Err(Errno::EISDIR),
                 Entry::Dir(_) => self.open_directory(&found),
                 _ if flags & O_DIRECTORY != 0 => Err(Errno::ENOTDIR),
+                Entry::Link(_) if flags & O_PATH != 0 => self.open_link(path),
                 Entry::Link(_) => Err(Errno::ELOOP),
-                // Nothing there takes a write.
+                Entry::Text(_) if writes && World::is_trigger(path) => self.open_trigger(path, flags),
+                // Nothing else there takes a write.
                 Entry::Text(_) if writes => Err(Errno::EACCES),
                 Entry::Text(text) => {
                     let fd = text_file(text).map_err(errno)?;
@@ -377,6 +389,26 @@ impl Session {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(real, flags, Mode::empty()).map_err(errno)?;
         Ok((Reply { kind: FileKind::Directory, ..Reply::default() }, Some(fd)))
+    }
+
+    /// A file of `/sys` that makes an event when it is written to.
+    fn open_trigger(&self, path: &[u8], flags: i32) -> Answer {
+        let body = Opened::new(Body::Trigger, 0, None);
+        let inode = Arc::new(Mutex::new(Inode::new(1, Kind::File(std::path::PathBuf::new()), 0o644)));
+        let kept = flags & !(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC);
+        let (id, fd) = self.shared.files.add(body, kept, path.to_vec(), inode).map_err(errno)?;
+        Ok((Reply { kind: FileKind::Char, extra: id, ..Reply::default() }, Some(fd)))
+    }
+
+    /// A symlink itself, for those who walk paths step by step (O_PATH with O_NOFOLLOW).
+    fn open_link(&self, path: &[u8]) -> Answer {
+        let parent = path.iter().rposition(|&b| b == b'/').map_or(&b"/"[..], |at| &path[..at]);
+        let directory = self.shared.world.find(parent, true)?;
+        let real = self.shared.mirror.directory(&self.shared.world, &directory).map_err(|_| Errno::EIO)?;
+        let name = std::ffi::OsStr::from_bytes(&path[parent.len()..]);
+        let link = real.join(name.as_bytes().strip_prefix(b"/").map_or(name, std::ffi::OsStr::from_bytes));
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok((Reply::default(), Some(rustix::fs::open(link, flags, Mode::empty()).map_err(errno)?)))
     }
 
     fn open_node(&self, path: &[u8], inode: &Arc<Mutex<Inode>>, flags: i32) -> Answer {
@@ -448,6 +480,7 @@ impl Session {
                 Body::Control(control) => control.ioctl(process, cmd, memory).inspect_err(|_| refused = true),
                 Body::Block(_, block) => block.ioctl(process, cmd, arg, memory),
                 Body::LoopControl => shared.world.machine().loops().ioctl(cmd, arg),
+                Body::Trigger => Err(Errno::ENOTTY),
                 Body::Path => Err(Errno::EBADF),
             });
         self.shared.files.signal_controls();
@@ -552,7 +585,9 @@ fn open_mode(flags: i32) -> OpenMode {
     let mut mode = match flags & O_ACCMODE {
         0 => OpenMode::READ,
         1 => OpenMode::WRITE,
-        _ => OpenMode::READ | OpenMode::WRITE,
+        2 => OpenMode::READ | OpenMode::WRITE,
+        // Neither: such a descriptor is for ioctls.
+        _ => OpenMode::empty(),
     };
     mode.set(OpenMode::EXCLUSIVE, flags & O_EXCL != 0);
     mode.set(OpenMode::NDELAY, flags & O_NONBLOCK != 0);

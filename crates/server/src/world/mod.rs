@@ -15,16 +15,17 @@ mod udev;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use dmlab_shim_proto::{Stat, host_dev_shows, is_modules, retold, tells_of_host_disks};
 use dmlab_units::{DevT, Errno};
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
 pub use node::{EntryKind, Inode, Kind};
 pub use resolve::Found;
 pub use sysfs::Entry;
 
-use dmlab_machine::{DeviceInfo, Machine};
+use dmlab_machine::{DeviceInfo, Machine, OpenMode, UeventAction};
 use tree::Tree;
 
 /// Which part of the file system a path lies in.
@@ -36,7 +37,7 @@ pub enum Area {
     Sys,
     /// A simulated file of `/proc`.
     Proc,
-    /// `/run/udev`, of which there is only the sign that udev runs, on a machine with one.
+    /// `/run/udev`, on a machine that has a udev.
     Udev,
     /// Absent.
     Absent,
@@ -63,7 +64,8 @@ pub fn area(path: &[u8]) -> Area {
         Area::Dev
     } else if SYS.iter().any(|root| inside(root)) || is_modules(path) {
         Area::Sys
-    } else if matches!(path, b"/proc/devices" | b"/proc/misc" | b"/proc/partitions") || retold(path).is_some()
+    } else if matches!(path, b"/proc/devices" | b"/proc/misc" | b"/proc/partitions" | b"/proc/diskstats")
+        || retold(path).is_some()
     {
         Area::Proc
     } else if inside(b"/run/udev") {
@@ -84,7 +86,12 @@ pub struct World {
     files: PathBuf,
     has_udev: bool,
     state: Mutex<State>,
+    /// Told when udev has something to look into, and when it has nothing left.
+    udev_turns: Condvar,
 }
+
+/// How long somebody waits for udev to be through: what it looks into may be stuck.
+const UDEV_PATIENCE: Duration = Duration::from_secs(10);
 
 struct State {
     tree: Tree,
@@ -94,15 +101,16 @@ struct State {
 
 impl World {
     /// The view of `machine`. Files that programs make under `/dev` go into the directory `files`. Programs find a udev
-    /// that runs, or none.
-    pub fn new(machine: Machine, files: PathBuf, has_udev: bool) -> World {
+    /// that runs, or none; one that `looks` looks into devices.
+    pub fn new(machine: Machine, files: PathBuf, has_udev: bool, looks: bool) -> World {
         let dev_dev = rustix::fs::stat("/dev").map_or(6, |stat| stat.st_dev);
         World {
             machine,
             dev_dev,
             files,
             has_udev,
-            state: Mutex::new(State { tree: Tree::new(has_udev), markers: HashMap::new() }),
+            state: Mutex::new(State { tree: Tree::new(has_udev, looks), markers: HashMap::new() }),
+            udev_turns: Condvar::new(),
         }
     }
 
@@ -119,7 +127,91 @@ impl World {
     /// Does at once what a udev that runs does for events as they come.
     pub(crate) fn run_udev(&self) {
         if self.has_udev {
-            self.state.lock().tree.catch_up(&self.machine);
+            let mut state = self.state.lock();
+            state.tree.catch_up(&self.machine);
+            if !state.tree.is_udev_idle() {
+                self.udev_turns.notify_all();
+            }
+        }
+    }
+
+    /// Looks into the next device that udev is to look into, and waits up to `patience` for one. `work` is around the look.
+    pub(crate) fn look_for_udev<G>(&self, patience: Duration, work: impl Fn() -> G) {
+        let mut state = self.state.lock();
+        let Some(job) = state.tree.take_udev_job() else {
+            self.udev_turns.notify_all();
+            self.udev_turns.wait_for(&mut state, patience);
+            return;
+        };
+        drop(state);
+        let _at_work = work();
+        let block = self.machine.registry().all().into_iter().find(|block| block.name() == job.name);
+        let content = block.map(|block| udev::look(&block)).unwrap_or_default();
+        let mut state = self.state.lock();
+        state.tree.found_by_udev(&self.machine, &job, content);
+    }
+
+    /// What udev does when somebody who may have written a device has closed it: a disk's partition table is read again if
+    /// nobody uses the disk, and the device's content is looked into again.
+    pub(crate) fn device_written(&self, dev: DevT) {
+        let is_watched = |device: &DeviceInfo| self.state.lock().tree.is_watched_by_udev(device);
+        if !self.has_udev || !self.machine.device(dev).as_ref().is_some_and(is_watched) {
+            return;
+        }
+        let Some(block) = self.machine.registry().get(dev) else { return };
+        if block.partition().is_none()
+            && let Ok(file) = self.machine.open_block(dev, OpenMode::READ)
+        {
+            let _nobody_may = file.reread_partitions();
+        }
+        block.send_uevent(UeventAction::Change, vec![("SYNTH_UUID", "0".to_owned())]);
+        self.run_udev();
+    }
+
+    /// Whether a text of `/sys` is one that makes an event when something is written to it.
+    pub(crate) fn is_trigger(path: &[u8]) -> bool {
+        path.starts_with(b"/sys/devices/virtual/b") && path.ends_with(b"/uevent")
+    }
+
+    /// What was written to the `uevent` at a path of `/sys`: an action, of which the event is sent.
+    ///
+    /// # Errors
+    /// EINVAL: it is none of those that there are here. ENODEV: the device is gone.
+    pub(crate) fn trigger(&self, path: &[u8], text: &[u8]) -> Result<(), Errno> {
+        let word = text.split(|byte| byte.is_ascii_whitespace() || *byte == 0).next().unwrap_or_default();
+        let action = match word {
+            b"add" => UeventAction::Add,
+            b"change" => UeventAction::Change,
+            b"remove" => UeventAction::Remove,
+            _ => return Err(Errno::EINVAL),
+        };
+        let path = std::str::from_utf8(path).map_err(|_| Errno::ENODEV)?;
+        let place =
+            path.strip_suffix("/uevent").and_then(|path| path.strip_prefix("/sys")).ok_or(Errno::ENODEV)?;
+        let extra = vec![("SYNTH_UUID", "0".to_owned())];
+        if place.starts_with("/devices/virtual/bdi/") {
+            self.machine.runtime().uevents().send(action, place.to_owned(), "bdi", extra);
+            return Ok(());
+        }
+        let name = place.rsplit('/').next().unwrap_or_default();
+        let block = self.machine.registry().all().into_iter().find(|block| block.name() == name);
+        block.ok_or(Errno::ENODEV)?.send_uevent(action, extra);
+        self.run_udev();
+        Ok(())
+    }
+
+    /// Waits until udev is through, if what lies at `path` is its work.
+    fn wait_for_udev(&self, path: &[u8]) {
+        let is_its_work = path.starts_with(b"/dev/disk") || path.starts_with(b"/run/udev");
+        if !self.has_udev || !is_its_work {
+            return;
+        }
+        let until = Instant::now() + UDEV_PATIENCE;
+        let mut state = self.state.lock();
+        state.tree.catch_up(&self.machine);
+        while !state.tree.is_udev_idle() && Instant::now() < until {
+            self.udev_turns.notify_all();
+            self.udev_turns.wait_for(&mut state, Duration::from_millis(50));
         }
     }
 
@@ -128,6 +220,7 @@ impl World {
     /// # Errors
     /// As `open`'s: ENOENT, ENOTDIR, ELOOP.
     pub fn find(&self, path: &[u8], follow: bool) -> Result<Found, Errno> {
+        self.wait_for_udev(path);
         let mut state = self.state.lock();
         state.tree.catch_up(&self.machine);
         resolve::find(&state.tree, &self.machine, path, follow)

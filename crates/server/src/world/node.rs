@@ -152,6 +152,7 @@ pub(super) fn view_stat(path: &[u8], entry: &Entry) -> Stat {
         Entry::Dir(_) => (S_IFDIR | 0o755, 2, 0),
         Entry::Link(target) => (S_IFLNK | 0o777, 1, target.len() as u64),
         // sysfs files claim a page, proc files nothing.
+        Entry::Text(_) if super::World::is_trigger(path) => (S_IFREG | 0o644, 1, 4096),
         Entry::Text(_) => (S_IFREG | 0o444, 1, if is_proc { 0 } else { 4096 }),
     };
     let now = now_ns();

@@ -10,6 +10,7 @@ pub(super) fn render(machine: &Machine, path: &[u8]) -> Option<Vec<u8>> {
         b"/proc/devices" => Some(devices(machine)),
         b"/proc/misc" => Some(misc()),
         b"/proc/partitions" => Some(partitions(machine)),
+        b"/proc/diskstats" => Some(disk_stats(machine)),
         _ => dmlab_shim_proto::retold(path).map(super::retold::render),
     }
 }
@@ -58,9 +59,20 @@ fn misc() -> Vec<u8> {
 /// `/proc/partitions`: devices that have a size, in 1024-byte blocks.
 fn partitions(machine: &Machine) -> Vec<u8> {
     let mut out = String::from("major minor  #blocks  name\n\n");
-    for device in machine.devices().iter().filter(|device| device.size.0 > 0) {
+    for device in machine.devices_by_disk().iter().filter(|device| device.size.0 > 0) {
         let (major, minor) = (device.dev.major(), device.dev.minor());
         let _ = writeln!(out, "{major:4}  {minor:7} {:10} {}", device.size.0 / 2, device.name);
+    }
+    out.into_bytes()
+}
+
+/// `/proc/diskstats`: all devices, with the numbers of their `stat`.
+fn disk_stats(machine: &Machine) -> Vec<u8> {
+    let mut out = String::new();
+    for device in machine.devices_by_disk() {
+        let (major, minor) = (device.dev.major(), device.dev.minor());
+        let numbers = super::sysfs::stat_numbers(&device).map(|number| number.to_string()).join(" ");
+        let _ = writeln!(out, "{major:4} {minor:7} {} {numbers}", device.name);
     }
     out.into_bytes()
 }

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use dmlab_machine::Features;
 use dmlab_units::DevT;
 
+mod partition;
+
 use super::node::EntryKind;
 use dmlab_machine::{BlockDevice, DeviceInfo, LOOP_MAJOR, Machine};
 
@@ -72,21 +74,32 @@ pub(super) fn lookup(machine: &Machine, path: &[u8]) -> Option<Entry> {
     dm_module(path.strip_prefix("/sys/module/dm_mod")?)
 }
 
-/// A directory of links to devices, or one of the links.
+/// A directory of links to devices, or one of the links. Partitions are in those by class and by number only.
 fn links(machine: &Machine, root: &str, up: &str, name: &str) -> Option<Entry> {
     let by_number = root != "/sys/block" && root != "/sys/class/block";
     let to_bdi = root == "/sys/class/bdi";
+    let is_listed = |block: &BlockDevice| block.partition().is_none() || !(to_bdi || root == "/sys/block");
     let target = |block: &BlockDevice| match to_bdi {
         true => format!("{up}/{}", block.dev()),
-        false => format!("{up}/{}", block.name()),
+        false => format!("{up}/{}", place(block)),
     };
     let own_name =
         |block: &BlockDevice| if by_number { block.dev().to_string() } else { block.name().to_owned() };
     if name.is_empty() {
-        return dir(machine.registry().all().iter().map(|block| link(&own_name(block), &target(block))));
+        let all = machine.registry().all();
+        let listed = all.iter().filter(|block| is_listed(block));
+        return dir(listed.map(|block| link(&own_name(block), &target(block))));
     }
     let block = if by_number { by_dev(machine, name)? } else { by_name(machine, name)? };
-    Some(Entry::Link(target(&block)))
+    is_listed(&block).then(|| Entry::Link(target(&block)))
+}
+
+/// Where a device is below `/sys/devices/virtual/block`.
+fn place(block: &BlockDevice) -> String {
+    match block.partition().and_then(|part| part.whole()) {
+        Some(whole) => format!("{}/{}", whole.name(), block.name()),
+        None => block.name().to_owned(),
+    }
 }
 
 fn by_dev(machine: &Machine, number: &str) -> Option<Arc<BlockDevice>> {
@@ -101,10 +114,12 @@ fn by_name(machine: &Machine, name: &str) -> Option<Arc<BlockDevice>> {
 
 fn bdi(machine: &Machine, rest: &str) -> Option<Entry> {
     if rest.is_empty() {
-        return dir(machine.registry().all().iter().map(|block| subdir(&block.dev().to_string())));
+        let all = machine.registry().all();
+        let disks = all.iter().filter(|block| block.partition().is_none());
+        return dir(disks.map(|block| subdir(&block.dev().to_string())));
     }
     let (number, attribute) = rest.split_once('/').unwrap_or((rest, ""));
-    let block = by_dev(machine, number)?;
+    let block = by_dev(machine, number).filter(|block| block.partition().is_none())?;
     let read_ahead = (block.read_ahead().0 >> 1).to_string();
     let values = [
         ("max_bytes", "0"),
@@ -160,10 +175,16 @@ fn multipath_module(machine: &Machine, rest: &str) -> Option<Entry> {
 
 fn devices(machine: &Machine, rest: &str) -> Option<Entry> {
     if rest.is_empty() {
-        return dir(machine.registry().all().iter().map(|block| subdir(block.name())));
+        let all = machine.registry().all();
+        return dir(all.iter().filter(|block| block.partition().is_none()).map(|block| subdir(block.name())));
     }
     let (name, attribute) = rest.split_once('/').unwrap_or((rest, ""));
-    let device = machine.device(by_name(machine, name)?.dev())?;
+    let block = by_name(machine, name).filter(|block| block.partition().is_none())?;
+    let (inner, of_inner) = attribute.split_once('/').unwrap_or((attribute, ""));
+    if let Some(part) = block.partitions().iter().find(|part| part.name() == inner) {
+        return partition::entry(machine, &machine.device(part.dev())?, of_inner);
+    }
+    let device = machine.device(block.dev())?;
     device_entry(machine, &device, attribute)
 }
 
@@ -205,6 +226,9 @@ fn device_entry(machine: &Machine, device: &DeviceInfo, attribute: &str) -> Opti
             if device.dm.is_some() {
                 names.push(subdir("dm"));
             }
+            for part in device.partitions.iter().filter_map(|&dev| machine.registry().get(dev)) {
+                names.push(subdir(part.name()));
+            }
             if loop_device(machine, device, "").is_some() {
                 names.push(subdir("loop"));
             }
@@ -213,14 +237,15 @@ fn device_entry(machine: &Machine, device: &DeviceInfo, attribute: &str) -> Opti
         "alignment_offset" => text(limits.shown_alignment_offset()),
         "bdi" => Some(Entry::Link(format!("../../bdi/{number}"))),
         "subsystem" => Some(Entry::Link("../../../../class/block".into())),
-        "capability" | "hidden" | "removable" | "partscan" => text(0),
+        "capability" | "hidden" | "removable" => text(0),
+        "partscan" => text(u8::from(device.is_scanned)),
         "dev" => text(number),
         "discard_alignment" => text(limits.shown_discard_alignment()),
         "diskseq" => text(device.disk_seq),
         "events" | "events_async" => text(""),
         "events_poll_msecs" => text(-1),
-        "ext_range" => text(if device.dm.is_some() { 1 } else { 256 }),
-        "range" => text(1),
+        "ext_range" => text(if device.takes_partitions { 256 } else { 1 }),
+        "range" => text(device.minors),
         "inflight" => text(format_args!("{:8} {:8}", 0, 0)),
         "ro" => text(u8::from(device.read_only)),
         "size" => text(device.size.0),
@@ -232,8 +257,8 @@ fn device_entry(machine: &Machine, device: &DeviceInfo, attribute: &str) -> Opti
             device.name,
             device.disk_seq
         )),
-        "holders" => dir(neighbours(machine, &device.holders)),
-        "slaves" => dir(neighbours(machine, &device.slaves)),
+        "holders" => dir(neighbours(machine, "../..", &device.holders)),
+        "slaves" => dir(neighbours(machine, "../..", &device.slaves)),
         "integrity" => dir([]),
         "power" => dir([file("control")]),
         "power/control" => text("auto"),
@@ -245,28 +270,29 @@ fn device_entry(machine: &Machine, device: &DeviceInfo, attribute: &str) -> Opti
                 "queue" => queue(device, name),
                 "loop" => loop_device(machine, device, name),
                 "dm" => dm(device, name),
-                "holders" => neighbour(machine, &device.holders, name),
-                "slaves" => neighbour(machine, &device.slaves, name),
+                "holders" => neighbour(machine, "../..", &device.holders, name),
+                "slaves" => neighbour(machine, "../..", &device.slaves, name),
                 _ => None,
             }
         }
     }
 }
 
-fn neighbours(machine: &Machine, numbers: &[DevT]) -> Vec<(String, EntryKind)> {
+/// Devices below or above another, as links from its directory; `up` leads to the directory of all.
+fn neighbours(machine: &Machine, up: &str, numbers: &[DevT]) -> Vec<(String, EntryKind)> {
     let blocks = numbers.iter().filter_map(|&dev| machine.registry().get(dev));
-    blocks.map(|block| link(block.name(), &format!("../../{}", block.name()))).collect()
+    blocks.map(|block| link(block.name(), &format!("{up}/{}", place(&block)))).collect()
 }
 
-fn neighbour(machine: &Machine, numbers: &[DevT], name: &str) -> Option<Entry> {
+fn neighbour(machine: &Machine, up: &str, numbers: &[DevT], name: &str) -> Option<Entry> {
     let block = by_name(machine, name)?;
-    numbers.contains(&block.dev()).then(|| Entry::Link(format!("../../{name}")))
+    numbers.contains(&block.dev()).then(|| Entry::Link(format!("{up}/{}", place(&block))))
 }
 
-/// The seventeen numbers of `stat`.
-fn stat_line(device: &DeviceInfo) -> String {
+/// The seventeen numbers of `stat`. Nothing is merged, and no time is counted.
+pub(super) fn stat_numbers(device: &DeviceInfo) -> [u64; 17] {
     let [reads, read_sectors, writes, write_sectors, discards, discard_sectors, flushes] = device.stat;
-    let columns = [
+    [
         reads,
         0,
         read_sectors,
@@ -284,8 +310,11 @@ fn stat_line(device: &DeviceInfo) -> String {
         0,
         flushes,
         0,
-    ];
-    columns.iter().map(|n| format!("{n:8}")).collect::<Vec<_>>().join(" ")
+    ]
+}
+
+fn stat_line(device: &DeviceInfo) -> String {
+    stat_numbers(device).map(|n| format!("{n:8}")).join(" ")
 }
 
 fn dm(device: &DeviceInfo, name: &str) -> Option<Entry> {
@@ -367,7 +396,7 @@ fn queue_values(device: &DeviceInfo) -> Vec<(&'static str, String)> {
         ("hw_sector_size", limits.logical_block_size.0.to_string()),
         ("io_poll", has(Features::POLL)),
         ("io_poll_delay", "-1".to_owned()),
-        ("iostats", "1".to_owned()),
+        ("iostats", has(Features::IO_STAT)),
         ("logical_block_size", limits.logical_block_size.0.to_string()),
         ("max_discard_segments", limits.max_discard_segments.to_string()),
         ("max_hw_sectors_kb", (limits.max_hw_sectors.0 >> 1).to_string()),

@@ -9,8 +9,8 @@ use parking_lot::Mutex;
 
 use super::node::{EntryKind, Inode, Kind};
 use super::sysfs::Entry;
-use super::udev::Udev;
-use dmlab_machine::Machine;
+use super::udev::{self, Content, Job, Udev};
+use dmlab_machine::{DeviceInfo, Machine};
 
 /// `/dev`.
 pub(super) struct Tree {
@@ -33,13 +33,14 @@ const RENAME_NOREPLACE: u32 = 1;
 const RENAME_EXCHANGE: u32 = 2;
 
 impl Tree {
-    pub(super) fn new(has_udev: bool) -> Tree {
+    /// The nodes that are always there. `has_udev`: links are udev's, and `looks`: it looks into devices.
+    pub(super) fn new(has_udev: bool, looks: bool) -> Tree {
         let mut tree = Tree {
             nodes: BTreeMap::new(),
             next_ino: 0x1_0000,
             seen: None,
             made_by_kernel: BTreeMap::new(),
-            udev: Udev::new(has_udev),
+            udev: Udev::new(has_udev, looks),
         };
         for (path, kind, mode) in [
             (&b"/dev"[..], Kind::Dir, 0o755),
@@ -54,12 +55,30 @@ impl Tree {
 
     /// What there is at a path of `/run/udev`.
     pub(super) fn udev_view(&self, path: &[u8]) -> Option<Entry> {
-        match path {
-            _ if !self.udev.is_running() => None,
-            b"/run/udev" => Some(Entry::Dir(vec![("control".to_owned(), EntryKind::Node)])),
-            UDEV_SIGN => Some(Entry::Text(Vec::new())),
-            _ => None,
-        }
+        udev::view(&self.udev, path)
+    }
+
+    /// Whether udev has nothing left to look into.
+    pub(super) fn is_udev_idle(&self) -> bool {
+        self.udev.is_idle()
+    }
+
+    /// Whether udev watches a device.
+    pub(super) fn is_watched_by_udev(&self, device: &DeviceInfo) -> bool {
+        self.udev.watches(device)
+    }
+
+    /// The next device that udev is to look into.
+    pub(super) fn take_udev_job(&mut self) -> Option<Job> {
+        self.udev.take_job()
+    }
+
+    /// What udev found in a device.
+    pub(super) fn found_by_udev(&mut self, machine: &Machine, job: &Job, content: Content) {
+        let device = machine.devices().into_iter().find(|device| device.name == job.name);
+        let mut udev = std::mem::take(&mut self.udev);
+        udev.found(self, job, content, device.as_ref());
+        self.udev = udev;
     }
 
     /// The next inode number, which the next new node gets.
@@ -80,6 +99,7 @@ impl Tree {
         if self.seen == Some(last) {
             return;
         }
+        let is_first = self.seen.is_none();
         let events = machine.runtime().uevents().after(self.seen.unwrap_or(0));
         self.seen = Some(last);
         let devices = machine.devices();
@@ -103,6 +123,9 @@ impl Tree {
             self.made_by_kernel.insert(path, dev);
         }
         let mut udev = std::mem::take(&mut self.udev);
+        if is_first && udev.is_running() {
+            udev.begin(self, &devices);
+        }
         udev.handle(self, &events, &devices);
         self.udev = udev;
     }

@@ -62,10 +62,13 @@ macro_rules! disk_of_medium {
         impl crate::DiskOps for $type {
             fn submit_bio<'a>(
                 &self,
-                _dev: &std::sync::Arc<crate::BlockDevice>,
+                dev: &std::sync::Arc<crate::BlockDevice>,
                 bio: crate::Bio<'a>,
                 _queue: &mut crate::BioQueue<'a>,
             ) {
+                if dev.keeps_stats() {
+                    dev.stats().count(bio.op, bio.len());
+                }
                 crate::disk::medium::serve(self, bio);
             }
 
@@ -83,6 +86,11 @@ macro_rules! disk_of_medium {
 
             fn may_have_partitions(&self) -> bool {
                 true
+            }
+
+            fn minors(&self) -> u32 {
+                // Virtio disks leave room for partitions among their own numbers.
+                if crate::disk::medium::Medium::has_request_queue(self) { 16 } else { 1 }
             }
         }
     };

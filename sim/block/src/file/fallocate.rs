@@ -8,32 +8,44 @@ use crate::OpenMode;
 
 const KEEP_SIZE: u32 = 0x01;
 const PUNCH_HOLE: u32 = 0x02;
+const COLLAPSE_RANGE: u32 = 0x08;
 const ZERO_RANGE: u32 = 0x10;
+const INSERT_RANGE: u32 = 0x20;
+const UNSHARE_RANGE: u32 = 0x40;
+
+/// Refuses a mode that no file has, before the file itself is looked at.
+fn check_mode(mode: u32) -> Result<(), Errno> {
+    match mode & !KEEP_SIZE {
+        0 | ZERO_RANGE | UNSHARE_RANGE => Ok(()),
+        PUNCH_HOLE if mode & KEEP_SIZE != 0 => Ok(()),
+        COLLAPSE_RANGE | INSERT_RANGE if mode & KEEP_SIZE == 0 => Ok(()),
+        _ => Err(Errno::EOPNOTSUPP),
+    }
+}
 
 impl BlockFile {
     /// Zeroes a range (ZERO_RANGE) or gives it back such that it reads as zeros (PUNCH_HOLE with KEEP_SIZE).
     ///
     /// # Errors
-    /// In this order, as on Linux 6.12: EINVAL (negative position, length not positive), EOPNOTSUPP (other modes),
-    /// EBADF (not opened for writing), EINVAL (start at or past the end; end past it without KEEP_SIZE, which cuts;
+    /// In this order, as on Linux 6.12: EINVAL (negative position, length not positive), EOPNOTSUPP (modes that no file has),
+    /// EBADF (not opened for writing), EFBIG (the end is no position), EOPNOTSUPP (other modes), EINVAL (start at or past the end; end past it without KEEP_SIZE, which cuts;
     /// not in logical blocks), EPERM (read-only device), EOPNOTSUPP (a hole in a device that can't zero without
     /// writing), else the device's error.
     pub fn fallocate(&self, mode: u32, offset: i64, len: i64) -> Result<(), Errno> {
         let start = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
         let len = u64::try_from(len).ok().filter(|&len| len > 0).ok_or(Errno::EINVAL)?;
+        check_mode(mode)?;
+        if !self.mode().contains(OpenMode::WRITE) {
+            return Err(Errno::EBADF);
+        }
+        let mut end = start.checked_add(len).filter(|&end| end <= i64::MAX as u64).ok_or(Errno::EFBIG)?;
         let fallback = match mode {
             ZERO_RANGE => Fallback::Write,
             _ if mode == ZERO_RANGE | KEEP_SIZE => Fallback::Write,
             _ if mode == PUNCH_HOLE | KEEP_SIZE => Fallback::Refuse,
-            // Of the modes that exist at all, those that need a writable file are refused for that first.
-            0x40 if !self.mode().contains(OpenMode::WRITE) => return Err(Errno::EBADF),
             _ => return Err(Errno::EOPNOTSUPP),
         };
-        if !self.mode().contains(OpenMode::WRITE) {
-            return Err(Errno::EBADF);
-        }
         let size = self.size();
-        let mut end = start.checked_add(len).ok_or(Errno::EFBIG)?;
         if start >= size {
             return Err(Errno::EINVAL);
         }

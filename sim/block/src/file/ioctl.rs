@@ -71,9 +71,8 @@ impl BlockFile {
                 let _heard_by_fsync = self.cache.write_back(device, 0..u64::MAX);
                 self.cache.drop_clean();
             }),
-            abi::BLKRRPART => admin(caller)
-                .and_then(|()| if device.ops().may_have_partitions() { Ok(()) } else { Err(Errno::EINVAL) }),
-            abi::BLKPG => admin(caller).and(Err(Errno::EINVAL)),
+            abi::BLKRRPART => admin(caller).and_then(|()| self.reread_partitions()),
+            abi::BLKPG => admin(caller).and_then(|()| self.change_partition(memory)),
             abi::BLKDISCARD => self.ioctl_discard(memory),
             abi::BLKSECDISCARD => self.ioctl_secure_erase(memory),
             abi::BLKZEROOUT => self.ioctl_zero_out(memory),
