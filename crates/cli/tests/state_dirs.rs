@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{Scratch, User, is_root, need, script, start};
+use common::{Scratch, User, is_root, need, run, script, start};
 
 /// Runs a script as both users and compares what it prints.
 fn both(name: &str, text: &str, expected: &str) {
@@ -163,6 +163,31 @@ fn what_a_run_leaves_ends_with_it() {
         let pid = std::fs::read_to_string(scratch.path(name)).unwrap();
         assert!(!std::path::Path::new("/proc").join(pid.trim()).exists(), "{name}: {pid}");
     }
+}
+
+/// What the host keeps for root alone is empty to an ordinary user's machine, and can be written there.
+#[test]
+fn directories_that_are_closed_to_the_user_are_empty() {
+    if !is_root() {
+        // Nobody else can make one.
+        return;
+    }
+    let name = format!("/etc/dmlab-closed-{}", std::process::id());
+    std::fs::create_dir(&name).unwrap();
+    std::fs::write(format!("{name}/secret"), "s").unwrap();
+    run("chmod", &["700", &name]);
+    let scratch = Scratch::new("closed");
+    let text = format!(
+        "ls {name}; cat {name}/secret; echo own >{name}/own; ls {name}; cat {name}/own; rm -r {name}; ls -d {name}"
+    );
+    let ordinary = script(User::Ordinary, &scratch.0, &text);
+    let same = script(User::Same, &scratch.0, &text);
+    let kept = std::fs::read_to_string(format!("{name}/secret"));
+    std::fs::remove_dir_all(&name).unwrap();
+    assert_eq!(kept.unwrap(), "s");
+    let gone = format!("ls: cannot access '{name}': No such file or directory\n");
+    assert_eq!(ordinary, format!("cat: {name}/secret: No such file or directory\nown\nown\n{gone}"));
+    assert_eq!(same, format!("secret\nsown\nsecret\nown\n{gone}"));
 }
 
 #[test]
