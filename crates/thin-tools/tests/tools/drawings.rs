@@ -171,3 +171,16 @@ fn a_large_device_fits_sixteen_rows() {
         assert!(!cells.contains('.'), "{cells}");
     }
 }
+
+#[test]
+fn a_node_that_cannot_be_read_is_drawn_empty() {
+    let mut metadata = made(2, 20, 60);
+    let survey = Survey::new(&metadata, Scope::Mappings).unwrap();
+    let root = survey.live.roots[&ThinId(3)];
+    change(&mut metadata, root, None, |bytes| bytes[1000] ^= 1);
+    let survey = Survey::new(&metadata, Scope::Mappings).unwrap();
+    let svg = draw_svg(&survey, &survey.live);
+    let node = svg.lines().find(|line| line.contains(&format!("<title>block {root}: "))).unwrap();
+    assert!(node.contains("stroke=\"#d33\"") && node.contains(" width=\"0\" "), "{node}");
+    assert!(draw_text(&survey, &survey.live).contains(&format!("{root}: 0/0, damaged")));
+}
