@@ -393,3 +393,27 @@ fn beyond_the_end_of_an_external_origin_are_zeros() {
         assert_eq!(sectors, wanted, "{from}+{len}");
     }
 }
+
+#[test]
+fn a_mapping_that_is_known_answers_while_a_commit_is_under_way() {
+    let pool = Pool::new("0");
+    pool.write(0, 0, 1).unwrap();
+    pool.write(0, 0, 2).unwrap();
+    pool.write(0, 1, 3).unwrap();
+    pool.metadata.hold(true);
+    let flush = pool.start(0, Bio::flush());
+    assert!(pool.metadata.held() > 0);
+    let write = pool.start(0, page_of(0, 4));
+    let read = pool.start(0, Bio::read_owned(Sector(0), Sectors(8)));
+    assert_eq!(
+        (ended(&write), ended(&read), ended(&flush)),
+        (Some(BlkStatus::Ok), Some(BlkStatus::Ok), None)
+    );
+    assert_eq!(read.lock().as_ref().unwrap().1, vec![4; 4096]);
+    pool.metadata.hold(false);
+    while pool.metadata.held() > 0 {
+        pool.metadata.let_go(0);
+        pool.kit.machine.runtime().run_until_idle();
+    }
+    assert_eq!(ended(&flush), Some(BlkStatus::Ok));
+}
