@@ -1,8 +1,8 @@
 //! A machine's own `/run` and `/etc`: what programs find there, and that nothing of it reaches the host.
 
-mod common;
+mod users;
 
-use common::{Scratch, User, is_root, need, run, script, start};
+use users::{Scratch, User, is_root, need, run, script, start};
 
 /// Runs a script as both users and compares what it prints.
 fn both(name: &str, text: &str, expected: &str) {
