@@ -1,12 +1,12 @@
 //! Programs that the front cannot stand in front of are refused, wherever in a run they are started, and the others keep the
 //! machine, whatever they do to their environment.
 
-mod common;
+mod users;
 
 use std::path::Path;
 use std::process::Command;
 
-use common::{Scratch, User, dmlab, is_root, need, run, script, start};
+use users::{Scratch, User, dmlab, is_root, need, run, script, start};
 
 const OPENS: &str = "#include <fcntl.h>\n#include <stdio.h>\n\
     int main(void) { printf(\"%s\\n\", open(\"/dev/mapper/control\", O_RDWR) < 0 ? \"no\" : \"opened\"); return 0; }\n";
