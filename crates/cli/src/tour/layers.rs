@@ -48,7 +48,7 @@ fn provision(t: &mut Teller<'_>) -> Result<(), Failure> {
     write_block(t, "base", 1, 'b')?;
     t.status("base")?;
     t.status("pool")?;
-    t.say("256 sectors are mapped; of the pool's data blocks, 2 are used. The first numbers count blocks of metadata.")
+    t.say("256 sectors are mapped; of the pool's data blocks, 2 are used. The first numbers count blocks of metadata, a tenth of all that is kept in reserve among them.")
 }
 
 fn stack_up(t: &mut Teller<'_>) -> Result<(), Failure> {
