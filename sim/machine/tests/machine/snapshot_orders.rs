@@ -143,3 +143,26 @@ fn a_full_area_is_followed_by_an_empty_one_before_it_counts() {
         kit.status("s", DmFlags::empty())
     );
 }
+
+#[test]
+fn a_flush_of_a_snapshot_reaches_its_store() {
+    let devices = Devices::new();
+    let snapshot = devices.snapshot();
+    devices.write(snapshot, 3, 9);
+    devices.cow.noted();
+    SyncIo::default().submit(&devices.device(snapshot), Bio::flush()).unwrap();
+    let noted = devices.cow.noted();
+    assert_eq!(noted.iter().map(|noted| noted.op).collect::<Vec<_>>(), [Op::Flush]);
+}
+
+#[test]
+fn discards_of_a_snapshot_are_in_chunks_as_linux_counts_them() {
+    // Linux takes the chunk's sectors for bytes, and the disk's physical block where that is more.
+    for (chunk, granularity) in [(8, 4096), (128, 4096), (8192, 8192), (16_384, 16_384)] {
+        let kit = Kit::new();
+        let dev = kit.create("s", &format!("0 1024 snapshot 1:0 1:1 P {chunk} 1 discard_zeroes_cow"));
+        let limits = kit.machine.registry().get(dev).unwrap().limits();
+        assert_eq!(limits.discard_granularity.0, granularity, "{chunk}");
+        assert_eq!(limits.max_discard_sectors, Sectors(chunk));
+    }
+}
