@@ -1,7 +1,7 @@
 // A Go test of a daemon's code that calls dmsetup, as many do.
 //
 // Go programs make system calls without the C library, so dmlab cannot stand between them and a device file; the programs that
-// they start are served. Run it as anybody, by way of a shell: dmlab run -- sh -c 'go test ./...'
+// they start are served. Run it as anybody: dmlab run --allow-host -- go test ./...
 package volume
 
 import (

@@ -14,6 +14,7 @@ use dmlab_machine::faults::read_rules;
 use dmlab_machine::{BootOptions, Disk, DiskKind, Machine};
 use dmlab_server::driver::{ThreadDriver, Time};
 use dmlab_server::{OnRefusedLoad, Options, Server};
+use dmlab_shim_proto::ALLOW_HOST;
 use dmlab_units::Bytes;
 
 use crate::fault;
@@ -26,14 +27,17 @@ pub(crate) const SHIM_NAME: &str = "libdmlab_shim.so";
 /// A file in a machine's directory that says that the machine has a udev.
 pub(crate) const UDEV_SIGN: &str = "udev";
 
+/// The largest RAM disk, in MiB: 1 PiB. Only what is written takes memory.
+const MOST_MIB: u64 = 1 << 30;
+
 /// What a machine has.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct MachineArgs {
     /// How many RAM disks there are: /dev/ram0 and so on.
-    #[arg(long, value_name = "N", default_value_t = 8)]
+    #[arg(long, visible_alias = "disks", value_name = "N", default_value_t = 8)]
     pub ram: u32,
     /// Size of each RAM disk, in MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(..=1 << 30))]
+    #[arg(long, visible_alias = "disk-size", value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=MOST_MIB))]
     pub ram_size: u64,
     /// A file of the host as a disk: the first is /dev/vda.
     #[arg(long, value_name = "PATH")]
@@ -62,6 +66,10 @@ pub(crate) struct MachineArgs {
     /// for at once. Without it they make their nodes themselves, as in a container.
     #[arg(long)]
     pub udev: bool,
+    /// Let programs run that the machine's devices cannot be put in front of (static, Go, another C library, setuid): they
+    /// see the host's devices, and may change them.
+    #[arg(long)]
+    pub allow_host: bool,
     /// Print kernel log lines on stderr as programs cause them.
     #[arg(long)]
     pub explain: bool,
@@ -93,6 +101,9 @@ impl MachineArgs {
         if self.udev {
             words.push("--udev".to_owned());
         }
+        if self.allow_host {
+            words.push("--allow-host".to_owned());
+        }
         for (name, path) in [("klog", &self.klog), ("faults", &self.faults)] {
             if let Some(path) = path {
                 words.push(format!("--{name}={}", absolute(path)?));
@@ -108,10 +119,24 @@ impl MachineArgs {
 
     /// Its disks: each file with whether it may only be read.
     fn disks(&self) -> io::Result<Vec<(File, bool)>> {
-        let mut disks = Vec::new();
+        let (mut disks, mut seen) = (Vec::new(), Vec::<((u64, u64), &PathBuf)>::new());
         for (paths, read_only) in [(&self.disk, false), (&self.ro_disk, true)] {
             for path in paths {
-                disks.push((open_disk(path, read_only)?, read_only));
+                let file = open_disk(path, read_only)?;
+                let meta = file.metadata()?;
+                let identity = (meta.dev(), meta.ino());
+                if let Some((_, first)) = seen.iter().find(|(other, _)| *other == identity) {
+                    return Err(io::Error::new(
+                        io::ErrorKind::InvalidInput,
+                        format!(
+                            "{} and {} are one file: it can be one disk only",
+                            first.display(),
+                            path.display()
+                        ),
+                    ));
+                }
+                seen.push((identity, path));
+                disks.push((file, read_only));
             }
         }
         Ok(disks)
@@ -233,7 +258,11 @@ fn serve_as_told(
     recorder: Option<Arc<Recorder>>,
 ) -> io::Result<Server> {
     let on_refused_load = explainer(machine.clone(), args);
-    serve(machine, driver, Options { dir, on_refused_load, has_udev: args.udev, recorder })
+    let server = serve(machine, driver, Options { dir, on_refused_load, has_udev: args.udev, recorder })?;
+    if args.allow_host {
+        File::create(server.dir().join(ALLOW_HOST))?;
+    }
+    Ok(server)
 }
 
 /// Serves a machine.
@@ -339,7 +368,7 @@ fn write_shim(dir: &Path) -> io::Result<()> {
     if mount.f_flag.contains(rustix::fs::StatVfsMountFlags::NOEXEC) {
         let _ = fs::remove_file(&path);
         return Err(io::Error::other(format!(
-            "{} is mounted noexec, so programs cannot load the preload library from it: set XDG_RUNTIME_DIR to a directory of yours that allows it",
+            "{} is mounted noexec, so programs cannot load the preload library from it: set XDG_RUNTIME_DIR or TMPDIR to a directory of yours that allows it",
             dir.display()
         )));
     }

@@ -1,9 +1,11 @@
 //! Commands that change a device.
 
-use crate::kernel::{Failure, Named, Where, device_name};
+use crate::kernel::{Failure, Meant, Named, Where, device_name, device_uuid};
+use crate::output::{errln, outln};
 use clap::Args;
 use dmlab_control::{DeviceId, MessageReply, Query, SuspendOptions};
-use dmlab_units::{DmUuid, Sector};
+use dmlab_units::Sector;
+use std::ffi::OsString;
 
 /// How to suspend.
 #[derive(Args, Clone, Copy)]
@@ -34,8 +36,8 @@ pub(crate) struct Suspend {
 }
 
 impl Suspend {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
-        self.kernel.open()?.suspend(&self.device.id()?, self.how.into())?;
+    pub(crate) fn run(&self, meant: &Meant) -> Result<(), Failure> {
+        self.kernel.open(meant)?.suspend(&self.device.id()?, self.how.into())?;
         Ok(())
     }
 }
@@ -52,8 +54,8 @@ pub(crate) struct Resume {
 }
 
 impl Resume {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
-        self.kernel.open()?.resume(&self.device.id()?, self.how.into())?;
+    pub(crate) fn run(&self, meant: &Meant) -> Result<(), Failure> {
+        self.kernel.open(meant)?.resume(&self.device.id()?, self.how.into())?;
         Ok(())
     }
 }
@@ -68,8 +70,8 @@ pub(crate) struct Clear {
 }
 
 impl Clear {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
-        self.kernel.open()?.clear(&self.device.id()?)?;
+    pub(crate) fn run(&self, meant: &Meant) -> Result<(), Failure> {
+        self.kernel.open(meant)?.clear(&self.device.id()?)?;
         Ok(())
     }
 }
@@ -81,7 +83,7 @@ pub(crate) struct Remove {
     kernel: Where,
     /// Names of the devices.
     #[arg(required_unless_present = "all")]
-    names: Vec<String>,
+    names: Vec<OsString>,
     /// Every device that nothing holds open.
     #[arg(long, conflicts_with = "names")]
     all: bool,
@@ -91,8 +93,8 @@ pub(crate) struct Remove {
 }
 
 impl Remove {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
-        let mut dm = self.kernel.open()?;
+    pub(crate) fn run(&self, meant: &Meant) -> Result<(), Failure> {
+        let mut dm = self.kernel.open(meant)?;
         if self.all {
             dm.remove_all(self.deferred)?;
         }
@@ -109,20 +111,20 @@ pub(crate) struct Rename {
     #[command(flatten)]
     kernel: Where,
     /// The device's name.
-    name: String,
+    name: OsString,
     /// Its new name, or its uuid with `--setuuid`.
-    new: String,
+    new: OsString,
     /// Set the uuid of a device that has none.
     #[arg(long)]
     setuuid: bool,
 }
 
 impl Rename {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
+    pub(crate) fn run(&self, meant: &Meant) -> Result<(), Failure> {
         let name = device_name(&self.name)?;
-        let mut dm = self.kernel.open()?;
+        let mut dm = self.kernel.open(meant)?;
         if self.setuuid {
-            let uuid = DmUuid::new(&self.new).map_err(|e| format!("uuid `{}`: {e}", self.new))?;
+            let uuid = device_uuid(&self.new)?;
             dm.set_uuid(&name, &uuid)?;
         } else {
             dm.rename(&name, &device_name(&self.new)?)?;
@@ -137,7 +139,7 @@ pub(crate) struct Message {
     #[command(flatten)]
     kernel: Where,
     /// The device's name.
-    name: String,
+    name: OsString,
     /// A sector of the target that is meant.
     sector: u64,
     /// The message.
@@ -146,14 +148,14 @@ pub(crate) struct Message {
 }
 
 impl Message {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
+    pub(crate) fn run(&self, meant: &Meant) -> Result<(), Failure> {
         let device = DeviceId::Name(device_name(&self.name)?);
-        let mut dm = self.kernel.open()?;
+        let mut dm = self.kernel.open(meant)?;
         match dm.message(&device, Sector(self.sector), &self.words.join(" "))? {
             MessageReply::Done => {}
-            MessageReply::Text(text) => println!("{}", String::from_utf8_lossy(&text).trim_end_matches('\n')),
+            MessageReply::Text(text) => outln!("{}", String::from_utf8_lossy(&text).trim_end_matches('\n'))?,
             MessageReply::NoTable => {
-                eprintln!("dmlab: {} has no live table: nobody read the message", self.name)
+                errln!("{} has no live table: nobody read the message", self.name.display())
             }
         }
         Ok(())
@@ -166,22 +168,24 @@ pub(crate) struct Wait {
     #[command(flatten)]
     kernel: Where,
     /// The device's name.
-    name: String,
+    name: OsString,
     /// Return when the event number is another than this one; the present one if none is given.
     event_nr: Option<u32>,
 }
 
 impl Wait {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
+    pub(crate) fn run(&self, meant: &Meant) -> Result<(), Failure> {
         let device = DeviceId::Name(device_name(&self.name)?);
-        let mut dm = self.kernel.open()?;
+        let mut dm = self.kernel.open(meant)?;
         let from = match self.event_nr {
             Some(number) => number,
             None => dm.info(&device, Query::default())?.event_nr,
         };
         let report = dm.wait(&device, from, Query::default())?;
-        println!("event {}", report.info.event_nr);
-        report.lines.iter().for_each(|line| println!("{line}"));
+        outln!("event {}", report.info.event_nr)?;
+        for line in &report.lines {
+            outln!("{line}")?;
+        }
         Ok(())
     }
 }

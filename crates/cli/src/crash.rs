@@ -18,10 +18,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::boot::Clock;
 use crate::kernel::Failure;
+use crate::output::{out, outln};
 use judges::{parse_mirror_log, parse_snapshot_store};
-use programs::{Programs, Said};
+pub(crate) use programs::Programs;
+use programs::Said;
 
-/// Let the power go at every point of a workload, and check what is left each time.
+/// Test crash consistency: power loss at every point of a workload, and a check of what is left each time.
 ///
 /// The disks /dev/ram0 on have a volatile write cache and are recorded while the programs run. Then each state that a loss
 /// of power may leave is put before CHECK on a fresh machine: writes that were not flushed are there, lost or torn, in any
@@ -54,10 +56,10 @@ pub(crate) struct Crash {
     #[arg(long, value_name = "N:LEN", value_parser = parse_snapshot_store)]
     snapshot_store: Vec<SnapshotStore>,
     /// How many disks there are.
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    #[arg(long, visible_alias = "ram", value_name = "N", default_value_t = 1)]
     disks: u32,
     /// Size of each, in MiB.
-    #[arg(long, value_name = "MIB", default_value_t = 64)]
+    #[arg(long, visible_alias = "ram-size", value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
     disk_size: u64,
     /// The machines' clock.
     #[arg(long, value_enum, default_value_t = Clock::Virtual)]
@@ -127,7 +129,7 @@ impl Crash {
         if let Some(file) = &self.save {
             run.save(file).map_err(|error| error.to_string())?;
             let events = run.recording().events.len();
-            println!("{events} events are in {}", file.display());
+            outln!("{events} events are in {}", file.display())?;
         }
         let has_judges =
             !self.thin_check.is_empty() || !self.mirror_log.is_empty() || !self.snapshot_store.is_empty();
@@ -153,7 +155,16 @@ impl Crash {
         }
         // Whoever had a disk open has closed it, and what was buffered has reached it.
         drop(machine);
-        Ok(disks.finish(self.seed))
+        let run = disks.finish(self.seed);
+        if run.nr_writes() == 0 {
+            let last = self.disks.saturating_sub(1);
+            return Err(format!(
+                "the workload wrote nothing to the recorded disks (/dev/ram0 to /dev/ram{last}), so every state would be the \
+                 same: does it name one of them? What --script writes is not looked at"
+            )
+            .into());
+        }
+        Ok(run)
     }
 
     fn explore(&self, run: &CrashRun, programs: &Programs) -> Result<Report, Failure> {
@@ -213,7 +224,7 @@ impl Crash {
         ];
         let Said { status, text } = machine.run(check, &variables)?;
         if is_alone {
-            print!("{text}");
+            out!("{text}")?;
         }
         if status.success() { Ok(()) } else { Err(programs::failed(check, status, &text).into()) }
     }
@@ -230,7 +241,7 @@ impl Merge {
         let report = Report::merge(reports).map_err(|error| error.to_string())?;
         let status = finish(&report, self.json.as_deref(), |state| format!("state {state}"))?;
         if let ([_], [missing, ..]) = (&report.joined[..], &report.missing()[..]) {
-            println!("shard {missing} is missing");
+            outln!("shard {missing} is missing")?;
         }
         Ok(if report.missing().is_empty() { status } else { ExitCode::FAILURE })
     }
@@ -242,7 +253,7 @@ fn finish(
     json: Option<&Path>,
     replay: impl Fn(&str) -> String,
 ) -> Result<ExitCode, Failure> {
-    print!("{}", report.to_text(replay));
+    out!("{}", report.to_text(replay))?;
     if let Some(path) = json {
         let text = serde_json::to_string_pretty(report).map_err(|error| error.to_string())?;
         fs::write(path, text + "\n").map_err(|error| format!("{}: {error}", path.display()))?;

@@ -4,12 +4,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use dmlab_machine::faults::{MEANINGS, Rule, read_rules};
+use dmlab_machine::faults::{MEANINGS, Meaning, Rule, read_rules};
 use dmlab_server::client::Client;
+use serde_json::{Value, json};
 
-use crate::kernel::{Failure, Where};
+use crate::json::{self, Format};
+use crate::kernel::{Failure, Meant};
+use crate::output::outln;
 
-/// Say what is to go wrong on a machine: add, list and clear rules.
+/// Fault injection: say what is to go wrong on a machine that runs. Add, list and clear rules.
 #[derive(Args)]
 pub(crate) struct Fault {
     #[command(subcommand)]
@@ -36,63 +39,69 @@ enum Command {
     /// Add a rule.
     #[command(after_help = WORDS)]
     Add {
-        #[command(flatten)]
-        place: Where,
         /// The words of the rule.
         #[arg(required = true, value_name = "KEY=VALUE")]
         words: Vec<String>,
     },
     /// Add the rules of a TOML file: `[[fault]]` tables with the same keys.
     Load {
-        #[command(flatten)]
-        place: Where,
         /// The file.
         file: PathBuf,
     },
     /// List the rules with what each has seen and struck.
     List {
         #[command(flatten)]
-        place: Where,
+        format: Format,
     },
     /// Show what was struck, oldest first.
     Hits {
         #[command(flatten)]
-        place: Where,
+        format: Format,
     },
     /// Let go what rules hold or delay; the rules stay.
     Release {
-        #[command(flatten)]
-        place: Where,
         /// Names or numbers of rules.
         #[arg(required = true, value_name = "RULE")]
         rules: Vec<String>,
     },
     /// Remove rules, or all of them. What they hold goes on.
     Clear {
-        #[command(flatten)]
-        place: Where,
         /// Names or numbers of rules.
         #[arg(value_name = "RULE")]
         rules: Vec<String>,
     },
     /// List the meanings that a rule can aim at.
-    Meanings,
+    Meanings {
+        #[command(flatten)]
+        format: Format,
+    },
 }
 
 impl Fault {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
+    pub(crate) fn run(&self, meant: &Meant) -> Result<(), Failure> {
         match &self.command {
-            Command::Add { place, words } => {
+            Command::Add { words } => {
                 // What is no rule is said before anybody looks for a machine.
                 Rule::from_words(words.iter().map(String::as_str))?;
-                ask(place, "add", words)
+                ask(meant, "add", words)
             }
-            Command::Load { place, file } => ask(place, "load", &[read(file)?]),
-            Command::List { place } => ask(place, "list", &[]),
-            Command::Hits { place } => ask(place, "hits", &[]),
-            Command::Release { place, rules } => ask(place, "release", rules),
-            Command::Clear { place, rules } => ask(place, "clear", rules),
-            Command::Meanings => {
+            Command::Load { file } => ask(meant, "load", &[read(file)?]),
+            Command::List { format } => show(meant, "list", *format),
+            Command::Hits { format } => show(meant, "hits", *format),
+            Command::Release { rules } => ask(meant, "release", rules),
+            Command::Clear { rules } => ask(meant, "clear", rules),
+            Command::Meanings { format } if format.json => {
+                let one = |meaning: &Meaning| {
+                    json!({
+                        "name": meaning.name,
+                        "what": meaning.what,
+                        "owner": Some(meaning.owner).filter(|what| !what.is_empty()),
+                        "index": Some(meaning.index).filter(|what| !what.is_empty()),
+                    })
+                };
+                json::print(&MEANINGS.iter().map(one).collect())
+            }
+            Command::Meanings { .. } => {
                 for meaning in MEANINGS {
                     let numbers = [("owner", meaning.owner), ("index", meaning.index)];
                     let numbers: Vec<String> = numbers
@@ -102,7 +111,7 @@ impl Fault {
                         .collect();
                     let numbers =
                         if numbers.is_empty() { String::new() } else { format!(" ({})", numbers.join(", ")) };
-                    println!("{:<17} {}{numbers}", meaning.name, meaning.what);
+                    outln!("{:<17} {}{numbers}", meaning.name, meaning.what)?;
                 }
                 Ok(())
             }
@@ -110,12 +119,22 @@ impl Fault {
     }
 }
 
-fn ask(place: &Where, verb: &str, words: &[String]) -> Result<(), Failure> {
-    let mut client = Client::connect(&place.simulated()?)?;
+fn ask(meant: &Meant, verb: &str, words: &[String]) -> Result<(), Failure> {
+    let mut client = Client::connect(&meant.simulated()?)?;
     for line in client.faults(verb, words)? {
-        println!("{line}");
+        outln!("{line}")?;
     }
     Ok(())
+}
+
+/// Shows a list: as text, or with each entry's fields as JSON.
+fn show(meant: &Meant, verb: &str, format: Format) -> Result<(), Failure> {
+    if !format.json {
+        return ask(meant, verb, &[]);
+    }
+    let lines = Client::connect(&meant.simulated()?)?.faults(verb, &["json".to_owned()])?;
+    let entries: Result<Value, _> = lines.iter().map(|line| serde_json::from_str::<Value>(line)).collect();
+    json::print(&entries?)
 }
 
 /// The text of a file of rules, which holds some.

@@ -1,6 +1,6 @@
 //! Sectors of a device, for those who want to see where their bytes went.
 
-use crate::kernel::{Disk, Failure, Where, block_device};
+use crate::kernel::{Disk, Failure, Meant, Where, block_device};
 use clap::{Args, Subcommand};
 use dmlab_units::SECTOR_SIZE;
 use std::fmt::Write as _;
@@ -66,8 +66,8 @@ impl std::str::FromStr for Range {
 }
 
 impl Io {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
-        let mut dm = self.kernel.open()?;
+    pub(crate) fn run(&self, meant: &Meant) -> Result<(), Failure> {
+        let mut dm = self.kernel.open(meant)?;
         let mut out = std::io::stdout().lock();
         match &self.command {
             IoCommand::Dump { device, range } | IoCommand::Read { device, range } => {

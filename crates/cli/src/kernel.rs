@@ -4,8 +4,10 @@ use crate::remote::Remote;
 use clap::Args;
 use dmlab_control::{DeviceId, Dm, RealControl, Transport, UDEV_PRIMARY_SOURCE};
 use dmlab_units::{DevT, DmName, DmUuid, Sectors};
+use std::ffi::{OsStr, OsString};
 use std::fs::OpenOptions;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 
 /// A command's failure, ready to be shown.
@@ -78,28 +80,67 @@ fn partition(line: &str) -> Option<Disk> {
     Some(Disk { dev: DevT::new(major.parse().ok()?, minor.parse().ok()?), name: name.to_owned(), len })
 }
 
-/// Which kernel to talk to.
-#[derive(Args, Clone, Debug, Default)]
-pub(crate) struct Where {
-    /// A machine that stays (`dmlab boot NAME`). Else the one around (inside `dmlab run`), else the one that the
-    /// environment variable DMLAB_MACHINE names.
-    #[arg(long, value_name = "NAME")]
-    machine: Option<String>,
-    /// The kernel that this program runs on, through /dev/mapper/control.
-    #[arg(long, conflicts_with = "machine")]
-    real: bool,
+/// The machine that a command means.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Meant {
+    /// The one that `--machine` names.
+    named: Option<String>,
 }
 
-impl Where {
-    /// The machine that is meant, if one is.
-    fn machine(&self) -> Option<String> {
-        let around = || std::env::var("DMLAB_SOCKET").or_else(|_| std::env::var("DMLAB_MACHINE"));
-        self.machine.clone().or_else(|| around().ok())
+/// The variable that names the machine which commands mean when nothing else does.
+pub(crate) const MACHINE_VARIABLE: &str = "DMLAB_MACHINE";
+/// The variable that programs inside a machine find: the machine's socket.
+pub(crate) const SOCKET_VARIABLE: &str = "DMLAB_SOCKET";
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+impl Meant {
+    /// What `--machine` says, and what the environment says.
+    pub(crate) fn new(named: Option<String>) -> Meant {
+        Meant { named }
     }
 
-    /// Whether a simulated machine is meant: named, or around.
-    pub(crate) fn names_a_machine(&self) -> bool {
-        !self.real && self.machine().is_some()
+    /// The machine that a command asks: the named one, else the one around (inside `dmlab run`), else the one that
+    /// DMLAB_MACHINE names. A name, or the path of a socket.
+    pub(crate) fn machine(&self) -> Option<String> {
+        self.named.clone().or_else(|| variable(SOCKET_VARIABLE)).or_else(|| variable(MACHINE_VARIABLE))
+    }
+
+    /// The machine that was asked for by its name, where it is not the one around.
+    pub(crate) fn elsewhere(&self) -> Option<String> {
+        let is_inside = variable(SOCKET_VARIABLE).is_some();
+        self.named.clone().or_else(|| variable(MACHINE_VARIABLE).filter(|_| !is_inside))
+    }
+
+    /// The machine of a command that names one itself, as `halt NAME` does.
+    ///
+    /// # Errors
+    /// When none is named, or two are.
+    pub(crate) fn or_named(&self, name: Option<&str>) -> Result<String, Failure> {
+        match (name, self.named.as_deref()) {
+            (Some(name), Some(other)) if name != other => {
+                Err(format!("two machines are named: {name} and, by --machine, {other}").into())
+            }
+            (Some(name), _) => Ok(name.to_owned()),
+            (None, _) => {
+                self.elsewhere().ok_or_else(|| "name a machine: `dmlab machines` lists those that run".into())
+            }
+        }
+    }
+
+    /// Holds that no machine was named to a command that has no use for one.
+    ///
+    /// # Errors
+    /// When one was, with what the command works on instead.
+    pub(crate) fn none(&self, command: &str, instead: &str) -> Result<(), Failure> {
+        match &self.named {
+            Some(name) => {
+                Err(format!("`dmlab {command}` {instead}: --machine {name} has no meaning for it").into())
+            }
+            None => Ok(()),
+        }
     }
 
     /// The simulated machine that is meant.
@@ -107,25 +148,39 @@ impl Where {
     /// # Errors
     /// When none is.
     pub(crate) fn simulated(&self) -> Result<String, Failure> {
-        if self.real {
-            return Err("a real kernel takes no rules: use a table of flakey, delay or dust there".into());
-        }
-        self.machine().ok_or_else(|| {
-            "which machine? Boot one (dmlab boot NAME) and name it with --machine NAME or the environment variable \
-             DMLAB_MACHINE, or run this inside `dmlab run`"
-                .into()
-        })
+        self.machine().ok_or_else(|| format!("which machine? {WHICH}").into())
+    }
+}
+
+/// How a machine is named.
+const WHICH: &str = "Boot one (dmlab boot NAME) and name it with --machine NAME or the environment variable \
+                     DMLAB_MACHINE, or run this inside `dmlab run`";
+
+/// Which kind of kernel to talk to.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct Where {
+    /// The kernel that this program runs on, through /dev/mapper/control.
+    #[arg(long)]
+    real: bool,
+}
+
+impl Where {
+    /// Whether a simulated machine is meant: named, or around.
+    pub(crate) fn names_a_machine(&self, meant: &Meant) -> bool {
+        !self.real && meant.machine().is_some()
     }
 
     /// Opens the kernel.
-    pub(crate) fn open(&self) -> Result<Dm<Box<dyn Kernel>>, Failure> {
+    ///
+    /// # Errors
+    /// When no machine is meant, or two kernels are, or it cannot be reached.
+    pub(crate) fn open(&self, meant: &Meant) -> Result<Dm<Box<dyn Kernel>>, Failure> {
         let kernel: Box<dyn Kernel> = if self.real {
+            meant.none("… --real", "asks the kernel that it runs on")?;
             Box::new(RealControl::open()?)
         } else {
-            let Some(machine) = self.machine() else {
-                return Err("which machine? Boot one (dmlab boot NAME) and name it with --machine NAME or the environment \
-                            variable DMLAB_MACHINE; run this inside `dmlab run`; or say --real for this Linux"
-                    .into());
+            let Some(machine) = meant.machine() else {
+                return Err(format!("which machine? {WHICH}, or say --real for this Linux").into());
             };
             Box::new(Remote::connect(&machine)?)
         };
@@ -141,10 +196,10 @@ impl Where {
 #[group(required = true, multiple = false)]
 pub(crate) struct Named {
     /// Its name.
-    name: Option<String>,
+    name: Option<OsString>,
     /// Its uuid, in place of the name.
     #[arg(short, long)]
-    uuid: Option<String>,
+    uuid: Option<OsString>,
 }
 
 impl Named {
@@ -152,25 +207,29 @@ impl Named {
     pub(crate) fn id(&self) -> Result<DeviceId, Failure> {
         match (&self.name, &self.uuid) {
             (Some(name), _) => Ok(DeviceId::Name(device_name(name)?)),
-            (_, Some(uuid)) => {
-                let uuid = DmUuid::new(uuid).map_err(|e| format!("uuid `{uuid}`: {e}"))?;
-                Ok(DeviceId::Uuid(uuid))
-            }
+            (_, Some(uuid)) => Ok(DeviceId::Uuid(device_uuid(uuid)?)),
             (None, None) => Err("name a device".into()),
         }
     }
 }
 
-/// Checks a device's name; `/dev/mapper/NAME` names it too.
-pub(crate) fn device_name(text: &str) -> Result<DmName, Failure> {
-    let name = text.strip_prefix("/dev/mapper/").unwrap_or(text);
-    DmName::new(name).map_err(|e| format!("name `{name}`: {e}").into())
+/// Checks a device's name, any bytes that the kernel takes; `/dev/mapper/NAME` names it too.
+pub(crate) fn device_name(text: impl AsRef<OsStr>) -> Result<DmName, Failure> {
+    let bytes = text.as_ref().as_bytes();
+    let name = bytes.strip_prefix(b"/dev/mapper/").unwrap_or(bytes);
+    DmName::new(name).map_err(|e| format!("name `{}`: {e}", String::from_utf8_lossy(name)).into())
+}
+
+/// Checks a uuid, any bytes that the kernel takes.
+pub(crate) fn device_uuid(text: impl AsRef<OsStr>) -> Result<DmUuid, Failure> {
+    let bytes = text.as_ref().as_bytes();
+    DmUuid::new(bytes).map_err(|e| format!("uuid `{}`: {e}", String::from_utf8_lossy(bytes)).into())
 }
 
 /// All mapped devices with their ids, or the one that was named. The flag says whether lines need a name in front.
 pub(crate) fn chosen(
     dm: &mut Dm<Box<dyn Kernel>>,
-    name: Option<&str>,
+    name: Option<&OsStr>,
 ) -> Result<(Vec<(String, DeviceId)>, bool), Failure> {
     if let Some(name) = name {
         let name = device_name(name)?;

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IsTerminal};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
@@ -12,29 +12,34 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use dmlab_server::client::Client;
 use rustix::process::{Pid, Signal, kill_process};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
+use dmlab_shim_proto::{ALLOW_HOST, Program, Unserved, judge};
+
 use crate::boot::{SHIM_NAME, UDEV_SIGN};
+use crate::kernel::{MACHINE_VARIABLE, SOCKET_VARIABLE};
+use crate::leftover;
+use crate::output::errln;
 
 /// Exit status when the program cannot be run, as shells have it.
 const CANNOT_RUN: u8 = 126;
 /// Exit status when there is no such program.
 const NOT_FOUND: u8 = 127;
 
-/// Whether `command` can be run: where its program is. If not, says why, and returns the exit status for that.
-pub(crate) fn ready(command: &[OsString]) -> Result<PathBuf, ExitCode> {
+/// Whether `command` can be run: where its program is. If not, says why, and returns the exit status for that. `allow_host`:
+/// whether programs may run that see the host.
+pub(crate) fn ready(command: &[OsString], allow_host: bool) -> Result<PathBuf, ExitCode> {
     let Some(program) = command.first() else { return Err(ExitCode::from(NOT_FOUND)) };
     let Some(path) = find(program) else {
-        eprintln!("dmlab: {}: no such program", program.display());
+        errln!("{}: no such program", program.display());
         return Err(ExitCode::from(NOT_FOUND));
     };
-    if let Some(why) = why_not(&path, 0) {
-        eprintln!(
-            "dmlab: {why}: the preload library that brings the simulated devices cannot be loaded into it"
-        );
+    if let Some((path, why)) = why_not(&path, 0).filter(|_| !allow_host) {
+        errln!("{} {}: {}", path.display(), why.reason(), Unserved::CONSEQUENCE);
         return Err(ExitCode::from(CANNOT_RUN));
     }
     Ok(path)
@@ -46,7 +51,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// Runs `command` against the machine in `dir` and returns its exit status. `release` lets go of all programs that wait for
 /// the machine: a signal to dmlab itself ends those too that no signal of their own can.
 pub(crate) fn run(dir: &Path, command: &[OsString], release: impl Fn(Duration) + Send + 'static) -> ExitCode {
-    let path = match ready(command) {
+    let path = match ready(command, dir.join(ALLOW_HOST).exists()) {
         Ok(path) => path,
         Err(status) => return status,
     };
@@ -55,10 +60,16 @@ pub(crate) fn run(dir: &Path, command: &[OsString], release: impl Fn(Duration) +
     let signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM]);
     let mut start = prepared(dir, program);
     start.args(words);
+    if is_interactive_shell(program, words) {
+        greet(dir);
+        if std::env::var_os("PS1").is_none() {
+            start.env("PS1", "(dmlab) # ");
+        }
+    }
     match start.spawn() {
         Ok(child) => wait(child, signals, release),
         Err(error) => {
-            eprintln!("dmlab: cannot run {}: {error}", path.display());
+            errln!("cannot run {}: {error}", path.display());
             ExitCode::from(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN })
         }
     }
@@ -67,7 +78,9 @@ pub(crate) fn run(dir: &Path, command: &[OsString], release: impl Fn(Duration) +
 /// A program that will see the machine in `dir`.
 pub(crate) fn prepared(dir: &Path, program: &OsStr) -> Command {
     let mut start = Command::new(program);
-    start.env("LD_PRELOAD", preload(dir)).env("DMLAB_SOCKET", dir.join("socket"));
+    start.env("LD_PRELOAD", preload(dir)).env(SOCKET_VARIABLE, dir.join("socket")).env("PATH", search_path());
+    // Inside, the machine around is the one that is meant.
+    start.env_remove(MACHINE_VARIABLE);
     let has_udev = dir.join(UDEV_SIGN).exists();
     for name in ["DM_DISABLE_UDEV", "LVM_SUPPRESS_FD_WARNINGS"] {
         if has_udev && name == "DM_DISABLE_UDEV" {
@@ -83,6 +96,20 @@ pub(crate) fn prepared(dir: &Path, program: &OsStr) -> Command {
     start
 }
 
+/// The folders in which programs of a run are looked for. They are root there, so root's own folders belong to it, which an
+/// ordinary user's PATH lacks on Debian.
+fn search_path() -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    for folder in ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from) {
+        if !folders.contains(&folder) {
+            folders.push(folder);
+        }
+    }
+    // None of them holds a colon: they come from such a list, or stand here.
+    std::env::join_paths(folders).unwrap_or(path)
+}
+
 /// The library, before those that are preloaded already.
 fn preload(dir: &Path) -> OsString {
     let mut value = dir.join(SHIM_NAME).into_os_string();
@@ -91,6 +118,35 @@ fn preload(dir: &Path) -> OsString {
         value.push(old);
     }
     value
+}
+
+/// Whether somebody sits before a shell that reads from the terminal.
+fn is_interactive_shell(program: &OsStr, words: &[OsString]) -> bool {
+    let name = Path::new(program).file_name().unwrap_or_default();
+    let is_shell = ["sh", "bash", "dash", "zsh", "ksh", "fish"].iter().any(|shell| name == *shell);
+    let takes_no_script = words.iter().all(|word| word == "-i" || word == "-l");
+    is_shell && takes_no_script && io::stdin().is_terminal() && io::stderr().is_terminal()
+}
+
+/// Says where one is.
+fn greet(dir: &Path) {
+    let disks =
+        Client::connect(&dir.join("socket").to_string_lossy()).and_then(|mut client| client.devices());
+    let disks: Vec<String> = disks
+        .unwrap_or_default()
+        .iter()
+        .filter(|disk| disk.sectors > 0)
+        .map(|disk| format!("/dev/{}", disk.name))
+        .collect();
+    let disks = match &disks[..] {
+        [] => "no disks".to_owned(),
+        [only] => only.clone(),
+        [first, .., last] => format!("{} disks, {first} to {last}", disks.len()),
+    };
+    errln!(
+        "this shell is on a simulated machine with {disks}. dmsetup, mkfs and the rest work on them; `lsblk -a` lists them; \
+         `exit` ends it"
+    );
 }
 
 fn wait(
@@ -118,7 +174,7 @@ fn wait(
             }
         });
     }
-    let ended = child.wait();
+    let ended = leftover::wait(&mut child);
     is_over.store(true, Ordering::Release);
     match ended {
         Ok(status) => ExitCode::from(match (status.code(), status.signal()) {
@@ -127,7 +183,7 @@ fn wait(
             (None, None) => 1,
         }),
         Err(error) => {
-            eprintln!("dmlab: cannot wait for the program: {error}");
+            errln!("cannot wait for the program: {error}");
             ExitCode::FAILURE
         }
     }
@@ -140,45 +196,40 @@ fn is_foreground() -> bool {
 }
 
 /// Where the program is.
-fn find(program: &OsStr) -> Option<PathBuf> {
+pub(crate) fn find(program: &OsStr) -> Option<PathBuf> {
     if program.as_bytes().contains(&b'/') {
         return Some(PathBuf::from(program));
     }
-    let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
-    std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| {
+    std::env::split_paths(&search_path()).map(|dir| dir.join(program)).find(|path| {
         path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     })
 }
 
-/// Why the library cannot be loaded into a program, or `None`. Scripts are judged by their interpreters.
-fn why_not(path: &Path, depth: u32) -> Option<String> {
+/// Why the library cannot stand in front of a program, or `None`: which program (scripts are judged by their interpreters),
+/// and the reason.
+fn why_not(path: &Path, depth: u32) -> Option<(PathBuf, Unserved)> {
+    let meta = path.metadata().ok()?;
+    if !meta.is_file() || meta.permissions().mode() & 0o111 == 0 {
+        // Starting it will say what is wrong.
+        return None;
+    }
+    let unserved = |why| Some((path.to_owned(), why));
+    if meta.permissions().mode() & 0o4000 != 0 && meta.uid() != rustix::process::geteuid().as_raw() {
+        return unserved(Unserved::Setuid);
+    }
     let file = File::open(path).ok()?;
-    let meta = file.metadata().ok()?;
-    let me = rustix::process::geteuid().as_raw();
-    if meta.permissions().mode() & 0o4000 != 0 && meta.uid() != me {
-        return Some(format!("{} is setuid", path.display()));
+    match judge(|at, into| file.read_at(into, at).unwrap_or(0)) {
+        Program::Served => None,
+        Program::Unserved(Unserved::Static) if is_loader(path) => None,
+        Program::Unserved(why) => unserved(why),
+        Program::Script(interpreter, len) if depth < 4 => {
+            why_not(Path::new(OsStr::from_bytes(&interpreter[..len])), depth + 1)
+        }
+        Program::Script(..) => None,
     }
-    let mut head = Vec::new();
-    (&file).take(4096).read_to_end(&mut head).ok()?;
-    if let Some(line) = head.strip_prefix(b"#!") {
-        let line = line.split(|&b| b == b'\n').next()?.trim_ascii();
-        let interpreter = line.split(|&b| b == b' ' || b == b'\t').next()?;
-        return if depth < 4 { why_not(Path::new(OsStr::from_bytes(interpreter)), depth + 1) } else { None };
-    }
-    is_static(&file, &head).then(|| format!("{} is statically linked", path.display()))
 }
 
-/// Whether a 64-bit ELF program names no dynamic loader.
-fn is_static(file: &File, head: &[u8]) -> bool {
-    const PT_INTERP: u64 = 3;
-    if !head.starts_with(b"\x7fELF\x02\x01") {
-        return false;
-    }
-    let number = |bytes: &[u8]| bytes.iter().rev().fold(0u64, |n, &b| n << 8 | u64::from(b));
-    let word = |at: usize, len: usize| head.get(at..at + len).map(number);
-    let (Some(start), Some(size), Some(count)) = (word(32, 8), word(54, 2), word(56, 2)) else {
-        return false;
-    };
-    let mut kind = [0; 4];
-    !(0..count).any(|i| file.read_exact_at(&mut kind, start + i * size).is_ok() && number(&kind) == PT_INTERP)
+/// Whether it is glibc's loader, which loads the library into what it runs.
+fn is_loader(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_bytes().starts_with(b"ld-linux") || name == "ld.so")
 }

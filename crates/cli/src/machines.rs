@@ -3,25 +3,34 @@
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use dmlab_server::client::Client;
 use dmlab_server::rundir;
+use serde_json::json;
 
 use crate::boot::{MachineArgs, boot};
-use crate::launch;
+use crate::json::{self, Format};
+use crate::kernel::{Failure, Meant};
+use crate::output::outln;
+use crate::{activation, launch, leftover};
 
 /// Boot a machine that stays until it is halted.
 #[derive(Args, Debug)]
 pub(crate) struct BootArgs {
     /// Its name.
     name: String,
+    /// Halt it by itself after this time: 90s, 30m, 1h, 2days.
+    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    lifetime: Option<Duration>,
     #[command(flatten)]
     machine: MachineArgs,
 }
 
 /// Run a command against a machine that `boot` left running.
 #[derive(Args, Debug)]
+#[command(override_usage = "dmlab attach <NAME> -- <CMD>...")]
 pub(crate) struct AttachArgs {
     /// The machine's name.
     name: String,
@@ -33,9 +42,19 @@ pub(crate) struct AttachArgs {
 /// End a machine.
 #[derive(Args, Debug)]
 pub(crate) struct HaltArgs {
-    /// Its name.
-    name: String,
+    /// Its name; --machine and DMLAB_MACHINE name one too.
+    name: Option<String>,
 }
+
+/// List the machines that run, with their age and the process that serves each.
+#[derive(Args, Debug)]
+pub(crate) struct Machines {
+    #[command(flatten)]
+    format: Format,
+}
+
+/// A file in a machine's directory that says when the machine ends by itself.
+const UNTIL: &str = "until";
 
 /// What the server process of a booted machine says to the one that started it.
 const READY: &str = "ready\n";
@@ -44,11 +63,12 @@ const READY: &str = "ready\n";
 ///
 /// # Errors
 /// When it cannot be booted: the reason is the server's.
-pub(crate) fn boot_machine(args: &BootArgs) -> io::Result<ExitCode> {
+pub(crate) fn boot_machine(args: &BootArgs) -> Result<ExitCode, Failure> {
     let dir = rundir::named(&args.name)?;
     let mut server = Command::new(std::env::current_exe()?)
         .arg("serve-machine")
         .args(args.machine.to_words()?)
+        .args(args.lifetime.map(|lifetime| format!("--for={}", humantime::format_duration(lifetime))))
         .arg(&args.name)
         .current_dir("/")
         .stdin(Stdio::null())
@@ -61,13 +81,15 @@ pub(crate) fn boot_machine(args: &BootArgs) -> io::Result<ExitCode> {
     }
     if said != READY {
         let why = if said.is_empty() { "its server ended without a word" } else { said.trim_end() };
-        return Err(io::Error::other(format!("machine {:?} does not boot: {why}", args.name)));
+        return Err(format!("machine {:?} does not boot: {why}", args.name).into());
     }
     let name = &args.name;
     let devices = Client::connect(name)?.devices()?;
-    println!("machine {name:?} runs in {} with {} block devices", dir.display(), devices.len());
-    println!("  dmlab attach {name} -- CMD   run a program on it");
-    println!("  dmlab halt {name}            end it; what its RAM disks hold is gone then");
+    let until = args.lifetime.map(|lifetime| format!(" for {}", humantime::format_duration(lifetime)));
+    let until = until.unwrap_or_default();
+    outln!("machine {name:?} runs in {} with {} block devices{until}", dir.display(), devices.len())?;
+    outln!("  dmlab run --machine {name} -- CMD   run a program on it")?;
+    outln!("  dmlab halt {name}                   end it; what its RAM disks hold is gone then")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -75,7 +97,7 @@ pub(crate) fn boot_machine(args: &BootArgs) -> io::Result<ExitCode> {
 ///
 /// # Errors
 /// None: a failure is told to the process that waits for word, and is the exit status.
-pub(crate) fn serve_machine(args: &BootArgs) -> io::Result<ExitCode> {
+pub(crate) fn serve_machine(args: &BootArgs) -> Result<ExitCode, Failure> {
     // A session of its own: the terminal's hang-up and keys do not reach it.
     let _ = rustix::process::setsid();
     let server = match rundir::named(&args.name).and_then(|dir| boot(&args.machine, dir)) {
@@ -85,11 +107,22 @@ pub(crate) fn serve_machine(args: &BootArgs) -> io::Result<ExitCode> {
             return Ok(ExitCode::FAILURE);
         }
     };
+    if let Some(until) = args.lifetime.and_then(|lifetime| SystemTime::now().checked_add(lifetime)) {
+        std::fs::write(server.dir().join(UNTIL), humantime::format_rfc3339(until).to_string())?;
+    }
+    activation::listen(server.dir());
     io::stdout().write_all(READY.as_bytes())?;
     io::stdout().flush()?;
     // Whoever waits for word reads to the end.
     let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdout(&null)?;
+    if let Some(lifetime) = args.lifetime {
+        let ends = server.halter();
+        std::thread::spawn(move || {
+            std::thread::sleep(lifetime);
+            ends();
+        });
+    }
     let ends = server.halter();
     if let Ok(mut signals) = signal_hook::iterator::Signals::new([signal_hook::consts::SIGTERM]) {
         std::thread::spawn(move || {
@@ -99,6 +132,7 @@ pub(crate) fn serve_machine(args: &BootArgs) -> io::Result<ExitCode> {
         });
     }
     server.wait();
+    leftover::end_programs(&server.socket(), server.halted_by());
     // The answer to the request that ended us is on its way.
     std::thread::sleep(std::time::Duration::from_millis(20));
     drop(server);
@@ -109,8 +143,8 @@ pub(crate) fn serve_machine(args: &BootArgs) -> io::Result<ExitCode> {
 ///
 /// # Errors
 /// When none of that name runs.
-pub(crate) fn attach(args: &AttachArgs) -> io::Result<ExitCode> {
-    attach_to(&args.name, &args.command)
+pub(crate) fn attach(args: &AttachArgs, meant: &Meant) -> Result<ExitCode, Failure> {
+    Ok(attach_to(&meant.or_named(Some(&args.name))?, &args.command)?)
 }
 
 /// The same for a command of our own.
@@ -126,31 +160,85 @@ pub(crate) fn attach_to(name: &str, command: &[OsString]) -> io::Result<ExitCode
 ///
 /// # Errors
 /// When none of that name runs.
-pub(crate) fn halt(args: &HaltArgs) -> io::Result<ExitCode> {
-    Client::connect(&args.name)?.halt()?;
-    let dir = rundir::named(&args.name)?;
+pub(crate) fn halt(args: &HaltArgs, meant: &Meant) -> Result<ExitCode, Failure> {
+    let name = meant.or_named(args.name.as_deref())?;
+    Client::connect(&name)?.halt()?;
+    let dir = rundir::named(&name)?;
     for _ in 0..500 {
         if !dir.exists() {
             return Ok(ExitCode::SUCCESS);
         }
-        std::thread::sleep(std::time::Duration::from_millis(10));
+        std::thread::sleep(Duration::from_millis(10));
     }
-    Err(io::Error::other(format!(
-        "machine {:?} was told to end, but {} is still there",
-        args.name,
-        dir.display()
-    )))
+    Err(format!("machine {name:?} was told to end, but {} is still there", dir.display()).into())
 }
 
-/// Lists the machines that run.
-///
-/// # Errors
-/// When their directory cannot be read.
-pub(crate) fn machines() -> io::Result<ExitCode> {
-    for name in rundir::machines()? {
-        let nr =
-            Client::connect(&name).and_then(|mut client| client.devices()).map_or(0, |devices| devices.len());
-        println!("{name}\t{nr} block devices");
+/// What is known of a machine that runs.
+struct Running {
+    name: String,
+    nr_devices: usize,
+    /// The process that serves it; `None` where that lives in another pid namespace.
+    pid: Option<i32>,
+    age: Duration,
+    /// What is left of the time that `boot --for` gave it.
+    left: Option<Duration>,
+}
+
+impl Running {
+    fn new(name: String) -> io::Result<Running> {
+        let dir = rundir::named(&name)?;
+        let mut client = Client::connect(&name)?;
+        let booted = rundir::booted(&dir)?;
+        let until = std::fs::read_to_string(dir.join(UNTIL)).ok();
+        let until = until.and_then(|text| humantime::parse_rfc3339(text.trim()).ok());
+        let now = SystemTime::now();
+        Ok(Running {
+            nr_devices: client.devices()?.len(),
+            pid: client.server_pid(),
+            // The host's clock may have been set back meanwhile.
+            age: now.duration_since(booted).unwrap_or_default(),
+            left: until.map(|until| until.duration_since(now).unwrap_or_default()),
+            name,
+        })
     }
-    Ok(ExitCode::SUCCESS)
+
+    fn line(&self) -> String {
+        let pid = self.pid.map_or_else(|| "in another pid namespace".to_owned(), |pid| format!("pid {pid}"));
+        let left = self.left.map(|left| format!(", {} left", whole_seconds(left))).unwrap_or_default();
+        let age = whole_seconds(self.age);
+        format!("{}\t{} block devices\t{pid}\t{age} old{left}", self.name, self.nr_devices)
+    }
+
+    fn json(&self) -> serde_json::Value {
+        json!({
+            "name": self.name,
+            "block_devices": self.nr_devices,
+            "pid": self.pid,
+            "age_s": self.age.as_secs(),
+            "left_s": self.left.map(|left| left.as_secs()),
+        })
+    }
+}
+
+fn whole_seconds(time: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_secs(time.as_secs()))
+}
+
+impl Machines {
+    /// Lists the machines that run.
+    ///
+    /// # Errors
+    /// When their directory cannot be read.
+    pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
+        // One that ends at this moment is left out.
+        let running: Vec<Running> =
+            rundir::machines()?.into_iter().filter_map(|name| Running::new(name).ok()).collect();
+        if self.format.json {
+            return json::print(&running.iter().map(Running::json).collect()).map(|()| ExitCode::SUCCESS);
+        }
+        for machine in &running {
+            outln!("{}", machine.line())?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
 }

@@ -1,35 +1,48 @@
 //! The `dmlab` command: a simulated device mapper, programs run on it, and the calls to drive it or a real one.
 #![forbid(unsafe_code)]
-// Printing is what a command does.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+// A command says what it has to say through `output`, whose errors are the command's.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
+mod activation;
 mod boot;
 mod change;
 mod crash;
+mod doctor;
 mod fault;
 mod io;
+mod json;
 mod kernel;
 mod launch;
+mod leftover;
 mod load;
 mod machines;
+mod manual;
+mod output;
 mod prove;
 mod record;
 mod remote;
 mod replay_log;
 mod run;
 mod show;
+#[allow(clippy::print_stdout, clippy::print_stderr, reason = "moved over next")]
 mod thin;
 mod tour;
 mod tree;
 
-use clap::{Parser, Subcommand};
-use kernel::Failure;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use kernel::{Failure, Meant};
+use output::errln;
 use std::process::ExitCode;
 
-/// The Linux Device Mapper in user space: unmodified programs on a simulated kernel, without root.
+/// The Linux Device Mapper in user space: a simulation that unmodified programs run on, without root, with fault injection
+/// and power loss at every point.
 #[derive(Parser)]
-#[command(name = "dmlab", version, arg_required_else_help = true)]
+#[command(name = "dmlab", version, arg_required_else_help = true, max_term_width = 100)]
 struct Cli {
+    /// The machine that is meant: one that `dmlab boot NAME` or `dmlab run --name NAME` started. Else it is the one around
+    /// (inside `dmlab run`), else the one that the environment variable DMLAB_MACHINE names.
+    #[arg(long, global = true, value_name = "NAME")]
+    machine: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -43,8 +56,7 @@ enum Command {
     Boot(machines::BootArgs),
     Attach(machines::AttachArgs),
     Halt(machines::HaltArgs),
-    /// List the machines that run.
-    Machines,
+    Machines(machines::Machines),
     Create(load::Create),
     Load(load::Load),
     Suspend(change::Suspend),
@@ -69,6 +81,9 @@ enum Command {
     Uevents(show::Uevents),
     Io(io::Io),
     Prove(prove::Prove),
+    Doctor(doctor::Doctor),
+    Completions(manual::Completions),
+    Man(manual::Man),
     #[command(hide = true)]
     ServeMachine(machines::BootArgs),
 }
@@ -78,44 +93,77 @@ fn done(result: Result<(), Failure>) -> Result<ExitCode, Failure> {
     result.map(|()| ExitCode::SUCCESS)
 }
 
+/// Does what the command line says. `given`: what the user wrote, where that differs from what was filled in.
+fn perform(cli: Cli, given: &clap::ArgMatches) -> Result<ExitCode, Failure> {
+    const OWN: &str = "works on a machine of its own";
+    const NONE: &str = "needs no machine";
+    let meant = Meant::new(cli.machine);
+    match cli.command {
+        Command::Tour(command) => meant.none("tour", OWN).and_then(|()| done(command.run())),
+        Command::Run(args) => run::run(&args, &meant, given),
+        Command::Record(command) => meant.none("record", OWN).and_then(|()| command.run()),
+        Command::Replay(command) => meant.none("replay", OWN).and_then(|()| command.run()),
+        Command::Boot(args) => {
+            meant.none("boot", "takes the name of a new machine").and_then(|()| machines::boot_machine(&args))
+        }
+        Command::Attach(args) => machines::attach(&args, &meant),
+        Command::Halt(args) => machines::halt(&args, &meant),
+        Command::Machines(command) => {
+            meant.none("machines", "lists all of them").and_then(|()| command.run())
+        }
+        Command::ServeMachine(args) => machines::serve_machine(&args),
+        Command::Create(command) => done(command.run(&meant)),
+        Command::Load(command) => done(command.run(&meant)),
+        Command::Suspend(command) => done(command.run(&meant)),
+        Command::Resume(command) => done(command.run(&meant)),
+        Command::Clear(command) => done(command.run(&meant)),
+        Command::Remove(command) => done(command.run(&meant)),
+        Command::Rename(command) => done(command.run(&meant)),
+        Command::Message(command) => done(command.run(&meant)),
+        Command::Wait(command) => done(command.run(&meant)),
+        Command::Table(command) => done(command.run(&meant)),
+        Command::Status(command) => done(command.run(&meant)),
+        Command::Deps(command) => done(command.run(&meant)),
+        Command::Tree(command) => done(command.run(&meant)),
+        Command::Info(command) => done(command.run(&meant)),
+        Command::Ls(command) => done(command.run(&meant)),
+        Command::Thin(command) => command.run(&meant),
+        Command::Crash(command) => meant.none("crash", OWN).and_then(|()| command.run()),
+        Command::ReplayLog(command) => command.run(&meant),
+        Command::Targets(command) => done(command.run(&meant)),
+        Command::Fault(command) => done(command.run(&meant)),
+        Command::Klog(command) => done(command.run(&meant)),
+        Command::Uevents(command) => done(command.run(&meant)),
+        Command::Io(command) => done(command.run(&meant)),
+        Command::Prove(command) => meant.none("prove", OWN).and_then(|()| done(command.run())),
+        Command::Doctor(command) => meant.none("doctor", "looks at the host").and_then(|()| command.run()),
+        Command::Completions(command) => meant.none("completions", NONE).and_then(|()| done(command.run())),
+        Command::Man(command) => meant.none("man", NONE).and_then(|()| done(command.run())),
+    }
+}
+
 fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Tour(command) => done(command.run()),
-        Command::Run(args) => run::run(&args).map_err(Failure::from),
-        Command::Record(command) => command.run(),
-        Command::Replay(command) => command.run(),
-        Command::Boot(args) => machines::boot_machine(&args).map_err(Failure::from),
-        Command::Attach(args) => machines::attach(&args).map_err(Failure::from),
-        Command::Halt(args) => machines::halt(&args).map_err(Failure::from),
-        Command::Machines => machines::machines().map_err(Failure::from),
-        Command::ServeMachine(args) => machines::serve_machine(&args).map_err(Failure::from),
-        Command::Create(command) => done(command.run()),
-        Command::Load(command) => done(command.run()),
-        Command::Suspend(command) => done(command.run()),
-        Command::Resume(command) => done(command.run()),
-        Command::Clear(command) => done(command.run()),
-        Command::Remove(command) => done(command.run()),
-        Command::Rename(command) => done(command.run()),
-        Command::Message(command) => done(command.run()),
-        Command::Wait(command) => done(command.run()),
-        Command::Table(command) => done(command.run()),
-        Command::Status(command) => done(command.run()),
-        Command::Deps(command) => done(command.run()),
-        Command::Tree(command) => done(command.run()),
-        Command::Info(command) => done(command.run()),
-        Command::Ls(command) => done(command.run()),
-        Command::Thin(command) => command.run(),
-        Command::Crash(command) => command.run(),
-        Command::ReplayLog(command) => command.run(),
-        Command::Targets(command) => done(command.run()),
-        Command::Fault(command) => done(command.run()),
-        Command::Klog(command) => done(command.run()),
-        Command::Uevents(command) => done(command.run()),
-        Command::Io(command) => done(command.run()),
-        Command::Prove(command) => done(command.run()),
-    };
-    result.unwrap_or_else(|failure| {
-        eprintln!("dmlab: {failure}");
-        ExitCode::FAILURE
-    })
+    let given = Cli::command().get_matches();
+    let result = Cli::from_arg_matches(&given).map_err(Failure::from).and_then(|cli| perform(cli, &given));
+    // The rest of what was said; where that fails, the command has failed.
+    let result = result.and_then(|status| Ok(output::finish().map(|()| status)?));
+    match result {
+        Ok(status) => status,
+        // Whoever reads has seen enough.
+        Err(_) if output::is_closed() => ExitCode::SUCCESS,
+        Err(failure) => {
+            errln!("{failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
 }

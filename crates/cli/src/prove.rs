@@ -6,8 +6,9 @@ use clap::Args;
 use indicatif::ProgressBar;
 
 use crate::kernel::Failure;
+use crate::output::outln;
 
-/// Show that a seed is all that a run depends on.
+/// Prove that runs are deterministic: that a seed is all that a run depends on.
 ///
 /// Runs random workloads of many seeds, each twice, and prints one hash of all that can be seen of them.
 /// Logs with their time stamps, events, the clock and every byte of every disk go into it. It is the same on every machine
@@ -15,7 +16,7 @@ use crate::kernel::Failure;
 #[derive(Args)]
 pub(crate) struct Prove {
     /// How many seeds.
-    #[arg(long, default_value_t = 1000, value_name = "N")]
+    #[arg(long, default_value_t = 1000, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first of them.
     #[arg(long, default_value_t = 0, value_name = "SEED")]
@@ -32,7 +33,7 @@ impl Prove {
         bar.enable_steady_tick(Duration::from_millis(200));
         let hash = dmlab::prove(self.from..end, |_| bar.inc(1));
         bar.finish_and_clear();
-        println!("{} seeds from {} on, each run twice: {hash}", self.seeds, self.from);
+        outln!("{} seeds from {} on, each run twice: {hash}", self.seeds, self.from)?;
         Ok(())
     }
 }

@@ -13,27 +13,29 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::boot::{MachineArgs, boot_recorded};
 use crate::kernel::Failure;
+use crate::output::{errln, outln};
 use crate::run::run_dir;
-use crate::{fault, launch};
+use crate::{activation, fault, launch, leftover};
 
 /// Where a recording goes if nothing is said.
 const DEFAULT_FILE: &str = "dmlab.recording";
 
-/// Run a command as `run` does, and write down what it asks and what the machine does.
+/// Record a run: run a command as `run` does, and write down what it asks and what the machine does.
 ///
 /// Every ioctl, read and write goes into the file with all that it brings along, and every bio that comes of them, the
 /// kernel log and the events. `dmlab replay` runs it once more, without the programs. Callers take turns meanwhile, and the
 /// clock is a virtual one unless --time says otherwise. Files that are disks, or lie under loop devices, go into the recording
 /// as far as they are not zero.
 #[derive(Args, Debug)]
+#[command(override_usage = "dmlab record [OPTIONS] -- <CMD>...")]
 pub(crate) struct Record {
     #[command(flatten)]
     machine: MachineArgs,
     /// The file to write.
     #[arg(short, long, value_name = "FILE", default_value = DEFAULT_FILE)]
     output: PathBuf,
-    /// Give the machine a name, so that `dmlab attach` and other commands reach it meanwhile.
-    #[arg(long = "machine", value_name = "NAME")]
+    /// Give the machine a name, so that other commands reach it meanwhile with --machine NAME.
+    #[arg(long, value_name = "NAME")]
     name: Option<String>,
     /// The command and its arguments.
     #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
@@ -44,25 +46,28 @@ impl Record {
     /// Runs it; the exit status is the command's.
     pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
         let words = self.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-        if let Err(status) = launch::ready(&self.command) {
+        if let Err(status) = launch::ready(&self.command, self.machine.allow_host) {
             return Ok(status);
         }
         let dir = run_dir(self.name.as_deref())?;
         let server = boot_recorded(&self.machine, dir, words, &self.output)?;
+        leftover::adopt();
+        activation::listen(server.dir());
         let status = launch::run(server.dir(), &self.command, server.releaser());
+        leftover::end_children();
         if let Err(error) = server.finish_recording() {
-            eprintln!("dmlab: {} is no whole recording: {error}", self.output.display());
+            errln!("{} is no whole recording: {error}", self.output.display());
             // The command's own failure is the one to be told.
             return Ok(if status == ExitCode::SUCCESS { ExitCode::FAILURE } else { status });
         }
         if io::stderr().is_terminal() {
-            eprintln!("dmlab: recorded in {}; again: dmlab replay {0}", self.output.display());
+            errln!("recorded in {}; again: dmlab replay {0}", self.output.display());
         }
         Ok(status)
     }
 }
 
-/// Run a recording once more, up to where it comes out otherwise.
+/// Replay a recording: the same run once more, deterministic, up to where it comes out otherwise.
 ///
 /// It happens in this process and without the programs. The exit status is 1 if there is one: some lines of both, then what was recorded (-) and what happened instead (+).
 /// A difference comes from another version of dmlab, or from what is changed here.
@@ -126,16 +131,16 @@ impl Replay {
         );
         match divergence {
             Some(divergence) => {
-                println!("as recorded: {done}; then it comes out otherwise:\n{divergence}");
+                outln!("as recorded: {done}; then it comes out otherwise:\n{divergence}")?;
                 let (by, me) = (&recording.header.made_by, env!("CARGO_PKG_VERSION"));
                 if by != me {
-                    println!("recorded by dmlab {}, replayed by dmlab {me}", escaped(by));
+                    outln!("recorded by dmlab {}, replayed by dmlab {me}", escaped(by))?;
                 }
             }
-            None => println!("as recorded: {done}"),
+            None => outln!("as recorded: {done}")?,
         }
         if let Some(why) = &recording.cut_off {
-            println!("the recording has no end: {why}");
+            outln!("the recording has no end: {why}")?;
         }
         Ok(if divergence.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }

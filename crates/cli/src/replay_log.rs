@@ -2,7 +2,8 @@
 
 mod medium;
 
-use crate::kernel::{Failure, Where};
+use crate::kernel::{Failure, Meant, Where};
+use crate::output::outln;
 use clap::Args;
 use dmlab_replay_log::{EntryFlags, Log, Logged, Stop, find, replay, replay_entry};
 use medium::{Media, Medium};
@@ -134,11 +135,11 @@ impl ReplayLog {
         }
     }
 
-    pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
-        let media = Media::new(&self.kernel);
+    pub(crate) fn run(&self, meant: &Meant) -> Result<ExitCode, Failure> {
+        let media = Media::new(&self.kernel, meant);
         let mut log = Log::open(media.open(&self.log, false)?)?;
         if self.num_entries {
-            println!("{}", log.nr_entries());
+            outln!("{}", log.nr_entries())?;
             return Ok(ExitCode::SUCCESS);
         }
         if let Some(mark) = &self.start_mark {
@@ -178,7 +179,7 @@ impl ReplayLog {
         while nr_listed < limit
             && let Some(logged) = log.next_entry()?
         {
-            println!("{}", line(&logged));
+            outln!("{}", line(&logged))?;
             nr_listed += 1;
         }
         Ok(ExitCode::SUCCESS)
@@ -189,14 +190,14 @@ impl ReplayLog {
             return Err("say what to find: --end-mark, --next-flush or --next-fua".into());
         }
         let found = find(log, &self.stop())?.ok_or_else(|| self.not_found())?;
-        println!("{}", found.number);
+        outln!("{}", found.number)?;
         Ok(ExitCode::SUCCESS)
     }
 
     /// Replays with a line for each entry. `false`: the place to stop at never came.
     fn replay_telling(&self, log: &mut Log<Medium>, disk: &mut Medium) -> Result<bool, Failure> {
         self.replay_by_step(log, disk, |_, logged, _| {
-            println!("{}", line(logged));
+            outln!("{}", line(logged))?;
             Ok(())
         })
     }
@@ -211,7 +212,7 @@ impl ReplayLog {
     ) -> Result<bool, Failure> {
         self.replay_by_step(log, disk, |disk, logged, nr_replayed| {
             if self.verbose {
-                println!("{}", line(logged));
+                outln!("{}", line(logged))?;
             }
             if !check.is_due(logged, nr_replayed) {
                 return Ok(());

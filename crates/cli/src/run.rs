@@ -5,20 +5,31 @@ use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::Args;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args};
+use dmlab_machine::Machine;
 use dmlab_server::rundir;
 
 use crate::boot::{MachineArgs, boot};
-use crate::launch;
+use crate::kernel::{Failure, Meant};
+use crate::output::errln;
+use crate::{activation, launch, leftover, machines};
 
-/// Run a command against a fresh machine, which ends with it.
+/// Run a command on a simulated kernel: a fresh machine, which ends with it.
+///
+/// The command is unmodified: a preloaded library (LD_PRELOAD) carries its calls on simulated devices to the machine. The exit
+/// status is the command's. With --machine NAME it runs on a machine that runs already, and nothing else is booted.
 #[derive(Args, Debug)]
+#[command(override_usage = "dmlab run [OPTIONS] -- <CMD>...")]
 pub(crate) struct RunArgs {
     #[command(flatten)]
     machine: MachineArgs,
-    /// Give the machine a name, so that `dmlab attach` and other commands reach it meanwhile.
-    #[arg(long = "machine", value_name = "NAME")]
+    /// Give the fresh machine a name, so that other commands reach it meanwhile with --machine NAME.
+    #[arg(long, value_name = "NAME", conflicts_with = "machine")]
     name: Option<String>,
+    /// Fail, with exit status 1, when a rule of --faults (or one added meanwhile) never struck, although CMD succeeded.
+    #[arg(long)]
+    require_hit: bool,
     /// The command and its arguments.
     #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -35,13 +46,70 @@ pub(crate) fn run_dir(name: Option<&str>) -> io::Result<PathBuf> {
     }
 }
 
-/// Runs it; the exit status is the command's.
+/// Runs it on the machine that was named, or on a fresh one; the exit status is the command's.
 ///
 /// # Errors
-/// When the machine cannot be made.
-pub(crate) fn run(args: &RunArgs) -> io::Result<ExitCode> {
+/// When the machine cannot be made, or the named one does not run, or what a fresh one has was said of a named one.
+pub(crate) fn run(args: &RunArgs, meant: &Meant, given: &ArgMatches) -> Result<ExitCode, Failure> {
+    if let Some(name) = meant.elsewhere() {
+        let of_fresh = options_of_fresh(given);
+        if !of_fresh.is_empty() {
+            let are = if of_fresh.len() == 1 { "is" } else { "are" };
+            let options = of_fresh.join(", ");
+            return Err(format!(
+                "machine {name} runs already, and {options} {are} for a fresh one: leave it out, or name no machine"
+            )
+            .into());
+        }
+        return machines::attach_to(&name, &args.command).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                format!("{error}, and `dmlab run --name {name} -- CMD` gives a fresh one this name").into()
+            }
+            _ => error.into(),
+        });
+    }
     let server = boot(&args.machine, run_dir(args.name.as_deref())?)?;
+    leftover::adopt();
+    activation::listen(server.dir());
     let status = launch::run(server.dir(), &args.command, server.releaser());
+    leftover::end_children();
+    let all_struck = tell_idle_rules(server.machine(), args.require_hit);
     drop(server);
-    Ok(status)
+    // The command's own failure is the one to be told.
+    Ok(if !all_struck && args.require_hit && status == ExitCode::SUCCESS {
+        ExitCode::FAILURE
+    } else {
+        status
+    })
+}
+
+/// The options on the command line of `run` that say what a fresh machine has.
+fn options_of_fresh(given: &ArgMatches) -> Vec<String> {
+    let Some(given) = given.subcommand_matches("run") else { return Vec::new() };
+    let command = RunArgs::augment_args(clap::Command::new("run"));
+    let is_given = |id: &str| given.value_source(id) == Some(ValueSource::CommandLine);
+    let of_fresh =
+        command.get_arguments().filter(|arg| arg.get_id() != "command" && is_given(arg.get_id().as_str()));
+    of_fresh.filter_map(|arg| Some(format!("--{}", arg.get_long()?))).collect()
+}
+
+/// Says which fault rules struck nothing; `false` if there are such, or if rules are required and there are none.
+fn tell_idle_rules(machine: &Machine, is_required: bool) -> bool {
+    let rules = machine.faults().list();
+    if rules.is_empty() && is_required {
+        errln!(
+            "--require-hit: there was no fault rule; --faults FILE brings some, `dmlab fault add` adds one"
+        );
+        return false;
+    }
+    let idle: Vec<_> = rules.iter().filter(|rule| rule.counts.hits == 0).collect();
+    for rule in &idle {
+        let seen = match rule.counts.matches {
+            0 => "matched nothing".to_owned(),
+            1 => "matched once and struck nothing".to_owned(),
+            times => format!("matched {times} times and struck nothing"),
+        };
+        errln!("fault rule #{} {seen}: {}", rule.id.0, rule.rule);
+    }
+    idle.is_empty()
 }

@@ -1,22 +1,29 @@
 //! Commands that show: in dmsetup's shape where it has one.
 
-use crate::kernel::{Failure, Kernel, Where, chosen};
+use crate::json::{self, Format};
+use crate::kernel::{Failure, Kernel, Meant, Where, chosen};
+use crate::output::outln;
 use clap::Args;
-use dmlab_control::{Dm, Info as DeviceInfo, Query, Report};
+use dmlab_abi::TargetVersion;
+use dmlab_control::{Dm, Info as DeviceInfo, ListedDevice, Query, Report};
 use dmlab_units::DevT;
+use serde_json::{Value, json};
+use std::ffi::OsString;
 use std::fmt::Write as _;
 
 /// Which devices, and which of their tables.
 #[derive(Args)]
 struct Which {
     /// The device's name; all devices if none is given.
-    name: Option<String>,
+    name: Option<OsString>,
     /// The inactive table in place of the live one.
     #[arg(long)]
     inactive: bool,
     /// Targets answer without committing first.
     #[arg(long)]
     noflush: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 impl Which {
@@ -28,19 +35,28 @@ impl Which {
 type ReportOf =
     fn(&mut Dm<Box<dyn Kernel>>, &dmlab_control::DeviceId, Query) -> Result<Report, dmlab_control::Error>;
 
-fn lines(kernel: &Where, which: &Which, ask: ReportOf) -> Result<(), Failure> {
-    let mut dm = kernel.open()?;
+/// Shows reports; in JSON, `key` is what the text of a target is called.
+fn lines(kernel: &Where, meant: &Meant, which: &Which, key: &str, ask: ReportOf) -> Result<(), Failure> {
+    let mut dm = kernel.open(meant)?;
     let (devices, named) = chosen(&mut dm, which.name.as_deref())?;
+    if which.format.json {
+        let report =
+            |(name, id): &(String, _)| Ok(json::report(name, &ask(&mut dm, id, which.query())?, key));
+        let reports: Result<Value, Failure> = devices.iter().map(report).collect();
+        return json::print(&reports?);
+    }
     if devices.is_empty() {
-        println!("No devices found");
+        outln!("No devices found")?;
     }
     for (name, id) in devices {
         let report = ask(&mut dm, &id, which.query())?;
         let prefix = if named { format!("{name}: ") } else { String::new() };
         if report.lines.is_empty() {
-            println!("{prefix}");
+            outln!("{prefix}")?;
         }
-        report.lines.iter().for_each(|line| println!("{prefix}{line}"));
+        for line in &report.lines {
+            outln!("{prefix}{line}")?;
+        }
     }
     Ok(())
 }
@@ -55,8 +71,8 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
-        lines(&self.kernel, &self.which, Dm::table)
+    pub(crate) fn run(&self, meant: &Meant) -> Result<(), Failure> {
+        lines(&self.kernel, meant, &self.which, "params", Dm::table)
     }
 }
 
@@ -70,8 +86,8 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
-        lines(&self.kernel, &self.which, Dm::status)
+    pub(crate) fn run(&self, meant: &Meant) -> Result<(), Failure> {
+        lines(&self.kernel, meant, &self.which, "status", Dm::status)
     }
 }
 
@@ -85,16 +101,25 @@ pub(crate) struct Deps {
 }
 
 impl Deps {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
-        let mut dm = self.kernel.open()?;
+    pub(crate) fn run(&self, meant: &Meant) -> Result<(), Failure> {
+        let mut dm = self.kernel.open(meant)?;
         let (devices, named) = chosen(&mut dm, self.which.name.as_deref())?;
+        if self.which.format.json {
+            let one = |(name, id): &(String, _)| {
+                let deps: Vec<String> =
+                    dm.deps(id, self.which.query())?.iter().map(ToString::to_string).collect();
+                Ok(json!({ "name": name, "devices": deps }))
+            };
+            let all: Result<Value, Failure> = devices.iter().map(one).collect();
+            return json::print(&all?);
+        }
         if devices.is_empty() {
-            println!("No devices found");
+            outln!("No devices found")?;
         }
         for (name, id) in devices {
             let deps = dm.deps(&id, self.which.query())?;
             let prefix = if named { format!("{name}: ") } else { String::new() };
-            println!("{prefix}{}", deps_line(&deps));
+            outln!("{prefix}{}", deps_line(&deps))?;
         }
         Ok(())
     }
@@ -116,14 +141,19 @@ pub(crate) struct Info {
 }
 
 impl Info {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
-        let mut dm = self.kernel.open()?;
+    pub(crate) fn run(&self, meant: &Meant) -> Result<(), Failure> {
+        let mut dm = self.kernel.open(meant)?;
         let (devices, _) = chosen(&mut dm, self.which.name.as_deref())?;
+        if self.which.format.json {
+            let one = |(_, id): &(String, _)| Ok(json::info(&dm.info(id, self.which.query())?));
+            let all: Result<Value, Failure> = devices.iter().map(one).collect();
+            return json::print(&all?);
+        }
         if devices.is_empty() {
-            println!("No devices found");
+            outln!("No devices found")?;
         }
         for (_, id) in &devices {
-            println!("{}", info_block(&dm.info(id, self.which.query())?));
+            outln!("{}", info_block(&dm.info(id, self.which.query())?))?;
         }
         Ok(())
     }
@@ -174,25 +204,47 @@ pub(crate) struct Ls {
     /// Every block device, with its size, in place of the mapped ones.
     #[arg(short, long)]
     all: bool,
+    #[command(flatten)]
+    format: Format,
 }
 
 impl Ls {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
-        let mut dm = self.kernel.open()?;
+    pub(crate) fn run(&self, meant: &Meant) -> Result<(), Failure> {
+        let mut dm = self.kernel.open(meant)?;
+        if self.format.json {
+            return json::print(&self.json(&mut dm)?);
+        }
         if self.all {
             for disk in dm.transport().disks()? {
-                println!("{}\t({})\t{} sectors", disk.name, disk.dev, disk.len);
+                outln!("{}\t({})\t{} sectors", disk.name, disk.dev, disk.len)?;
             }
             return Ok(());
         }
         let devices = dm.list()?;
         if devices.is_empty() {
-            println!("No devices found");
+            outln!("No devices found")?;
         }
         for device in devices {
-            println!("{}\t({})", String::from_utf8_lossy(&device.name), device.dev);
+            outln!("{}\t({})", String::from_utf8_lossy(&device.name), device.dev)?;
         }
         Ok(())
+    }
+
+    fn json(&self, dm: &mut Dm<Box<dyn Kernel>>) -> Result<Value, Failure> {
+        if self.all {
+            let disks = dm.transport().disks()?;
+            return Ok(disks.iter().map(|disk| json::block_device(&disk.name, disk.dev, disk.len)).collect());
+        }
+        let one = |device: ListedDevice| {
+            let uuid = device.uuid.filter(|uuid| !uuid.is_empty()).map(|uuid| json::text(&uuid));
+            json!({
+                "name": json::text(&device.name),
+                "device": device.dev.to_string(),
+                "uuid": uuid,
+                "event_nr": device.event_nr,
+            })
+        };
+        Ok(dm.list()?.into_iter().map(one).collect())
     }
 }
 
@@ -201,13 +253,20 @@ impl Ls {
 pub(crate) struct Targets {
     #[command(flatten)]
     kernel: Where,
+    #[command(flatten)]
+    format: Format,
 }
 
 impl Targets {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
-        for target in self.kernel.open()?.versions()? {
+    pub(crate) fn run(&self, meant: &Meant) -> Result<(), Failure> {
+        let targets = self.kernel.open(meant)?.versions()?;
+        if self.format.json {
+            let one = |target: &TargetVersion| json!({ "name": json::text(&target.name), "version": target.version });
+            return json::print(&targets.iter().map(one).collect());
+        }
+        for target in targets {
             let [major, minor, patch] = target.version;
-            println!("{:<16} v{major}.{minor}.{patch}", String::from_utf8_lossy(&target.name));
+            outln!("{:<16} v{major}.{minor}.{patch}", String::from_utf8_lossy(&target.name))?;
         }
         Ok(())
     }
@@ -218,12 +277,19 @@ impl Targets {
 pub(crate) struct Klog {
     #[command(flatten)]
     kernel: Where,
+    #[command(flatten)]
+    format: Format,
 }
 
 impl Klog {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
-        let lines = self.kernel.open()?.transport().log_lines()?;
-        lines.iter().for_each(|line| println!("{line}"));
+    pub(crate) fn run(&self, meant: &Meant) -> Result<(), Failure> {
+        let lines = self.kernel.open(meant)?.transport().log_lines()?;
+        if self.format.json {
+            return json::print(&lines.iter().map(|line| log_line(line)).collect());
+        }
+        for line in &lines {
+            outln!("{line}")?;
+        }
         Ok(())
     }
 }
@@ -233,17 +299,39 @@ impl Klog {
 pub(crate) struct Uevents {
     #[command(flatten)]
     kernel: Where,
+    #[command(flatten)]
+    format: Format,
 }
 
 impl Uevents {
-    pub(crate) fn run(&self) -> Result<(), Failure> {
-        for event in self.kernel.open()?.transport().uevents()? {
+    pub(crate) fn run(&self, meant: &Meant) -> Result<(), Failure> {
+        let events = self.kernel.open(meant)?.transport().uevents()?;
+        if self.format.json {
+            return json::print(&events.iter().map(|event| variables(event)).collect());
+        }
+        for event in events {
             // The header says again what ACTION and DEVPATH say.
             let variables: Vec<&str> = event.lines().skip(1).collect();
-            println!("{}", variables.join(" "));
+            outln!("{}", variables.join(" "))?;
         }
         Ok(())
     }
+}
+
+/// `[    1.234567] text`, apart.
+fn log_line(line: &str) -> Value {
+    let parts = line.strip_prefix('[').and_then(|rest| rest.split_once("] "));
+    let time = parts.and_then(|(time, _)| time.trim().parse::<f64>().ok());
+    match (time, parts) {
+        (Some(time), Some((_, text))) => json!({ "time_s": time, "text": text }),
+        _ => json!({ "time_s": null, "text": line }),
+    }
+}
+
+/// An event's variables by name; its header says again what ACTION and DEVPATH say.
+fn variables(event: &str) -> Value {
+    let pairs = event.lines().skip(1).filter_map(|line| line.split_once('='));
+    Value::Object(pairs.map(|(name, value)| (name.to_owned(), json!(value))).collect())
 }
 
 #[cfg(test)]

@@ -6,18 +6,15 @@ mod copy;
 mod show;
 mod source;
 
-use crate::kernel::Failure;
+use crate::kernel::{Failure, Meant};
 use crate::machines;
 use clap::{Args, Subcommand};
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-/// Check, dump, restore, repair and show the metadata of thin pools.
+/// Check, dump, restore, repair and show the metadata of thin pools (thin provisioning, copy-on-write snapshots).
 #[derive(Args)]
 pub(crate) struct Thin {
-    /// Work inside a machine that stays (`dmlab boot NAME`): paths below /dev are its own.
-    #[arg(long, global = true, value_name = "NAME")]
-    machine: Option<String>,
     #[command(subcommand)]
     command: ThinCommand,
 }
@@ -47,11 +44,12 @@ enum ThinCommand {
 }
 
 impl Thin {
-    pub(crate) fn run(&self) -> Result<ExitCode, Failure> {
-        if let Some(name) = &self.machine {
+    pub(crate) fn run(&self, meant: &Meant) -> Result<ExitCode, Failure> {
+        // Inside that machine, where paths below /dev are its own.
+        if let Some(name) = meant.elsewhere() {
             let command = std::iter::once(std::env::current_exe()?.into_os_string())
                 .chain(without_machine(std::env::args_os().skip(1)));
-            return Ok(machines::attach_to(name, &command.collect::<Vec<_>>())?);
+            return Ok(machines::attach_to(&name, &command.collect::<Vec<_>>())?);
         }
         match &self.command {
             ThinCommand::Check(command) => command.run(),

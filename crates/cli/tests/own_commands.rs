@@ -105,7 +105,7 @@ kernel log: device-mapper: table: 254:0: zero: Gap in table (-EINVAL)
 ";
     assert_eq!((text.as_str(), ok), (want, false));
     let (text, _) = run("dmlab create a --table '0 8 liner /dev/ram0 0'");
-    assert!(text.contains("    ^^^^^\n  one of the kernel's target types: "), "{text}");
+    assert!(text.contains("    ^^^^^\n  did you mean linear? The kernel's target types: "), "{text}");
     let (text, _) = run("dmlab create a --table '0 8'");
     assert_eq!(text, "dmlab: table line 1: `0 8` is not START LENGTH TYPE [PARAMETERS…]\n");
 }

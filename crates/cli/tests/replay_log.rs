@@ -105,3 +105,25 @@ dmlab: nothing: no such file, and no machine that could have such a device
     assert_eq!(run(&folder, false, script), want);
     let _ = std::fs::remove_dir_all(folder);
 }
+
+#[test]
+fn a_file_keeps_its_size() {
+    let folder = folder("size");
+    let got = run(
+        &folder,
+        true,
+        &format!(
+            "{RECORD} dmlab io read ram1 0+64 >log; truncate -s 32768 disk; dmlab replay-log --log log --replay disk; echo $?
+            truncate -s 1023 disk; dmlab replay-log --log log --replay disk; echo $?; stat -c %s disk
+            : >disk; dmlab replay-log --log log --replay disk --limit 1; echo $?; dmlab replay-log --log log --replay disk; echo $?; stat -c %s disk"
+        ),
+    );
+    let refused = |len| {
+        format!(
+            "512 bytes at byte 512 are beyond the end of the file, which has {len} bytes (`truncate -s` makes it as large as the disk)"
+        )
+    };
+    assert!(got.contains(&refused(1023)) && got.contains(&refused(0)), "{got}");
+    let numbers: Vec<&str> = got.lines().filter(|line| line.parse::<u64>().is_ok()).collect();
+    assert_eq!(numbers, ["0", "1", "1023", "0", "1", "0"], "{got}");
+}

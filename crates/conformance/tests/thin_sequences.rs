@@ -6,9 +6,11 @@ use dmlab_conformance::thin_sequences::{
     Io, PART, Recording, Sequence, Step, THIN_BLOCKS, folder, parse_all,
 };
 use dmlab_control::{CreateOptions, DeviceId, LoadOptions, Query, SuspendOptions, Table};
-use dmlab_units::{DmName, Sector, Sectors};
+use dmlab_units::{Bytes, DmName, Sector, Sectors};
 use sha2::{Digest, Sha256};
 use std::fs;
+use std::io::Read;
+use std::path::PathBuf;
 
 const BLKDISCARD: u32 = 0x1277;
 const SECTOR: u64 = 512;
@@ -49,7 +51,16 @@ impl Replay<'_> {
     fn reload(&self, name: &str, table: &str) -> Done {
         let table: Table = table.parse()?;
         self.lab.dm().load(&id(name), &table, LoadOptions::default())?;
-        self.resume(name)
+        if name == "pool" { self.resume_pool() } else { self.resume(name) }
+    }
+
+    /// A pool that can't grow stays suspended; the second time it doesn't try.
+    fn resume_pool(&self) -> Done {
+        let resumed = self.resume("pool");
+        if resumed.is_err() {
+            self.resume("pool")?;
+        }
+        resumed
     }
 
     fn suspend(&self, name: &str) -> Done {
@@ -93,6 +104,12 @@ impl Replay<'_> {
         let features =
             if count == 0 { String::new() } else { format!(" {count} {}", self.features.join(" ")) };
         format!("0 {len} thin-pool /dev/mapper/pool-meta /dev/mapper/pool-data {block} 0{features}")
+    }
+
+    fn begin(&self) -> Done {
+        self.create("pool-meta", &self.metadata_table())?;
+        self.create("pool-data", &self.data_table())?;
+        self.create("pool", &self.pool_table())
     }
 
     fn turn_all_off(&mut self) -> Done {
@@ -140,7 +157,7 @@ impl Replay<'_> {
                 self.metadata_blocks = *blocks;
                 self.reload("pool-meta", &self.metadata_table())?;
                 self.suspend("pool")?;
-                self.resume("pool")
+                self.resume_pool()
             }
             Step::Reopen => {
                 self.turn_all_off()?;
@@ -192,20 +209,26 @@ impl Replay<'_> {
     }
 }
 
-fn replay(sequence: &Sequence) -> (Recording, Vec<String>) {
-    let mut run = Replay {
-        lab: Lab::new(1),
+/// A machine before the pool is made.
+fn before(sequence: &Sequence, lab: Lab) -> Replay<'_> {
+    Replay {
+        lab,
         sequence,
         data_blocks: sequence.data_blocks,
         metadata_blocks: sequence.metadata_blocks,
         features: sequence.features.clone(),
         active: Vec::new(),
-    };
-    let begun = run
-        .create("pool-meta", &run.metadata_table())
-        .and_then(|()| run.create("pool-data", &run.data_table()))
-        .and_then(|()| run.create("pool", &run.pool_table()));
-    if begun.is_err() {
+    }
+}
+
+fn hex(hash: &[u8]) -> String {
+    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn replay(sequence: &Sequence, begins_with: &[u8]) -> (Recording, Vec<String>) {
+    let mut run = before(sequence, Lab::new(1));
+    run.lab.write("/dev/ram0", Sector(0), begins_with).expect("a RAM disk can be written");
+    if run.begin().is_err() {
         return (Recording::default(), run.lab.klog());
     }
     let mut recording = Recording::default();
@@ -223,7 +246,7 @@ fn replay(sequence: &Sequence) -> (Recording, Vec<String>) {
     assert!(closed.is_ok(), "sequence {}: the pool stays: {:?}", sequence.name, run.lab.klog());
     let bytes = run.lab.read("/dev/mapper/pool-meta", Sector(0), Sectors(run.metadata_blocks * 8));
     let hash = Sha256::digest(bytes.expect("a linear device can be read"));
-    recording.sha256 = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+    recording.sha256 = hex(&hash);
     (recording, run.lab.klog())
 }
 
@@ -243,7 +266,7 @@ fn recorded_sequences_come_out_the_same() {
             if only.as_ref().is_some_and(|only| *only != sequence.name) {
                 continue;
             }
-            let (here, log) = replay(&sequence);
+            let (here, log) = replay(&sequence, &[]);
             if here == recorded {
                 same += 1;
                 continue;
@@ -255,4 +278,93 @@ fn recorded_sequences_come_out_the_same() {
     }
     assert!(different.is_empty(), "{same} the same, {} not:\n{}", different.len(), different.join("\n"));
     assert!(only.is_some() || same >= 200, "only {same} recordings");
+}
+
+/// Where images are that other programs wrote, and what Linux made of them.
+fn writers() -> PathBuf {
+    folder().join("../thin-writers")
+}
+
+fn image(name: &str) -> Vec<u8> {
+    let path = writers().join(format!("{name}.img.gz"));
+    let file = fs::File::open(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let mut bytes = Vec::new();
+    flate2::read::GzDecoder::new(file).read_to_end(&mut bytes).expect("a gzip file");
+    bytes
+}
+
+#[test]
+fn pools_on_the_metadata_of_other_writers_come_out_as_on_linux() {
+    let text = fs::read_to_string(writers().join("work.txt")).expect("a readable file");
+    let all = parse_all(&text).expect("sequences");
+    assert_eq!(all.len(), 3);
+    for (sequence, recorded) in all {
+        let begins_with =
+            sequence.name.strip_prefix("linux-on-").map(|writer| image(&format!("restored-{writer}")));
+        let (here, log) = replay(&sequence, &begins_with.unwrap_or_default());
+        assert_eq!(here, recorded, "{}: {log:#?}", sequence.name);
+        let hash = Sha256::digest(image(&sequence.name));
+        assert_eq!(recorded.sha256, hex(&hash), "{}: the recorded image is another", sequence.name);
+    }
+}
+
+/// What `growth-to-the-end.sh` printed on Linux: blocks of the metadata device, then used and all of the status line after
+/// growing to it.
+const GROWTH: [(u64, &str); 10] = [
+    (16_320, "1642/16320 1/2048 -"),
+    (16_323, "1644/16323 2/2048 -"),
+    (16_340, "1647/16340 3/2048 -"),
+    (65_536, "4113/65536 4/2048 -"),
+    (65_540, "4117/65540 5/2048 16351"),
+    (1_000_000, "4175/1000000 6/2048 16351"),
+    (1_000_001, "4176/1000001 7/2048 16351"),
+    (4_161_599, "4367/4161599 8/2048 -"),
+    (4_161_600, "4368/4161600 9/2048 -"),
+    (5_000_000, "4369/4161600 10/2048 -"),
+];
+/// Where new blocks come from: 160 blocks from each of these on, hashed after the pool was removed.
+const LOOKED_AT: [u64; 9] = [0, 16_320, 16_323, 16_340, 65_536, 65_540, 1_000_000, 1_000_001, 4_161_440];
+const GROWTH_HASH: &str = "b64d170cd480c5b94fd19afaf75d49ff2c06b9bb559d9a3a9f68732a8bc344e6";
+
+#[test]
+fn metadata_grows_to_the_last_bitmap_as_on_linux() {
+    let sequence = Sequence {
+        name: "growth to the end".to_owned(),
+        block_size: 128,
+        metadata_blocks: 300,
+        data_blocks: 2048,
+        features: Vec::new(),
+        steps: Vec::new(),
+    };
+    let lab = Lab::builder(1).ram_disks(1, Bytes(20_100_000 << 10)).boot().expect("it boots");
+    let mut run = before(&sequence, lab);
+    assert!(run.begin().is_ok());
+    let mut step = |step: Step| {
+        let done = run.step(&step);
+        assert!(done.is_ok(), "{step}: {:?}", run.lab.klog());
+        run.status("pool").expect("a pool that works")
+    };
+    step(Step::Create(0));
+    step(Step::On(0));
+    for (at, (blocks, status)) in (1..).zip(GROWTH) {
+        step(Step::Io(vec![(0, Io::Write(at * 31, 1))]));
+        let found = step(Step::GrowMetadata(blocks));
+        assert_eq!(
+            found,
+            format!("0 262144 thin-pool 0 {status} rw discard_passdown queue_if_no_space - 1024 ")
+        );
+        step(Step::Snap(at, 0));
+        match at {
+            4 => _ = step(Step::Hold),
+            7 => _ = step(Step::Release),
+            _ => {}
+        }
+    }
+    assert!(run.turn_all_off().and_then(|()| run.remove("pool")).is_ok());
+    let mut hash = Sha256::new();
+    for block in LOOKED_AT {
+        let bytes = run.lab.read("/dev/mapper/pool-meta", Sector(block * 8), Sectors(160 * 8));
+        hash.update(bytes.expect("a linear device can be read"));
+    }
+    assert_eq!(hex(&hash.finalize()), GROWTH_HASH);
 }

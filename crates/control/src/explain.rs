@@ -2,8 +2,9 @@
 //!
 //! The kernel answers a bad table with an errno and a line in its log. The line names the target type and what its
 //! constructor found; the table says which word that must be. Texts: dm-core.md sections 5.1 and 7, targets-basic.md
-//! sections 1 to 4. Of targets with longer lines it tells which device could not be opened, or else their form.
+//! sections 1 to 4. Where a text is about no single word, the answer is the form of the target's line.
 
+mod arguments;
 mod forms;
 
 use crate::table::{Device, Table, TableLine, decimal};
@@ -120,7 +121,11 @@ fn fault(table: &Table, text: &str, errno: Option<&str>, known: &Surroundings<'_
         let line = table.lines.iter().position(|l| l.target.as_bytes() == target.as_bytes())?;
         let types =
             if known.types.is_empty() { String::new() } else { format!(": {}", known.types.join(", ")) };
-        return Some(Fault::word(line, 2, format!("one of the kernel's target types{types}")));
+        let right = match meant(target, known.types) {
+            Some(meant) => format!("did you mean {meant}? The kernel's target types{types}"),
+            None => format!("one of the kernel's target types{types}"),
+        };
+        return Some(Fault::word(line, 2, right));
     }
     if said == "Gap in table" {
         return gap(table);
@@ -143,8 +148,17 @@ fn fault(table: &Table, text: &str, errno: Option<&str>, known: &Surroundings<'_
             let takers: Vec<_> = of_type.into_iter().filter(|(_, l)| l.params.len() == 2).collect();
             lookup(&takers, |_| vec![0], errno, known)
         }
-        _ => forms::by_form(&of_type, target, said, errno, known),
+        _ => arguments::by_argument(&of_type, target, said, errno, known)
+            .or_else(|| forms::by_form(&of_type, target, said, errno, known)),
     }
+}
+
+/// The target type that was meant by a word which is none: the most alike, if one is alike enough.
+fn meant<'a>(word: &str, types: &'a [String]) -> Option<&'a str> {
+    let word = word.to_ascii_lowercase();
+    let likeness = |known: &&String| strsim::normalized_damerau_levenshtein(&word, known);
+    let best = types.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(&best) > 0.6).then_some(best)
 }
 
 /// Largest end of a device in sectors (LLONG_MAX >> 9).

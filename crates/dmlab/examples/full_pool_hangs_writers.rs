@@ -22,7 +22,7 @@ fn pool(lab: &Lab) -> Result<(Pool<'_>, ThinPool), dmlab::Error> {
     Ok((pool, table))
 }
 
-fn write(lab: &Lab, block: u64) -> Result<dmlab::PendingWrite, Errno> {
+fn write(lab: &Lab, block: u64) -> Result<dmlab::PendingWrite, dmlab::Error> {
     lab.start_write("/dev/mapper/volume", Sector(block * BLOCK.0), &[1; 4096])
 }
 

@@ -9,13 +9,13 @@ use std::error::Error;
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dmlab::Lab;
 use dmlab::control::{CreateOptions, LoadOptions, Table};
 use dmlab::machine::target::{
     Area, Bio, Built, Constructor, Ctr, CtrError, Map, Op, StatusKind, TableDevice, Target, TargetFeatures,
     TargetType, parse_u64_wrapping,
 };
 use dmlab::units::{DmName, Errno, Sector, Sectors};
+use dmlab::{Lab, OrErrno};
 
 /// What a table line names. Version and features are this target's own affair: no kernel has it.
 static EVERY_NTH: TargetType = TargetType {
@@ -82,7 +82,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for nr in 1..=6 {
         let read = lab.read("/dev/mapper/shaky", Sector(0), Sectors(1));
         println!("read {nr}: {}", if read.is_ok() { "ok" } else { "failed" });
-        assert_eq!(read.err(), (nr % 3 == 0).then_some(Errno::EIO));
+        assert_eq!(read.or_errno().err(), (nr % 3 == 0).then_some(Errno::EIO));
     }
 
     // A mistake is told as the kernel tells it.

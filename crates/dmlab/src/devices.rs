@@ -57,11 +57,13 @@ impl Lab {
     /// # Errors
     /// EBUSY when the name is taken; what a target's constructor says.
     pub fn create(&self, name: &str, table: impl IntoTable) -> Result<DevT, Error> {
-        let (name, table) = (DmName::new(name)?, table.into_table()?);
-        let mut dm = self.dm();
-        let created =
-            dm.create_with_table(&name, &CreateOptions::default(), &table, LoadOptions::default())?;
-        created.dev.ok_or(Error::Io(Errno::ENXIO))
+        self.told(|| {
+            let (name, table) = (DmName::new(name)?, table.into_table()?);
+            let mut dm = self.dm();
+            let created =
+                dm.create_with_table(&name, &CreateOptions::default(), &table, LoadOptions::default())?;
+            created.dev.ok_or(Error::from(Errno::ENXIO))
+        })
     }
 
     /// Loads a table into a device's inactive slot.
@@ -69,8 +71,10 @@ impl Lab {
     /// # Errors
     /// ENXIO; what a target's constructor says.
     pub fn load(&self, name: &str, table: impl IntoTable) -> Result<(), Error> {
-        self.dm().load(&id(name)?, &table.into_table()?, LoadOptions::default())?;
-        Ok(())
+        self.told(|| {
+            self.dm().load(&id(name)?, &table.into_table()?, LoadOptions::default())?;
+            Ok(())
+        })
     }
 
     /// Loads a table, suspends the device and resumes it with that table.
@@ -88,8 +92,10 @@ impl Lab {
     /// # Errors
     /// ENXIO; EDEADLK when what is in flight can never end.
     pub fn suspend(&self, name: &str) -> Result<(), Error> {
-        self.dm().suspend(&id(name)?, SuspendOptions::default())?;
-        Ok(())
+        self.told(|| {
+            self.dm().suspend(&id(name)?, SuspendOptions::default())?;
+            Ok(())
+        })
     }
 
     /// The same without waiting for what targets hold back.
@@ -97,8 +103,10 @@ impl Lab {
     /// # Errors
     /// As [`Lab::suspend`].
     pub fn suspend_noflush(&self, name: &str) -> Result<(), Error> {
-        self.dm().suspend(&id(name)?, SuspendOptions { noflush: true, skip_lockfs: true })?;
-        Ok(())
+        self.told(|| {
+            self.dm().suspend(&id(name)?, SuspendOptions { noflush: true, skip_lockfs: true })?;
+            Ok(())
+        })
     }
 
     /// Makes a loaded table live and lets IO go on.
@@ -106,8 +114,10 @@ impl Lab {
     /// # Errors
     /// ENXIO; EINVAL when the new table does not fit its devices.
     pub fn resume(&self, name: &str) -> Result<(), Error> {
-        self.dm().resume(&id(name)?, SuspendOptions::default())?;
-        Ok(())
+        self.told(|| {
+            self.dm().resume(&id(name)?, SuspendOptions::default())?;
+            Ok(())
+        })
     }
 
     /// Removes a device.
@@ -115,8 +125,10 @@ impl Lab {
     /// # Errors
     /// ENXIO; EBUSY when it is open.
     pub fn remove(&self, name: &str) -> Result<(), Error> {
-        self.dm().remove(&id(name)?, false)?;
-        Ok(())
+        self.told(|| {
+            self.dm().remove(&id(name)?, false)?;
+            Ok(())
+        })
     }
 
     /// Removes a device now, or as soon as its last user closes it.
@@ -124,8 +136,10 @@ impl Lab {
     /// # Errors
     /// ENXIO.
     pub fn remove_deferred(&self, name: &str) -> Result<(), Error> {
-        self.dm().remove(&id(name)?, true)?;
-        Ok(())
+        self.told(|| {
+            self.dm().remove(&id(name)?, true)?;
+            Ok(())
+        })
     }
 
     /// Sends a message to a device's first target; what it answers, if it does.
@@ -133,10 +147,10 @@ impl Lab {
     /// # Errors
     /// EINVAL when the target takes no such message; what else it says.
     pub fn message(&self, name: &str, text: &str) -> Result<Option<String>, Error> {
-        match self.dm().message(&id(name)?, Sector::ZERO, text)? {
+        self.told(|| match self.dm().message(&id(name)?, Sector::ZERO, text)? {
             MessageReply::Text(text) => Ok(Some(String::from_utf8_lossy(&text).into_owned())),
             MessageReply::Done | MessageReply::NoTable => Ok(None),
-        }
+        })
     }
 
     /// What the kernel knows of a device: whether it is suspended, how often it is open, its event number.
@@ -144,7 +158,7 @@ impl Lab {
     /// # Errors
     /// ENXIO.
     pub fn info(&self, name: &str) -> Result<Info, Error> {
-        Ok(self.dm().info(&id(name)?, Query::default())?)
+        self.told(|| Ok(self.dm().info(&id(name)?, Query::default())?))
     }
 
     /// A device's status lines as `dmsetup status` prints them, one for each target. Asking makes a pool commit.
@@ -152,8 +166,10 @@ impl Lab {
     /// # Errors
     /// ENXIO.
     pub fn status(&self, name: &str) -> Result<String, Error> {
-        let report = self.dm().status(&id(name)?, Query::default())?;
-        Ok(report.lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        self.told(|| {
+            let report = self.dm().status(&id(name)?, Query::default())?;
+            Ok(report.lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        })
     }
 
     /// What the first status line means.
@@ -161,8 +177,10 @@ impl Lab {
     /// # Errors
     /// ENXIO.
     pub fn target_status(&self, name: &str) -> Result<Option<TargetStatus>, Error> {
-        let report = self.dm().status(&id(name)?, Query::default())?;
-        Ok(report.lines.first().map(dmlab_control::StatusLine::status))
+        self.told(|| {
+            let report = self.dm().status(&id(name)?, Query::default())?;
+            Ok(report.lines.first().map(dmlab_control::StatusLine::status))
+        })
     }
 
     /// A device's live table as `dmsetup table` prints it.
@@ -170,8 +188,10 @@ impl Lab {
     /// # Errors
     /// ENXIO.
     pub fn table(&self, name: &str) -> Result<String, Error> {
-        let report = self.dm().table(&id(name)?, Query::default())?;
-        Ok(report.lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        self.told(|| {
+            let report = self.dm().table(&id(name)?, Query::default())?;
+            Ok(report.lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+        })
     }
 
     /// All mapped devices with what they stand on, as `dmsetup ls --tree` draws it.

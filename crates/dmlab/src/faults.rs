@@ -13,11 +13,11 @@ use dmlab_units::{Errno, Sector, Sectors};
 /// What is to go wrong in a lab.
 ///
 /// ```
-/// use dmlab::{Lab, units::{Errno, Sector}};
+/// use dmlab::{Lab, OrErrno, units::{Errno, Sector}};
 ///
 /// let lab = Lab::new(1);
 /// lab.faults().on("/dev/ram1").writes().sectors(0..8).fail(Errno::EIO).nth(3).add()?;
-/// let write = || lab.write("/dev/ram1", Sector(0), &[7; 512]);
+/// let write = || lab.write("/dev/ram1", Sector(0), &[7; 512]).or_errno();
 /// assert_eq!([write(), write(), write()], [Ok(()), Ok(()), Err(Errno::EIO)]);
 ///
 /// // The disk says that all is well, and has written one sector of a node.

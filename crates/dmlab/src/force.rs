@@ -51,16 +51,18 @@ impl Lab {
 }
 
 /// What a state needs is not there: a target of another kind, say.
-const WRONG: Error = Error::Io(Errno::EINVAL);
+fn wrong() -> Error {
+    Error::from(Errno::EINVAL)
+}
 
 impl Force<'_> {
     fn line(&self, name: &str, target: &str) -> Result<TableLine, Error> {
         let table: Table = self.lab.table(name)?.parse()?;
-        table.lines.into_iter().find(|line| line.target.as_bytes() == target.as_bytes()).ok_or(WRONG)
+        table.lines.into_iter().find(|line| line.target.as_bytes() == target.as_bytes()).ok_or_else(wrong)
     }
 
     fn word(line: &TableLine, at: usize) -> Result<String, Error> {
-        line.params.word(at).map(str::to_owned).ok_or(WRONG)
+        line.params.word(at).map(str::to_owned).ok_or_else(wrong)
     }
 
     fn path(name: &str) -> String {
@@ -68,7 +70,7 @@ impl Force<'_> {
     }
 
     /// Reads a sector and writes the same bytes again.
-    fn touch(&self, name: &str, sector: Sector) -> Result<(), Errno> {
+    fn touch(&self, name: &str, sector: Sector) -> Result<(), Error> {
         let bytes = self.lab.read(&Self::path(name), sector, Sectors(1))?;
         self.lab.write(&Self::path(name), sector, &bytes)
     }
@@ -81,7 +83,7 @@ impl Force<'_> {
         let line = self.line(name, "thin-pool")?;
         let mut words: Vec<String> =
             line.params.words().map(|word| String::from_utf8_lossy(word).into_owned()).collect();
-        let count: usize = words.get(4).map_or(Ok(0), |n| n.parse().map_err(|_| WRONG))?;
+        let count: usize = words.get(4).map_or(Ok(0), |n| n.parse().map_err(|_| wrong()))?;
         words.truncate(4);
         words.push((count + 1).to_string());
         words.extend(line.params.words().skip(5).map(|word| String::from_utf8_lossy(word).into_owned()));
@@ -101,7 +103,7 @@ impl Force<'_> {
         tried?;
         match self.lab.pool(name).status()? {
             PoolStatus::Working { mode: PoolMode::ReadOnly, needs_check: true, .. } => Ok(()),
-            _ => Err(WRONG),
+            _ => Err(wrong()),
         }
     }
 
@@ -120,7 +122,7 @@ impl Force<'_> {
         faults.remove(reads);
         faults.remove(writes);
         tried?;
-        if self.lab.pool(name).status()? == PoolStatus::Failed { Ok(()) } else { Err(WRONG) }
+        if self.lab.pool(name).status()? == PoolStatus::Failed { Ok(()) } else { Err(wrong()) }
     }
 
     /// Makes a change that must be committed and, as the caller has seen to it, cannot be.
@@ -133,7 +135,7 @@ impl Force<'_> {
                 _ => return Ok(()),
             }
         }
-        Err(WRONG)
+        Err(wrong())
     }
 
     /// No data block is free: thin device [`FILLER`] has them all. Deleting it gives them back.
@@ -142,13 +144,13 @@ impl Force<'_> {
     /// EINVAL when it is no pool; EEXIST when there is such a thin device already.
     pub fn pool_out_of_data(&self, name: &str) -> Result<(), Error> {
         let line = self.line(name, "thin-pool")?;
-        let block: u64 = Self::word(&line, 2)?.parse().map_err(|_| WRONG)?;
+        let block: u64 = Self::word(&line, 2)?.parse().map_err(|_| wrong())?;
         let pool = self.lab.pool(name);
         pool.create_thin(FILLER)?;
         let filler = format!("{name}-filler");
         pool.activate(&filler, FILLER, line.len)?;
         for at in (0..line.len.0).step_by(block as usize) {
-            let PoolStatus::Working { data, .. } = pool.status()? else { return Err(WRONG) };
+            let PoolStatus::Working { data, .. } = pool.status()? else { return Err(wrong()) };
             if data.used == data.total {
                 break;
             }
@@ -175,10 +177,10 @@ impl Force<'_> {
             match self.lab.pool(name).status()? {
                 PoolStatus::Working { mode: PoolMode::Write | PoolMode::OutOfDataSpace, .. } => {}
                 PoolStatus::Working { mode: PoolMode::ReadOnly, .. } => return Ok(()),
-                _ => return Err(made.err().unwrap_or(WRONG)),
+                _ => return Err(made.err().unwrap_or_else(wrong)),
             }
         }
-        Err(WRONG)
+        Err(wrong())
     }
 
     /// The pool's transaction number is one further than whoever keeps it believes.
@@ -187,7 +189,7 @@ impl Force<'_> {
     /// EINVAL when it is no pool that may be written.
     pub fn pool_transaction_mismatch(&self, name: &str) -> Result<(), Error> {
         let pool = self.lab.pool(name);
-        let PoolStatus::Working { transaction, .. } = pool.status()? else { return Err(WRONG) };
+        let PoolStatus::Working { transaction, .. } = pool.status()? else { return Err(wrong()) };
         pool.message(&format!("set_transaction_id {transaction} {}", transaction + 1))
     }
 
@@ -198,7 +200,7 @@ impl Force<'_> {
     pub fn snapshot_invalid(&self, name: &str) -> Result<(), Error> {
         let line = self.line(name, "snapshot")?;
         let (cow, chunk) = (Self::word(&line, 1)?, Self::word(&line, 3)?);
-        let chunk: u64 = chunk.parse().map_err(|_| WRONG)?;
+        let chunk: u64 = chunk.parse().map_err(|_| wrong())?;
         let rule = self.lab.faults().on(&cow).writes().fail(Errno::EIO).add()?;
         let is_invalid = |lab: &Lab| {
             matches!(lab.target_status(name), Ok(Some(TargetStatus::Snapshot(SnapshotStatus::Invalid))))
@@ -208,7 +210,7 @@ impl Force<'_> {
             is_invalid(self.lab)
         });
         self.lab.faults().remove(rule);
-        if done { Ok(()) } else { Err(WRONG) }
+        if done { Ok(()) } else { Err(wrong()) }
     }
 
     /// A leg of a mirror takes no writes from here on, and the mirror has noticed. Released, the disk is well again.
@@ -226,13 +228,13 @@ impl Force<'_> {
     /// The device and offset of a mirror's leg: `LOG N ARGS×N LEGS (DEVICE OFFSET)×LEGS`.
     fn leg(&self, name: &str, leg: usize) -> Result<(String, u64), Error> {
         let line = self.line(name, "mirror")?;
-        let log_args: usize = Self::word(&line, 1)?.parse().map_err(|_| WRONG)?;
-        let legs: usize = Self::word(&line, 2 + log_args)?.parse().map_err(|_| WRONG)?;
+        let log_args: usize = Self::word(&line, 1)?.parse().map_err(|_| wrong())?;
+        let legs: usize = Self::word(&line, 2 + log_args)?.parse().map_err(|_| wrong())?;
         if leg >= legs {
-            return Err(WRONG);
+            return Err(wrong());
         }
         let at = 3 + log_args + 2 * leg;
-        Ok((Self::word(&line, at)?, Self::word(&line, at + 1)?.parse().map_err(|_| WRONG)?))
+        Ok((Self::word(&line, at)?, Self::word(&line, at + 1)?.parse().map_err(|_| wrong())?))
     }
 
     /// A mirror is copying its first leg to the others, and stands at `percent` until released: all regions are out of sync
@@ -244,15 +246,15 @@ impl Force<'_> {
     pub fn mirror_resyncing(&self, name: &str, percent: u64) -> Result<Held, Error> {
         let line = self.line(name, "mirror")?;
         let (device, offset) = self.leg(name, 1)?;
-        let log_args: usize = Self::word(&line, 1)?.parse().map_err(|_| WRONG)?;
+        let log_args: usize = Self::word(&line, 1)?.parse().map_err(|_| wrong())?;
         let log: Vec<String> = (0..log_args).map(|at| Self::word(&line, 2 + at)).collect::<Result<_, _>>()?;
         if percent >= 100 || log.iter().any(|word| word == "nosync") {
-            return Err(WRONG);
+            return Err(wrong());
         }
         let disk = match &*Self::word(&line, 0)? {
             "core" => None,
-            "disk" => Some(log.first().ok_or(WRONG)?),
-            _ => return Err(WRONG),
+            "disk" => Some(log.first().ok_or_else(wrong)?),
+            _ => return Err(wrong()),
         };
         let from = offset + line.len.0 * percent / 100;
         let beyond = self.lab.faults().on(&device).writes().sectors(from..offset + line.len.0);
@@ -287,7 +289,7 @@ impl Force<'_> {
         let regions = head.get(8..16).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
         let bytes = (BITS + regions.div_ceil(8) as usize).next_multiple_of(block);
         let mut log = self.lab.read(device, Sector::ZERO, Sectors(bytes as u64 / SECTOR_SIZE))?;
-        let bits = log.get_mut(BITS..).ok_or(WRONG)?;
+        let bits = log.get_mut(BITS..).ok_or_else(wrong)?;
         bits.fill(0);
         Ok(self.lab.write(device, Sector::ZERO, &log)?)
     }
@@ -306,7 +308,7 @@ impl Force<'_> {
             .filter(|word| word.contains(':') && word.parse::<dmlab_units::DevT>().is_ok())
             .collect();
         if devices.is_empty() {
-            return Err(WRONG);
+            return Err(wrong());
         }
         for device in devices {
             self.lab.message(name, &format!("fail_path {device}"))?;

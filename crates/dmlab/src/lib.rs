@@ -52,12 +52,12 @@ mod watch;
 
 pub use builder::LabBuilder;
 pub use devices::IntoTable;
-pub use error::Error;
+pub use error::{Error, ErrorKind, IoFailure, OrErrno, Scene};
 pub use faults::{FaultBuilder, Faults, FaultsError};
 pub use force::{FILLER, Force, Held};
 pub use fork::{Checkpoint, LabForkError};
 pub use pending::{Pending, PendingWrite};
-pub use pool::Pool;
+pub use pool::{Pool, ThinDevice};
 pub use proof::twice;
 pub use prove::{outcome, prove};
 pub use schedule::{BadSchedule, Schedule, Schedules};

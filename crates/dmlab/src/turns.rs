@@ -267,6 +267,7 @@ impl Lab {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::OrErrno;
     use dmlab_units::{Errno, Sector, Sectors};
 
     #[test]
@@ -281,7 +282,7 @@ mod tests {
             Client::new("helper", |lab: &Lab| lab.resume("a").unwrap()),
         ]);
         assert_eq!(result, Ok(()));
-        assert_eq!(lab.read("/dev/ram0", Sector(0), Sectors(1)), Ok(vec![7; 512]));
+        assert_eq!(lab.read("/dev/ram0", Sector(0), Sectors(1)).or_errno(), Ok(vec![7; 512]));
     }
 
     #[test]
@@ -291,7 +292,7 @@ mod tests {
         lab.suspend("a").unwrap();
         let result = lab.run_clients([
             Client::new("reader", |lab: &Lab| {
-                assert_eq!(lab.read("/dev/mapper/a", Sector(0), Sectors(1)), Err(Errno::EDEADLK));
+                assert_eq!(lab.read("/dev/mapper/a", Sector(0), Sectors(1)).or_errno(), Err(Errno::EDEADLK));
             }),
             Client::new("other", |lab: &Lab| assert!(lab.info("a").is_ok())),
         ]);

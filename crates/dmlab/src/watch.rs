@@ -108,7 +108,7 @@ impl Lab {
         let number = |lab: &Lab| lab.info(name).map(|info| info.event_nr);
         number(self)?;
         self.wait_until(limit, |lab| number(lab).map_or(true, |now| now != seen))
-            .map_err(|TimedOut(_)| Error::Io(dmlab_units::Errno::ETIMEDOUT))?;
+            .map_err(|TimedOut(_)| Error::from(dmlab_units::Errno::ETIMEDOUT).seen_in(self))?;
         number(self)
     }
 

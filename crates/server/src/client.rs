@@ -87,6 +87,12 @@ impl Client {
         Ok(client)
     }
 
+    /// The process that serves the machine; `None` where it lives in another pid namespace.
+    pub fn server_pid(&self) -> Option<i32> {
+        let peer = rustix::net::sockopt::socket_peercred(&self.socket).ok()?;
+        Some(peer.pid.as_raw_nonzero().get()).filter(|pid| *pid > 0)
+    }
+
     /// Does one call.
     fn call(&mut self, request: &Request<'_>) -> io::Result<Result<(Reply, Option<OwnedFd>), Errno>> {
         let header = request

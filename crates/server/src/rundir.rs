@@ -7,19 +7,28 @@ use std::path::{Path, PathBuf};
 
 use dmlab_shim_proto::SOCKET_NAME;
 
-/// The user's directory of machines: `$XDG_RUNTIME_DIR/dmlab`, or `/tmp/dmlab-UID`. Made if absent.
+/// The longest path of a directory of machines: a machine's name of 32 bytes and its socket's fit behind it, as paths of
+/// sockets have at most 107 bytes.
+const HOME_MAX: usize = 107 - "/".len() - 32 - "/".len() - SOCKET_NAME.len();
+
+/// The user's directory of machines: `$XDG_RUNTIME_DIR/dmlab`, else `$TMPDIR/dmlab-UID`, else `/tmp/dmlab-UID`. Made if absent.
+/// A TMPDIR that is too long for the paths of sockets is passed over.
 ///
 /// # Errors
 /// When it cannot be made, or is not the user's alone: somebody else could then listen in the machine's place.
 pub fn home() -> io::Result<PathBuf> {
     let uid = rustix::process::geteuid().as_raw();
-    let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let owned = |dir: &PathBuf| fs::metadata(dir).is_ok_and(|meta| meta.is_dir() && meta.uid() == uid);
-    let dir = match runtime.filter(owned) {
-        Some(runtime) => runtime.join("dmlab"),
-        None => PathBuf::from(format!("/tmp/dmlab-{uid}")),
-    };
-    private_dir(&dir)?;
+    let of_user = format!("dmlab-{uid}");
+    let fits = |dir: &PathBuf| dir.as_os_str().len() <= HOME_MAX;
+    let temporary = || variable("TMPDIR").map(|dir| dir.join(&of_user)).filter(fits);
+    let dir = variable("XDG_RUNTIME_DIR").filter(owned).map(|runtime| runtime.join("dmlab"));
+    let dir = dir.or_else(temporary).unwrap_or_else(|| Path::new("/tmp").join(&of_user));
+    private_dir(&dir).map_err(|error| {
+        let hint = "set XDG_RUNTIME_DIR or TMPDIR to a directory that you may write to";
+        io::Error::new(error.kind(), format!("{error}: {hint}"))
+    })?;
     Ok(dir)
 }
 
@@ -42,7 +51,7 @@ pub fn private_dir(dir: &Path) -> io::Result<()> {
     let uid = rustix::process::geteuid().as_raw();
     if !meta.is_dir() || meta.uid() != uid {
         return Err(io::Error::other(format!(
-            "{} must be a directory of user {uid}, but it belongs to user {}: remove it, or set XDG_RUNTIME_DIR to a directory of your own",
+            "{} must be a directory of user {uid}, but it belongs to user {}: remove it",
             dir.display(),
             meta.uid()
         )));
@@ -75,6 +84,14 @@ pub fn named(name: &str) -> io::Result<PathBuf> {
 /// Whether a server listens in this directory.
 pub fn is_alive(dir: &Path) -> bool {
     crate::client::knock(&dir.join(SOCKET_NAME)).is_ok()
+}
+
+/// When the machine in this directory was booted, by the host's clock.
+///
+/// # Errors
+/// When none is there.
+pub fn booted(dir: &Path) -> io::Result<std::time::SystemTime> {
+    fs::metadata(dir.join(SOCKET_NAME))?.modified()
 }
 
 /// The machines that run, and those whose server died; the latter's directories are removed.

@@ -34,3 +34,18 @@ pub const WAKE: u8 = b'w';
 pub const SOCKET_NAME: &str = "socket";
 /// Name of the directory beside the socket that mirrors `/dev` and `/sys` for programs that list them.
 pub const MIRROR_DIR: &str = "mirror";
+/// Name of the directory beside the socket that holds what programs have written to the machine's own `/run` and `/etc`.
+pub const LAYER_DIR: &str = "layer";
+/// Name of the directory beside the socket that says which names of the host's `/run` and `/etc` are gone: a regular file at
+/// the place of each.
+pub const GONE_DIR: &str = "gone";
+/// Name of the directory beside the socket that holds the owners that programs gave to files, a symlink for each.
+pub const OWNERS_DIR: &str = "owners";
+/// Name of a file beside the socket: if it is there, programs that the preload library cannot stand in front of may run.
+pub const ALLOW_HOST: &str = "allow-host";
+
+/// Permission bits (with a zero size) of the file in a machine's layer that stands for one of the host's, so that a program
+/// that lists the directory sees its name: no program makes such files by itself.
+pub const fn stand_in_mode() -> u32 {
+    0o3000
+}

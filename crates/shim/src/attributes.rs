@@ -4,9 +4,10 @@ use dmlab_shim_proto::Request;
 use libc::{c_char, c_int, c_void, gid_t, mode_t, off_t, size_t, ssize_t, timespec, uid_t};
 
 use crate::hook::hook;
+use crate::layer::{self, How, in_layer};
 use crate::nodes::path_call;
 use crate::paths::{PathBuf, c_bytes, leads_into_simulation, simulated};
-use crate::{c_result, channel, errno, files, stat, state};
+use crate::{c_result, channel, files, owners, stat, state};
 
 const HERE: c_int = libc::AT_FDCWD;
 
@@ -21,19 +22,33 @@ fn chown_any(
     if !state::enabled() {
         return real(dirfd, path);
     }
+    in_layer!(dirfd, path, How::Change { follow });
     if let Some(marker) = stat::marker_at(dirfd, path, follow) {
         let request = Request::ChownMarker { dev: marker.st_dev, ino: marker.st_ino, uid, gid };
         if channel::ask(&request).is_ok() {
             return 0;
         }
     }
-    let ret = path_call(real, dirfd, path, follow, |path| Request::Chown { uid, gid, follow, path });
-    pretend(ret)
+    // A real file that may not change hands: as under fakeroot, it is remembered to whom it was given.
+    let give = |dirfd: c_int, path: *const c_char| match owners::give(dirfd, path, follow, uid, gid) {
+        Some(given) => c_result(given),
+        None => real(dirfd, path),
+    };
+    path_call(give, dirfd, path, follow, |path| Request::Chown { uid, gid, follow, path })
 }
 
-/// A real file that may not change hands: as under fakeroot, that is no error.
-fn pretend(ret: c_int) -> c_int {
-    if ret < 0 && state::fake_root() && errno() == libc::EPERM { 0 } else { ret }
+fn chown_descriptor(real: impl Fn() -> c_int, fd: c_int, uid: uid_t, gid: gid_t) -> c_int {
+    let mut own = PathBuf::new();
+    match layer::own_of_descriptor(fd, &mut own) {
+        // SAFETY: a path of this library's, and this library's own function.
+        Some(Ok(path)) => return unsafe { libc::chown(path, uid, gid) },
+        Some(Err(errno)) => return c_result(Err(errno)),
+        None => {}
+    }
+    match owners::give_descriptor(fd, uid, gid) {
+        Some(given) => c_result(given),
+        None => real(),
+    }
 }
 
 fn chmod_any(
@@ -46,6 +61,7 @@ fn chmod_any(
     if !state::enabled() {
         return real(dirfd, path);
     }
+    in_layer!(dirfd, path, How::Change { follow });
     if let Some(marker) = stat::marker_at(dirfd, path, follow) {
         let request = Request::ChmodMarker { dev: marker.st_dev, ino: marker.st_ino, mode };
         if channel::ask(&request).is_ok() {
@@ -90,6 +106,7 @@ fn utimens_any(
             None => real(dirfd, path),
         };
     }
+    in_layer!(dirfd, path, How::Change { follow });
     path_call(real, dirfd, path, follow, |path| Request::Utimens { atime, mtime, follow, path })
 }
 
@@ -100,6 +117,7 @@ fn xattr_path(
     follow: bool,
     none: Result<i64, i32>,
 ) -> ssize_t {
+    in_layer!(path, How::Look { follow });
     let mut buf = PathBuf::new();
     let there = state::enabled()
         && (simulated(HERE, path, &mut buf) || leads_into_simulation(HERE, path, follow, &mut buf));
@@ -142,6 +160,7 @@ fn fill_statvfs(out: *mut libc::statvfs) {
 }
 
 fn statfs_path(real: impl Fn(*const c_char) -> c_int, path: *const c_char, fill: impl Fn(&[u8])) -> c_int {
+    in_layer!(path, How::Look { follow: true });
     let mut buf = PathBuf::new();
     if !simulated(HERE, path, &mut buf) {
         return real(path);
@@ -165,7 +184,7 @@ hook! {
     }
     fchownat => |real| (dirfd: c_int, path: *const c_char, uid: uid_t, gid: gid_t, flags: c_int) -> c_int {
         if c_bytes(path).is_empty() {
-            return pretend(real(dirfd, path, uid, gid, flags));
+            return chown_descriptor(|| real(dirfd, path, uid, gid, flags), dirfd, uid, gid);
         }
         let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
         chown_any(|dirfd, path| real(dirfd, path, uid, gid, flags), dirfd, path, uid, gid, follow)
@@ -173,7 +192,7 @@ hook! {
     fchown => |real| (fd: c_int, uid: uid_t, gid: gid_t) -> c_int {
         match files::file(fd) {
             Some(file) => c_result(channel::ask(&Request::Fchown { file: file.id, uid, gid }).map(|r| r.value)),
-            None => pretend(real(fd, uid, gid)),
+            None => chown_descriptor(|| real(fd, uid, gid), fd, uid, gid),
         }
     }
     chmod => |real| (path: *const c_char, mode: mode_t) -> c_int {
@@ -186,12 +205,46 @@ hook! {
     fchmod => |real| (fd: c_int, mode: mode_t) -> c_int {
         match files::file(fd) {
             Some(file) => c_result(channel::ask(&Request::Fchmod { file: file.id, mode }).map(|r| r.value)),
-            None => real(fd, mode),
+            None => {
+                let mut own = PathBuf::new();
+                match layer::own_of_descriptor(fd, &mut own) {
+                    // SAFETY: a path of this library's, and this library's own function.
+                    Some(Ok(path)) => unsafe { libc::chmod(path, mode) },
+                    Some(Err(errno)) => c_result(Err(errno)),
+                    None => real(fd, mode),
+                }
+            }
         }
     }
     utimensat => |real| (dirfd: c_int, path: *const c_char, times: *const timespec, flags: c_int) -> c_int {
         let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
         utimens_any(|dirfd, path| real(dirfd, path, times, flags), dirfd, path, times, follow)
+    }
+    utime => |real| (path: *const c_char, times: *const libc::utimbuf) -> c_int {
+        in_layer!(path, How::Change { follow: true });
+        real(path, times)
+    }
+    utimes => |real| (path: *const c_char, times: *const libc::timeval) -> c_int {
+        in_layer!(path, How::Change { follow: true });
+        real(path, times)
+    }
+    lutimes => |real| (path: *const c_char, times: *const libc::timeval) -> c_int {
+        in_layer!(path, How::Change { follow: false });
+        real(path, times)
+    }
+    setxattr => |real| (path: *const c_char, name: *const c_char, value: *const c_void, len: size_t, flags: c_int)
+        -> c_int {
+        in_layer!(path, How::Change { follow: true });
+        real(path, name, value, len, flags)
+    }
+    lsetxattr => |real| (path: *const c_char, name: *const c_char, value: *const c_void, len: size_t, flags: c_int)
+        -> c_int {
+        in_layer!(path, How::Change { follow: false });
+        real(path, name, value, len, flags)
+    }
+    removexattr => |real| (path: *const c_char, name: *const c_char) -> c_int {
+        in_layer!(path, How::Change { follow: true });
+        real(path, name)
     }
     futimens => |real| (fd: c_int, times: *const timespec) -> c_int {
         match files::file(fd) {
@@ -200,6 +253,7 @@ hook! {
         }
     }
     truncate, truncate64 => |real| (path: *const c_char, len: off_t) -> c_int {
+        in_layer!(path, How::Change { follow: true });
         let mut buf = PathBuf::new();
         if !simulated(HERE, path, &mut buf) {
             return real(path, len);

@@ -5,6 +5,7 @@ use dmlab_shim_proto::FileKind;
 use libc::{DIR, c_char, c_int, c_void, dirent};
 
 use crate::hook::hook;
+use crate::layer::{self, How};
 use crate::open::{Opened, open_simulated};
 use crate::paths::{PathBuf, is_mirror_dir, leads_into_simulation, simulated};
 use crate::{errno, set_errno, state, sys};
@@ -14,6 +15,14 @@ fn opendir_any(real: impl Fn(*const c_char) -> *mut DIR, path: *const c_char) ->
     if !state::enabled() {
         return real(path);
     }
+    let mut place = PathBuf::new();
+    let path = match layer::at(libc::AT_FDCWD, path, How::List, &mut place) {
+        Ok((_, path)) => path,
+        Err(errno) => {
+            set_errno(errno);
+            return core::ptr::null_mut();
+        }
+    };
     let mut buf = PathBuf::new();
     if !simulated(libc::AT_FDCWD, path, &mut buf) {
         let dir = real(path);
@@ -49,6 +58,15 @@ fn doubt_type(dir: *mut DIR, entry: *mut dirent) -> *mut dirent {
         // SAFETY: the stream is open and the entry is valid until its next read.
         unsafe {
             if (*entry).d_type == libc::DT_SOCK && is_mirror_dir(libc::dirfd(dir)) {
+                (*entry).d_type = libc::DT_UNKNOWN;
+            }
+        }
+    }
+    // In the layer, a file may stand for anything of the host's.
+    if !entry.is_null() && state::has_layer() {
+        // SAFETY: as above.
+        unsafe {
+            if (*entry).d_type == libc::DT_REG && layer::is_layer_dir(libc::dirfd(dir)) {
                 (*entry).d_type = libc::DT_UNKNOWN;
             }
         }
@@ -115,7 +133,7 @@ hook! {
     scandir, scandir64 => |real| (path: *const c_char, out: *mut *mut *mut dirent, filter: Filter, compare: Compare)
         -> c_int {
         let mut buf = PathBuf::new();
-        if simulated(libc::AT_FDCWD, path, &mut buf) {
+        if simulated(libc::AT_FDCWD, path, &mut buf) || layer::layered(libc::AT_FDCWD, path, &mut buf) {
             scan(path, out, filter, compare)
         } else {
             real(path, out, filter, compare)

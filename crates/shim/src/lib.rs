@@ -12,20 +12,27 @@ mod dirs;
 mod exec;
 mod fdcalls;
 mod files;
+mod filter;
 mod hook;
 mod ids;
 mod io;
 mod ioctl;
+mod layer;
+mod modules;
+mod mounts;
 mod moving;
 mod nodes;
 mod open;
+mod owners;
 mod paths;
 mod poll;
+mod privileges;
 mod stat;
 mod state;
 mod stdio;
 mod sys;
 mod syscall;
+mod temporary;
 
 /// Sets the calling thread's `errno`.
 pub(crate) fn set_errno(errno: i32) {

@@ -7,10 +7,11 @@ use libc::{c_char, c_int, c_uint, dev_t, mode_t, size_t, ssize_t};
 
 use crate::channel::Call;
 use crate::hook::hook;
+use crate::layer::{self, How, in_layer};
 use crate::open::umask;
-use crate::paths::{PathBuf, c_bytes, current_dir, leads_into_simulation, mirror_prefix, simulated};
+use crate::paths::{PathBuf, c_bytes, current_dir, leads_into_simulation, own_prefix, simulated};
 use crate::stat::{Found, stat_simulated};
-use crate::{c_result, errno, files, set_errno, state, sys};
+use crate::{c_result, errno, files, owners, set_errno, state, sys};
 
 /// Does one path call: on the server if the path is simulated, else natively; and natively again where the server says so.
 pub(crate) fn path_call(
@@ -58,6 +59,7 @@ fn mknod_any(
     if !state::enabled() {
         return real(dirfd, path);
     }
+    in_layer!(dirfd, path, How::Make);
     let mut buf = PathBuf::new();
     let device = matches!(mode & libc::S_IFMT, libc::S_IFBLK | libc::S_IFCHR);
     let mode = if device { mode & !umask() } else { mode };
@@ -100,6 +102,7 @@ fn readlink_any(
     if !state::enabled() {
         return real(dirfd, path);
     }
+    in_layer!(dirfd, path, How::Look { follow: false });
     let mut buf = PathBuf::new();
     if !simulated(dirfd, path, &mut buf) {
         let ret = real(dirfd, path);
@@ -133,7 +136,7 @@ fn readlink_any(
 fn describe_descriptor(out: *mut c_char, room: size_t, len: ssize_t) -> ssize_t {
     // SAFETY: the native call wrote `len` bytes of the program's `room` there.
     let text = unsafe { core::slice::from_raw_parts_mut(out.cast::<u8>(), len as usize) };
-    if let Some(cut) = mirror_prefix(text) {
+    if let Some(cut) = own_prefix(text) {
         text.copy_within(cut.., 0);
         return len - cut as ssize_t;
     }
@@ -173,6 +176,10 @@ pub(crate) fn access_any(
     if !state::enabled() {
         return real(dirfd, path);
     }
+    if layer::may_write(dirfd, path, how, follow) {
+        return 0;
+    }
+    in_layer!(dirfd, path, How::Look { follow });
     let mut buf = PathBuf::new();
     if !simulated(dirfd, path, &mut buf) {
         let ret = real(dirfd, path);
@@ -198,6 +205,9 @@ fn rename_any(
     to: (c_int, *const c_char),
     flags: c_uint,
 ) -> c_int {
+    if let Some(result) = layer::rename(from, to, flags) {
+        return c_result(result);
+    }
     let (mut a, mut b) = (PathBuf::new(), PathBuf::new());
     match (simulated(from.0, from.1, &mut a), simulated(to.0, to.1, &mut b)) {
         (false, false) => real(from.0, from.1, to.0, to.1),
@@ -223,7 +233,11 @@ fn link_any(
     real: impl Fn(c_int, *const c_char, c_int, *const c_char) -> c_int,
     from: (c_int, *const c_char),
     to: (c_int, *const c_char),
+    flags: c_int,
 ) -> c_int {
+    if let Some(result) = layer::link(from, to, flags) {
+        return c_result(result);
+    }
     let (mut a, mut b) = (PathBuf::new(), PathBuf::new());
     match (simulated(from.0, from.1, &mut a), simulated(to.0, to.1, &mut b)) {
         (false, false) => real(from.0, from.1, to.0, to.1),
@@ -240,6 +254,7 @@ fn symlink_any(
     dirfd: c_int,
     path: *const c_char,
 ) -> c_int {
+    in_layer!(dirfd, path, How::Make);
     let mut buf = PathBuf::new();
     if !simulated(dirfd, path, &mut buf) && !leads_into_simulation(dirfd, path, false, &mut buf) {
         return real(dirfd, path);
@@ -259,6 +274,12 @@ fn realpath_any(
     if !state::enabled() {
         return real(path);
     }
+    let mut place = PathBuf::new();
+    let path = match layer::at(HERE, path, How::Look { follow: true }, &mut place) {
+        Ok((_, path)) => path,
+        Err(errno) => return c_result_null(errno),
+    };
+    let real = |path: *const c_char| layer::by_known_name(real(path));
     let mut buf = PathBuf::new();
     if !simulated(libc::AT_FDCWD, path, &mut buf) {
         let ret = real(path);
@@ -302,6 +323,7 @@ fn chdir_any(real: impl Fn(*const c_char) -> c_int, path: *const c_char) -> c_in
     if !state::enabled() {
         return real(path);
     }
+    in_layer!(path, How::List);
     let mut buf = PathBuf::new();
     let is_simulated = simulated(libc::AT_FDCWD, path, &mut buf);
     let mut ret = 0;
@@ -328,13 +350,12 @@ fn chdir_any(real: impl Fn(*const c_char) -> c_int, path: *const c_char) -> c_in
 }
 
 fn getcwd_any(real: impl Fn() -> *mut c_char, out: *mut c_char, len: size_t) -> *mut c_char {
-    if !state::enabled() || !state::has_mirror() {
+    if !state::enabled() || !state::cwd_matters() {
         return real();
     }
     let mut buf = PathBuf::new();
-    match current_dir(&mut buf) {
-        Ok(true) => {}
-        _ => return real(),
+    if current_dir(&mut buf).is_err() {
+        return real();
     }
     let need = buf.get().len() + 1;
     if !out.is_null() && len < need {
@@ -379,26 +400,58 @@ hook! {
         mknod_any(|dirfd, path| real(version, dirfd, path, mode, dev), dirfd, path, mode, number)
     }
     mkdir => |real| (path: *const c_char, mode: mode_t) -> c_int {
+        in_layer!(path, How::Make);
         path_call(|_, path| real(path, mode), HERE, path, false, |path| Request::Mkdir { mode: mode & !umask(), path })
     }
     mkdirat => |real| (dirfd: c_int, path: *const c_char, mode: mode_t) -> c_int {
+        in_layer!(dirfd, path, How::Make);
         path_call(|dirfd, path| real(dirfd, path, mode), dirfd, path, false,
                   |path| Request::Mkdir { mode: mode & !umask(), path })
     }
+    mkfifo => |real| (path: *const c_char, mode: mode_t) -> c_int {
+        in_layer!(path, How::Make);
+        real(path, mode)
+    }
+    mkfifoat => |real| (dirfd: c_int, path: *const c_char, mode: mode_t) -> c_int {
+        in_layer!(dirfd, path, How::Make);
+        real(dirfd, path, mode)
+    }
+    inotify_add_watch => |real| (fd: c_int, path: *const c_char, mask: u32) -> c_int {
+        in_layer!(path, How::List);
+        real(fd, path, mask)
+    }
     unlink => |real| (path: *const c_char) -> c_int {
-        path_call(|_, path| real(path), HERE, path, false, |path| Request::Unlink { directory: false, path })
+        if let Some(result) = layer::remove(HERE, path, false) {
+            return c_result(result);
+        }
+        let gone = |_, path| owners::forget_if_gone(HERE, path, || real(path));
+        path_call(gone, HERE, path, false, |path| Request::Unlink { directory: false, path })
     }
     rmdir => |real| (path: *const c_char) -> c_int {
+        if let Some(result) = layer::remove(HERE, path, true) {
+            return c_result(result);
+        }
         path_call(|_, path| real(path), HERE, path, false, |path| Request::Unlink { directory: true, path })
     }
     unlinkat => |real| (dirfd: c_int, path: *const c_char, flags: c_int) -> c_int {
         let directory = flags & libc::AT_REMOVEDIR != 0;
-        path_call(|dirfd, path| real(dirfd, path, flags), dirfd, path, false, |path| Request::Unlink { directory, path })
+        if let Some(result) = layer::remove(dirfd, path, directory) {
+            return c_result(result);
+        }
+        let gone = |dirfd, path| owners::forget_if_gone(dirfd, path, || real(dirfd, path, flags));
+        path_call(gone, dirfd, path, false, |path| Request::Unlink { directory, path })
     }
     remove => |real| (path: *const c_char) -> c_int {
         let mut buf = PathBuf::new();
+        if layer::layered(HERE, path, &mut buf) {
+            let removed = match layer::remove(HERE, path, false) {
+                Some(Err(libc::EISDIR)) => layer::remove(HERE, path, true),
+                other => other,
+            };
+            return c_result(removed.unwrap_or(Err(libc::ENOENT)));
+        }
         if !simulated(HERE, path, &mut buf) {
-            return real(path);
+            return owners::forget_if_gone(HERE, path, || real(path));
         }
         let mut node = MaybeUninit::<libc::stat>::zeroed();
         // SAFETY: a path and a place for the answer; the call goes to this library's own lstat.
@@ -417,10 +470,10 @@ hook! {
         rename_any(|fromfd, from, tofd, to| real(fromfd, from, tofd, to, flags), (fromfd, from), (tofd, to), flags)
     }
     link => |real| (from: *const c_char, to: *const c_char) -> c_int {
-        link_any(|_, from, _, to| real(from, to), (HERE, from), (HERE, to))
+        link_any(|_, from, _, to| real(from, to), (HERE, from), (HERE, to), 0)
     }
     linkat => |real| (fromfd: c_int, from: *const c_char, tofd: c_int, to: *const c_char, flags: c_int) -> c_int {
-        link_any(|fromfd, from, tofd, to| real(fromfd, from, tofd, to, flags), (fromfd, from), (tofd, to))
+        link_any(|fromfd, from, tofd, to| real(fromfd, from, tofd, to, flags), (fromfd, from), (tofd, to), flags)
     }
     symlink => |real| (target: *const c_char, path: *const c_char) -> c_int {
         symlink_any(|_, path| real(target, path), target, HERE, path)

@@ -76,6 +76,8 @@ pub(crate) fn open_any(
     if !state::enabled() {
         return native(real(dirfd, path, flags, mode));
     }
+    let mut place = PathBuf::new();
+    let (dirfd, path) = crate::layer::at(dirfd, path, crate::layer::How::Open(flags), &mut place)?;
     let mut buf = PathBuf::new();
     let follow = flags & libc::O_NOFOLLOW == 0;
     // A dangling link that leads to a device must not be created as a file.

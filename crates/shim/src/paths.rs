@@ -4,6 +4,8 @@
 
 use core::ffi::CStr;
 
+use dmlab_shim_proto::is_modules;
+
 use crate::{state, sys};
 
 /// Longest path, with its NUL.
@@ -39,6 +41,16 @@ impl PathBuf {
         self.len = 0;
     }
 
+    /// Bytes of it; 0 for the root.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Cuts it to its first `len` bytes, which end a component.
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.len = self.len.min(len);
+    }
+
     /// Sets the path to `path` as it is.
     pub(crate) fn set(&mut self, path: &[u8]) -> bool {
         self.clear();
@@ -64,7 +76,8 @@ impl PathBuf {
         true
     }
 
-    fn pop(&mut self) {
+    /// Cuts its last component off.
+    pub(crate) fn pop(&mut self) {
         while self.len > 0 {
             self.len -= 1;
             if self.bytes[self.len] == b'/' {
@@ -114,15 +127,14 @@ fn is_simulated(path: &[u8]) -> bool {
         let name = path.get(5..).unwrap_or_default().split(|&b| b == b'/').next().unwrap_or_default();
         return !HOST_DEV.contains(&name);
     }
+    if is_modules(path)
+        || dmlab_shim_proto::retold(path).is_some()
+        || dmlab_shim_proto::tells_of_host_disks(path)
+    {
+        return true;
+    }
     if path.starts_with(b"/proc") {
-        return matches!(
-            path,
-            b"/proc/devices"
-                | b"/proc/misc"
-                | b"/proc/partitions"
-                | b"/proc/diskstats"
-                | b"/proc/self/mountinfo"
-        );
+        return matches!(path, b"/proc/devices" | b"/proc/misc" | b"/proc/partitions" | b"/proc/diskstats");
     }
     inside(b"/run/udev") || (path.starts_with(b"/sys") && SYS_TREES.iter().any(|root| inside(root)))
 }
@@ -133,13 +145,19 @@ fn unmirror(path: &[u8]) -> Option<&[u8]> {
     path.strip_prefix(mirror).filter(|rest| !mirror.is_empty() && (rest.is_empty() || rest[0] == b'/'))
 }
 
+/// Cuts the prefix of the machine's layer off: what is left is the name that programs know.
+pub(crate) fn unlayer(path: &[u8]) -> Option<&[u8]> {
+    let layer = state::LAYER.get();
+    path.strip_prefix(layer).filter(|rest| !layer.is_empty() && (rest.is_empty() || rest[0] == b'/'))
+}
+
 /// Whether the descriptor is a directory of the mirror.
 pub(crate) fn is_mirror_dir(fd: i32) -> bool {
     let mut out = [0u8; 256];
     unmirror(fd_path(fd, &mut out)).is_some()
 }
 
-fn fd_path(fd: i32, out: &mut [u8]) -> &[u8] {
+pub(crate) fn fd_path(fd: i32, out: &mut [u8]) -> &[u8] {
     let mut name = [0u8; 32];
     fd_name(fd, &mut name);
     match sys::readlinkat(libc::AT_FDCWD, name.as_ptr(), out.as_mut_ptr(), out.len()) {
@@ -168,17 +186,21 @@ pub(crate) fn fd_name(fd: i32, out: &mut [u8; 32]) {
     out[DIR.len() + left] = 0;
 }
 
-/// Copies the current directory, as programs know it (a directory of the mirror is what it mirrors). True when it is one of
-/// the mirror.
+/// Copies the current directory, as programs know it (a directory of the mirror is what it mirrors, one of the layer what it
+/// lies over). True when it is one of the mirror.
 pub(crate) fn current_dir(out: &mut PathBuf) -> Result<bool, i32> {
     let mut buf = [0u8; PATH_MAX];
     let len = sys::getcwd(buf.as_mut_ptr(), buf.len())?;
     let cwd = &buf[..len.saturating_sub(1)];
     let mirrored = unmirror(cwd);
-    if out.set(mirrored.unwrap_or(cwd)) { Ok(mirrored.is_some()) } else { Err(libc::ENAMETOOLONG) }
+    if out.set(mirrored.or_else(|| unlayer(cwd)).unwrap_or(cwd)) {
+        Ok(mirrored.is_some())
+    } else {
+        Err(libc::ENAMETOOLONG)
+    }
 }
 
-fn has_dotdot(path: &[u8]) -> bool {
+pub(crate) fn has_dotdot(path: &[u8]) -> bool {
     path.windows(2).any(|w| w == b"..")
 }
 
@@ -202,7 +224,10 @@ pub(crate) fn simulated(dirfd: i32, path: *const libc::c_char, out: &mut PathBuf
         None => return false,
         Some(b'/') => {
             let first = path.iter().position(|&b| b != b'/').map(|at| path[at]);
-            let hopeful = matches!(first, Some(b'd' | b's' | b'p' | b'r' | b'.'));
+            let hopeful = matches!(first, Some(b'd' | b's' | b'p' | b'r' | b'.'))
+                || path.ends_with(b"mtab")
+                || path.starts_with(b"/lib/modules")
+                || path.starts_with(b"/usr/lib/modules");
             if !hopeful
                 && !has_dotdot(path)
                 && (!state::has_mirror() || !path.starts_with(state::MIRROR.get()))
@@ -229,7 +254,8 @@ pub(crate) fn simulated(dirfd: i32, path: *const libc::c_char, out: &mut PathBuf
             }
             let mut buf = [0u8; PATH_MAX];
             let dir = fd_path(dirfd, &mut buf);
-            if dir.first() != Some(&b'/') || !out.set(unmirror(dir).unwrap_or(dir)) {
+            let known = unmirror(dir).or_else(|| unlayer(dir)).unwrap_or(dir);
+            if dir.first() != Some(&b'/') || !out.set(known) {
                 return false;
             }
             in_mirror = unmirror(dir).is_some();
@@ -280,7 +306,8 @@ pub(crate) fn leads_into_simulation(
             current_dir(&mut todo).is_ok()
         } else {
             let dir = fd_path(dirfd, &mut buf);
-            dir.first() == Some(&b'/') && todo.set(unmirror(dir).unwrap_or(dir))
+            let name = unmirror(dir).or_else(|| unlayer(dir)).unwrap_or(dir);
+            dir.first() == Some(&b'/') && todo.set(name)
         };
         if !known {
             return false;
@@ -337,7 +364,7 @@ pub(crate) fn is_host_trigger(path: *const libc::c_char) -> bool {
     path.starts_with(b"/sys/") && path.ends_with(b"/uevent")
 }
 
-/// If `text` lies in the mirror, the length of the prefix to cut off.
-pub(crate) fn mirror_prefix(text: &[u8]) -> Option<usize> {
-    unmirror(text).map(|rest| text.len() - rest.len())
+/// If `text` lies in the mirror or the layer, the length of the prefix to cut off.
+pub(crate) fn own_prefix(text: &[u8]) -> Option<usize> {
+    unmirror(text).or_else(|| unlayer(text)).map(|rest| text.len() - rest.len())
 }

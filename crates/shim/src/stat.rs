@@ -5,8 +5,9 @@ use libc::{c_char, c_int, c_uint};
 
 use crate::channel::Call;
 use crate::hook::hook;
+use crate::layer::{How, in_layer};
 use crate::paths::{PathBuf, c_bytes, leads_into_simulation, simulated};
-use crate::{c_result, errno, files, set_errno, state, sys};
+use crate::{c_result, errno, files, owners, set_errno, state, sys};
 
 /// An answer to a stat of a path.
 pub(crate) enum Found {
@@ -112,6 +113,10 @@ fn review(out: *mut libc::stat, through_proc: bool) {
     {
         return fill(out, &node);
     }
+    if state::fake_root() {
+        let id = owners::Id { dev: native.st_dev, ino: native.st_ino };
+        (native.st_uid, native.st_gid) = owners::shown(id, (native.st_uid, native.st_gid));
+    }
     native.st_dev = host_dev(native.st_dev);
 }
 
@@ -127,6 +132,7 @@ fn stat_path(
         return real(dirfd, path);
     }
     let saved = errno();
+    in_layer!(dirfd, path, How::Look { follow });
     let mut buf = PathBuf::new();
     if !simulated(dirfd, path, &mut buf) {
         let ret = real(dirfd, path);
@@ -250,6 +256,13 @@ fn review_statx(out: *mut libc::statx, through_proc: bool) {
     {
         return fill_statx(out, &node);
     }
+    if state::fake_root() {
+        let id = owners::Id {
+            dev: libc::makedev(native.stx_dev_major, native.stx_dev_minor),
+            ino: native.stx_ino,
+        };
+        (native.stx_uid, native.stx_gid) = owners::shown(id, (native.stx_uid, native.stx_gid));
+    }
     if host_major_collides(native.stx_dev_major) {
         native.stx_dev_major |= 0x800;
     }
@@ -283,6 +296,7 @@ fn statx_any(
     }
     let saved = errno();
     let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
+    in_layer!(dirfd, path, How::Look { follow });
     let mut buf = PathBuf::new();
     if !simulated(dirfd, path, &mut buf) {
         let ret = real(dirfd, path);

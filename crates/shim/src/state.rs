@@ -52,6 +52,12 @@ impl<const N: usize> Text<N> {
 pub(crate) static SOCKET: Text<108> = Text::new();
 /// Path of the mirror of `/dev` and `/sys`.
 pub(crate) static MIRROR: Text<128> = Text::new();
+/// The machine's directory, with a slash at its end.
+pub(crate) static RUN_DIR: Text<128> = Text::new();
+/// Where the machine's own part of `/run` and `/etc` lies.
+pub(crate) static LAYER: Text<128> = Text::new();
+/// Where it says which names of the host's `/run` and `/etc` are gone.
+pub(crate) static GONE: Text<128> = Text::new();
 /// `LD_PRELOAD=…` as this process got it.
 pub(crate) static PRELOAD: Text<4096> = Text::new();
 
@@ -63,6 +69,8 @@ static HAS_FILES: AtomicBool = AtomicBool::new(false);
 static HAS_WRITTEN: AtomicBool = AtomicBool::new(false);
 /// This process has had a directory of the mirror open.
 static HAS_MIRROR: AtomicBool = AtomicBool::new(false);
+/// This process has had a directory of the machine's `/run` or `/etc` open.
+static HAS_LAYER: AtomicBool = AtomicBool::new(false);
 /// Relative paths may name simulated files, because of where the current directory is.
 static CWD_MATTERS: AtomicBool = AtomicBool::new(false);
 /// Faked root: the process is not really root.
@@ -100,6 +108,14 @@ pub(crate) fn note_mirror() {
     HAS_MIRROR.store(true, Ordering::Relaxed);
 }
 
+pub(crate) fn has_layer() -> bool {
+    HAS_LAYER.load(Ordering::Relaxed)
+}
+
+pub(crate) fn note_layer() {
+    HAS_LAYER.store(true, Ordering::Relaxed);
+}
+
 pub(crate) fn cwd_matters() -> bool {
     CWD_MATTERS.load(Ordering::Relaxed)
 }
@@ -135,7 +151,8 @@ pub(crate) fn look_at_cwd() {
                 note_mirror();
             }
             let inside = |root: &[u8]| cwd == root || (cwd.starts_with(root) && cwd[root.len()] == b'/');
-            mirrored || cwd == b"/" || [&b"/dev"[..], b"/sys", b"/proc", b"/run"].iter().any(|r| inside(r))
+            let roots = [&b"/dev"[..], b"/sys", b"/proc", b"/run", b"/etc", b"/var", LAYER.get()];
+            mirrored || cwd == b"/" || roots.iter().any(|r| inside(r))
         }
         Err(_) => true,
     };
@@ -162,7 +179,10 @@ pub(crate) fn init(environment: *const *const libc::c_char) {
     let Some(dir) = socket.strip_suffix(dmlab_shim_proto::SOCKET_NAME.as_bytes()) else { return };
     if socket.first() != Some(&b'/')
         || !SOCKET.set(&[socket])
+        || !RUN_DIR.set(&[dir])
         || !MIRROR.set(&[dir, dmlab_shim_proto::MIRROR_DIR.as_bytes()])
+        || !LAYER.set(&[dir, dmlab_shim_proto::LAYER_DIR.as_bytes()])
+        || !GONE.set(&[dir, dmlab_shim_proto::GONE_DIR.as_bytes()])
     {
         return;
     }
@@ -182,6 +202,7 @@ pub(crate) fn init(environment: *const *const libc::c_char) {
         }
     }
     ENABLED.store(true, Ordering::Release);
+    crate::filter::install();
     look_at_cwd();
     look_at_descriptors();
 }
@@ -194,6 +215,7 @@ fn look_at_descriptors() {
         // No /proc: assume the worst, which is only slower.
         note_file();
         note_mirror();
+        note_layer();
         return;
     };
     let dir = dir as i32;
@@ -210,6 +232,8 @@ fn look_at_descriptors() {
                     note_file();
                 } else if crate::paths::is_mirror_dir(fd) {
                     note_mirror();
+                } else if crate::layer::is_dir_of_it(fd) {
+                    note_layer();
                 }
             }
             rest = &rest[size..];

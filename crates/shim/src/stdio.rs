@@ -216,11 +216,28 @@ fn open_for_stream(path: *const c_char, mode: *const c_char) -> Result<(c_int, F
     open_any(native_open, libc::AT_FDCWD, path, flags, 0o666)
 }
 
+/// Where a stream's file is, if it lies in the machine's own `/run` or `/etc`.
+fn stream_place(path: *const c_char, mode: *const c_char, place: &mut PathBuf) -> Result<*const c_char, i32> {
+    if !state::enabled() || path.is_null() || mode.is_null() {
+        return Ok(path);
+    }
+    let Some(flags) = mode_flags(mode) else { return Ok(path) };
+    crate::layer::at(libc::AT_FDCWD, path, crate::layer::How::Open(flags), place).map(|(_, path)| path)
+}
+
 fn fopen_any(
     real: impl Fn(*const c_char, *const c_char) -> *mut FILE,
     path: *const c_char,
     mode: *const c_char,
 ) -> *mut FILE {
+    let mut place = PathBuf::new();
+    let path = match stream_place(path, mode, &mut place) {
+        Ok(path) => path,
+        Err(errno) => {
+            set_errno(errno);
+            return core::ptr::null_mut();
+        }
+    };
     if !state::enabled() || path.is_null() || mode.is_null() || !is_ours(path) {
         if state::enabled() && !path.is_null() && is_host_trigger(path) && !c_bytes(mode).starts_with(b"r") {
             set_errno(libc::ENODEV);
@@ -245,6 +262,14 @@ fn freopen_any(
     mode: *const c_char,
     old: *mut FILE,
 ) -> *mut FILE {
+    let mut place = PathBuf::new();
+    let path = match stream_place(path, mode, &mut place) {
+        Ok(path) => path,
+        Err(errno) => {
+            set_errno(errno);
+            return core::ptr::null_mut();
+        }
+    };
     if !state::enabled() || path.is_null() || mode.is_null() || !is_ours(path) {
         return real(path, mode, old);
     }
@@ -297,7 +322,7 @@ hook! {
     }
 
     setmntent => |real| (path: *const c_char, mode: *const c_char) -> *mut FILE {
-        if state::enabled() && is_ours(path) { fopen_any(real, path, mode) } else { real(path, mode) }
+        fopen_any(real, path, mode)
     }
 
     fdopen => |real| (fd: c_int, mode: *const c_char) -> *mut FILE {

@@ -72,6 +72,7 @@ calls! {
     fn madvise(at: *mut u8, len: usize, advice: i32) = SYS_madvise(at, len, advice);
     fn getpid() = SYS_getpid();
     fn getuid() = SYS_getuid();
+    fn getgid() = SYS_getgid();
     fn getrlimit_nofile(out: *mut libc::rlimit) = SYS_prlimit64(0usize, libc::RLIMIT_NOFILE, 0usize, out);
     fn vm_read(pid: usize, local: *const libc::iovec, remote: *const libc::iovec)
         = SYS_process_vm_readv(pid, local, 1usize, remote, 1usize, 0usize);
@@ -97,6 +98,21 @@ calls! {
     fn io_getevents(ctx: usize, min: usize, nr: usize, out: *mut u8, timeout: *const libc::timespec)
         = SYS_io_getevents(ctx, min, nr, out, timeout);
     fn sigprocmask(how: i32, new: *const u64, old: *mut u64) = SYS_rt_sigprocmask(how, new, old, 8usize);
+    fn fstatat(dirfd: i32, path: *const u8, out: *mut libc::stat, flags: i32) = SYS_newfstatat(dirfd, path, out, flags);
+    fn faccessat(dirfd: i32, path: *const u8, how: i32) = SYS_faccessat(dirfd, path, how);
+    fn mkdirat(dirfd: i32, path: *const u8, mode: u32) = SYS_mkdirat(dirfd, path, mode);
+    fn symlinkat(target: *const u8, dirfd: i32, path: *const u8) = SYS_symlinkat(target, dirfd, path);
+    fn linkat(fromfd: i32, from: *const u8, tofd: i32, to: *const u8, flags: i32)
+        = SYS_linkat(fromfd, from, tofd, to, flags);
+    fn renameat2(fromfd: i32, from: *const u8, tofd: i32, to: *const u8, flags: u32)
+        = SYS_renameat2(fromfd, from, tofd, to, flags);
+    fn utimensat(fd: i32, path: *const u8, times: *const libc::timespec, flags: i32)
+        = SYS_utimensat(fd, path, times, flags);
+    fn gettid() = SYS_gettid();
+    fn getrandom(to: *mut u8, len: usize) = SYS_getrandom(to, len, 0usize);
+    fn io_uring_setup(entries: u32, parameters: *const u8) = SYS_io_uring_setup(entries, parameters);
+    fn seccomp(operation: usize, flags: usize, with: *const libc::sock_fprog) = SYS_seccomp(operation, flags, with);
+    fn prctl(what: i32, a: usize, b: usize, c: usize, d: usize) = SYS_prctl(what, a, b, c, d);
     fn nanosleep(time: *const libc::timespec) = SYS_nanosleep(time, 0usize);
 }
 

@@ -4,7 +4,7 @@
 use libc::{c_char, c_int, c_long, c_void, iovec, mode_t, off_t, size_t};
 
 use crate::hook::hook;
-use crate::{aio, state};
+use crate::{aio, modules, mounts, state};
 
 /// The call by its own function, which this library exports. `None`: pass it on.
 fn by_name(nr: c_long, a: [usize; 6]) -> Option<c_long> {
@@ -88,6 +88,18 @@ fn by_name(nr: c_long, a: [usize; 6]) -> Option<c_long> {
             }
             libc::SYS_ftruncate => c_long::from(libc::ftruncate64(fd, a[1] as off_t)),
             libc::SYS_flock => c_long::from(libc::flock(fd, a[1] as c_int)),
+            libc::SYS_execve => c_long::from(libc::execve(
+                path(0),
+                a[1] as *const *const c_char,
+                a[2] as *const *const c_char,
+            )),
+            libc::SYS_execveat => c_long::from(execveat(
+                fd,
+                path(1),
+                a[2] as *const *const c_char,
+                a[3] as *const *const c_char,
+                a[4] as c_int,
+            )),
             libc::SYS_getuid => c_long::from(libc::getuid()),
             libc::SYS_geteuid => c_long::from(libc::geteuid()),
             libc::SYS_getgid => c_long::from(libc::getgid()),
@@ -95,6 +107,16 @@ fn by_name(nr: c_long, a: [usize; 6]) -> Option<c_long> {
             _ => return legacy(nr, a),
         })
     }
+}
+
+unsafe extern "C" {
+    fn execveat(
+        dirfd: c_int,
+        path: *const c_char,
+        argv: *const *const c_char,
+        env: *const *const c_char,
+        flags: c_int,
+    ) -> c_int;
 }
 
 /// Calls that only the oldest architecture still has.
@@ -127,6 +149,9 @@ hook! {
             let args = [a, b, c, d, e, f];
             if let Some(result) = aio::by_number(nr, args) {
                 return aio::as_syscall(result);
+            }
+            if let Some(result) = mounts::by_number(nr, args).or_else(|| modules::by_number(nr, args)) {
+                return result;
             }
             if let Some(result) = by_name(nr, args) {
                 return result;

@@ -2,7 +2,8 @@
 //!
 //! Checked are the superblock's fields, all trees, details against mappings, and both space maps count by count:
 //! more than Debian's `thin_check` 0.9 does, which looks neither at the data space map's counts nor at sums
-//! ([`Problem::passes_thin_check`] says which findings are only ours).
+//! ([`Problem::passes_thin_check`] says which findings are only ours). What other sound writers do is no finding: it is
+//! a remark.
 
 use crate::metadata::{Metadata, MetadataMut};
 use crate::problem::{Problem, SpaceMapKind};
@@ -33,6 +34,8 @@ pub struct Report {
     pub superblock: Option<Superblock>,
     /// All that is wrong.
     pub problems: Vec<Problem>,
+    /// Harmless sums as other sound writers leave them ([`Problem::is_remark`]).
+    pub remarks: Vec<Problem>,
     /// Devices that were found.
     pub nr_devices: u64,
     /// Mappings that were found, those of a shared subtree once for each device.
@@ -126,6 +129,7 @@ pub(crate) fn inspect<M: Metadata + ?Sized>(
         problems.extend(metadata.compare(survey.metadata, count, |_| false));
         report.counts_compared = true;
     }
+    report.remarks.extend(problems.extract_if(.., |problem| problem.is_remark()));
     // A node that a snapshot of the metadata shares is found twice.
     let mut seen: Vec<Problem> = Vec::new();
     if survey.snapshot.is_some() {
@@ -175,7 +179,7 @@ fn check_fields(superblock: &Superblock, nr_blocks: u64, problems: &mut Vec<Prob
     field("read-only compatible features", flags, flags == 0, "0: Linux would only read this pool".into());
 }
 
-fn check_view<M: Metadata + ?Sized>(
+pub(crate) fn check_view<M: Metadata + ?Sized>(
     survey: &Survey<'_, M>,
     view: &View,
     scope: Scope,

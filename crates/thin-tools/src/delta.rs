@@ -1,6 +1,7 @@
 //! What two devices have in common: `thin_delta`.
 
 use crate::entries::entries;
+use crate::lost::ReadError;
 use crate::metadata::Metadata;
 use crate::survey::{OpenError, Survey, View};
 use dmlab_persistent_data::format::Mapping;
@@ -71,13 +72,14 @@ pub struct Delta {
 /// Compares two devices; `None` when one of them does not exist, with its number.
 ///
 /// # Errors
-/// Metadata that changes while it is read.
+/// Mappings of the two that can't be read; metadata that changes while it is read.
 pub fn delta<M: Metadata + ?Sized>(
     survey: &Survey<'_, M>,
     view: &View,
     left: ThinId,
     right: ThinId,
-) -> Result<Result<Delta, ThinId>, OpenError> {
+) -> Result<Result<Delta, ThinId>, ReadError> {
+    survey.expect_devices(view, &[left, right])?;
     let mut sides = Vec::new();
     for id in [left, right] {
         let Some(&root) = view.roots.get(&id) else { return Ok(Err(id)) };

@@ -1,6 +1,7 @@
 //! The devices of a pool: `thin_ls`.
 
 use crate::entries::for_each_leaf;
+use crate::lost::ReadError;
 use crate::map::Sharing;
 use crate::metadata::Metadata;
 use crate::survey::{OpenError, Scope, Survey, View, Which};
@@ -123,15 +124,16 @@ fn human(bytes: u64) -> String {
 /// Lists the devices of a pool, one row each; what is shared is found by walking all mappings, if a column asks for it.
 ///
 /// # Errors
-/// Metadata that can't be opened.
+/// Metadata that can't be opened, or of which a part can't be read.
 pub fn ls<M: Metadata + ?Sized>(
     metadata: &M,
     which: Which,
     columns: &[Column],
-) -> Result<Vec<Vec<String>>, OpenError> {
+) -> Result<Vec<Vec<String>>, ReadError> {
     let needs_mappings = columns.iter().any(|column| column.counts_owners());
     let survey = Survey::new(metadata, if needs_mappings { Scope::Mappings } else { Scope::Devices })?;
     let view = survey.view(which)?;
+    survey.expect_whole(view)?;
     let block_size = view.superblock.data_block_size.0;
     let exclusive = if needs_mappings { exclusive(&survey, view)? } else { Vec::new() };
     let mut exclusive = exclusive.into_iter();
@@ -145,7 +147,7 @@ pub fn ls<M: Metadata + ?Sized>(
 
 /// Blocks that only one device maps, for each device of a view.
 fn exclusive<M: Metadata + ?Sized>(survey: &Survey<'_, M>, view: &View) -> Result<Vec<u64>, OpenError> {
-    let sharing = Sharing::new(survey, view)?;
+    let sharing = Sharing::new(survey, view).map_err(OpenError::Changed)?;
     let mut all = Vec::new();
     for id in view.details.keys() {
         let mut own = 0;

@@ -2,7 +2,7 @@
 
 use crate::counts::DataCounts;
 use crate::entries::for_each_leaf;
-use crate::metadata::Metadata;
+use crate::metadata::{BlockError, Metadata};
 use crate::stream::Run;
 use crate::survey::{OpenError, Survey, View};
 use dmlab_persistent_data::format::{DeviceDetails, Mapping};
@@ -27,7 +27,7 @@ impl<'s> Sharing<'s> {
     pub(crate) fn new<M: Metadata + ?Sized>(
         survey: &'s Survey<'_, M>,
         view: &View,
-    ) -> Result<Sharing<'s>, OpenError> {
+    ) -> Result<Sharing<'s>, BlockError> {
         let mut owners: HashMap<MetaBlock, u32> = HashMap::new();
         for &root in view.roots.values() {
             for leaf in survey.mappings.leaves(root) {
@@ -47,8 +47,7 @@ impl<'s> Sharing<'s> {
                         counts.add(mapping.block);
                     }
                 }
-            })
-            .map_err(OpenError::Changed)?;
+            })?;
         }
         Ok(Sharing { owners, counts: Counts::View(counts) })
     }
@@ -105,7 +104,7 @@ pub fn map<M: Metadata + ?Sized>(
 ) -> Result<Option<Vec<MapRun>>, OpenError> {
     let Some(&root) = view.roots.get(&device) else { return Ok(None) };
     let details = view.details.get(&device).copied().unwrap_or_default();
-    let sharing = Sharing::new(survey, view)?;
+    let sharing = Sharing::new(survey, view).map_err(OpenError::Changed)?;
     let mut runs: Vec<MapRun> = Vec::new();
     for_each_leaf(survey.metadata, &survey.mappings, root, |leaf, entries: &[(u64, Mapping)]| {
         for &(block, mapping) in entries {

@@ -45,6 +45,7 @@ pub fn fix_leaks<M: MetadataMut>(metadata: &mut M) -> Result<Vec<Problem>, MendE
     if let Some(problem) = report.problems.iter().find(|problem| !problem.is_leak()) {
         return Err(MendError::Damaged(Box::new(problem.clone())));
     }
+    report.problems.append(&mut report.remarks);
     let mut superblock = survey.live.superblock.clone();
     if !report.problems.is_empty() {
         let data_counts = survey.data_counts;

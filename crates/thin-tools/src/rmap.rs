@@ -1,6 +1,7 @@
 //! From data blocks back to the devices that map them: `thin_rmap`.
 
 use crate::entries::for_each_leaf;
+use crate::lost::ReadError;
 use crate::metadata::Metadata;
 use crate::survey::{OpenError, Survey, View};
 use dmlab_persistent_data::format::Mapping;
@@ -32,12 +33,13 @@ impl std::fmt::Display for RmapRun {
 /// Who maps the data blocks of `regions`, by data block, then by device.
 ///
 /// # Errors
-/// Metadata that changes while it is read.
+/// Mappings that can't be read; metadata that changes while it is read.
 pub fn rmap<M: Metadata + ?Sized>(
     survey: &Survey<'_, M>,
     view: &View,
     regions: &[Range<u64>],
-) -> Result<Vec<RmapRun>, OpenError> {
+) -> Result<Vec<RmapRun>, ReadError> {
+    survey.expect_whole(view)?;
     let mut all = Vec::new();
     for (&device, &root) in &view.roots {
         let mut found: Vec<(u64, u64)> = Vec::new();

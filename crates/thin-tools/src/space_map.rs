@@ -120,13 +120,15 @@ impl SpaceMap {
         found.is_read = true;
         let begin = found.index * BITMAP_ENTRIES;
         let end = BITMAP_ENTRIES.min(self.root.nr_blocks.saturating_sub(begin));
-        let (mut nr_free, mut first_free) = (0, None);
+        let (mut nr_free, mut inside, mut hidden, mut first_free) = (0, 0, 0, None);
         let mut next = 0;
         while next < BITMAP_ENTRIES {
             let i = next;
             // Where nothing is in use, what is free is right: a small pool's bitmaps are mostly past its end.
             if i.is_multiple_of(32) && (i >= end || is_clear) && bitmap.are_32_free(i) {
                 nr_free += 32;
+                inside += end.saturating_sub(i).min(32) as u32;
+                hidden += entry.none_free_before.saturating_sub(i as u32).min(32);
                 first_free.get_or_insert(i as u32);
                 next += 32;
                 continue;
@@ -135,6 +137,8 @@ impl SpaceMap {
             let stored = bitmap.get(i);
             if stored == 0 {
                 nr_free += 1;
+                inside += u32::from(i < end);
+                hidden += u32::from((i as u32) < entry.none_free_before);
                 first_free.get_or_insert(i as u32);
             }
             if i >= end {
@@ -157,14 +161,22 @@ impl SpaceMap {
             }
         }
         let (map, index) = (self.kind, found.index);
-        if entry.nr_free != nr_free {
-            found.problems.push(Problem::NrFree { map, index, found: entry.nr_free, wanted: nr_free });
+        // Linux counts what is past the device's end as free, other writers do not; nothing follows from either.
+        if entry.nr_free != nr_free && entry.nr_free != inside {
+            let found_here = entry.nr_free;
+            found.problems.push(Problem::NrFree { map, index, found: found_here, wanted: nr_free, inside });
         }
         if let Some(first_free) = first_free
             && first_free < entry.none_free_before
         {
             let found_here = entry.none_free_before;
-            found.problems.push(Problem::NoneFreeBefore { map, index, found: found_here, first_free });
+            found.problems.push(Problem::NoneFreeBefore {
+                map,
+                index,
+                found: found_here,
+                first_free,
+                hidden,
+            });
         }
     }
 }

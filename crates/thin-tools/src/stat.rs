@@ -1,10 +1,15 @@
 //! A pool in numbers: what it holds, how full its trees are, how much is shared.
 
-use crate::metadata::Metadata;
-use crate::survey::{OpenError, Scope, Survey, Which};
+use crate::counts::DataCounts;
+use crate::entries::for_each_leaf;
+use crate::lost::ReadError;
+use crate::map::Sharing;
+use crate::metadata::{BlockError, Metadata};
+use crate::survey::{OpenError, Scope, Survey, View, Which};
 use crate::walk::Forest;
-use dmlab_persistent_data::format::Superblock;
-use dmlab_units::MetaBlock;
+use dmlab_persistent_data::format::{Mapping, Superblock};
+use dmlab_units::{DataBlock, MetaBlock};
+use std::collections::HashSet; // tidy: never iterated
 
 /// Nodes of a tree, or of many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +46,7 @@ pub struct Statistics {
     pub nr_mappings: u64,
     /// Data blocks that something maps.
     pub nr_data_used: u64,
-    /// Those that more than one leaf maps.
+    /// Those that more than one device maps, or one device more than once.
     pub nr_data_shared: u64,
     /// Data blocks that the space map says are in use.
     pub nr_data_allocated: u64,
@@ -58,20 +63,15 @@ pub struct Statistics {
 /// Reads a pool and counts.
 ///
 /// # Errors
-/// Metadata that can't be opened.
-pub fn statistics<M: Metadata + ?Sized>(metadata: &M, which: Which) -> Result<Statistics, OpenError> {
+/// Metadata that can't be opened, or of which a part can't be read.
+pub fn statistics<M: Metadata + ?Sized>(metadata: &M, which: Which) -> Result<Statistics, ReadError> {
     let survey = Survey::new(metadata, Scope::Mappings)?;
     let view = survey.view(which)?;
+    survey.expect_whole(view)?;
     let tree = |forest: &Forest, roots: &[MetaBlock]| tree_statistics(&survey, forest, roots);
     let roots: Vec<MetaBlock> = view.roots.values().copied().collect();
     let mappings = tree(&survey.mappings, &roots);
-    let counts = &survey.data_counts;
-    let used = (0..counts.nr_blocks()).map(|block| counts.get(dmlab_units::DataBlock(block)));
-    let (mut nr_data_used, mut nr_data_shared) = (0, 0);
-    for count in used {
-        nr_data_used += u64::from(count > 0);
-        nr_data_shared += u64::from(count > 1);
-    }
+    let (nr_data_used, nr_data_shared) = data_blocks(&survey, view).map_err(OpenError::Changed)?;
     let below = |root: &MetaBlock| survey.mappings.shape(*root).map_or(0, |shape| shape.nr_entries);
     Ok(Statistics {
         superblock: view.superblock.clone(),
@@ -85,6 +85,30 @@ pub fn statistics<M: Metadata + ?Sized>(metadata: &M, which: Which) -> Result<St
         details: tree(&survey.details, &[view.superblock.details_root]),
         mappings,
     })
+}
+
+/// Data blocks of a view that are mapped, and those of them that are shared.
+fn data_blocks<M: Metadata + ?Sized>(survey: &Survey<'_, M>, view: &View) -> Result<(u64, u64), BlockError> {
+    let sharing = Sharing::new(survey, view)?;
+    let nr_blocks = survey.data_counts.nr_blocks();
+    let (used, shared) = (DataCounts::new(nr_blocks), DataCounts::new(nr_blocks));
+    let mut seen = HashSet::new();
+    for &root in view.roots.values() {
+        for_each_leaf(survey.metadata, &survey.mappings, root, |leaf, entries: &[(u64, Mapping)]| {
+            if !seen.insert(leaf) {
+                return;
+            }
+            for (_, mapping) in entries {
+                used.add(mapping.block);
+                if sharing.is_shared(leaf, mapping.block) {
+                    shared.add(mapping.block);
+                }
+            }
+        })?;
+    }
+    let nr_marked =
+        |marks: &DataCounts| (0..nr_blocks).filter(|&block| marks.get(DataBlock(block)) > 0).count() as u64;
+    Ok((nr_marked(&used), nr_marked(&shared)))
 }
 
 fn tree_statistics<M: Metadata + ?Sized>(

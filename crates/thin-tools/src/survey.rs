@@ -64,6 +64,8 @@ pub struct View {
 pub struct Survey<'m, M: ?Sized> {
     /// What was read.
     pub metadata: &'m M,
+    /// How much of it.
+    pub scope: Scope,
     /// The pool as it is.
     pub live: View,
     /// Its metadata snapshot, if it holds one that can be read.
@@ -184,6 +186,7 @@ impl<'m, M: Metadata + ?Sized> Survey<'m, M> {
         let snapshot = views.next();
         Ok(Survey {
             metadata,
+            scope,
             live,
             snapshot,
             devices,

@@ -22,7 +22,7 @@ cargo xtask COMMAND
   oracle setup                build the virtual machine with the real Linux device mapper
   oracle run SCRIPT […]       run a script in it (crates/conformance/oracle/oracle says how)
   oracle record [CASE…]       record cases on it (crates/conformance/golden/record says how)
-  oracle record-thin-sequences FIRST LAST
+  oracle record-thin-sequences FIRST LAST [EVERY]
                               record random sequences of pool operations on it (seeds FIRST to LAST)
   new-target NAME             write sim/targets/src/NAME.rs, a target that compiles and says what to fill in
   twice                       run every lab test twice, and compare what each lab saw

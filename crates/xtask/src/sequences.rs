@@ -9,7 +9,8 @@ use std::process::Command;
 /// Seconds that the reference machine may take: it is emulated, and a sequence takes some seconds.
 const TIME_LIMIT: &str = "3000";
 
-/// `FIRST LAST`: records the sequences of these seeds. `FILE`: records the sequences of that file again.
+/// `FIRST LAST`: records the sequences of these seeds; `FIRST LAST EVERY`: of every so-manyth of them, which are of
+/// one kind. `FILE`: records the sequences of that file again.
 pub(crate) fn record(arguments: &[&str]) -> Result<(), String> {
     let (name, sequences): (String, Vec<Sequence>) = match arguments {
         [file] => {
@@ -18,11 +19,18 @@ pub(crate) fn record(arguments: &[&str]) -> Result<(), String> {
             let all = parse_all(&text).map_err(|e| e.to_string())?;
             ((*file).to_owned(), all.into_iter().map(|(sequence, _)| sequence).collect())
         }
-        [first, last] => {
-            let seed = |text: &str| text.parse::<u64>().map_err(|e| format!("seed `{text}`: {e}"));
-            (format!("{first}-{last}"), (seed(first)?..=seed(last)?).map(generate).collect())
+        [first, last, every @ ..] if every.len() < 2 => {
+            let number = |text: &str| text.parse::<u64>().map_err(|e| format!("seed `{text}`: {e}"));
+            let (name, step) = match every.first() {
+                Some(every) => (format!("{first}-{last}-by-{every}"), number(every)?.max(1)),
+                None => (format!("{first}-{last}"), 1),
+            };
+            (name, (number(first)?..=number(last)?).step_by(step as usize).map(generate).collect())
         }
-        _ => return Err("oracle record-thin-sequences FIRST LAST, or a file's name without .txt".to_owned()),
+        _ => {
+            let usage = "oracle record-thin-sequences FIRST LAST [EVERY], or a file's name without .txt";
+            return Err(usage.to_owned());
+        }
     };
     let output = run(&sequences)?;
     let (mut text, mut missing) = (String::new(), Vec::new());

@@ -39,8 +39,8 @@ impl TableBuilder {
             return refuse("request-based DM doesn't support multiple targets");
         };
         if devices.is_empty() {
-            // Linux lets what stands on nothing take IO as the live table does. So an empty multipath map may take the
-            // place of one in bio mode, and a kernel falls over when that is suspended (seen): not here.
+            // What stands on nothing has nobody to ask, and keeps the mode that its line says. A device of the other mode
+            // refuses it.
             return Ok(QueueMode::Request);
         }
         if !line.kind.features.contains(TargetFeatures::IMMUTABLE) {

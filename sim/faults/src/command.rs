@@ -1,12 +1,15 @@
 //! What `dmlab fault` asks of a machine: a verb and its words, with NUL between.
 
-use crate::{FileError, Injector, Listed, Rule, RuleError, read_rules};
+use serde_json::{Value, json};
+
+use crate::{FileError, Hit, Injector, Listed, Rule, RuleError, Struck, read_rules};
 
 /// The answer to a command: lines, each with the number from which it would be asked for, or what is wrong.
 pub type Lines = Result<Vec<(u64, String)>, String>;
 
 /// Carries out a command, whose words have NUL between them: `add` and a rule's words, `load` and a TOML text, `list` and
-/// `hits` (of those after number `from`), `clear` and `release` with names or numbers of rules.
+/// `hits` (of those after number `from`; each a JSON object on its line with the word `json`), `clear` and `release` with names
+/// or numbers of rules.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -17,6 +20,7 @@ pub fn run_command(injector: &Injector, from: u64, command: &[u8]) -> Lines {
     let words: Vec<&str> = words.collect();
     let plain = |lines: Vec<String>| lines.into_iter().map(|line| (0, line)).collect();
     let said = |error: RuleError| error.to_string();
+    let as_json = words.first() == Some(&"json");
     match verb {
         "add" => {
             let rule = Rule::from_words(words.iter().copied()).map_err(said)?;
@@ -30,11 +34,13 @@ pub fn run_command(injector: &Injector, from: u64, command: &[u8]) -> Lines {
         }
         "list" => {
             let rules = injector.list().into_iter().filter(|rule| rule.id.0 > from);
-            Ok(rules.map(|rule| (rule.id.0 - 1, line(&rule))).collect())
+            let shown = if as_json { |rule: &Listed| rule_json(rule).to_string() } else { line };
+            Ok(rules.map(|rule| (rule.id.0 - 1, shown(&rule))).collect())
         }
         "hits" => {
             let hits = injector.hits_after(from).into_iter();
-            Ok(hits.map(|hit| (hit.nr - 1, hit.to_string())).collect())
+            let shown = if as_json { |hit: &Hit| hit_json(hit).to_string() } else { Hit::to_string };
+            Ok(hits.map(|hit| (hit.nr - 1, shown(&hit))).collect())
         }
         "clear" if words.is_empty() => Ok(plain(vec![count(injector.clear(), "rule")])),
         "clear" | "release" => {
@@ -64,6 +70,42 @@ fn line(listed: &Listed) -> String {
         count(counts.hits as usize, "hit"),
         if counts.matches == 1 { "1 match".to_owned() } else { format!("{} matches", counts.matches) },
     )
+}
+
+fn rule_json(listed: &Listed) -> Value {
+    let words = listed.rule.to_words().into_iter().map(|(key, value)| (key.to_owned(), json!(value)));
+    json!({
+        "id": listed.id.0,
+        "hits": listed.counts.hits,
+        "matches": listed.counts.matches,
+        "held": listed.held,
+        "rule": Value::Object(words.collect()),
+    })
+}
+
+fn hit_json(hit: &Hit) -> Value {
+    let struck = match &hit.struck {
+        Struck::Bio { device, op, sector, len, tag, .. } => json!({
+            "device": device,
+            "op": op.letters(),
+            "sector": sector.0,
+            "sectors": len.0,
+            "meaning": Some(tag.what).filter(|what| !what.is_empty()),
+            "owner": tag.owner,
+            "index": tag.index,
+        }),
+        Struck::Ioctl { command, device } => json!({ "ioctl": command.name(), "device": device }),
+        Struck::Uevent { action, device } => json!({ "uevent": action.to_string(), "device": device }),
+    };
+    json!({
+        "nr": hit.nr,
+        "time_ns": hit.time.as_nanos(),
+        "rule": hit.rule.0,
+        "label": hit.label,
+        "match": hit.match_nr,
+        "struck": struck,
+        "text": hit.to_string(),
+    })
 }
 
 #[cfg(test)]

@@ -17,4 +17,4 @@ pub use block_manager::{BlockManager, Role};
 pub use btree::{Cached, Tree};
 pub use space_map::Which;
 pub use store::{Rule, Store};
-pub use thin::{Lookup, Run, ThinMetadata};
+pub use thin::{Lookup, Run, ThinMetadata, metadata_reserve};

@@ -19,40 +19,54 @@ use crate::launch;
 const LAST_LINES: usize = 8;
 
 /// Serves machines, each in a directory of its own.
-pub(super) struct Programs {
+pub(crate) struct Programs {
     home: PathBuf,
     next: AtomicU64,
     time: Clock,
 }
 
 /// What a program said.
-pub(super) struct Said {
-    pub(super) status: ExitStatus,
+pub(crate) struct Said {
+    pub(crate) status: ExitStatus,
     /// Its standard output, then its standard error.
-    pub(super) text: String,
+    pub(crate) text: String,
 }
 
 impl Programs {
-    pub(super) fn new(time: Clock) -> io::Result<Programs> {
+    pub(crate) fn new(time: Clock) -> io::Result<Programs> {
         Ok(Programs { home: rundir::home()?, next: AtomicU64::new(0), time })
     }
 
     /// Boots a machine and serves it.
-    pub(super) fn serve(&self, boot: impl FnOnce(Arc<dyn Driver>) -> Machine) -> io::Result<Served> {
+    ///
+    /// # Errors
+    /// When it cannot be served.
+    pub(crate) fn serve(&self, boot: impl FnOnce(Arc<dyn Driver>) -> Machine) -> io::Result<Served> {
+        self.serve_fallibly(|driver| Ok(boot(driver)))
+    }
+
+    /// Boots a machine, which may fail, and serves it.
+    ///
+    /// # Errors
+    /// When it cannot be booted or served.
+    pub(crate) fn serve_fallibly(
+        &self,
+        boot: impl FnOnce(Arc<dyn Driver>) -> io::Result<Machine>,
+    ) -> io::Result<Served> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let dir = self.home.join(format!("crash-{}-{number}", std::process::id()));
         let driver = ThreadDriver::new(match self.time {
             Clock::Real => Time::Real,
             Clock::Virtual => Time::Virtual,
         });
-        let machine = boot(driver.clone());
+        let machine = boot(driver.clone())?;
         let options = Options { dir, ..Options::default() };
         Ok(Served { server: serve(machine, driver, options)? })
     }
 }
 
 /// A machine that programs can see.
-pub(super) struct Served {
+pub(crate) struct Served {
     server: Server,
 }
 
@@ -61,7 +75,7 @@ impl Served {
     ///
     /// # Errors
     /// When it cannot be run or fails.
-    pub(super) fn run_aloud(&self, what: &str) -> io::Result<()> {
+    pub(crate) fn run_aloud(&self, what: &str) -> io::Result<()> {
         let status = self.command(what).status().map_err(|error| named(what, &error))?;
         if status.success() { Ok(()) } else { Err(io::Error::other(failed(what, status, ""))) }
     }
@@ -70,7 +84,7 @@ impl Served {
     ///
     /// # Errors
     /// When it cannot be run.
-    pub(super) fn run(&self, what: &str, variables: &[(&str, String)]) -> io::Result<Said> {
+    pub(crate) fn run(&self, what: &str, variables: &[(&str, String)]) -> io::Result<Said> {
         let mut command = self.command(what);
         command.envs(variables.iter().map(|(name, value)| (name, value))).stdin(Stdio::null());
         let output = command.output().map_err(|error| named(what, &error))?;
@@ -106,7 +120,7 @@ fn named(what: &str, error: &io::Error) -> io::Error {
 }
 
 /// What a report says of a program that failed.
-pub(super) fn failed(what: &str, status: ExitStatus, text: &str) -> String {
+pub(crate) fn failed(what: &str, status: ExitStatus, text: &str) -> String {
     let lines: Vec<&str> = text.lines().collect();
     let last = &lines[lines.len().saturating_sub(LAST_LINES)..];
     let said: String = last.iter().map(|line| format!("\n    | {line}")).collect();

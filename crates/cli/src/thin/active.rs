@@ -1,6 +1,6 @@
 //! The metadata of a pool that is active in the machine around.
 
-use crate::kernel::{Disk, Failure, Kernel, Where, block_device};
+use crate::kernel::{Disk, Failure, Kernel, Meant, Where, block_device};
 use dmlab_control::{DeviceId, Dm, Query};
 use dmlab_thin_tools::{Block, Metadata};
 use dmlab_units::{DevT, DmName, MetaBlock, SECTOR_SIZE, ThinId};
@@ -24,7 +24,7 @@ pub(super) fn behind(path: &Path) -> Result<Option<(ActiveMetadata, Option<ThinI
     let Some(text) = path.to_str() else { return Ok(None) };
     let name = text.strip_prefix("/dev/mapper/").unwrap_or(text);
     let Ok(name) = DmName::new(name) else { return Ok(None) };
-    let mut dm = Where::default().open()?;
+    let mut dm = Where::default().open(&Meant::default())?;
     if !dm.list()?.iter().any(|device| device.name == name.as_bytes()) {
         return Ok(None);
     }

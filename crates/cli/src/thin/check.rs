@@ -47,7 +47,8 @@ impl Check {
         }
         let is_sound = report.is_clean() || (self.ignore_non_fatal_errors && report.has_only_leaks());
         let needs_check = report.superblock.as_ref().is_some_and(|superblock| superblock.needs_check());
-        if self.fix_leaks && report.has_only_leaks() && (!report.is_clean() || needs_check) {
+        let has_findings = !report.is_clean() || !report.remarks.is_empty();
+        if self.fix_leaks && report.has_only_leaks() && (has_findings || needs_check) {
             let fixed = fix_leaks(&mut self.source.open_rw()?)?;
             if !self.quiet {
                 println!("{} finding(s) mended, needs_check is clear", fixed.len());
@@ -85,6 +86,9 @@ impl Check {
         for problem in problems.iter().take(shown) {
             println!("  {problem}");
         }
+        for remark in report.remarks.iter().take(shown) {
+            println!("  harmless: {remark}");
+        }
         if problems.len() > shown {
             println!("  … and {} more (--all shows them)", problems.len() - shown);
         }
@@ -94,11 +98,17 @@ impl Check {
             println!("{} damaged device(s): {}", damaged.len(), ids.join(", "));
         }
         match report.problems.len() {
-            0 => println!("nothing is wrong"),
+            0 if report.remarks.is_empty() => println!("nothing is wrong"),
+            0 => println!("nothing is wrong; the sums are those of another program, on the careful side"),
             found if report.has_only_leaks() => {
                 println!("{found} finding(s), no data is affected; --fix-leaks mends them");
             }
-            found => println!("{found} finding(s)"),
+            found if report.superblock.is_none() => {
+                println!(
+                    "{found} finding(s): this is no metadata of a thin pool, or its superblock is damaged"
+                );
+            }
+            found => println!("{found} finding(s); `dmlab thin repair` makes new metadata of what survives"),
         }
         let is_whole = self.super_block_only || self.skip_mappings || report.superblock.is_none();
         if !is_whole && !report.counts_compared {

@@ -4,8 +4,8 @@ use super::source::{Source, View};
 use crate::kernel::Failure;
 use clap::Args;
 use dmlab_thin_tools::{
-    Column, MapRun, Scope, Survey, TreeStatistics, delta, draw_svg, draw_text, ls, ls_table, map, picture,
-    rmap, statistics,
+    Column, MapRun, Scope, Survey, TreeStatistics, delta, draw_svg, draw_text, ls, ls_table, map,
+    metadata_reserve, picture, rmap, statistics,
 };
 use dmlab_units::{SECTOR_SIZE, ThinId};
 use std::path::PathBuf;
@@ -123,12 +123,21 @@ impl Stat {
         let bytes = s.data_block_size.0.saturating_mul(SECTOR_SIZE);
         line("data block", format!("{} sectors ({} KiB)", s.data_block_size, bytes / 1024));
         line("data blocks", of(statistics.nr_data_allocated, s.data_space_map.nr_blocks));
-        line("metadata blocks", of(statistics.nr_metadata_allocated, s.metadata_space_map.nr_blocks));
+        let nr_blocks = s.metadata_space_map.nr_blocks;
+        line("metadata blocks", of(statistics.nr_metadata_allocated, nr_blocks));
+        let (used, reserve) = (statistics.nr_metadata_allocated, metadata_reserve(nr_blocks));
+        line(
+            "metadata reserve",
+            format!(
+                "{reserve} blocks (the pool's status line counts them as used: {}/{nr_blocks})",
+                used + reserve
+            ),
+        );
         line("devices", statistics.nr_devices.to_string());
         line("mappings", statistics.nr_mappings.to_string());
         line(
             "mapped data blocks",
-            format!("{}, {} by several leaves", statistics.nr_data_used, statistics.nr_data_shared),
+            format!("{}, {} of them shared by devices", statistics.nr_data_used, statistics.nr_data_shared),
         );
         line("device tree", tree(&statistics.devices));
         line("details tree", tree(&statistics.details));
@@ -176,7 +185,10 @@ impl Map {
         let survey = Survey::new(&metadata, Scope::Mappings)?;
         let view = survey.view(self.view.which())?;
         let id = self.device_id.map(ThinId).or(named).ok_or("which device of the pool? Give its number")?;
-        let runs = map(&survey, view, id)?.ok_or_else(|| no_device(id, view.roots.keys().copied()))?;
+        let Some(runs) = map(&survey, view, id)? else {
+            survey.expect_devices(view, &[id])?;
+            return Err(no_device(id, view.roots.keys().copied()));
+        };
         if !self.picture {
             println!("{:>20}  {:>20}  {:>5}  STATE", "VIRTUAL", "DATA", "SINCE");
             for MapRun { run, state } in &runs {
@@ -191,7 +203,8 @@ impl Map {
         if !self.runs {
             print!("{}", picture(&runs));
         }
-        Ok(())
+        // Whose a block is depends on every device.
+        Ok(survey.expect_whole(view)?)
     }
 }
 
@@ -214,11 +227,10 @@ impl Tree {
         let view = survey.view(self.view.which())?;
         match &self.svg {
             Some(path) => std::fs::write(path, draw_svg(&survey, view))
-                .map_err(|e| format!("{}: {e}", path.display()).into()),
-            None => {
-                print!("{}", draw_text(&survey, view));
-                Ok(())
-            }
+                .map_err(|e| format!("{}: {e}", path.display()))?,
+            None => print!("{}", draw_text(&survey, view)),
         }
+        // What is damaged is drawn as such.
+        Ok(survey.expect_whole(view)?)
     }
 }

@@ -3,7 +3,7 @@
 use super::active::{self, ActiveMetadata};
 use crate::kernel::Failure;
 use clap::Args;
-use dmlab_thin_tools::{Block, FileMetadata, Metadata, Which, read_superblock};
+use dmlab_thin_tools::{BLOCK_SIZE, Block, FileMetadata, Metadata, Which, read_superblock};
 use dmlab_units::{MetaBlock, ThinId};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::io::{self, IsTerminal};
@@ -51,6 +51,13 @@ impl Source {
             return Ok((Watched::new(Place::Active(active)), id));
         }
         let file = named(&self.metadata, FileMetadata::open(&self.metadata))?;
+        if file.nr_blocks() == 0 {
+            let path = self.metadata.display();
+            return Err(format!(
+                "{path}: it has less than {BLOCK_SIZE} bytes, the size of one metadata block"
+            )
+            .into());
+        }
         Ok((Watched::new(Place::File(file)), None))
     }
 

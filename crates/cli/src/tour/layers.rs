@@ -20,19 +20,15 @@ const SIZE: Sectors = Sectors(20_971_520);
 const LAYERS: [(&str, u64); 4] = [("base", 0), ("image", 1), ("app", 2), ("box", 3)];
 
 /// The two chapters.
-pub(super) fn tell(t: &mut Teller<'_>) -> Result<(), Failure> {
+pub(super) fn tell(t: &mut Teller) -> Result<(), Failure> {
     provision(t)?;
     stack_up(t)?;
     delete(t)?;
-    run_out(t)?;
-    for name in ["app", "image", "base", "pool", "data", "meta"] {
-        t.remove_quietly(name)?;
-    }
-    Ok(())
+    run_out(t)
 }
 
-fn provision(t: &mut Teller<'_>) -> Result<(), Failure> {
-    t.title("Ten gigabytes on one megabyte")?;
+fn provision(t: &mut Teller) -> Result<(), Failure> {
+    t.title("Ten gigabytes on one megabyte");
     t.say(&format!(
         "Thin devices take space when they are written, not before. A pool hands out the space: `thin-pool METADATA \
          DATA BLOCK_SIZE LOW_WATER`. This one has {SMALL} blocks of 64 KiB, and metadata beside them on the same disk:"
@@ -48,11 +44,13 @@ fn provision(t: &mut Teller<'_>) -> Result<(), Failure> {
     write_block(t, "base", 1, 'b')?;
     t.status("base")?;
     t.status("pool")?;
-    t.say("256 sectors are mapped; of the pool's data blocks, 2 are used. The first numbers count blocks of metadata.")
+    t.say("256 sectors are mapped; of the pool's data blocks, 2 are used. The numbers before them count blocks of metadata, \
+           4 KiB each: of the 61 the pool holds 51, a tenth of all, in reserve, so that it can always commit. `dmlab thin \
+           stat` counts without the reserve.")
 }
 
-fn stack_up(t: &mut Teller<'_>) -> Result<(), Failure> {
-    t.title("Layers, as in a container engine")?;
+fn stack_up(t: &mut Teller) -> Result<(), Failure> {
+    t.title("Layers, as in a container engine");
     t.say(
         "A snapshot is one more reference to the same blocks: it costs nothing until one side writes. Docker's device \
          mapper driver made every image layer a snapshot of the layer below, and every container one more on top:",
@@ -73,7 +71,7 @@ fn stack_up(t: &mut Teller<'_>) -> Result<(), Failure> {
     t.status("pool")
 }
 
-fn delete(t: &mut Teller<'_>) -> Result<(), Failure> {
+fn delete(t: &mut Teller) -> Result<(), Failure> {
     t.say("Delete the container, and what only it used is free again:")?;
     t.remove("box")?;
     t.message("pool", "delete 3")?;
@@ -81,8 +79,8 @@ fn delete(t: &mut Teller<'_>) -> Result<(), Failure> {
     t.status("pool")
 }
 
-fn run_out(t: &mut Teller<'_>) -> Result<(), Failure> {
-    t.title("A full pool")?;
+fn run_out(t: &mut Teller) -> Result<(), Failure> {
+    t.title("A full pool");
     t.say("The thin devices promise 30 GiB; the pool has 768 KiB. Write on:")?;
     let used = used_blocks(t)?;
     for at in 0..SMALL - used {
@@ -91,6 +89,10 @@ fn run_out(t: &mut Teller<'_>) -> Result<(), Failure> {
     t.status("pool")?;
     t.say("Not a block is left. The next write to a new one does not fail, it waits:")?;
     let sector = Sector((16 + SMALL) * BLOCK.0);
+    let seek = sector.0 / 8;
+    t.shell(&format!(
+        "head -c 4096 /dev/zero | tr '\\0' '!' | dd of=/dev/mapper/app bs=4k seek={seek} oflag=direct &"
+    ))?;
     let write = t.lab().start_write("/dev/mapper/app", sector, &[b'!'; 4096])?;
     t.lab().settle();
     t.line(if write.result().is_none() { "the write has not ended" } else { "the write has ended" })?;
@@ -107,6 +109,10 @@ fn run_out(t: &mut Teller<'_>) -> Result<(), Failure> {
         None => "the write still waits".to_owned(),
     })?;
     t.status("pool")?;
+    t.say("The layers are done with; what stands on top goes first:")?;
+    for name in ["app", "image", "base", "pool", "data", "meta"] {
+        t.remove(name)?;
+    }
     t.say("`dmlab thin` reads such metadata without a pool: check, dump, map, tree and more.")
 }
 
@@ -119,7 +125,7 @@ fn thin_table(id: u64) -> String {
 }
 
 /// Takes a snapshot as it must be taken: with the origin suspended, so that nothing is under way.
-fn snapshot(t: &mut Teller<'_>, new: (&str, u64), of: (&str, u64)) -> Result<(), Failure> {
+fn snapshot(t: &mut Teller, new: (&str, u64), of: (&str, u64)) -> Result<(), Failure> {
     t.suspend(of.0)?;
     t.message("pool", &format!("create_snap {} {}", new.1, of.1))?;
     t.resume(of.0)?;
@@ -127,13 +133,15 @@ fn snapshot(t: &mut Teller<'_>, new: (&str, u64), of: (&str, u64)) -> Result<(),
 }
 
 /// Fills the first 4 KiB of a block with a letter.
-fn write_block(t: &mut Teller<'_>, name: &str, block: u64, letter: char) -> Result<(), Failure> {
+fn write_block(t: &mut Teller, name: &str, block: u64, letter: char) -> Result<(), Failure> {
     let path = format!("/dev/mapper/{name}");
+    let at = Sector(block * BLOCK.0).0 / 8;
+    t.shell(&format!("head -c 4096 /dev/zero | tr '\\0' {letter} | dd of={path} bs=4k seek={at}"))?;
     t.lab().write(&path, Sector(block * BLOCK.0), &[letter as u8; 4096])?;
-    t.line(&format!("(a write of `{letter}` to block {block} of {name})"))
+    t.line(&format!("({letter} at the start of block {block} of {name})"))
 }
 
-fn used_blocks(t: &mut Teller<'_>) -> Result<u64, Failure> {
+fn used_blocks(t: &mut Teller) -> Result<u64, Failure> {
     let report = t.dm().status(&id("pool")?, Query::default())?;
     let line = report.lines.first().map(ToString::to_string).unwrap_or_default();
     let used = line.split_whitespace().nth(5).and_then(|blocks| blocks.split('/').next());
@@ -141,7 +149,7 @@ fn used_blocks(t: &mut Teller<'_>) -> Result<u64, Failure> {
 }
 
 /// Draws which data block each block of each device is.
-fn draw(t: &mut Teller<'_>) -> Result<(), Failure> {
+fn draw(t: &mut Teller) -> Result<(), Failure> {
     // The status commits, so that the metadata on the disk is what the pool knows.
     t.dm().status(&id("pool")?, Query::default())?;
     let bytes = t.lab().read("/dev/ram7", Sector(0), METADATA)?;

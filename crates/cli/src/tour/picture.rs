@@ -1,7 +1,7 @@
 //! Where the letters are: a row for each disk, a character for each block of 4 KiB.
 
-use dmlab::Lab;
-use dmlab_units::{Bytes, Errno, SECTOR_SIZE, Sector};
+use dmlab::{Error, Lab};
+use dmlab_units::{Bytes, SECTOR_SIZE, Sector};
 
 /// Bytes that one character stands for.
 pub(super) const BLOCK: usize = 4096;
@@ -11,7 +11,7 @@ const SHOWN: usize = 32;
 const STEP: usize = 8;
 
 /// Reads the first blocks of each disk and draws them under a ruler that counts sectors.
-pub(super) fn draw(lab: &Lab, disks: &[&str]) -> Result<Vec<String>, Errno> {
+pub(super) fn draw(lab: &Lab, disks: &[&str]) -> Result<Vec<String>, Error> {
     let sectors = |block: usize| block * BLOCK / SECTOR_SIZE as usize;
     let ruler: String = (0..SHOWN).step_by(STEP).map(|block| format!("{:<STEP$}", sectors(block))).collect();
     let mut lines = vec![format!("sector  {}", ruler.trim_end())];

@@ -7,19 +7,18 @@ use dmlab_control::{
     CreateOptions, DeviceId, Dm, Error, LoadOptions, Query, Surroundings, SuspendOptions, Table, explain,
 };
 use dmlab_units::{DevT, Sector};
-use std::io::{self, Write};
 use std::time::Duration;
 
 /// Width of the story's text in characters.
 const WIDTH: usize = 100;
 
 /// A machine, and somewhere to tell of it.
-pub(super) struct Teller<'a> {
+pub(super) struct Teller {
     lab: Lab,
     dm: Dm<InProcess>,
-    out: &'a mut dyn Write,
+    /// What was told, a text for each chapter.
+    chapters: Vec<String>,
     color: bool,
-    chapter: u32,
 }
 
 /// A device by name.
@@ -27,10 +26,23 @@ pub(super) fn id(name: &str) -> Result<DeviceId, Failure> {
     Ok(DeviceId::Name(device_name(name)?))
 }
 
-impl<'a> Teller<'a> {
-    pub(super) fn new(lab: Lab, out: &'a mut dyn Write, color: bool) -> Teller<'a> {
+impl Teller {
+    pub(super) fn new(lab: Lab, color: bool) -> Teller {
         let dm = lab.dm();
-        Teller { lab, dm, out, color, chapter: 0 }
+        Teller { lab, dm, chapters: Vec::new(), color }
+    }
+
+    /// All that was told.
+    pub(super) fn into_chapters(self) -> Vec<String> {
+        self.chapters
+    }
+
+    /// Puts a line to the chapter at hand.
+    fn put(&mut self, line: &str) {
+        if let Some(chapter) = self.chapters.last_mut() {
+            chapter.push_str(line);
+            chapter.push('\n');
+        }
     }
 
     pub(super) fn lab(&self) -> &Lab {
@@ -55,23 +67,26 @@ impl<'a> Teller<'a> {
     }
 
     /// Begins a chapter.
-    pub(super) fn title(&mut self, text: &str) -> io::Result<()> {
-        self.chapter += 1;
-        if self.chapter > 1 {
+    pub(super) fn title(&mut self, text: &str) {
+        let number = self.chapters.len() + 1;
+        if number > 1 {
             self.lab.advance(Duration::from_secs(1));
         }
-        let title = self.painted("1", &format!("{}. {text}", self.chapter));
-        let gap = if self.chapter == 1 { "" } else { "\n" };
-        writeln!(self.out, "{gap}{title}")
+        let title = self.painted("1", &format!("{number}. {text}"));
+        self.chapters.push(String::new());
+        if number > 1 {
+            self.put("");
+        }
+        self.put(&title);
     }
 
     /// A paragraph of the story, in lines of at most [`WIDTH`] characters.
     pub(super) fn say(&mut self, text: &str) -> Result<(), Failure> {
-        writeln!(self.out)?;
+        self.put("");
         let mut line = String::new();
         for word in text.split_whitespace() {
             if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > WIDTH {
-                writeln!(self.out, "{line}")?;
+                self.put(&line);
                 line.clear();
             }
             if !line.is_empty() {
@@ -79,19 +94,19 @@ impl<'a> Teller<'a> {
             }
             line.push_str(word);
         }
-        writeln!(self.out, "{line}")?;
+        self.put(&line);
         Ok(())
     }
 
     /// Commands and what they are good for.
     pub(super) fn list(&mut self, rows: &[(&str, &str)]) -> Result<(), Failure> {
-        writeln!(self.out)?;
-        rows.iter().try_for_each(|(command, what)| self.line(&format!("{command:<18}{what}")))
+        self.put("");
+        rows.iter().try_for_each(|(command, what)| self.line(&format!("{command:<25}{what}")))
     }
 
     /// A line of the machine.
     pub(super) fn line(&mut self, text: &str) -> Result<(), Failure> {
-        writeln!(self.out, "    {text}")?;
+        self.put(&format!("    {text}"));
         Ok(())
     }
 
@@ -102,8 +117,14 @@ impl<'a> Teller<'a> {
 
     /// Shows a command as one would type it.
     pub(super) fn command(&mut self, words: &str) -> Result<(), Failure> {
-        let command = self.painted("36", &format!("$ dmlab {words}"));
-        writeln!(self.out, "\n    {command}")?;
+        self.shell(&format!("dmlab {words}"))
+    }
+
+    /// Shows a line as one would type it to a shell on the machine.
+    pub(super) fn shell(&mut self, line: &str) -> Result<(), Failure> {
+        let command = self.painted("36", &format!("$ {line}"));
+        self.put("");
+        self.put(&format!("    {command}"));
         Ok(())
     }
 
@@ -171,12 +192,6 @@ impl<'a> Teller<'a> {
         Ok(())
     }
 
-    /// Removes a device without a word.
-    pub(super) fn remove_quietly(&mut self, name: &str) -> Result<(), Failure> {
-        self.dm.remove(&id(name)?, false)?;
-        Ok(())
-    }
-
     /// Removes a device, or tells why it can't go.
     pub(super) fn remove(&mut self, name: &str) -> Result<(), Failure> {
         self.command(&format!("remove {name}"))?;
@@ -213,15 +228,19 @@ impl<'a> Teller<'a> {
     /// Fills blocks of 4 KiB from sector 0 on with letters in order, with one write.
     pub(super) fn write_letters(&mut self, name: &str, first: u8, count: u8) -> Result<(), Failure> {
         let bytes: Vec<u8> = (first..first + count).flat_map(|letter| [letter; picture::BLOCK]).collect();
-        self.lab.write(&format!("/dev/mapper/{name}"), Sector(0), &bytes)?;
         let (from, to) = (char::from(first), char::from(first + count - 1));
-        self.line(&format!("(one write of {count} blocks at sector 0 of {name}: {from} to {to})"))
+        self.shell(&format!(
+            "for l in {{{from}..{to}}}; do head -c 4096 /dev/zero | tr '\\0' $l; done | dd of=/dev/mapper/{name} bs={}k iflag=fullblock",
+            4 * u32::from(count)
+        ))?;
+        self.lab.write(&format!("/dev/mapper/{name}"), Sector(0), &bytes)?;
+        self.line(&format!("(one write of {count} blocks at sector 0: {from} to {to})"))
     }
 
     /// Draws what the disks hold.
     pub(super) fn picture(&mut self, disks: &[&str]) -> Result<(), Failure> {
         let lines = picture::draw(&self.lab, disks)?;
-        writeln!(self.out)?;
+        self.put("");
         for (at, line) in lines.iter().enumerate() {
             let line = if at == 0 { self.painted("2", line) } else { self.painted("33", line) };
             self.line(&line)?;

@@ -1,9 +1,7 @@
 use super::*;
 
 fn told(color: bool) -> String {
-    let mut out = Vec::new();
-    tell(&mut out, color).unwrap();
-    String::from_utf8(out).unwrap()
+    tell(color).unwrap().concat()
 }
 
 #[test]
@@ -48,6 +46,39 @@ fn sectors_land_where_the_tables_say() {
 #[test]
 fn lines_fit_a_terminal() {
     for line in told(false).lines().filter(|line| !line.contains("device-mapper:")) {
-        assert!(line.chars().count() <= 110, "{line}");
+        assert!(line.chars().count() <= 130, "{line}");
     }
+}
+
+#[test]
+fn a_listener_goes_at_their_own_pace() {
+    let chapters: Vec<String> = ["one\n", "two\n", "three\n"].map(String::from).to_vec();
+    let told = |input: &str| {
+        let mut out = Vec::new();
+        with_pauses(&chapters, &mut input.as_bytes(), &mut out).unwrap();
+        // What the listener types ends the question's line.
+        let text = String::from_utf8(out).unwrap().replace(" > ", "\n");
+        text.lines()
+            .filter(|line| chapters.contains(&format!("{line}\n")))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(told("\n\n"), ["one", "two", "three"]);
+    assert_eq!(told("r\n\nb\n3\n"), ["one", "one", "two", "one", "three"]);
+    assert_eq!(told("what?\n9\n\nq\n"), ["one", "two"]);
+    assert_eq!(told(""), ["one"]);
+}
+
+#[test]
+fn nothing_is_left_that_was_not_removed_on_screen() {
+    let story = told(false);
+    let names = |verb: &str| -> std::collections::BTreeSet<String> {
+        let lines =
+            story.lines().filter_map(|line| line.trim_start().strip_prefix(&format!("$ dmlab {verb} ")));
+        lines.map(|rest| rest.split(' ').next().unwrap().to_owned()).collect()
+    };
+    let refused = ["big", "odd", "gone"].map(String::from);
+    let created: std::collections::BTreeSet<String> =
+        names("create").into_iter().filter(|name| !refused.contains(name)).collect();
+    assert_eq!(names("remove"), created);
 }

@@ -48,11 +48,40 @@ struct Theme {
     weights: [u64; 6],
     /// Whether blocks may be written merely to start the worker's second anew.
     settles: bool,
+    growth: Growth,
 }
+
+/// How pools of a kind grow.
+struct Growth {
+    /// Blocks that the data device gets more.
+    data: &'static [u64],
+    /// Blocks that the metadata device gets more.
+    metadata: &'static [u64],
+    /// Most blocks that it may have.
+    most_metadata: u64,
+    /// How often, among 100, it is the data device that grows.
+    data_share: u64,
+}
+
+const GROWTH: Growth = Growth {
+    data: &[1, 20, 300, 16_320, 20_000],
+    metadata: &[1, 30, 500],
+    most_metadata: 8000,
+    data_share: 60,
+};
+
+/// Over the ends of bitmaps: each covers 16 320 blocks. Steps of one to three blocks over such an end leave no room
+/// for what the growth itself needs.
+const GROWTH_OVER_BITMAPS: Growth = Growth {
+    data: &[1, 16_319, 16_320, 65_000, 3_000_000],
+    metadata: &[1, 2, 3, 19, 300, 15_800, 16_320],
+    most_metadata: 33_140,
+    data_share: 30,
+};
 
 const FEATURES: &[&str] = &["no_discard_passdown", "skip_block_zeroing", "error_if_no_space"];
 
-const THEMES: [Theme; 10] = [
+const THEMES: [Theme; 12] = [
     // Small and mixed.
     Theme {
         block_sizes: &[128],
@@ -65,6 +94,7 @@ const THEMES: [Theme; 10] = [
         steps: 24,
         weights: [45, 17, 12, 10, 10, 0],
         settles: true,
+        growth: GROWTH,
     },
     // Many snapshots of a well-filled device: shared leaves, counts that overflow.
     Theme {
@@ -78,6 +108,7 @@ const THEMES: [Theme; 10] = [
         steps: 22,
         weights: [50, 30, 2, 10, 4, 0],
         settles: true,
+        growth: GROWTH,
     },
     // Discards in and out of shared trees.
     Theme {
@@ -91,6 +122,7 @@ const THEMES: [Theme; 10] = [
         steps: 20,
         weights: [70, 12, 2, 6, 5, 0],
         settles: true,
+        growth: GROWTH,
     },
     // Deep trees.
     Theme {
@@ -104,6 +136,7 @@ const THEMES: [Theme; 10] = [
         steps: 12,
         weights: [75, 12, 2, 6, 5, 0],
         settles: true,
+        growth: GROWTH,
     },
     // Many devices.
     Theme {
@@ -117,6 +150,7 @@ const THEMES: [Theme; 10] = [
         steps: 110,
         weights: [6, 30, 40, 20, 4, 0],
         settles: true,
+        growth: GROWTH,
     },
     // A small data device that runs full.
     Theme {
@@ -130,6 +164,7 @@ const THEMES: [Theme; 10] = [
         steps: 28,
         weights: [58, 16, 4, 10, 8, 2],
         settles: false,
+        growth: GROWTH,
     },
     // A small metadata device.
     Theme {
@@ -143,6 +178,7 @@ const THEMES: [Theme; 10] = [
         steps: 26,
         weights: [45, 16, 26, 6, 5, 0],
         settles: false,
+        growth: GROWTH,
     },
     // Block sizes.
     Theme {
@@ -156,6 +192,7 @@ const THEMES: [Theme; 10] = [
         steps: 22,
         weights: [60, 17, 6, 7, 8, 2],
         settles: true,
+        growth: GROWTH,
     },
     // Growth.
     Theme {
@@ -169,6 +206,7 @@ const THEMES: [Theme; 10] = [
         steps: 22,
         weights: [40, 12, 8, 6, 14, 20],
         settles: true,
+        growth: GROWTH,
     },
     // Long.
     Theme {
@@ -182,6 +220,35 @@ const THEMES: [Theme; 10] = [
         steps: 60,
         weights: [55, 16, 6, 10, 9, 2],
         settles: true,
+        growth: GROWTH,
+    },
+    // Growth over the ends of bitmaps, with snapshots and a held metadata snapshot.
+    Theme {
+        block_sizes: &[128],
+        metadata: &[512, 16_300, 16_319, 16_320],
+        data: &[100, 16_320],
+        features: FEATURES,
+        always: &[],
+        fill: 60,
+        span: 120,
+        steps: 26,
+        weights: [30, 14, 8, 6, 12, 28],
+        settles: true,
+        growth: GROWTH_OVER_BITMAPS,
+    },
+    // The same from small and nearly full metadata.
+    Theme {
+        block_sizes: &[128],
+        metadata: &[32, 40, 60],
+        data: &[2048],
+        features: &["skip_block_zeroing"],
+        always: &["no_discard_passdown", "error_if_no_space"],
+        fill: 300,
+        span: 2000,
+        steps: 26,
+        weights: [40, 16, 8, 6, 8, 20],
+        settles: false,
+        growth: GROWTH_OVER_BITMAPS,
     },
 ];
 
@@ -466,13 +533,13 @@ impl Maker {
     }
 
     fn grow(&mut self) {
-        if self.dice.chance(60) {
-            let more = self.dice.one_of(&[1, 20, 300, 16_320, 20_000]);
-            self.data_blocks += more;
+        let growth = &self.theme.growth;
+        if self.dice.chance(growth.data_share) {
+            self.data_blocks += self.dice.one_of(growth.data);
             self.push(Step::GrowData(self.data_blocks));
         } else {
-            let more = self.dice.one_of(&[1, 30, 500]);
-            self.metadata_blocks = (self.metadata_blocks + more).min(8000);
+            let more = self.dice.one_of(growth.metadata);
+            self.metadata_blocks = (self.metadata_blocks + more).min(growth.most_metadata);
             self.push(Step::GrowMetadata(self.metadata_blocks));
         }
     }

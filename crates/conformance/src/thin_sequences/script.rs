@@ -8,9 +8,10 @@ const SECTOR: u64 = 512;
 const COMMON: &str = "\
 s() { n=$1; shift; \"$@\" >/dev/null 2>&1 || { [ \"$n\" = \"$L\" ] || F=\"$F $n\"; L=$n; }; }
 pool() { dmsetup create pool --table \"0 $((DB * BS)) thin-pool /dev/mapper/pool-meta /dev/mapper/pool-data $BS 0 $FT\"; }
-reload() { dmsetup load pool --table \"0 $((DB * BS)) thin-pool /dev/mapper/pool-meta /dev/mapper/pool-data $BS 0 $FT\" && dmsetup resume pool; }
+reload() { dmsetup load pool --table \"0 $((DB * BS)) thin-pool /dev/mapper/pool-meta /dev/mapper/pool-data $BS 0 $FT\" && resume; }
+resume() { dmsetup resume pool || { dmsetup resume pool; false; }; }
 grow_data() { DB=$1; dmsetup load pool-data --table \"0 $((DB * BS)) zero\" && dmsetup resume pool-data && reload; }
-grow_meta() { dmsetup load pool-meta --table \"0 $(($1 * 8)) linear /dev/ram0 0\" && dmsetup resume pool-meta && dmsetup suspend pool && dmsetup resume pool; }
+grow_meta() { dmsetup load pool-meta --table \"0 $(($1 * 8)) linear /dev/ram0 0\" && dmsetup resume pool-meta && dmsetup suspend pool && resume; }
 thins_off() { for d in $(dmsetup ls --target thin | cut -f1); do dmsetup remove $d; done; }
 reopen() { thins_off; dmsetup remove pool; pool; }
 io() { fio --name=io --read_iolog=$1 --ioengine=psync --direct=1 --thread --continue_on_error=all; true; }
@@ -18,8 +19,8 @@ w() { dd if=/dev/zero of=/dev/mapper/$1 bs=$((BS * 512 * $3)) count=1 seek=$(($2
 p() { dd if=/dev/zero of=/dev/mapper/$1 bs=4096 count=1 seek=$(($2 * BS / 8)) oflag=direct conv=notrunc,fsync; }
 t() { blkdiscard -o $(($2 * BS * 512)) -l $(($3 * BS * 512)) /dev/mapper/$1; }
 f() { dd if=/dev/zero of=/dev/mapper/$1 bs=512 count=0 conv=notrunc,fsync; }
-begin() { # metadata blocks
-  dd if=/dev/zero of=/dev/ram0 bs=1M count=32 2>/dev/null; F='' L=''
+begin() { # metadata blocks, MiB that are used
+  dd if=/dev/zero of=/dev/ram0 bs=1M count=$2 2>/dev/null; F='' L=''
   dmsetup create pool-meta --table \"0 $(($1 * 8)) linear /dev/ram0 0\"
   dmsetup create pool-data --table \"0 $((DB * BS)) zero\"
   pool
@@ -62,7 +63,7 @@ fn write_sequence(sequence: &Sequence, script: &mut String, files: &mut Vec<(Str
     // Writing to a String cannot fail.
     let _ = writeln!(script, "echo sequence {name}");
     let _ = writeln!(script, "BS={block_size} DB={data_blocks} FT='{}'", features(&sequence.features));
-    let _ = writeln!(script, "begin {metadata_blocks}");
+    let _ = writeln!(script, "begin {metadata_blocks} {}", sequence.most_metadata_blocks().div_ceil(256) + 1);
     for (at, step) in sequence.steps.iter().enumerate() {
         let command = match step {
             Step::Create(id) => format!("dmsetup message pool 0 create_thin {id}"),
@@ -139,6 +140,12 @@ fn fio_list(block_size: u64, id: u64, fill: Fill) -> String {
 }
 
 impl Sequence {
+    /// Blocks that the metadata device has when it is largest.
+    fn most_metadata_blocks(&self) -> u64 {
+        let grown = |step: &Step| if let Step::GrowMetadata(blocks) = step { Some(*blocks) } else { None };
+        self.steps.iter().filter_map(grown).fold(self.metadata_blocks, u64::max)
+    }
+
     /// Ids of the thin devices that are active at the end, if no step is refused that should not be.
     pub fn active(&self) -> Vec<u64> {
         let mut active = Vec::new();

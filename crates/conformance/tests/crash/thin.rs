@@ -230,7 +230,7 @@ fn metadata_of(disk: &LeftDisk) -> BytesMetadata {
 
 fn check_metadata(disk: &LeftDisk, allows_leaks: bool) -> Result<(), String> {
     let report = check(&metadata_of(disk), CheckOptions::default()).map_err(|e| e.to_string())?;
-    if report.is_clean() || (allows_leaks && report.has_only_leaks()) {
+    if (report.is_clean() && report.remarks.is_empty()) || (allows_leaks && report.has_only_leaks()) {
         return Ok(());
     }
     Err(report.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))

@@ -72,6 +72,110 @@ fn the_word_at_fault_is_marked() {
 }
 
 #[test]
+fn of_every_target_the_argument_at_fault_is_marked() {
+    let pool = |said: &str| format!("254:2: thin-pool: {said} (-EINVAL)");
+    let cases = [
+        ("0 8 thin-pool a b 100 0", pool("Invalid block size"), "100", "multiple of 128"),
+        ("0 8 thin-pool a b 300 0", pool("Invalid block size"), "300", "256 or 384"),
+        ("0 8 thin-pool a a 128 0", pool("Error setting metadata or data device"), "a", "another device"),
+        ("0 8 thin-pool a b 128 x", pool("Invalid low water mark"), "x", "data blocks"),
+        ("0 8 thin-pool a b 128 0 9", pool("Invalid number of pool feature arguments"), "9", "0 to 4"),
+        (
+            "0 8 thin-pool a b 128 0 2 read_only odd",
+            pool("Unrecognised pool feature requested"),
+            "odd",
+            "ignore_discard",
+        ),
+        ("0 8 thin p 99999999", "254:3: thin: Invalid device id (-EINVAL)".into(), "99999999", "16777215"),
+        (
+            "0 8 thin p 7",
+            "254:3: thin: Couldn't open thin internal device (-ENODATA)".into(),
+            "7",
+            "create_thin",
+        ),
+        (
+            "0 8 snapshot a b P 7",
+            "254:0: snapshot: Couldn't create exception store (-EINVAL)".into(),
+            "7",
+            "4 or 8",
+        ),
+        (
+            "0 8 snapshot a b Q 8",
+            "254:0: snapshot: Couldn't create exception store (-EINVAL)".into(),
+            "Q",
+            "PO",
+        ),
+        (
+            "0 8 snapshot a a P 8",
+            "254:0: snapshot: COW device cannot be the same as origin device (-EINVAL)".into(),
+            "a",
+            "origin",
+        ),
+        ("0 8 delay a 0 abc", "254:0: delay: Invalid delay (-EINVAL)".into(), "abc", "milliseconds"),
+        ("0 8 delay a 0 1 b x 1", "254:0: delay: Invalid device sector (-EINVAL)".into(), "x", "sectors"),
+        ("0 8 delay a 0", "254:0: delay: Requires exactly 3, 6 or 9 arguments (-EINVAL)".into(), "", "MS"),
+        (
+            "0 8 flakey a 0 0 0",
+            "254:0: flakey: Total (up + down) interval is zero (-EINVAL)".into(),
+            "0",
+            "not both 0",
+        ),
+        (
+            "0 8 flakey a 0 1 1 2 drop_writes nope",
+            "254:0: flakey: Unrecognised flakey feature requested (-EINVAL)".into(),
+            "nope",
+            "error_reads",
+        ),
+        (
+            "0 8 dust a 0 1000",
+            "254:0: dust: Block size must be a power of 2 (-EINVAL)".into(),
+            "1000",
+            "512 or 1024",
+        ),
+        ("0 8 switch 0 8 0", "254:0: switch: Invalid number of paths (-EINVAL)".into(), "0", "at least 1"),
+        (
+            "0 8 unstriped 2 8 2 a 0",
+            "254:0: unstriped: Please provide stripe between [0, # of stripes] (-EINVAL)".into(),
+            "2",
+            "0 to 1",
+        ),
+        (
+            "0 8 mirror core 1 8 1 a 0",
+            "254:0: mirror: Invalid number of mirrors (-EINVAL)".into(),
+            "1",
+            "2 to 8",
+        ),
+        (
+            "0 8 mirror cor 1 8 2 a 0 b 0",
+            "254:0: mirror: Error creating mirror dirty log (-EINVAL)".into(),
+            "cor",
+            "core or disk",
+        ),
+        (
+            "0 8 multipath 2 queue_mode zz 0 1 1 round-robin 0 1 0 a",
+            "254:0: multipath: Unknown 'queue_mode' requested (-EINVAL)".into(),
+            "zz",
+            "bio",
+        ),
+    ];
+    for (table, line, word, advice) in cases {
+        let (marked, right) = explained(table, &line);
+        assert_eq!(marked, word, "{table} | {line}");
+        assert!(right.contains(advice), "{table} | {line}: {right}");
+    }
+}
+
+#[test]
+fn a_misspelt_target_has_a_likely_one() {
+    let right = |table: &str, word: &str| explained(table, &format!("254:3: {word}: unknown target type")).1;
+    assert_eq!(
+        right("0 8 Linear a 0", "Linear"),
+        "did you mean linear? The kernel's target types: linear, zero"
+    );
+    assert_eq!(right("0 8 crypt a 0", "crypt"), "one of the kernel's target types: linear, zero");
+}
+
+#[test]
 fn the_advice_holds_the_numbers() {
     let right = |table, line| explained(table, line).1;
     let line = "254:0: ram0 too small for target: start=8, len=1000000, dev_size=524288";
@@ -123,10 +227,10 @@ fn of_several_devices_the_missing_one_is_marked() {
 
 #[test]
 fn targets_with_long_lines_show_the_device_or_the_form() {
-    let (marked, right) = explained("0 8 delay /dev/ram0 0 x", "254:0: delay: Invalid delay (-EINVAL)");
-    assert_eq!(marked, "/dev/ram0 0 x");
-    assert!(right.starts_with("delay takes DEVICE OFFSET MS ["), "{right}");
-    assert!(right.ends_with("the kernel says \"Invalid delay\""), "{right}");
+    let (marked, right) = explained("0 8 dust /dev/ram0 0", "254:0: dust: Invalid argument count (-EINVAL)");
+    assert_eq!(marked, "/dev/ram0 0");
+    assert!(right.starts_with("dust takes DEVICE OFFSET BLOCK_BYTES"), "{right}");
+    assert!(right.ends_with("the kernel says \"Invalid argument count\""), "{right}");
     let (marked, _) = explained(
         "0 8 snapshot-origin",
         "254:0: snapshot-origin: origin: incorrect number of arguments (-EINVAL)",

@@ -207,6 +207,13 @@ impl CrashRun {
         self.begin
     }
 
+    /// How many writes, discards and writes of zeros the run did after [`begin`](RecordedLab::begin): 0 says that each of its
+    /// states is the same, so that a check of them proves nothing.
+    pub fn nr_writes(&self) -> usize {
+        let looked_at = self.recording.events.iter().skip(self.begin);
+        looked_at.filter(|event| matches!(event, Event::Write(_))).count()
+    }
+
     /// The seed of the run, and of the machines that its states are opened in.
     pub fn seed(&self) -> u64 {
         self.seed

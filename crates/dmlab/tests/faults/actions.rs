@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use dmlab::Lab;
 use dmlab::machine::faults::{Action, Struck};
 use dmlab::units::{Errno, Sector, Sectors};
+use dmlab::{Lab, OrErrno};
 
 /// A linear device over `/dev/ram0` from sector 100 on, striped over two disks, and a bare disk.
 fn lab() -> Lab {
@@ -28,7 +28,11 @@ fn an_error_is_the_callers_and_no_byte_moves() {
         for device in ["/dev/ram0", "/dev/mapper/low", "/dev/mapper/high", "1:0"] {
             let lab = lab();
             let rule = lab.faults().on(device).writes().fail(errno).add().unwrap();
-            assert_eq!(lab.write("/dev/mapper/high", Sector(0), &[7; 512]), Err(errno), "{device}");
+            assert_eq!(
+                lab.write("/dev/mapper/high", Sector(0), &[7; 512]).or_errno(),
+                Err(errno),
+                "{device}"
+            );
             assert_eq!(first_bytes(&lab, "/dev/mapper/high", 1), [0]);
             assert_eq!(lab.faults().hits_of(rule), 1);
         }
@@ -40,7 +44,7 @@ fn the_kernel_log_stays_the_kernels() {
     let lab = lab();
     let log = lab.klog();
     lab.faults().on("/dev/ram0").fail(Errno::EIO).add().unwrap();
-    assert_eq!(lab.read("/dev/ram0", Sector(0), Sectors(1)), Err(Errno::EIO));
+    assert_eq!(lab.read("/dev/ram0", Sector(0), Sectors(1)).or_errno(), Err(Errno::EIO));
     assert_eq!(lab.klog(), log);
     let hit = &lab.faults().hits()[0];
     assert_eq!(hit.to_string(), "[    0.000000] #1: R 0+1 of ram0: failed with EIO");
@@ -61,15 +65,12 @@ fn flushes_and_discards_are_lost_or_fail() {
     let lost = lab.faults().on("/dev/vda").flushes().lose().once().add().unwrap();
     lab.faults().on("/dev/vda").flushes().fail(Errno::EIO).once().add().unwrap();
     lab.faults().on("/dev/vda").discards().fail(Errno::EREMOTEIO).add().unwrap();
-    assert_eq!(
-        [lab.flush("/dev/vda"), lab.flush("/dev/vda"), lab.flush("/dev/vda")],
-        [Ok(()), Err(Errno::EIO), Ok(())]
-    );
+    assert_eq!([(); 3].map(|()| lab.flush("/dev/vda").or_errno()), [Ok(()), Err(Errno::EIO), Ok(())]);
     assert_eq!(lab.faults().hits_of(lost), 1);
-    assert_eq!(lab.discard("/dev/vda", Sector(0), Sectors(8)), Err(Errno::EREMOTEIO));
+    assert_eq!(lab.discard("/dev/vda", Sector(0), Sectors(8)).or_errno(), Err(Errno::EREMOTEIO));
     // A disk without a cache has nothing to flush, and can fail to say so.
     lab.faults().on("/dev/ram0").flushes().fail(Errno::EIO).add().unwrap();
-    assert_eq!(lab.flush("/dev/ram0"), Err(Errno::EIO));
+    assert_eq!(lab.flush("/dev/ram0").or_errno(), Err(Errno::EIO));
 }
 
 #[test]
@@ -79,7 +80,7 @@ fn a_write_tears_at_a_sector() {
     lab.write("/dev/mapper/high", Sector(0), &[7; 512 * 8]).unwrap();
     assert_eq!(first_bytes(&lab, "/dev/mapper/low", 8), [7, 7, 7, 0, 0, 0, 0, 0]);
     lab.faults().on("low").torn(1).then_fail(Errno::EIO).once().add().unwrap();
-    assert_eq!(lab.write("/dev/mapper/high", Sector(0), &[9; 512 * 8]), Err(Errno::EIO));
+    assert_eq!(lab.write("/dev/mapper/high", Sector(0), &[9; 512 * 8]).or_errno(), Err(Errno::EIO));
     assert_eq!(first_bytes(&lab, "/dev/mapper/low", 8), [9, 7, 7, 0, 0, 0, 0, 0]);
     // What is no longer than what is kept cannot be torn.
     let tear = lab.faults().on("low").torn(8).add().unwrap();
@@ -191,7 +192,7 @@ fn what_hangs_goes_on_when_released() {
     let rule = lab.faults().on("low").writes().hang().add().unwrap();
     let writes: Vec<_> =
         (0..3).map(|i| lab.start_write("/dev/mapper/high", Sector(0), &[i + 1; 512]).unwrap()).collect();
-    assert_eq!(lab.write("/dev/mapper/high", Sector(1), &[9; 512]), Err(Errno::EDEADLK));
+    assert_eq!(lab.write("/dev/mapper/high", Sector(1), &[9; 512]).or_errno(), Err(Errno::EDEADLK));
     lab.advance(Duration::from_secs(3600));
     assert!(writes.iter().all(|write| write.result().is_none()));
     assert_eq!(lab.faults().list()[0].held, 4);
@@ -211,9 +212,9 @@ fn the_first_rule_that_hits_acts_and_a_delayed_bio_meets_those_behind() {
     let fail = lab.faults().on("/dev/ram0").writes().fail(Errno::EIO).once().add().unwrap();
     let lose = lab.faults().on("/dev/ram0").writes().lose().add().unwrap();
     let before = lab.now();
-    assert_eq!(lab.write("/dev/ram0", Sector(0), &[7; 512]), Err(Errno::EIO));
+    assert_eq!(lab.write("/dev/ram0", Sector(0), &[7; 512]).or_errno(), Err(Errno::EIO));
     assert_eq!(lab.now() - before, Duration::from_secs(1));
-    assert_eq!(lab.write("/dev/ram0", Sector(0), &[7; 512]), Ok(()));
+    assert_eq!(lab.write("/dev/ram0", Sector(0), &[7; 512]).or_errno(), Ok(()));
     assert_eq!(first_bytes(&lab, "/dev/ram0", 1), [0]);
     assert_eq!([delay, fail, lose].map(|rule| lab.faults().hits_of(rule)), [2, 1, 1]);
     // The one behind the first two has not even seen the first write.
@@ -252,9 +253,9 @@ fn a_bio_that_is_tried_again_is_seen_again() {
         .unwrap();
     lab.faults().on("/dev/ram0").fail(Errno::ENOLINK).add().unwrap();
     lab.faults().on("/dev/ram1").fail(Errno::ENOLINK).once().add().unwrap();
-    assert_eq!(lab.write("/dev/mapper/paths", Sector(0), &[7; 512]), Err(Errno::EIO));
+    assert_eq!(lab.write("/dev/mapper/paths", Sector(0), &[7; 512]).or_errno(), Err(Errno::EIO));
     let hits = lab.faults().hits();
     assert_eq!(hits.len(), 2, "{hits:?}");
     lab.message("paths", "reinstate_path /dev/ram1").unwrap();
-    assert_eq!(lab.write("/dev/mapper/paths", Sector(0), &[7; 512]), Ok(()));
+    assert_eq!(lab.write("/dev/mapper/paths", Sector(0), &[7; 512]).or_errno(), Ok(()));
 }

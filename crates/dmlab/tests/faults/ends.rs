@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use dmlab::Lab;
 use dmlab::units::{Errno, Sector};
+use dmlab::{Lab, OrErrno};
 
 #[test]
 fn a_machine_ends_with_what_is_held_and_delayed() {
@@ -36,8 +36,8 @@ fn a_fork_has_the_rules_for_itself() {
     let lab = Lab::new(1);
     lab.faults().on("/dev/ram0").fail(Errno::EIO).add().unwrap();
     let fork = lab.fork().unwrap();
-    assert_eq!(fork.write("/dev/ram0", Sector(0), &[7; 512]), Err(Errno::EIO));
+    assert_eq!(fork.write("/dev/ram0", Sector(0), &[7; 512]).or_errno(), Err(Errno::EIO));
     assert_eq!(fork.faults().clear(), 1);
-    assert_eq!(fork.write("/dev/ram0", Sector(0), &[7; 512]), Ok(()));
-    assert_eq!(lab.write("/dev/ram0", Sector(0), &[7; 512]), Err(Errno::EIO));
+    assert_eq!(fork.write("/dev/ram0", Sector(0), &[7; 512]).or_errno(), Ok(()));
+    assert_eq!(lab.write("/dev/ram0", Sector(0), &[7; 512]).or_errno(), Err(Errno::EIO));
 }

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use dmlab::Lab;
 use dmlab::machine::faults::{Hit, MEANINGS, Struck};
 use dmlab::units::{Bytes, Errno, Sector, Sectors};
+use dmlab::{Lab, OrErrno};
 
 /// A pool of 64 KiB blocks over disks with volatile caches, each under a linear device, and one thin device.
 fn pool(lab: &Lab) {
@@ -48,14 +48,14 @@ fn one_thin_device_fails_and_the_other_does_not() {
     lab.message("pool", "create_thin 4").unwrap();
     lab.create("other", "0 65536 thin /dev/mapper/pool 4").unwrap();
     lab.faults().meaning("data").owner(3).index(2).fail(Errno::ENODATA).add().unwrap();
-    let write = |name: &str, block: u64| lab.write(name, Sector(128 * block), &vec![7; 65536]);
+    let write = |name: &str, block: u64| lab.write(name, Sector(128 * block), &vec![7; 65536]).or_errno();
     assert_eq!(write("/dev/mapper/thin", 1), Ok(()));
     assert!(write("/dev/mapper/thin", 2).is_err());
     assert_eq!(write("/dev/mapper/other", 2), Ok(()));
     // Mapped by now or not, reads and writes of mapped blocks are seen on the fast path as well.
     assert_eq!(lab.read("/dev/mapper/other", Sector(256), Sectors(8)).unwrap(), [7; 4096]);
     lab.faults().meaning("data").owner(4).reads().fail(Errno::ENODATA).add().unwrap();
-    assert_eq!(lab.read("/dev/mapper/other", Sector(256), Sectors(8)), Err(Errno::ENODATA));
+    assert_eq!(lab.read("/dev/mapper/other", Sector(256), Sectors(8)).or_errno(), Err(Errno::ENODATA));
     assert_eq!(lab.read("/dev/mapper/thin", Sector(128), Sectors(8)).unwrap(), [7; 4096]);
 }
 

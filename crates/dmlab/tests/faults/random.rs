@@ -1,7 +1,7 @@
 //! Random rules over random IO, against a model that is plain enough to be believed: a disk of 32 sectors of one byte each.
 
-use dmlab::Lab;
 use dmlab::units::{Errno, Sector, Sectors};
+use dmlab::{Lab, OrErrno};
 use proptest::prelude::*;
 
 const SIZE: u64 = 32;
@@ -183,11 +183,11 @@ proptest! {
             let want = model.run(io);
             let is_ok = if io.is_write {
                 let bytes: Vec<u8> = (0..io.len).flat_map(|_| sector_of(io.byte)).collect();
-                let got = lab.write("/dev/mapper/a", Sector(io.sector), &bytes);
+                let got = lab.write("/dev/mapper/a", Sector(io.sector), &bytes).or_errno();
                 prop_assert_eq!(got, want.as_ref().map(|_| ()).map_err(|errno| *errno));
                 got.is_ok()
             } else {
-                let got = lab.read("/dev/mapper/a", Sector(io.sector), Sectors(io.len));
+                let got = lab.read("/dev/mapper/a", Sector(io.sector), Sectors(io.len)).or_errno();
                 let got = got.map(|bytes| bytes.chunks(512).map(|sector| sector[0]).collect::<Vec<u8>>());
                 prop_assert_eq!(&got, &want);
                 got.is_ok()

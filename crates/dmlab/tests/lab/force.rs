@@ -1,14 +1,14 @@
 use crate::with_pool;
-use dmlab::Lab;
 use dmlab::control::{PoolMode, PoolStatus};
 use dmlab::units::{Errno, Sector, Sectors};
+use dmlab::{Lab, OrErrno};
 
 fn read(lab: &Lab, name: &str) -> Result<Vec<u8>, Errno> {
-    lab.read(&format!("/dev/mapper/{name}"), Sector(0), Sectors(1))
+    lab.read(&format!("/dev/mapper/{name}"), Sector(0), Sectors(1)).or_errno()
 }
 
 fn write(lab: &Lab, name: &str, at: u64) -> Result<(), Errno> {
-    lab.write(&format!("/dev/mapper/{name}"), Sector(at), &[1; 512])
+    lab.write(&format!("/dev/mapper/{name}"), Sector(at), &[1; 512]).or_errno()
 }
 
 fn mode(lab: &Lab) -> (PoolMode, bool) {

@@ -1,5 +1,6 @@
 //! The lab itself: what a test can see, wait for, copy and go back to.
 
+mod errors;
 mod force;
 mod fork;
 mod pool;

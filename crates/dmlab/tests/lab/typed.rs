@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use dmlab::Lab;
 use dmlab::control::{
     Delay, Dust, Ebs, Flakey, LogWrites, Mirror, Multipath, PathGroup, Snapshot, SnapshotMerge, Switch,
     Table, TargetLine, Unstriped,
 };
 use dmlab::units::{Bytes, Sector, Sectors};
+use dmlab::{Lab, OrErrno};
 
 const LEN: Sectors = Sectors(1024);
 
@@ -15,7 +15,7 @@ const LEN: Sectors = Sectors(1024);
 fn back<T: TargetLine>(lab: &Lab, target: T) -> T {
     lab.create("a", Table::new().then(LEN, target)).unwrap_or_else(|error| panic!("{}: {error}", T::TYPE));
     assert_eq!(
-        lab.read("/dev/mapper/a", Sector(0), Sectors(8)).map(|bytes| bytes.len()),
+        lab.read("/dev/mapper/a", Sector(0), Sectors(8)).or_errno().map(|bytes| bytes.len()),
         Ok(4096),
         "{}",
         T::TYPE

@@ -5,6 +5,7 @@
 //! the device, stands for one; what a freeze does to the file system itself has no counterpart here.
 
 use crate::*;
+use dmlab::OrErrno;
 use dmlab::machine::IoFlags;
 use dmlab_control::{LoadOptions, Query, SuspendOptions, Table};
 use dmlab_units::{Errno, Sector, Sectors};
@@ -126,7 +127,7 @@ fn row_36_a_device_on_itself() {
 
 #[test]
 fn row_37_a_circle_is_accepted_and_its_io_fails() {
-    // On the real kernel the read never comes back and takes the machine along; here it ends in an error.
+    // No disk is at its end that could answer.
     let lab = lab();
     let mut dm = lab.dm();
     create(&mut dm, "a", "0 8 zero");
@@ -137,7 +138,16 @@ fn row_37_a_circle_is_accepted_and_its_io_fails() {
     for device in ["a", "b", "cc"] {
         assert_eq!(dm.info(&id(device), Query::default()).unwrap().open_count, 1, "{device}");
     }
-    assert_eq!(lab.read("/dev/mapper/a", Sector(0), Sectors(1)), Err(Errno::EIO));
+    assert_eq!(lab.read("/dev/mapper/a", Sector(0), Sectors(1)).or_errno(), Err(Errno::EIO));
+}
+
+#[test]
+fn a_merge_of_a_store_that_nobody_filled_is_refused() {
+    refused_by_target(
+        "0 1024 snapshot-merge /dev/ram0 /dev/ram1 N 8",
+        Errno::EINVAL,
+        "snapshot-merge: Snapshot exception store does not support snapshot-merge. (-EINVAL)",
+    );
 }
 
 #[test]
@@ -164,7 +174,11 @@ fn row_71_a_disk_that_somebody_claimed() {
     refused(try_create(&mut dm, "t1", "0 8 linear /dev/ram0 0"), Errno::EBUSY, &[&line, ADDING]);
     drop(claim);
     create(&mut dm, "t1", "0 8 linear /dev/ram0 0");
-    assert_eq!(lab.open_exclusive("/dev/ram0").err(), Some(Errno::EBUSY), "row 72: dm holds it now");
+    assert_eq!(
+        lab.open_exclusive("/dev/ram0").or_errno().err(),
+        Some(Errno::EBUSY),
+        "row 72: dm holds it now"
+    );
 }
 
 #[test]
@@ -174,14 +188,14 @@ fn row_77_writes_to_a_read_only_table() {
     let table: Table = "0 8 linear /dev/ram0 0".parse().unwrap();
     let load = LoadOptions { read_only: true, secure: false };
     dm.create_with_table(&name("a"), &Default::default(), &table, load).unwrap();
-    assert_eq!(lab.write("/dev/mapper/a", Sector(0), &[1; 512]), Err(Errno::EPERM));
+    assert_eq!(lab.write("/dev/mapper/a", Sector(0), &[1; 512]).or_errno(), Err(Errno::EPERM));
 }
 
 #[test]
 fn row_78_reads_of_the_error_target() {
     let lab = lab();
     create(&mut lab.dm(), "a", "0 8 error");
-    assert_eq!(lab.read("/dev/mapper/a", Sector(0), Sectors(1)), Err(Errno::EIO));
+    assert_eq!(lab.read("/dev/mapper/a", Sector(0), Sectors(1)).or_errno(), Err(Errno::EIO));
 }
 
 #[test]

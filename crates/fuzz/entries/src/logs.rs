@@ -51,7 +51,7 @@ pub(crate) fn samples() -> Vec<Vec<u8>> {
         let id = DeviceId::from(&name);
         for (sector, text) in [(0, "a"), (3, "b"), (90, "c")] {
             lab.write("/dev/mapper/l", Sector(sector), &[sector as u8; 1024]).expect("it takes writes");
-            lab.open("/dev/mapper/l").and_then(|file| file.sync()).expect("it takes flushes");
+            lab.flush("/dev/mapper/l").expect("it takes flushes");
             lab.dm().message(&id, Sector(0), &format!("mark {text}")).expect("it takes marks");
         }
         lab.dm().remove(&id, false).expect("nobody has it open");

@@ -9,6 +9,7 @@ mod mirror;
 mod recorded;
 mod session;
 mod shared_state;
+mod state_dirs;
 
 use std::collections::HashMap;
 use std::fs;
@@ -18,7 +19,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -101,6 +102,7 @@ impl Server {
         let listener = listen(&socket)?;
         let kept = dir.join("files");
         fs::create_dir_all(&kept)?;
+        state_dirs::make(&dir)?;
         let runtime = machine.runtime().clone();
         let shared = Arc::new(Shared {
             // What a run records must not depend on when somebody looks.
@@ -113,6 +115,7 @@ impl Server {
             recorder: options.recorder,
             stopping: AtomicBool::new(false),
             stopped: (Mutex::new(false), Condvar::new()),
+            halted_by: AtomicI32::new(0),
         });
         let watch = Arc::new(Watch {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
@@ -162,6 +165,11 @@ impl Server {
             move || accept_clients(&shared, &watch, &listener)
         })?);
         Ok(Server { shared, driver, dir, threads, watch })
+    }
+
+    /// The machine that is served.
+    pub fn machine(&self) -> &Machine {
+        self.shared.world.machine()
     }
 
     /// Its directory.
@@ -214,6 +222,11 @@ impl Server {
                 }
             }
         }
+    }
+
+    /// The process whose request ended it, if one did.
+    pub fn halted_by(&self) -> Option<u32> {
+        u32::try_from(self.shared.halted_by.load(Ordering::Acquire)).ok().filter(|&pid| pid != 0)
     }
 
     /// Waits until somebody halts it.

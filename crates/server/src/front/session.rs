@@ -299,6 +299,7 @@ impl Session {
                 }
             }
             Request::Halt {} => {
+                self.shared.halted_by.store(self.pid, Ordering::Release);
                 self.shared.halt();
                 value(0)
             }

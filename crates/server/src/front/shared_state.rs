@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -24,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) recorder: Option<Arc<Recorder>>,
     pub(crate) stopping: AtomicBool,
     pub(crate) stopped: (Mutex<bool>, Condvar),
+    /// The process that asked for the end; 0 for nobody.
+    pub(crate) halted_by: AtomicI32,
 }
 
 impl Shared {

@@ -3,9 +3,11 @@
 //! `/dev` is kept here, since programs change it; `/sys` and `/proc` are rendered when somebody looks. All paths are
 //! absolute. A path that leaves the simulated tree is answered with where it goes ([`Found::Elsewhere`]).
 
+mod modules;
 mod node;
 mod procfs;
 mod resolve;
+mod retold;
 mod sysfs;
 mod tree;
 mod udev;
@@ -15,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dmlab_shim_proto::Stat;
+use dmlab_shim_proto::{Stat, host_dev_shows, is_modules, retold, tells_of_host_disks};
 use dmlab_units::{DevT, Errno};
 use parking_lot::{Condvar, Mutex};
 
@@ -56,18 +58,19 @@ pub fn area(path: &[u8]) -> Area {
         b"/sys/module/dm_mod",
         b"/sys/module/dm_multipath",
     ];
-    if inside(b"/dev") {
+    if path == b"/dev/kmsg" {
+        Area::Absent
+    } else if inside(b"/dev") {
         Area::Dev
-    } else if SYS.iter().any(|root| inside(root)) {
+    } else if SYS.iter().any(|root| inside(root)) || is_modules(path) {
         Area::Sys
-    } else if matches!(
-        path,
-        b"/proc/devices" | b"/proc/misc" | b"/proc/partitions" | b"/proc/diskstats" | b"/proc/self/mountinfo"
-    ) {
+    } else if matches!(path, b"/proc/devices" | b"/proc/misc" | b"/proc/partitions" | b"/proc/diskstats")
+        || retold(path).is_some()
+    {
         Area::Proc
     } else if inside(b"/run/udev") {
         Area::Udev
-    } else if inside(b"/sys/bus/block") {
+    } else if inside(b"/sys/bus/block") || tells_of_host_disks(path) {
         Area::Absent
     } else {
         Area::Real
@@ -360,7 +363,10 @@ fn add_host_entries(names: &mut Vec<(Vec<u8>, EntryKind)>) {
     for entry in entries.flatten() {
         let name = entry.file_name().into_vec();
         let Ok(kind) = entry.file_type() else { continue };
-        if kind.is_block_device() || names.iter().any(|(have, _)| *have == name) {
+        if kind.is_block_device()
+            || !host_dev_shows(&name, kind.is_dir())
+            || names.iter().any(|(have, _)| *have == name)
+        {
             continue;
         }
         let kind = if kind.is_dir() {

@@ -11,8 +11,7 @@ pub(super) fn render(machine: &Machine, path: &[u8]) -> Option<Vec<u8>> {
         b"/proc/misc" => Some(misc()),
         b"/proc/partitions" => Some(partitions(machine)),
         b"/proc/diskstats" => Some(disk_stats(machine)),
-        b"/proc/self/mountinfo" => Some(mount_info()),
-        _ => None,
+        _ => dmlab_shim_proto::retold(path).map(super::retold::render),
     }
 }
 
@@ -74,24 +73,6 @@ fn disk_stats(machine: &Machine) -> Vec<u8> {
         let (major, minor) = (device.dev.major(), device.dev.minor());
         let numbers = super::sysfs::stat_numbers(&device).map(|number| number.to_string()).join(" ");
         let _ = writeln!(out, "{major:4} {minor:7} {} {numbers}", device.name);
-    }
-    out.into_bytes()
-}
-
-/// The host's mounts, with the device numbers that `stat` shows for them (the preload library moves those that would
-/// collide with a simulated device's; this is the same rule).
-fn mount_info() -> Vec<u8> {
-    let text = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let mut out = String::new();
-    for line in text.lines() {
-        let mut fields: Vec<String> = line.split(' ').map(str::to_owned).collect();
-        if let Some((major, minor)) = fields.get(2).and_then(|dev| dev.split_once(':'))
-            && let Ok(major @ (1 | 7 | 240..=254)) = major.parse::<u32>()
-        {
-            fields[2] = format!("{}:{minor}", major | 0x800);
-        }
-        out.push_str(&fields.join(" "));
-        out.push('\n');
     }
     out.into_bytes()
 }

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use dmlab_shim_proto::host_dev_shows;
 use dmlab_units::Errno;
 use parking_lot::Mutex;
 
@@ -124,7 +125,7 @@ fn look(tree: &Tree, machine: &Machine, path: &[u8]) -> Result<Step, Errno> {
                 _ => Step::End,
             }),
             None if parent(path) == b"/dev" => match std::fs::symlink_metadata(OsStr::from_bytes(path)) {
-                Ok(meta) if !meta.file_type().is_block_device() => Ok(Step::Host),
+                Ok(meta) if is_hosts_own(path, &meta) => Ok(Step::Host),
                 _ => Err(Errno::ENOENT),
             },
             None => Err(Errno::ENOENT),
@@ -145,6 +146,12 @@ fn look(tree: &Tree, machine: &Machine, path: &[u8]) -> Result<Step, Errno> {
             Err(_) => Ok(Step::Into),
         },
     }
+}
+
+/// Whether an entry of the host's `/dev` shows: its disks, and what leads to them, do not.
+fn is_hosts_own(path: &[u8], meta: &std::fs::Metadata) -> bool {
+    let kind = meta.file_type();
+    !kind.is_block_device() && host_dev_shows(&path[b"/dev/".len()..], kind.is_dir())
 }
 
 fn arrive(tree: &Tree, machine: &Machine, path: Vec<u8>) -> Result<Found, Errno> {

@@ -59,6 +59,9 @@ pub(super) fn lookup(machine: &Machine, path: &[u8]) -> Option<Entry> {
             return links(machine, root, up, rest.trim_start_matches('/'));
         }
     }
+    if let Some(rest) = path.strip_prefix("/usr").unwrap_or(path).strip_prefix("/lib/modules") {
+        return super::modules::lookup(machine, rest);
+    }
     if let Some(rest) = path.strip_prefix("/sys/devices/virtual/block") {
         return devices(machine, rest.trim_start_matches('/'));
     }

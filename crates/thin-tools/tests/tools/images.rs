@@ -35,6 +35,11 @@ pub(crate) fn names() -> Vec<String> {
     names
 }
 
+/// An image that another program wrote.
+pub(crate) fn written(name: &str) -> BytesMetadata {
+    BytesMetadata::new(read(folder().join(format!("../thin-writers/{name}.img.gz"))))
+}
+
 pub(crate) fn image(name: &str) -> BytesMetadata {
     BytesMetadata::new(read(folder().join(format!("{name}.img.gz"))))
 }
@@ -66,8 +71,9 @@ pub(crate) fn report(metadata: &BytesMetadata) -> Report {
 
 pub(crate) fn assert_clean(metadata: &BytesMetadata) {
     let report = report(metadata);
-    let problems: Vec<String> = report.problems.iter().map(ToString::to_string).collect();
-    assert!(report.is_clean() && report.counts_compared, "{problems:#?}");
+    let problems: Vec<String> =
+        report.problems.iter().chain(&report.remarks).map(ToString::to_string).collect();
+    assert!(report.is_clean() && report.remarks.is_empty() && report.counts_compared, "{problems:#?}");
 }
 
 /// A pool with `devices` devices of `mappings` scattered mappings each; blocks are shared between devices now and then.

@@ -3,6 +3,10 @@
 
 mod damage;
 mod debian;
+mod fields;
 mod images;
 mod lost_superblock;
+mod order;
 mod random_bytes;
+mod readers;
+mod writers;

@@ -64,8 +64,9 @@ impl Store {
         let at = slot_of(index);
         if let Some(slot) = self.data.slots[at]
             && slot.index != index
+            && slot.is_dirty
         {
-            return self.insert_data_entry(index, entry).await;
+            self.insert_data_entry(slot.index, slot.entry).await?;
         }
         self.data.slots[at] = Some(Slot { index, entry, is_dirty: true });
         Ok(())

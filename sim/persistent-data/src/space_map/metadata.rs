@@ -96,7 +96,6 @@ impl Store {
         if let Some(next) = &mut self.metadata.bootstrap {
             let block = *next;
             if block == self.metadata.counts.nr_blocks {
-                self.blocks.log("space map metadata", "unable to allocate new metadata block");
                 return Err(Errno::ENOSPC);
             }
             *next += 1;
@@ -141,14 +140,19 @@ impl Store {
     }
 
     async fn change_metadata(&mut self, change: Change) -> Result<(), Errno> {
-        if self.metadata.bootstrap.is_some() {
-            return Ok(());
-        }
-        if self.metadata.is_busy {
+        if self.metadata.is_busy || self.metadata.bootstrap.is_some() {
             return self.queue(change);
         }
         self.metadata.is_busy = true;
-        let mut result = self.apply(change).await;
+        let result = self.apply(change).await;
+        let result = self.apply_waiting(result).await;
+        self.metadata.is_busy = false;
+        result
+    }
+
+    /// Applies what is queued, in order, until nothing is; after an error the rest is dropped.
+    async fn apply_waiting(&mut self, so_far: Result<(), Errno>) -> Result<(), Errno> {
+        let mut result = so_far;
         while let Some(next) = self.metadata.waiting.pop_front() {
             let applied = self.apply(next).await;
             result = result.and(applied);
@@ -156,7 +160,6 @@ impl Store {
                 self.metadata.waiting.clear();
             }
         }
-        self.metadata.is_busy = false;
         result
     }
 
@@ -238,32 +241,35 @@ impl Store {
         Ok(())
     }
 
-    /// Grows the map by the blocks behind its end. New bitmaps come from the start of the new area; counting them may
-    /// need more bitmaps' shadows, which come from there too, until nothing more is needed.
+    /// Grows the map by the blocks behind its end. New bitmaps come from the start of the new area. Counting them
+    /// needs shadows of bitmaps and of the index, which come from there too and give up the blocks they replace;
+    /// that is counted again, until nothing more is needed.
     pub(crate) async fn grow_metadata_map(&mut self, nr_blocks: u64) -> Result<(), Errno> {
         let old = self.metadata.counts.nr_blocks;
         if nr_blocks <= old {
             return Ok(());
         }
         self.metadata.bootstrap = Some(old);
-        let extended = self.extend_map(Which::Metadata, nr_blocks).await;
+        let mut result = self.extend_map(Which::Metadata, nr_blocks).await;
         let mut counted = old;
-        let mut result = extended;
         while result.is_ok() {
             let used = self.metadata.bootstrap.unwrap_or(old);
             if used == counted {
                 break;
             }
-            self.metadata.bootstrap = Some(used);
-            // While blocks are merely counted off, the counting itself is done directly.
-            result = self.count_up(Which::Metadata, counted, used).await.map(|_| ());
+            result = self.count_grown(counted, used).await;
             counted = used;
-            if result.is_ok() {
-                result = self.write_index().await;
-            }
         }
         let used = self.metadata.bootstrap.take().unwrap_or(old);
         self.metadata.counts.begin = used;
+        self.metadata.waiting.clear();
         result
+    }
+
+    /// Counts the blocks from `begin` to `end` that were counted off while the map grew, and what they replace.
+    async fn count_grown(&mut self, begin: u64, end: u64) -> Result<(), Errno> {
+        self.queue(Change::Up(begin, end))?;
+        self.apply_waiting(Ok(())).await?;
+        self.write_index().await
     }
 }

@@ -42,8 +42,8 @@ impl ThinMetadata {
         may_format: bool,
     ) -> Result<ThinMetadata, Errno> {
         let blocks = BlockManager::new(device.clone());
-        let first = blocks.read(SUPERBLOCK, Kind::Superblock).await;
-        let first = first.inspect_err(|_| log(&device, "couldn't read superblock"))?;
+        // What can't even be looked at goes without a word of the metadata's own (recorded: thin-errors/needs-check-fail).
+        let first = blocks.read(SUPERBLOCK, Kind::Superblock).await?;
         if first.iter().any(|&byte| byte != 0) {
             return ThinMetadata::open_formatted(blocks, Some(data_block_size)).await;
         }
@@ -160,7 +160,9 @@ impl ThinMetadata {
     /// What reading the metadata again says; then it cannot be used any more.
     pub async fn abort(&mut self) -> Result<(), Errno> {
         let device = self.store.blocks.device().clone();
-        let mut again = ThinMetadata::open_formatted(BlockManager::new(device), None).await?;
+        let blocks = BlockManager::new(device);
+        blocks.read(SUPERBLOCK, Kind::Superblock).await?;
+        let mut again = ThinMetadata::open_formatted(blocks, None).await?;
         again.store.metadata.low_water = self.store.metadata.low_water.take();
         // Linux's old cache writes what it has when it goes, after the metadata was opened anew. All of it lies in
         // blocks that the last commit does not use (recorded: sequences that run out of metadata blocks).

@@ -26,6 +26,11 @@ pub(crate) const DETAILS: Tree = Tree { value_size: 24, rule: Rule::None, meanin
 /// Most metadata blocks kept in reserve, so that deleting is possible when all others are used.
 const MAX_RESERVE: u64 = 4096;
 
+/// Metadata blocks that a pool keeps back of `nr_blocks`; its status line shows them as used.
+pub fn metadata_reserve(nr_blocks: u64) -> u64 {
+    MAX_RESERVE.min(nr_blocks / 10)
+}
+
 /// A mapped thin block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Lookup {
@@ -142,7 +147,7 @@ impl ThinMetadata {
     }
 
     fn reserve(&self) -> u64 {
-        MAX_RESERVE.min(self.metadata_blocks() / 10)
+        metadata_reserve(self.metadata_blocks())
     }
 
     /// Metadata blocks that can be taken, less a reserve.

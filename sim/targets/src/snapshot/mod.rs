@@ -108,7 +108,7 @@ async fn construct(ctr: &mut Ctr<'_>, merges: bool) -> Result<Snapshot, CtrError
         }
         Role::Destination if merges => merge::check_destination(&core, &origins)?,
         Role::Destination => {}
-        // Linux loads such a table, and falls over when it is resumed.
+        // A store that nobody filled: there is nothing to merge.
         Role::Alone if merges && kind == StoreKind::Transient => return Err(merge::UNSUPPORTED),
         Role::Alone => open_store(&core, kind, chunk).await?,
     }

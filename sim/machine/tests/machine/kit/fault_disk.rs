@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dmlab_block::{Bio, BioQueue, BlkStatus, BlockDevice, DiskOps, Op, RamDisk, WriteCache, submit};
+use dmlab_block::{
+    Bio, BioFlags, BioQueue, BlkStatus, BlockDevice, DiskOps, Op, RamDisk, WriteCache, submit,
+};
 use dmlab_units::{DevT, Sectors};
 use parking_lot::Mutex;
 
@@ -25,6 +27,15 @@ pub(crate) struct FaultDisk {
     fails_flushes: AtomicBool,
     holds: AtomicBool,
     held: Mutex<Vec<(Arc<BlockDevice>, Bio<'static>)>>,
+    noted: Mutex<Vec<Noted>>,
+}
+
+/// A bio that came: what, from which sector on, and whether it asks for durability before or after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Noted {
+    pub(crate) op: Op,
+    pub(crate) sector: u64,
+    pub(crate) flags: BioFlags,
 }
 
 impl FaultDisk {
@@ -49,6 +60,7 @@ impl FaultDisk {
             fails_flushes: AtomicBool::new(false),
             holds: AtomicBool::new(false),
             held: Mutex::default(),
+            noted: Mutex::default(),
         });
         let dev = DevT::new(7, minor);
         let (seq, runtime) = (registry.next_disk_seq(), registry.runtime().clone());
@@ -71,6 +83,11 @@ impl FaultDisk {
     /// From here on, bios are kept until they are let go, or are no more.
     pub(crate) fn hold(&self, holds: bool) {
         self.holds.store(holds, Ordering::Relaxed);
+    }
+
+    /// What came since this was asked last, in the order in which it came.
+    pub(crate) fn noted(&self) -> Vec<Noted> {
+        std::mem::take(&mut *self.noted.lock())
     }
 
     /// How many are kept.
@@ -102,6 +119,7 @@ impl FaultDisk {
 
 impl DiskOps for FaultDisk {
     fn submit_bio<'a>(&self, dev: &Arc<BlockDevice>, mut bio: Bio<'a>, queue: &mut BioQueue<'a>) {
+        self.noted.lock().push(Noted { op: bio.op, sector: bio.sector.0, flags: bio.flags });
         if self.holds.load(Ordering::Relaxed) {
             self.held.lock().push((dev.clone(), bio.take_owned()));
             return;

@@ -1,0 +1,388 @@
+//! The command line as people and scripts meet it: outputs that end early, machines that are named, runs that prove nothing.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+/// A folder of its own for machines and files; gone with it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Scratch {
+        let path = std::env::temp_dir().join(format!("dmlab-line-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir_all(&path).unwrap();
+        Scratch(path)
+    }
+
+    /// dmlab, with its machines in this folder.
+    fn dmlab(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_dmlab"));
+        command.env("TMPDIR", &self.0).current_dir(&self.0).stdin(Stdio::null());
+        for name in ["XDG_RUNTIME_DIR", "DMLAB_MACHINE", "DMLAB_SOCKET", "DMLAB_KLOG", "NO_COLOR", "PS1"] {
+            command.env_remove(name);
+        }
+        command
+    }
+
+    fn run(&self, words: &[&str]) -> Output {
+        self.dmlab().args(words).output().expect("dmlab runs")
+    }
+
+    #[track_caller]
+    fn ok(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert!(output.status.success(), "{words:?}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// What a command that fails says.
+    #[track_caller]
+    fn refused(&self, words: &[&str]) -> String {
+        let output = self.run(words);
+        assert!(!output.status.success(), "{words:?}: {}", text(&output.stdout));
+        text(&output.stderr)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// A script on a fresh machine, with dmlab itself in its PATH.
+fn on_machine(scratch: &Scratch, script: &str) -> Output {
+    let folder = Path::new(env!("CARGO_BIN_EXE_dmlab")).parent().unwrap();
+    let path = format!("{}:/usr/bin:/bin", folder.display());
+    scratch.dmlab().env("PATH", path).args(["run", "--ram", "2", "--", "sh", "-c", script]).output().unwrap()
+}
+
+/// Commands that show something about the machine around.
+const SHOWING: [&str; 12] = [
+    "ls",
+    "ls --all",
+    "table",
+    "status",
+    "info",
+    "deps",
+    "tree",
+    "klog",
+    "uevents",
+    "targets",
+    "fault meanings",
+    "fault list",
+];
+
+#[test]
+fn a_full_disk_is_one_line_and_a_closed_pipe_is_none() {
+    let scratch = Scratch::new("full");
+    let loops = SHOWING.map(|words| {
+        format!(
+            "dmlab {words} >/dev/full 2>err; s=$?; echo \"{words}: $s $(grep -c . err) $(grep -c 'No space left on device' err)\"
+             {{ dmlab {words}; echo $? >status; }} 2>err | true; echo \"{words}: $(cat status) $(grep -c . err)\""
+        )
+    });
+    let script = format!(
+        "dmlab create a --table '0 8 zero'; dmlab fault add watch device=/dev/ram0 >/dev/null; {}",
+        loops.join("\n")
+    );
+    let output = on_machine(&scratch, &script);
+    let want: String = SHOWING.iter().map(|words| format!("{words}: 1 1 1\n{words}: 0 0\n")).collect();
+    // A reader that is gone before the first byte comes may also be gone after the last one went: both are status 0.
+    assert_eq!(text(&output.stdout), want, "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_tour_ends_with_its_reader() {
+    let scratch = Scratch::new("tour");
+    let script = format!(
+        "set -o pipefail; {0} tour | head -n 1; echo $?; {0} tour >/dev/full; echo $?",
+        env!("CARGO_BIN_EXE_dmlab")
+    );
+    let output = Command::new("bash").args(["-c", &script]).current_dir(&scratch.0).output().unwrap();
+    assert_eq!(text(&output.stdout), "1. A machine\n0\n1\n");
+    let said = "dmlab: cannot write the output: No space left on device (os error 28)\n";
+    assert_eq!(text(&output.stderr), said);
+    assert!(scratch.ok(&["tour", "--chapter", "2"]).starts_with("2. Two pieces"));
+    assert!(scratch.refused(&["tour", "--chapter", "99"]).contains("there is no chapter 99: they are 1 to "));
+}
+
+#[test]
+fn one_option_names_the_machine_everywhere() {
+    let scratch = Scratch::new("named");
+    scratch.ok(&["boot", "lab", "--ram", "1", "--for", "1h"]);
+    let after_and_before = [
+        ["create", "a", "--table", "0 8 linear /dev/ram0 0", "--machine", "lab"],
+        ["--machine", "lab", "create", "b", "--table", "0 8 zero"],
+    ];
+    for words in after_and_before {
+        scratch.ok(&words);
+    }
+    for words in [
+        &["--machine", "lab", "ls"][..],
+        &["ls", "--machine", "lab"],
+        &["run", "--machine", "lab", "--", "dmlab", "ls"],
+        &["attach", "lab", "--", "dmlab", "ls"],
+    ] {
+        let folder = Path::new(env!("CARGO_BIN_EXE_dmlab")).parent().unwrap();
+        let path = format!("{}:/usr/bin:/bin", folder.display());
+        let output = scratch.dmlab().env("PATH", path).args(words).output().unwrap();
+        assert_eq!(text(&output.stdout), "a\t(254:0)\nb\t(254:1)\n", "{words:?}: {}", text(&output.stderr));
+    }
+    assert!(scratch.ok(&["io", "dump", "ram0", "--machine", "lab"]).contains("0+0"));
+    assert!(scratch.ok(&["io", "--machine", "lab", "dump", "ram0"]).contains("0+0"));
+    // The variable means what the option means.
+    let by_variable =
+        |words: &[&str]| scratch.dmlab().env("DMLAB_MACHINE", "lab").args(words).output().unwrap();
+    assert_eq!(text(&by_variable(&["ls"]).stdout), "a\t(254:0)\nb\t(254:1)\n");
+    assert_eq!(text(&by_variable(&["run", "--", "ls", "/dev/mapper"]).stdout), "a\nb\ncontrol\n");
+    let unknown = scratch.dmlab().env("DMLAB_MACHINE", "nope").args(["run", "--", "true"]).output().unwrap();
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(text(&unknown.stderr).contains("no machine \"nope\" runs"), "{}", text(&unknown.stderr));
+    // What makes no sense is said, not ignored.
+    let said = scratch.refused(&["run", "--machine", "lab", "--ram", "3", "--", "true"]);
+    assert!(said.contains("machine lab runs already, and --ram is for a fresh one"), "{said}");
+    assert!(
+        scratch
+            .refused(&["run", "--machine", "other", "--", "true"])
+            .contains("dmlab run --name other -- CMD")
+    );
+    assert!(scratch.refused(&["tour", "--machine", "lab"]).contains("--machine lab has no meaning for it"));
+    assert!(scratch.refused(&["halt", "lab", "--machine", "other"]).contains("two machines are named"));
+    let machines = scratch.ok(&["machines"]);
+    assert!(
+        machines.contains("lab\t") && machines.contains("pid ") && machines.contains(" left"),
+        "{machines}"
+    );
+    scratch.ok(&["halt", "--machine", "lab"]);
+    assert_eq!(scratch.ok(&["machines"]), "");
+}
+
+#[test]
+fn a_machine_ends_when_its_time_is_over() {
+    let scratch = Scratch::new("for");
+    scratch.ok(&["boot", "brief", "--for", "300ms"]);
+    let is_gone = (0..500).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+        scratch.ok(&["machines"]).is_empty()
+    });
+    assert!(is_gone, "it was to run for 300 ms");
+    assert!(scratch.refused(&["boot", "x", "--for", "soon"]).contains("soon"));
+}
+
+#[test]
+fn a_run_that_proved_nothing_says_so() {
+    let scratch = Scratch::new("vacuous");
+    let said = scratch.refused(&["crash", "--workload", "true", "--check", "true"]);
+    assert!(
+        said.contains("the workload wrote nothing to the recorded disks (/dev/ram0 to /dev/ram0)"),
+        "{said}"
+    );
+    let rules = scratch.0.join("faults.toml");
+    fs::write(&rules, "[[fault]]\ndevice = \"/dev/rma0\"\nfail = \"EIO\"\n").unwrap();
+    let run = |more: &[&str], program: &str| {
+        let mut words = vec!["run", "--faults", "faults.toml"];
+        words.extend(more);
+        words.extend(["--", "sh", "-c", program]);
+        scratch.run(&words)
+    };
+    let warned = run(&[], "true");
+    assert_eq!(warned.status.code(), Some(0));
+    let want = "dmlab: fault rule #1 matched nothing: device=/dev/rma0 fail=EIO\n";
+    assert_eq!(text(&warned.stderr), want);
+    assert_eq!(run(&["--require-hit"], "true").status.code(), Some(1));
+    assert_eq!(
+        run(&["--require-hit"], "exit 7").status.code(),
+        Some(7),
+        "the command's own failure comes first"
+    );
+    fs::write(&rules, "[[fault]]\ndevice = \"/dev/ram0\"\nop = \"read\"\nfail = \"EIO\"\n").unwrap();
+    let struck = run(
+        &["--require-hit"],
+        "dd if=/dev/ram0 of=/dev/null count=8 iflag=direct status=none 2>/dev/null; true",
+    );
+    assert_eq!((struck.status.code(), text(&struck.stderr).as_str()), (Some(0), ""));
+    let none = scratch.run(&["run", "--require-hit", "--", "true"]);
+    assert_eq!(none.status.code(), Some(1));
+    assert!(text(&none.stderr).contains("there was no fault rule"));
+}
+
+#[test]
+fn odd_sizes_and_disks_are_refused() {
+    let scratch = Scratch::new("sizes");
+    fs::write(scratch.0.join("disk"), [0; 4096]).unwrap();
+    for words in [
+        &["run", "--ram-size", "0", "--", "true"][..],
+        &["run", "--ram-size", "1073741825", "--", "true"],
+        &["crash", "--disk-size", "0", "--workload", "true", "--check", "true"],
+        &["prove", "--seeds", "0"],
+    ] {
+        assert!(scratch.refused(words).contains("is not in "), "{words:?}");
+    }
+    let said = scratch.refused(&["run", "--disk", "disk", "--ro-disk", "./disk", "--", "true"]);
+    assert!(said.contains("disk and ./disk are one file: it can be one disk only"), "{said}");
+    // Both commands take both words.
+    assert_eq!(
+        scratch
+            .ok(&["run", "--disks", "1", "--disk-size", "1", "--", "ls", "/dev/ram0", "/dev/mapper"])
+            .lines()
+            .count(),
+        4
+    );
+    scratch.ok(&[
+        "crash",
+        "--ram",
+        "1",
+        "--ram-size",
+        "1",
+        "--workload",
+        "echo x >/dev/ram0",
+        "--check",
+        "true",
+    ]);
+}
+
+#[test]
+fn tables_that_are_none_are_refused_and_names_are_bytes() {
+    let scratch = Scratch::new("tables");
+    let script = "exec 2>&1
+        for t in '' '# only a comment' '-5 8 zero'; do dmlab create a --table \"$t\"; echo $?; done
+        dmlab create a --notable; dmlab create a --table '0 8 zero'; echo $?
+        dmlab load a --table '0 8 Linear /dev/ram0 0'; dmlab ls";
+    let got = text(&on_machine(&scratch, script).stdout);
+    let want = [
+        "dmlab: the table has no line: START LENGTH TARGET and its parameters, such as `0 8 zero`; `dmlab create --notable`",
+        "dmlab: table line 1: ",
+        "dmlab: create ioctl on a failed: Device or resource busy (EBUSY)\n  a device of that name exists: `dmlab load a --resume`",
+        "did you mean linear?",
+        "a\t(254:0)\n",
+    ];
+    for part in want {
+        assert!(got.contains(part), "{part}\n{got}");
+    }
+    scratch.ok(&["boot", "bytes"]);
+    let odd = OsStr::from_bytes(b"\xff\xfe");
+    let create = scratch
+        .dmlab()
+        .args(["--machine", "bytes", "create"])
+        .arg(odd)
+        .args(["--table", "0 8 zero"])
+        .output();
+    assert!(create.as_ref().unwrap().status.success(), "{}", text(&create.unwrap().stderr));
+    let remove = scratch.dmlab().args(["--machine", "bytes", "remove"]).arg(odd).output().unwrap();
+    assert!(remove.status.success(), "{}", text(&remove.stderr));
+    scratch.ok(&["halt", "bytes"]);
+}
+
+#[test]
+fn an_ordinary_path_finds_roots_programs() {
+    let scratch = Scratch::new("path");
+    let output = scratch
+        .dmlab()
+        .env("PATH", "/usr/bin:/bin")
+        .args(["run", "--", "sh", "-c", "dmsetup ls; echo $PATH"])
+        .output();
+    let output = output.unwrap();
+    assert_eq!(text(&output.stdout), "No devices found\n/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin\n");
+    assert_eq!(text(&output.stderr), "");
+}
+
+#[test]
+fn json_has_the_keys_that_the_book_lists() {
+    let book = include_str!("../../../docs/src/json.md");
+    let rows = book.lines().filter(|line| line.starts_with("| `dmlab ") && !line.contains("uevents"));
+    let rows: Vec<(String, Vec<String>)> = rows
+        .map(|line| {
+            let mut words = line.split('`').skip(1).step_by(2).map(str::to_owned);
+            let command = words.next().unwrap();
+            let mut keys: Vec<String> = words.collect();
+            keys.sort();
+            (command, keys)
+        })
+        .collect();
+    assert!(rows.len() > 10, "the table is read");
+    let scratch = Scratch::new("json");
+    let show: String =
+        rows.iter().map(|(command, _)| format!("echo '# {command}'; {command} --json\n")).collect();
+    let script = format!(
+        "dmlab create a --table '0 8 striped 1 8 /dev/ram0 0'; dmlab fault add device=/dev/ram0 op=write fail=EIO >/dev/null
+         dmlab io write ram0 0 x 2>/dev/null; {show}"
+    );
+    let output = on_machine(&scratch, &script);
+    let shown = text(&output.stdout);
+    for (command, keys) in &rows {
+        let after =
+            shown.split_once(&format!("# {command}\n")).unwrap_or_else(|| panic!("{command}: {shown}")).1;
+        let json: serde_json::Value =
+            serde_json::Deserializer::from_str(after).into_iter().next().unwrap().unwrap();
+        let first =
+            json.get(0).unwrap_or_else(|| panic!("{command} shows nothing: {json}")).as_object().unwrap();
+        let mut got: Vec<&String> = first.keys().collect();
+        got.sort();
+        assert_eq!(got, keys.iter().collect::<Vec<_>>(), "{command}");
+    }
+    assert!(shown.contains("\"alive\": false") || shown.contains("\"alive\": true"), "{shown}");
+}
+
+#[test]
+fn a_shell_learns_the_words_and_man_has_pages() {
+    let scratch = Scratch::new("pages");
+    assert!(scratch.ok(&["completions", "bash"]).contains("require-hit"));
+    let pages = scratch.ok(&["man", "--dir", "pages"]);
+    assert!(pages.contains("pages/dmlab.1\n") && pages.contains("pages/dmlab-fault-add.1\n"), "{pages}");
+    assert!(fs::read_to_string(scratch.0.join("pages/dmlab-run.1")).unwrap().contains("require\\-hit"));
+    assert!(scratch.ok(&["man"]).contains("SUBCOMMANDS"));
+}
+
+#[test]
+fn the_doctor_finds_a_machine_that_boots() {
+    let scratch = Scratch::new("doctor");
+    let said = scratch.ok(&["doctor"]);
+    assert!(said.contains("boots, and programs see its disks"), "{said}");
+    assert!(!said.contains("BAD"), "{said}");
+    // A folder that cannot hold machines is found out.
+    let blocked = scratch.dmlab().env("TMPDIR", "/proc").arg("doctor").output().unwrap();
+    assert_eq!(blocked.status.code(), Some(1));
+    assert!(text(&blocked.stdout).contains("XDG_RUNTIME_DIR"), "{}", text(&blocked.stdout));
+}
+
+#[test]
+fn the_words_that_people_search_for_are_there() {
+    let scratch = Scratch::new("words");
+    let mut all = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    for command in ["run", "crash", "fault", "record", "replay", "prove", "thin", "tour"] {
+        all += &scratch.ok(&[command, "--help"]);
+    }
+    all += &scratch.ok(&["--help"]);
+    let all = all.to_lowercase();
+    for word in [
+        "fault injection",
+        "power loss",
+        "simulation",
+        "copy-on-write",
+        "ld_preload",
+        "record",
+        "deterministic",
+    ] {
+        assert!(all.contains(word), "{word}");
+    }
+}
+
+#[test]
+fn help_fits_the_terminal() {
+    let scratch = Scratch::new("help");
+    for words in [&["--help"][..], &["run", "--help"], &["crash", "--help"]] {
+        let output = scratch.dmlab().env("COLUMNS", "80").args(words).output().unwrap();
+        for line in text(&output.stdout).lines() {
+            assert!(line.chars().count() <= 100, "{words:?}: {line}");
+        }
+    }
+    assert!(scratch.ok(&["run", "--help"]).contains("-- <CMD>..."));
+}

@@ -1,0 +1,293 @@
+//! The machine's own `/run` and `/etc`: a layer over what the host has there.
+//!
+//! Real files in a folder of the machine hold what programs have written; all else is read from the host. So every program of
+//! a run sees the same, locks, sockets and FIFOs work by themselves, and nothing reaches the host. Three things are kept:
+//!
+//! - the layer: files and directories at their own places below it. A directory that lies over one of the host's is filled,
+//!   before a program lists it, with a stand-in for each name that the host has and nobody has removed;
+//! - what is gone: a regular file at the place of each name that programs have removed;
+//! - names that never show what the host has, since it is the state of the host's own disks.
+
+mod change;
+mod find;
+mod sockets;
+
+use libc::{c_char, c_int};
+
+use crate::paths::{PathBuf, c_bytes, current_dir, fd_path, has_dotdot, unlayer};
+use crate::{state, sys};
+
+pub(crate) use change::{link, own_of_descriptor, remove, rename};
+use find::{Found, find};
+
+/// What a call is about to do with the path that it names.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// Look at it; through a symlink at its end, or not.
+    Look { follow: bool },
+    /// List it, or go there.
+    List,
+    /// Open it with these flags.
+    Open(c_int),
+    /// Change its attributes or what it holds.
+    Change { follow: bool },
+    /// Make a new name.
+    Make,
+}
+
+const ROOTS: [&[u8]; 2] = [b"/run", b"/etc"];
+
+/// Parts of `/run` that stay the host's: the user's session, and what the server shows itself.
+const HOSTS_OWN: [&[u8]; 4] = [b"/run/user", b"/run/udev", b"/run/shm", b"/etc/mtab"];
+
+/// Names (and all that begin with them) that show nothing of the host's: they tell of its disks.
+const STATE_OF_DISKS: [&[u8]; 17] = [
+    b"/run/lvm",
+    b"/run/lock/lvm",
+    b"/run/dmeventd",
+    b"/run/cryptsetup",
+    b"/run/multipath",
+    b"/run/lock/multipath",
+    b"/run/mdadm",
+    b"/run/mount",
+    b"/run/blkid",
+    b"/run/udisks2",
+    b"/run/stratis",
+    b"/run/lvmpolld",
+    b"/run/lvmlockd",
+    b"/run/lock/dm",
+    b"/run/vdo",
+    b"/etc/lvm/devices",
+    b"/etc/lvm/cache",
+];
+
+fn inside(path: &[u8], root: &[u8]) -> bool {
+    path.starts_with(root) && matches!(path.get(root.len()), None | Some(b'/'))
+}
+
+/// Whether a clean absolute path lies in the machine's own `/run` or `/etc`.
+fn is_layered(path: &[u8]) -> bool {
+    ROOTS.iter().any(|root| inside(path, root))
+        && !HOSTS_OWN.iter().any(|root| inside(path, root))
+        // The machines themselves may live below /run.
+        && !path.starts_with(state::RUN_DIR.get())
+}
+
+/// Whether nothing of the host's shows at a path.
+fn is_state_of_disks(path: &[u8]) -> bool {
+    STATE_OF_DISKS.iter().any(|name| path.starts_with(name))
+}
+
+/// Whether some name in this directory of the host's is such a one.
+fn has_state_of_disks(path: &[u8]) -> bool {
+    STATE_OF_DISKS.iter().any(|name| {
+        name.strip_prefix(path).is_some_and(|rest| rest.first() == Some(&b'/') && !rest[1..].contains(&b'/'))
+    })
+}
+
+/// Builds the clean absolute form of a path that lies in the machine's own `/run` or `/etc`.
+pub(crate) fn layered(dirfd: c_int, path: *const c_char, out: &mut PathBuf) -> bool {
+    if !state::enabled() || path.is_null() {
+        return false;
+    }
+    let path = c_bytes(path);
+    match path.first() {
+        None => return false,
+        Some(b'/') => {
+            let first = path.iter().position(|&b| b != b'/').map(|at| path[at]);
+            let hopeful = matches!(first, Some(b'r' | b'e' | b'v' | b'.')) || unlayer(path).is_some();
+            if !hopeful && !has_dotdot(path) {
+                return false;
+            }
+            out.clear();
+        }
+        Some(_) if dirfd == libc::AT_FDCWD => {
+            if !state::cwd_matters() && !has_dotdot(path) {
+                return false;
+            }
+            if current_dir(out).is_err() {
+                return false;
+            }
+        }
+        Some(first) => {
+            if !state::has_layer() && !matches!(first, b'r' | b'e' | b'v' | b'.') {
+                return false;
+            }
+            let mut buf = [0u8; crate::paths::PATH_MAX];
+            let dir = fd_path(dirfd, &mut buf);
+            if dir.first() != Some(&b'/') || !out.set(unlayer(dir).unwrap_or(dir)) {
+                return false;
+            }
+        }
+    }
+    if !out.push(unlayer(path).unwrap_or(path)) {
+        return false;
+    }
+    by_its_own_name(out);
+    is_layered(out.get())
+}
+
+/// `/var/run` and `/var/lock` are links to `/run` and `/run/lock`.
+fn by_its_own_name(path: &mut PathBuf) {
+    for (link, target) in [(&b"/var/run"[..], &b"/run"[..]), (b"/var/lock", b"/run/lock")] {
+        if inside(path.get(), link) {
+            let mut copy = PathBuf::new();
+            if copy.set(target) && copy.push(&path.get()[link.len()..]) {
+                *path = copy;
+            }
+        }
+    }
+}
+
+/// Whether a descriptor is a directory in the machine's own `/run` or `/etc`.
+pub(crate) fn is_dir_of_it(fd: c_int) -> bool {
+    let mut buf = [0u8; crate::paths::PATH_MAX];
+    let path = fd_path(fd, &mut buf);
+    unlayer(path).is_some() || is_layered(path)
+}
+
+/// Whether a name in an open directory may be a stand-in of the layer's.
+pub(crate) fn is_layer_dir(fd: c_int) -> bool {
+    let mut buf = [0u8; 512];
+    unlayer(fd_path(fd, &mut buf)).is_some()
+}
+
+/// Where a call has to go instead: unchanged for a path elsewhere, else the real place, which `out` keeps.
+pub(crate) fn at(
+    dirfd: c_int,
+    path: *const c_char,
+    how: How,
+    out: &mut PathBuf,
+) -> Result<(c_int, *const c_char), i32> {
+    if !layered(dirfd, path, out) {
+        return Ok((dirfd, path));
+    }
+    let wants_dir = c_bytes(path).ends_with(b"/");
+    real_place(how, wants_dir, out)?;
+    Ok((libc::AT_FDCWD, out.c_str()))
+}
+
+/// Shadows a descriptor and a path with where the call has to go instead; an error ends the calling function.
+macro_rules! in_layer {
+    ($dirfd:ident, $path:ident, $how:expr) => {
+        let mut place = $crate::paths::PathBuf::new();
+        let ($dirfd, $path) = match $crate::layer::at($dirfd, $path, $how, &mut place) {
+            Ok(at) => at,
+            Err(errno) => return $crate::c_result(Err(errno)),
+        };
+    };
+    ($path:ident, $how:expr) => {
+        let here = libc::AT_FDCWD;
+        $crate::layer::in_layer!(here, $path, $how);
+        let _ = here;
+    };
+}
+pub(crate) use in_layer;
+
+/// Replaces a clean path by its real place.
+fn real_place(how: How, wants_dir: bool, path: &mut PathBuf) -> Result<(), i32> {
+    let reads = match how {
+        How::Look { .. } | How::List => true,
+        How::Open(flags) => flags & (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) == 0,
+        How::Change { .. } | How::Make => false,
+    };
+    if reads && !is_state_of_disks(path.get()) && !find::has_layer_for(path.get()) {
+        // Nobody has written there yet.
+        if matches!(how, How::List | How::Open(_)) {
+            state::note_layer();
+        }
+        if !(has_state_of_disks(path.get()) && matches!(how, How::List | How::Open(_))) {
+            return Ok(());
+        }
+    }
+    let follow = match how {
+        How::Look { follow } | How::Change { follow } => follow || wants_dir,
+        How::List => true,
+        How::Open(flags) => {
+            flags & libc::O_NOFOLLOW == 0
+                && flags & (libc::O_CREAT | libc::O_EXCL) != libc::O_CREAT | libc::O_EXCL
+        }
+        How::Make => false,
+    };
+    let found = find(path, follow)?;
+    match how {
+        How::Look { .. } => found.place(path),
+        How::List => list(found, path),
+        How::Open(flags) => open(found, flags, path),
+        How::Change { .. } => change::own(found, path, true),
+        How::Make => match found {
+            Found::Absent => change::place_for(path),
+            Found::Elsewhere => Ok(()),
+            Found::Upper(_) | Found::Lower(_) => Err(libc::EEXIST),
+        },
+    }
+}
+
+/// Whether a program may write where `access` asks for it: to what the host has it may not, but a copy is made in time.
+pub(crate) fn may_write(dirfd: c_int, path: *const c_char, how: c_int, follow: bool) -> bool {
+    if how & libc::W_OK == 0 {
+        return false;
+    }
+    let mut clean = PathBuf::new();
+    if !layered(dirfd, path, &mut clean) {
+        return false;
+    }
+    let Ok(Found::Lower(stat)) = find(&mut clean, follow) else { return false };
+    let how = how & !libc::W_OK;
+    is_dir(&stat) || sys::faccessat(libc::AT_FDCWD, clean.c_str().cast(), how | libc::R_OK).is_ok()
+}
+
+/// The path that libc found, as programs know it.
+pub(crate) fn by_known_name(path: *mut c_char) -> *mut c_char {
+    if let Some(known) = unlayer(c_bytes(path)) {
+        // SAFETY: `known` is the end of this C string, which lies in memory that is the program's to write.
+        unsafe { core::ptr::copy(known.as_ptr(), path.cast(), known.len() + 1) };
+    }
+    path
+}
+
+fn is_dir(stat: &libc::stat) -> bool {
+    stat.st_mode & libc::S_IFMT == libc::S_IFDIR
+}
+
+/// The directory that a program lists, with all names in it.
+fn list(found: Found, path: &mut PathBuf) -> Result<(), i32> {
+    let fill = match &found {
+        Found::Upper(stat) => is_dir(stat),
+        Found::Lower(stat) => is_dir(stat) && has_state_of_disks(path.get()),
+        Found::Elsewhere => return Ok(()),
+        Found::Absent => return Err(libc::ENOENT),
+    };
+    state::note_layer();
+    if fill {
+        change::fill(path)?;
+        return find::upper(path);
+    }
+    found.place(path)
+}
+
+fn open(found: Found, flags: c_int, path: &mut PathBuf) -> Result<(), i32> {
+    let writes = flags & libc::O_ACCMODE != libc::O_RDONLY || flags & libc::O_TRUNC != 0;
+    match &found {
+        Found::Elsewhere => Ok(()),
+        Found::Absent if flags & libc::O_CREAT != 0 => change::place_for(path),
+        Found::Absent => Err(libc::ENOENT),
+        Found::Upper(stat) | Found::Lower(stat) if is_dir(stat) => {
+            if flags & libc::O_TMPFILE == libc::O_TMPFILE {
+                change::make_dirs(path)?;
+                return find::upper(path);
+            }
+            if writes || flags & libc::O_CREAT != 0 {
+                return Err(libc::EISDIR);
+            }
+            list(found, path)
+        }
+        Found::Lower(_) if flags & (libc::O_CREAT | libc::O_EXCL) == libc::O_CREAT | libc::O_EXCL => {
+            Err(libc::EEXIST)
+        }
+        Found::Lower(stat) if writes && stat.st_mode & libc::S_IFMT == libc::S_IFREG => {
+            change::own(found, path, flags & libc::O_TRUNC == 0)
+        }
+        _ => found.place(path),
+    }
+}
