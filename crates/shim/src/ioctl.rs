@@ -77,18 +77,19 @@ pub(crate) fn ioctl_file(file: File, cmd: u32, arg: usize) -> Result<i64, i32> {
             to.copy_from_slice(&call.data()[pointer..pointer + 8]);
             tail += copy_in(usize::from_ne_bytes(to), &mut call.data()[reads..reads + more]);
         }
-    }
-    while !matches!(shape, IoctlShape::Pointing { .. }) {
-        let piece = (wanted - staged).min(DATA_LEN);
-        if piece > 0 {
-            tail = copy_in(arg + staged, &mut call.data()[..piece]);
+    } else {
+        loop {
+            let piece = (wanted - staged).min(DATA_LEN);
+            if piece > 0 {
+                tail = copy_in(arg + staged, &mut call.data()[..piece]);
+            }
+            if tail < piece || staged + tail == wanted {
+                break;
+            }
+            call.send(&Request::Stage { offset: staged as u64, data: &[] }, tail, None)?;
+            staged += tail;
+            tail = 0;
         }
-        if tail < piece || staged + tail == wanted {
-            break;
-        }
-        call.send(&Request::Stage { offset: staged as u64, data: &[] }, tail, None)?;
-        staged += tail;
-        tail = 0;
     }
     let fd = match shape {
         IoctlShape::Descriptor => Some(arg as i32),

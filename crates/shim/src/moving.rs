@@ -178,19 +178,17 @@ fn into_pipe(
 ) -> Result<i64, i32> {
     let at = start(source, &pos)?;
     let mut buffer = Buffer([0; 32768]);
-    let room = loop {
-        let mut poll = libc::pollfd { fd: pipe, events: libc::POLLOUT, revents: 0 };
-        let timeout = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-        let ready = sys::ppoll(&mut poll, 1, if nonblock { &timeout } else { core::ptr::null() })?;
-        if ready == 0 {
-            return Err(libc::EAGAIN);
-        }
-        let mut held = 0i32;
-        let _ = sys::fionread(pipe, libc::FIONREAD as usize, &mut held);
-        let size = sys::fcntl(pipe, libc::F_GETPIPE_SZ, 0)?;
-        // A pipe that can be written takes a page, however its room is counted; one without readers says so itself.
-        break size.saturating_sub(held as usize).max(4096);
-    };
+    let mut poll = libc::pollfd { fd: pipe, events: libc::POLLOUT, revents: 0 };
+    let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let ready = sys::ppoll(&mut poll, 1, if nonblock { &now } else { core::ptr::null() })?;
+    if ready == 0 {
+        return Err(libc::EAGAIN);
+    }
+    let mut held = 0i32;
+    let _ = sys::fionread(pipe, libc::FIONREAD as usize, &mut held);
+    let size = sys::fcntl(pipe, libc::F_GETPIPE_SZ, 0)?;
+    // A pipe that can be written takes a page, however its room is counted; one without readers says so itself.
+    let room = size.saturating_sub(held as usize).max(4096);
     let want = len.min(room).min(buffer.0.len());
     let got = source.read(&mut buffer.0[..want], at)?;
     let mut put = 0;
