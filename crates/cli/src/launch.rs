@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dmlab_server::client::Client;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
@@ -67,7 +67,11 @@ pub(crate) fn run(dir: &Path, command: &[OsString], release: impl Fn(Duration) +
         }
     }
     match start.spawn() {
-        Ok(child) => wait(child, signals, release),
+        Ok(child) => {
+            // The program has started with the limit that its user set.
+            raise_descriptor_limit();
+            wait(child, signals, release)
+        }
         Err(error) => {
             errln!("cannot run {}: {error}", path.display());
             ExitCode::from(if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_RUN })
@@ -118,6 +122,13 @@ fn preload(dir: &Path) -> OsString {
         value.push(old);
     }
     value
+}
+
+/// Lets this process, which serves a machine, have as many descriptors as it may: each open file of each of its programs takes one.
+pub(crate) fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    // Without it the soft limit stays, and says so by EMFILE.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
 /// Whether somebody sits before a shell that reads from the terminal.

@@ -98,6 +98,7 @@ pub(crate) fn boot_machine(args: &BootArgs) -> Result<ExitCode, Failure> {
 /// # Errors
 /// None: a failure is told to the process that waits for word, and is the exit status.
 pub(crate) fn serve_machine(args: &BootArgs) -> Result<ExitCode, Failure> {
+    launch::raise_descriptor_limit();
     // A session of its own: the terminal's hang-up and keys do not reach it.
     let _ = rustix::process::setsid();
     let server = match rundir::named(&args.name).and_then(|dir| boot(&args.machine, dir)) {

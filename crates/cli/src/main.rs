@@ -24,7 +24,6 @@ mod remote;
 mod replay_log;
 mod run;
 mod show;
-#[allow(clippy::print_stdout, clippy::print_stderr, reason = "moved over next")]
 mod thin;
 mod tour;
 mod tree;

@@ -96,4 +96,12 @@ macro_rules! errln {
     }};
 }
 
-pub(crate) use {errln, out, outln};
+/// Writes a line on stderr as it stands: progress and remarks beside the output. Where stderr takes none there is nobody to tell.
+macro_rules! noteln {
+    ($($words:tt)*) => {{
+        let line = format!("{}\n", format_args!($($words)*));
+        let _ = std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes());
+    }};
+}
+
+pub(crate) use {errln, noteln, out, outln};

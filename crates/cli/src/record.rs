@@ -142,7 +142,9 @@ impl Replay {
         if let Some(why) = &recording.cut_off {
             outln!("the recording has no end: {why}")?;
         }
-        Ok(if divergence.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        // What is not there was not repeated.
+        let is_whole = divergence.is_none() && recording.cut_off.is_none();
+        Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 }
 

@@ -1,8 +1,8 @@
 //! LVM2 and cryptsetup as Debian installs them, without any configuration, as an ordinary user and as whoever runs the tests.
 
-mod common;
+mod users;
 
-use common::{Scratch, User, need, script};
+use users::{Scratch, User, need, script};
 
 /// A script that prints what its commands say on stderr, and nothing when all is well.
 const QUIET: &str = r#"q() { "$@" 2>&1 >/dev/null | grep -v -e '^  WARNING: Sum of all thin volume sizes' \

@@ -1,18 +1,18 @@
 //! Programs that the front cannot stand in front of are refused, wherever in a run they are started, and the others keep the
 //! machine, whatever they do to their environment.
 
-mod common;
+mod users;
 
 use std::path::Path;
 use std::process::Command;
 
-use common::{Scratch, User, dmlab, is_root, need, run, script, start};
+use users::{Scratch, User, dmlab, is_root, need, run, script, start};
 
 const OPENS: &str = "#include <fcntl.h>\n#include <stdio.h>\n\
     int main(void) { printf(\"%s\\n\", open(\"/dev/mapper/control\", O_RDWR) < 0 ? \"no\" : \"opened\"); return 0; }\n";
-const GO: &str = "package main\n\nimport \"os\"\n\nfunc main() { f, err := os.Open(\"/dev/mapper/control\"); println(f != nil, err != nil) }\n";
-const CGO: &str = "package main\n\n// int one(void) { return 1; }\nimport \"C\"\nimport \"os\"\n\n\
-    func main() { f, err := os.Open(\"/dev/mapper/control\"); println(f != nil, err != nil, C.one()) }\n";
+const GO: &str = "package main\n\nimport \"syscall\"\n\nfunc main() { f, err := syscall.Open(\"/dev/mapper/control\", 0, 0); println(f, err != nil) }\n";
+const CGO: &str = "package main\n\n// int one(void) { return 1; }\nimport \"C\"\nimport \"syscall\"\n\n\
+    func main() { f, err := syscall.Open(\"/dev/mapper/control\", 0, 0); println(f, err != nil, C.one()) }\n";
 
 /// Compiles one program of each kind into a directory: its name and a word of the reason.
 fn programs(dir: &Path) -> Vec<(&'static str, &'static str)> {

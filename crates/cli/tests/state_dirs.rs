@@ -1,8 +1,8 @@
 //! A machine's own `/run` and `/etc`: what programs find there, and that nothing of it reaches the host.
 
-mod common;
+mod users;
 
-use common::{Scratch, User, is_root, need, script, start};
+use users::{Scratch, User, is_root, need, run, script, start};
 
 /// Runs a script as both users and compares what it prints.
 fn both(name: &str, text: &str, expected: &str) {
@@ -143,13 +143,26 @@ fn each_machine_has_its_own_and_a_booted_one_keeps_it() {
     assert!(other.contains("No such file"), "{other}");
     // A daemon stays with the machine, and ends with it.
     let daemon = dmlab(&["attach", &name, "--", "sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 & echo $!"]);
-    let is_there = || {
-        let status = std::fs::read_to_string(format!("/proc/{}/stat", daemon.trim())).unwrap_or_default();
-        !status.is_empty() && !status.contains(") Z")
-    };
-    assert!(is_there(), "{daemon}");
+    assert!(runs(&daemon), "{daemon}");
     assert_eq!(dmlab(&["halt", &name]), "");
-    assert!(!is_there(), "the daemon outlives its machine");
+    assert!(!runs(&daemon), "the daemon outlives its machine");
+}
+
+/// Whether a process runs: one that has ended and nobody has asked for does not.
+fn runs(pid: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    !status.is_empty() && !status.contains(") Z")
+}
+
+#[test]
+fn daemons_of_a_crash_exploration_end_with_their_machine() {
+    let scratch = Scratch::new("crash");
+    let workload = "dd if=/dev/zero of=/dev/ram0 bs=4k count=1 conv=fsync status=none; setsid sleep 1000 >/dev/null 2>&1 & echo $! >left";
+    let output =
+        start(User::Same, &scratch.0, &["crash", "--disks", "1", "--workload", workload, "--check", "true"]);
+    assert!(output.status.success(), "{output:?}");
+    let pid = std::fs::read_to_string(scratch.path("left")).unwrap();
+    assert!(!runs(&pid), "{pid}");
 }
 
 #[test]
@@ -163,6 +176,31 @@ fn what_a_run_leaves_ends_with_it() {
         let pid = std::fs::read_to_string(scratch.path(name)).unwrap();
         assert!(!std::path::Path::new("/proc").join(pid.trim()).exists(), "{name}: {pid}");
     }
+}
+
+/// What the host keeps for root alone is empty to an ordinary user's machine, and can be written there.
+#[test]
+fn directories_that_are_closed_to_the_user_are_empty() {
+    if !is_root() {
+        // Nobody else can make one.
+        return;
+    }
+    let name = format!("/etc/dmlab-closed-{}", std::process::id());
+    std::fs::create_dir(&name).unwrap();
+    std::fs::write(format!("{name}/secret"), "s").unwrap();
+    run("chmod", &["700", &name]);
+    let scratch = Scratch::new("closed");
+    let text = format!(
+        "ls {name}; cat {name}/secret; echo own >{name}/own; ls {name}; cat {name}/own; rm -r {name}; ls -d {name}"
+    );
+    let ordinary = script(User::Ordinary, &scratch.0, &text);
+    let same = script(User::Same, &scratch.0, &text);
+    let kept = std::fs::read_to_string(format!("{name}/secret"));
+    std::fs::remove_dir_all(&name).unwrap();
+    assert_eq!(kept.unwrap(), "s");
+    let gone = format!("ls: cannot access '{name}': No such file or directory\n");
+    assert_eq!(ordinary, format!("cat: {name}/secret: No such file or directory\nown\nown\n{gone}"));
+    assert_eq!(same, format!("secret\nsown\nsecret\nown\n{gone}"));
 }
 
 #[test]

@@ -291,7 +291,7 @@ impl Force<'_> {
         let mut log = self.lab.read(device, Sector::ZERO, Sectors(bytes as u64 / SECTOR_SIZE))?;
         let bits = log.get_mut(BITS..).ok_or_else(wrong)?;
         bits.fill(0);
-        Ok(self.lab.write(device, Sector::ZERO, &log)?)
+        self.lab.write(device, Sector::ZERO, &log)
     }
 
     /// All paths of a multipath are down.
@@ -330,7 +330,7 @@ impl Force<'_> {
     /// ENXIO.
     pub fn open_count(&self, name: &str, count: usize) -> Result<Vec<BlockFile>, Error> {
         let path = Self::path(name);
-        (0..count).map(|_| self.lab.open(&path).map_err(Error::from)).collect()
+        (0..count).map(|_| self.lab.open(&path)).collect()
     }
 
     /// The device goes away as soon as the file is dropped.

@@ -69,6 +69,11 @@ impl Waited {
         self.last = Some(now);
         self.first.is_some_and(|first| now - first >= time)
     }
+
+    /// A look at others has ended. On a busy host it takes as long as it takes: that is no break in the waiting.
+    fn has_looked(&mut self) {
+        self.last = Some(std::time::Instant::now());
+    }
 }
 
 /// Drives a machine with real threads.
@@ -220,6 +225,7 @@ impl ThreadDriver {
         let Some(mut waited) = self.waited.try_lock() else { return false };
         let away = due.saturating_since(self.now());
         if !waited.as_long_as(away) && !self.everybody_waits(others_wait) {
+            waited.has_looked();
             return false;
         }
         *waited = Waited::default();

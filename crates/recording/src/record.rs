@@ -3,6 +3,7 @@
 //! Whoever serves the programs says what they ask: [`Recorder::call`] does it in a turn of its own. What the machine does
 //! meanwhile the recorder sees by itself: the trace of bios, the kernel log, the events for user space.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
@@ -27,6 +28,7 @@ pub struct Recorder {
     last_call: AtomicU64,
     last_file: AtomicU64,
     last_backing: AtomicU64,
+    clients: Mutex<Clients>,
 }
 
 impl Recorder {
@@ -53,6 +55,7 @@ impl Recorder {
             last_call: AtomicU64::new(0),
             last_file: AtomicU64::new(0),
             last_backing: AtomicU64::new(0),
+            clients: Mutex::default(),
         })
     }
 
@@ -88,6 +91,12 @@ impl Recorder {
         let under = match &turn {
             Some(turn) => {
                 let call = self.last_call.fetch_add(1, Ordering::Relaxed) + 1;
+                let mut clients = self.clients.lock();
+                if clients.interrupted.remove(&client) {
+                    self.log.push(&Event::Interrupt { client });
+                }
+                clients.calling.insert(client);
+                drop(clients);
                 self.log.push(&Event::Begin { call, client, what });
                 turn.enter(call);
                 Under { recorder: self, call }
@@ -96,15 +105,22 @@ impl Recorder {
             None => return work(&Under { recorder: self, call: this_call().unwrap_or(0) }).0,
         };
         let (value, ended) = work(&under);
+        self.clients.lock().calling.remove(&client);
         self.log.push(&Event::End { call: under.call, ended });
         drop(turn);
         value
     }
 
-    /// A signal interrupts what `client` waits for.
+    /// A signal interrupts what `client` waits for, or the client has ended. Where it waits for nothing this is written down with
+    /// its next call, if one comes: when the host tells of an end that changes nothing is chance.
     pub fn interrupt(&self, client: u64, interrupt: &Interrupt) {
         self.in_turn(|| {
-            self.log.push(&Event::Interrupt { client });
+            let mut clients = self.clients.lock();
+            if clients.calling.contains(&client) {
+                self.log.push(&Event::Interrupt { client });
+            } else {
+                clients.interrupted.insert(client);
+            }
             interrupt.raise();
         });
     }
@@ -141,6 +157,15 @@ impl Recorder {
         }
         finished
     }
+}
+
+/// What is known of those who call.
+#[derive(Default)]
+struct Clients {
+    /// Whose call is under way.
+    calling: BTreeSet<u64>,
+    /// Who was interrupted while no call of theirs was under way.
+    interrupted: BTreeSet<u64>,
 }
 
 /// A call under way.

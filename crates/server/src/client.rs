@@ -89,8 +89,8 @@ impl Client {
 
     /// The process that serves the machine; `None` where it lives in another pid namespace.
     pub fn server_pid(&self) -> Option<i32> {
-        let peer = rustix::net::sockopt::socket_peercred(&self.socket).ok()?;
-        Some(peer.pid.as_raw_nonzero().get()).filter(|pid| *pid > 0)
+        let peer = nix::sys::socket::getsockopt(&self.socket, nix::sys::socket::sockopt::PeerCredentials);
+        peer.ok().map(|peer| peer.pid()).filter(|pid| *pid > 0)
     }
 
     /// Does one call.

@@ -1,7 +1,9 @@
 //! Which programs the preload library can stand in front of, judged by their files.
 
 /// What a program's file says.
+#[allow(clippy::large_enum_variant, reason = "the preload library asks for no memory")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "it lives on the stack, where the library may not allocate")]
 pub enum Program {
     /// The library can stand in front of it, or it is nothing that this function knows.
     Served,

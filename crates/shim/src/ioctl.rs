@@ -62,30 +62,38 @@ fn claimed_len(shape: IoctlShape, arg: usize) -> u64 {
     }
 }
 
+/// Copies in a structure and what the pointer in it points at; how many bytes there were.
+fn copy_pointing(call: &mut Call, arg: usize, reads: usize, pointer: usize, more: usize) -> usize {
+    let got = copy_in(arg, &mut call.data()[..reads]);
+    if got < reads {
+        return got;
+    }
+    let mut to = [0; 8];
+    to.copy_from_slice(&call.data()[pointer..pointer + 8]);
+    got + copy_in(usize::from_ne_bytes(to), &mut call.data()[reads..reads + more])
+}
+
 pub(crate) fn ioctl_file(file: File, cmd: u32, arg: usize) -> Result<i64, i32> {
     let shape = ioctl_shape(cmd);
     let claimed = claimed_len(shape, arg);
     let mut call = Call::begin()?;
     let wanted = claimed.min(STAGING_LIMIT) as usize;
     let mut staged = 0;
-    let mut tail = 0;
-    if let IoctlShape::Pointing { reads, pointer, more } = shape {
-        let (reads, pointer, more) = (reads as usize, pointer as usize, more as usize);
-        tail = copy_in(arg, &mut call.data()[..reads]);
-        if tail == reads {
-            let mut to = [0; 8];
-            to.copy_from_slice(&call.data()[pointer..pointer + 8]);
-            tail += copy_in(usize::from_ne_bytes(to), &mut call.data()[reads..reads + more]);
+    let mut tail = match shape {
+        IoctlShape::Pointing { reads, pointer, more } => {
+            copy_pointing(&mut call, arg, reads as usize, pointer as usize, more as usize)
         }
-    } else {
-        loop {
-            let piece = (wanted - staged).min(DATA_LEN);
-            if piece > 0 {
-                tail = copy_in(arg + staged, &mut call.data()[..piece]);
-            }
-            if tail < piece || staged + tail == wanted {
-                break;
-            }
+        _ => 0,
+    };
+    // What has no pointers comes in pieces of what fits.
+    let mut is_whole = matches!(shape, IoctlShape::Pointing { .. });
+    while !is_whole {
+        let piece = (wanted - staged).min(DATA_LEN);
+        if piece > 0 {
+            tail = copy_in(arg + staged, &mut call.data()[..piece]);
+        }
+        is_whole = tail < piece || staged + tail == wanted;
+        if !is_whole {
             call.send(&Request::Stage { offset: staged as u64, data: &[] }, tail, None)?;
             staged += tail;
             tail = 0;

@@ -191,8 +191,8 @@ fn real_place(how: How, wants_dir: bool, path: &mut PathBuf) -> Result<(), i32> 
         How::Open(flags) => flags & (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) == 0,
         How::Change { .. } | How::Make => false,
     };
-    if reads && !is_state_of_disks(path.get()) && !find::has_layer_for(path.get()) {
-        // Nobody has written there yet.
+    if reads && !state::fake_root() && !is_state_of_disks(path.get()) && !find::has_layer_for(path.get()) {
+        // Nobody has written there yet, and nothing is closed to root.
         if matches!(how, How::List | How::Open(_)) {
             state::note_layer();
         }
@@ -254,7 +254,7 @@ fn is_dir(stat: &libc::stat) -> bool {
 fn list(found: Found, path: &mut PathBuf) -> Result<(), i32> {
     let fill = match &found {
         Found::Upper(stat) => is_dir(stat),
-        Found::Lower(stat) => is_dir(stat) && has_state_of_disks(path.get()),
+        Found::Lower(stat) => is_dir(stat) && (has_state_of_disks(path.get()) || is_closed(path)),
         Found::Elsewhere => return Ok(()),
         Found::Absent => return Err(libc::ENOENT),
     };
@@ -264,6 +264,12 @@ fn list(found: Found, path: &mut PathBuf) -> Result<(), i32> {
         return find::upper(path);
     }
     found.place(path)
+}
+
+/// Whether a directory of the host's is open to root alone. In the machine everybody is root, and finds it empty.
+fn is_closed(path: &mut PathBuf) -> bool {
+    let how = libc::R_OK | libc::X_OK;
+    state::fake_root() && sys::faccessat(libc::AT_FDCWD, path.c_str().cast(), how) == Err(libc::EACCES)
 }
 
 fn open(found: Found, flags: c_int, path: &mut PathBuf) -> Result<(), i32> {

@@ -179,8 +179,8 @@ fn into_pipe(
     let at = start(source, &pos)?;
     let mut buffer = Buffer([0; 32768]);
     let mut poll = libc::pollfd { fd: pipe, events: libc::POLLOUT, revents: 0 };
-    let now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    let ready = sys::ppoll(&mut poll, 1, if nonblock { &now } else { core::ptr::null() })?;
+    let timeout = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let ready = sys::ppoll(&mut poll, 1, if nonblock { &timeout } else { core::ptr::null() })?;
     if ready == 0 {
         return Err(libc::EAGAIN);
     }

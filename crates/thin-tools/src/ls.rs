@@ -64,7 +64,8 @@ impl Column {
         })
     }
 
-    fn name(self) -> &'static str {
+    /// Its name, as `thin_ls` has it.
+    pub fn name(self) -> &'static str {
         Column::ALL.iter().find(|(column, _)| *column == self).map_or("", |(_, name)| name)
     }
 

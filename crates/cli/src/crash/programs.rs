@@ -13,7 +13,7 @@ use dmlab_server::driver::{ThreadDriver, Time};
 use dmlab_server::{Options, Server, rundir};
 
 use crate::boot::{Clock, serve};
-use crate::launch;
+use crate::{launch, leftover};
 
 /// Lines of a failed program's output that a report shows.
 const LAST_LINES: usize = 8;
@@ -97,6 +97,13 @@ impl Served {
         let mut command = launch::prepared(self.server.dir(), &words[0]);
         command.args(&words[1..]);
         command
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        // Daemons that programs left would outlive the machine.
+        leftover::end_programs(&self.server.socket(), None);
     }
 }
 

@@ -154,18 +154,22 @@ fn same_file(a: &Path, b: &Path) -> bool {
 /// Says what was saved, beside what is written to stdout.
 fn report(salvage: &Salvage) {
     if salvage.superblock_was_lost {
-        eprintln!("the superblock was lost; a new one was made");
+        crate::output::noteln!("the superblock was lost; a new one was made");
     }
     if let Some((mapping, details)) = salvage.found_roots {
-        eprintln!("roots found by their looks: mapping tree at block {mapping}, details at block {details}");
+        crate::output::noteln!(
+            "roots found by their looks: mapping tree at block {mapping}, details at block {details}"
+        );
     }
     for (id, left, said) in &salvage.damaged {
-        eprintln!("thin device {id}: {left} mappings left, its details say {said}");
+        crate::output::noteln!("thin device {id}: {left} mappings left, its details say {said}");
     }
     for id in &salvage.lost {
-        eprintln!("thin device {id}: only its mappings or only its details are left, it can't be saved");
+        crate::output::noteln!(
+            "thin device {id}: only its mappings or only its details are left, it can't be saved"
+        );
     }
-    eprintln!(
+    crate::output::noteln!(
         "{} device(s) whole, {} damaged, {} lost",
         salvage.nr_whole,
         salvage.damaged.len(),

@@ -1,13 +1,16 @@
 //! `dmlab thin ls`, `delta`, `rmap`, `stat`, `map` and `tree`.
 
 use super::source::{Source, View};
+use crate::json::{self, Format};
 use crate::kernel::Failure;
+use crate::output::{out, outln};
 use clap::Args;
 use dmlab_thin_tools::{
-    Column, MapRun, Scope, Survey, TreeStatistics, delta, draw_svg, draw_text, ls, ls_table, map,
-    metadata_reserve, picture, rmap, statistics,
+    Column, MapRun, RmapRun, Scope, Statistics, Survey, TreeStatistics, delta, draw_svg, draw_text, ls,
+    ls_table, map, metadata_reserve, picture, rmap, statistics,
 };
 use dmlab_units::{SECTOR_SIZE, ThinId};
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// `dmlab thin ls`.
@@ -23,15 +26,28 @@ pub(crate) struct Ls {
     /// No first line with the columns' names.
     #[arg(long)]
     no_headers: bool,
+    /// Print JSON, for programs (its schema: the chapter "JSON" of the book).
+    #[arg(long)]
+    json: bool,
 }
 
 impl Ls {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let columns = if self.format.is_empty() { &Column::DEFAULT[..] } else { &self.format[..] };
         let rows = ls(&self.source.open()?, self.view.which(), columns)?;
-        print!("{}", ls_table(columns, &rows, !self.no_headers));
+        if self.json {
+            return json::print(&rows.iter().map(|row| row_value(columns, row)).collect());
+        }
+        out!("{}", ls_table(columns, &rows, !self.no_headers))?;
         Ok(())
     }
+}
+
+/// A row by the names of its columns; what is a number is one.
+fn row_value(columns: &[Column], row: &[String]) -> Value {
+    let cell = |cell: &String| cell.parse::<u64>().map_or_else(|_| json!(cell), |number| json!(number));
+    let named = columns.iter().zip(row).map(|(column, value)| (column.name().to_lowercase(), cell(value)));
+    Value::Object(named.collect())
 }
 
 /// `dmlab thin delta`.
@@ -64,7 +80,7 @@ impl Delta {
         let view = survey.view(self.view.which())?;
         let found = delta(&survey, view, ThinId(self.thin1), ThinId(self.thin2))?;
         let found = found.map_err(|id| no_device(id, view.roots.keys().copied()))?;
-        print!("{}", found.xml(self.verbose));
+        out!("{}", found.xml(self.verbose))?;
         Ok(())
     }
 }
@@ -77,6 +93,8 @@ pub(crate) struct Rmap {
     /// Data blocks, FIRST..END with END not among them; may be given several times.
     #[arg(long, required = true, value_parser = region)]
     region: Vec<std::ops::Range<u64>>,
+    #[command(flatten)]
+    format: Format,
 }
 
 fn region(text: &str) -> Result<std::ops::Range<u64>, String> {
@@ -93,8 +111,13 @@ impl Rmap {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let metadata = self.source.open()?;
         let survey = Survey::new(&metadata, Scope::Mappings)?;
-        for run in rmap(&survey, &survey.live, &self.region)? {
-            println!("{run}");
+        let runs = rmap(&survey, &survey.live, &self.region)?;
+        if self.format.json {
+            let one = |run: &RmapRun| json!({ "data": run.data.0, "device": run.device.0, "begin": run.begin.0, "length": run.length });
+            return json::print(&runs.iter().map(one).collect());
+        }
+        for run in runs {
+            outln!("{run}")?;
         }
         Ok(())
     }
@@ -107,14 +130,19 @@ pub(crate) struct Stat {
     source: Source,
     #[command(flatten)]
     view: View,
+    #[command(flatten)]
+    format: Format,
 }
 
 impl Stat {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let statistics = statistics(&self.source.open()?, self.view.which())?;
+        if self.format.json {
+            return json::print(&statistics_value(&statistics));
+        }
         let s = &statistics.superblock;
-        let line = |name: &str, text: String| println!("{name:<22}{text}");
-        println!("{}", self.source.path().display());
+        let mut text = format!("{}\n", self.source.path().display());
+        let mut line = |name: &str, value: String| text.push_str(&format!("{name:<22}{value}\n"));
         line("transaction id", s.trans_id.to_string());
         line("time", s.time.to_string());
         line("needs_check", if s.needs_check() { "yes" } else { "no" }.to_owned());
@@ -142,8 +170,40 @@ impl Stat {
         line("device tree", tree(&statistics.devices));
         line("details tree", tree(&statistics.details));
         line("mapping trees", tree(&statistics.mappings));
+        out!("{text}")?;
         Ok(())
     }
+}
+
+fn statistics_value(statistics: &Statistics) -> Value {
+    let s = &statistics.superblock;
+    let tree = |tree: &TreeStatistics| {
+        json!({
+            "depth": tree.depth,
+            "internal": tree.nr_internal,
+            "leaves": tree.nr_leaves,
+            "shared": tree.nr_shared,
+            "fill_percent": tree.fill_percent(),
+        })
+    };
+    let usage = |used: u64, total: u64| json!({ "used": used, "total": total });
+    json!({
+        "transaction": s.trans_id,
+        "time": s.time,
+        "needs_check": s.needs_check(),
+        "held_metadata_root": Some(s.held_root.0).filter(|&root| root != 0),
+        "data_block_sectors": s.data_block_size.0,
+        "data_blocks": usage(statistics.nr_data_allocated, s.data_space_map.nr_blocks),
+        "metadata_blocks": usage(statistics.nr_metadata_allocated, s.metadata_space_map.nr_blocks),
+        "metadata_reserve_blocks": metadata_reserve(s.metadata_space_map.nr_blocks),
+        "devices": statistics.nr_devices,
+        "mappings": statistics.nr_mappings,
+        "mapped_data_blocks": statistics.nr_data_used,
+        "shared_data_blocks": statistics.nr_data_shared,
+        "device_tree": tree(&statistics.devices),
+        "details_tree": tree(&statistics.details),
+        "mapping_trees": tree(&statistics.mappings),
+    })
 }
 
 fn of(used: u64, all: u64) -> String {
@@ -177,6 +237,9 @@ pub(crate) struct Map {
     /// The runs only.
     #[arg(long)]
     runs: bool,
+    /// Print JSON, for programs (its schema: the chapter "JSON" of the book).
+    #[arg(long, conflicts_with_all = ["picture", "runs"])]
+    json: bool,
 }
 
 impl Map {
@@ -189,19 +252,32 @@ impl Map {
             survey.expect_devices(view, &[id])?;
             return Err(no_device(id, view.roots.keys().copied()));
         };
+        if self.json {
+            let one = |MapRun { run, state }: &MapRun| {
+                json!({
+                    "begin": run.begin.0,
+                    "data": run.data.0,
+                    "length": run.length,
+                    "time": run.time,
+                    "state": state.to_string(),
+                })
+            };
+            json::print(&runs.iter().map(one).collect())?;
+            return Ok(survey.expect_whole(view)?);
+        }
         if !self.picture {
-            println!("{:>20}  {:>20}  {:>5}  STATE", "VIRTUAL", "DATA", "SINCE");
+            outln!("{:>20}  {:>20}  {:>5}  STATE", "VIRTUAL", "DATA", "SINCE")?;
             for MapRun { run, state } in &runs {
                 let range = |begin: u64| match run.length {
                     1 => begin.to_string(),
                     length => format!("{begin}-{}", begin + length - 1),
                 };
                 let (begin, data) = (range(run.begin.0), range(run.data.0));
-                println!("{begin:>20}  {data:>20}  {:>5}  {state}", run.time);
+                outln!("{begin:>20}  {data:>20}  {:>5}  {state}", run.time)?;
             }
         }
         if !self.runs {
-            print!("{}", picture(&runs));
+            out!("{}", picture(&runs))?;
         }
         // Whose a block is depends on every device.
         Ok(survey.expect_whole(view)?)
@@ -228,7 +304,7 @@ impl Tree {
         match &self.svg {
             Some(path) => std::fs::write(path, draw_svg(&survey, view))
                 .map_err(|e| format!("{}: {e}", path.display()))?,
-            None => print!("{}", draw_text(&survey, view)),
+            None => out!("{}", draw_text(&survey, view))?,
         }
         // What is damaged is drawn as such.
         Ok(survey.expect_whole(view)?)

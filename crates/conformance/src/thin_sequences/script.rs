@@ -14,11 +14,12 @@ grow_data() { DB=$1; dmsetup load pool-data --table \"0 $((DB * BS)) zero\" && d
 grow_meta() { dmsetup load pool-meta --table \"0 $(($1 * 8)) linear /dev/ram0 0\" && dmsetup resume pool-meta && dmsetup suspend pool && resume; }
 thins_off() { for d in $(dmsetup ls --target thin | cut -f1); do dmsetup remove $d; done; }
 reopen() { thins_off; dmsetup remove pool; pool; }
-io() { fio --name=io --read_iolog=$1 --ioengine=psync --direct=1 --thread --continue_on_error=all; true; }
-w() { dd if=/dev/zero of=/dev/mapper/$1 bs=$((BS * 512 * $3)) count=1 seek=$(($2 * BS * 512)) oflag=direct,seek_bytes conv=notrunc$4; }
-p() { dd if=/dev/zero of=/dev/mapper/$1 bs=4096 count=1 seek=$(($2 * BS / 8)) oflag=direct conv=notrunc,fsync; }
-t() { blkdiscard -o $(($2 * BS * 512)) -l $(($3 * BS * 512)) /dev/mapper/$1; }
-f() { dd if=/dev/zero of=/dev/mapper/$1 bs=512 count=0 conv=notrunc,fsync; }
+there() { [ -b /dev/mapper/$1 ]; }
+io() { there $2 || return 1; fio --name=io --read_iolog=$1 --ioengine=psync --direct=1 --thread --continue_on_error=all; true; }
+w() { there $1 && dd if=/dev/zero of=/dev/mapper/$1 bs=$((BS * 512 * $3)) count=1 seek=$(($2 * BS * 512)) oflag=direct,seek_bytes conv=notrunc$4; }
+p() { there $1 && dd if=/dev/zero of=/dev/mapper/$1 bs=4096 count=1 seek=$(($2 * BS / 8)) oflag=direct conv=notrunc,fsync; }
+t() { there $1 && blkdiscard -o $(($2 * BS * 512)) -l $(($3 * BS * 512)) /dev/mapper/$1; }
+f() { there $1 && dd if=/dev/zero of=/dev/mapper/$1 bs=512 count=0 conv=notrunc,fsync; }
 begin() { # metadata blocks, MiB that are used
   dd if=/dev/zero of=/dev/ram0 bs=1M count=$2 2>/dev/null; F='' L=''
   dmsetup create pool-meta --table \"0 $(($1 * 8)) linear /dev/ram0 0\"
@@ -116,7 +117,7 @@ fn accesses(
             Io::Fill(fill) => {
                 let file = format!("{}.{at}.{i}.io", sequence.name);
                 files.push((file.clone(), fio_list(sequence.block_size, id, fill)));
-                format!("io {file}")
+                format!("io {file} t{id}")
             }
         };
         // Writing to a String cannot fail.

@@ -4,6 +4,7 @@
 //! up to, the host's kernel knows. A program belongs to the machine if its environment names the machine's socket, as
 //! that of each program which `dmlab run` starts does.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
@@ -21,14 +22,17 @@ struct Waiting {
 /// Threads are looked at one after another, so one that was seen waiting may have been woken by one that was looked at later.
 /// Only two looks that find the same threads with no switch between them are proof: then no program ran from the end of the
 /// first to the beginning of the second, and that is when our own threads, which only programs wake, are looked at.
-pub(super) fn waits(socket: &Path) -> bool {
-    wait_all_along(socket, || our_threads_wait().is_some())
+///
+/// `roots` are processes that are known to be its clients. Looked at are these, the server's children, and all that come of them: what
+/// else the host runs neither takes time here nor matters.
+pub(super) fn waits(socket: &Path, roots: &[u32]) -> bool {
+    wait_all_along(socket, roots, || our_threads_wait().is_some())
 }
 
 /// Whether all programs wait for as long as `meanwhile` takes, and its answer is yes.
-fn wait_all_along(socket: &Path, meanwhile: impl FnOnce() -> bool) -> bool {
-    let Some(first) = look(socket) else { return false };
-    meanwhile() && look(socket).is_some_and(|second| first == second)
+fn wait_all_along(socket: &Path, roots: &[u32], meanwhile: impl FnOnce() -> bool) -> bool {
+    let Some(first) = look(socket, roots) else { return false };
+    meanwhile() && look(socket, roots).is_some_and(|second| first == second)
 }
 
 /// Whether no thread of our own but this one runs: it would be about to answer a call, or to take one.
@@ -44,29 +48,71 @@ fn our_threads_wait() -> Option<()> {
     Some(())
 }
 
-/// All threads of the machine's programs, or `None` when one of them runs.
-fn look(socket: &Path) -> Option<Vec<Waiting>> {
-    let mark = [b"DMLAB_SOCKET=", socket.as_os_str().as_bytes()].concat();
-    let me = std::process::id();
-    let (uid, mut found) = (rustix::process::geteuid().as_raw(), Vec::new());
-    let (mut ours, mut nameless) = (Vec::new(), Vec::new());
-    for entry in fs::read_dir("/proc").ok()?.flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        if pid == me || (uid != 0 && entry.metadata().is_ok_and(|meta| meta.uid() != uid)) {
-            continue;
+/// The children of a process, or `None` where this kernel does not list them.
+fn children(pid: u32) -> Option<Vec<u32>> {
+    let mut found = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        match fs::read_to_string(thread.path().join("children")) {
+            Ok(list) => found.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok())),
+            // The thread has ended; or the kernel has no such file, which shows at threads of our own.
+            Err(_) if thread.path().exists() => return None,
+            Err(_) => {}
         }
+    }
+    Some(found)
+}
+
+/// The processes that may be the machine's: `roots` and all that come of them. Where the kernel does not list children, all
+/// processes of its user.
+fn candidates(roots: &[u32]) -> Option<Vec<u32>> {
+    let me = std::process::id();
+    let (mut found, mut next) = (BTreeSet::new(), vec![me]);
+    next.extend(roots);
+    while let Some(pid) = next.pop() {
+        if found.insert(pid) {
+            match children(pid) {
+                Some(children) => next.extend(children),
+                None => return of_our_user(),
+            }
+        }
+    }
+    found.remove(&me);
+    Some(found.into_iter().collect())
+}
+
+/// All processes of the server's user but the server.
+fn of_our_user() -> Option<Vec<u32>> {
+    let (me, uid) = (std::process::id(), rustix::process::geteuid().as_raw());
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").ok()?.flatten() {
+        let pid = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
+        // What runs as somebody else could only slow the clock, and has no business to.
+        if let Some(pid) = pid.filter(|&pid| pid != me)
+            && entry.metadata().is_ok_and(|meta| meta.uid() == uid)
+        {
+            found.push(pid);
+        }
+    }
+    Some(found)
+}
+
+/// All threads of the machine's programs, or `None` when one of them runs. `roots`: processes that are known to be its clients.
+fn look(socket: &Path, roots: &[u32]) -> Option<Vec<Waiting>> {
+    let mark = [b"DMLAB_SOCKET=", socket.as_os_str().as_bytes()].concat();
+    let mut found = Vec::new();
+    let (mut ours, mut nameless) = (Vec::new(), Vec::new());
+    for pid in candidates(roots)? {
+        let process = Path::new("/proc").join(pid.to_string());
         // A program that ends has no environment to be read, but runs until it has ended.
-        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+        let environment = fs::read(process.join("environ")).unwrap_or_default();
         if environment.is_empty() {
-            nameless.push(entry.path());
+            nameless.push(process.clone());
         }
         if !environment.split(|&b| b == 0).any(|variable| variable == mark) {
             continue;
         }
         ours.push(pid);
-        let Ok(threads) = fs::read_dir(entry.path().join("task")) else { continue };
+        let Ok(threads) = fs::read_dir(process.join("task")) else { continue };
         for thread in threads.flatten() {
             let Ok(status) = fs::read_to_string(thread.path().join("status")) else { continue };
             found.push(waiting(thread.file_name().to_str()?.parse().ok()?, &status)?);
@@ -116,7 +162,7 @@ mod tests {
     #[test]
     fn a_program_that_runs_is_seen_until_it_waits() {
         let socket = Path::new("/nowhere/of/this/test");
-        assert!(wait_all_along(socket, || true), "nobody belongs to a machine that isn't there");
+        assert!(wait_all_along(socket, &[], || true), "nobody belongs to a machine that isn't there");
         // Runs for as long as its input has nothing to say, then waits for more.
         let script = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo waits; read -r line";
         let mut child = Command::new("sh")
@@ -135,10 +181,10 @@ mod tests {
             sender.send(line).unwrap();
         });
         while receiver.try_recv().is_err() {
-            seen_running |= !wait_all_along(socket, || true);
+            seen_running |= !wait_all_along(socket, &[], || true);
         }
         assert!(seen_running);
-        while !wait_all_along(socket, || true) {
+        while !wait_all_along(socket, &[], || true) {
             std::thread::yield_now();
         }
         child.kill().unwrap();

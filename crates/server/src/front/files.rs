@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dmlab_units::DevT;
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -15,7 +15,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 
 use crate::world::Inode;
-use dmlab_machine::{BlockFile, ControlFile, OpenMode};
+use dmlab_machine::{BlockFile, ControlFile, Machine, OpenMode};
 use dmlab_recording::{Call, Ended, Recorder};
 
 /// What an open file is open on.
@@ -114,6 +114,7 @@ impl OpenFile {
 
 /// All open files of a machine.
 pub(crate) struct Files {
+    machine: Machine,
     open: RwLock<HashMap<u64, Arc<OpenFile>>>,
     /// Watches the placeholders.
     epoll: OwnedFd,
@@ -132,16 +133,17 @@ pub(crate) struct Files {
 
 type OnWritten = Box<dyn Fn(DevT) + Send + Sync>;
 
-/// How long a caller waits for somebody else's close to finish. A close that takes longer is stuck on a suspended device, and
-/// the file counts as open meanwhile, as a process in D state would hold it.
+/// How long a caller waits for the closes of others to finish, all together. A close that takes longer is stuck below, as on a
+/// suspended device, and the file counts as open meanwhile, as a process in D state would hold it.
 const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
 
 /// Bytes of a placeholder's buffer: tells it from ordinary pipes.
 const PLACEHOLDER_SIZE: usize = 4096;
 
 impl Files {
-    pub(crate) fn new() -> std::io::Result<Files> {
+    pub(crate) fn new(machine: Machine) -> std::io::Result<Files> {
         Ok(Files {
+            machine,
             open: RwLock::new(HashMap::new()),
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             draining: Mutex::new(()),
@@ -206,6 +208,26 @@ impl Files {
     /// it must look closed to it.
     pub(crate) fn drain(self: &Arc<Self>) {
         let _alone = self.draining.lock();
+        let mut under_way = Vec::new();
+        self.release_closed(&mut under_way);
+        // What waits for a resume is not waited for here, and the rest has one patience together: nobody waits for another's
+        // device.
+        let is_suspended = |dev: DevT| {
+            let device = self.machine.device(dev);
+            device.and_then(|device| device.dm).is_some_and(|dm| dm.suspended)
+        };
+        under_way.retain(|(dev, _)| !is_suspended(*dev));
+        let deadline = Instant::now() + CLOSE_PATIENCE;
+        let mut closing = self.closing.lock();
+        while under_way.iter().any(|(_, id)| closing.contains(id)) {
+            if self.has_closed.wait_until(&mut closing, deadline).timed_out() {
+                return;
+            }
+        }
+    }
+
+    /// Releases the files whose placeholders are closed; adds those whose data is still on its way to `under_way`.
+    fn release_closed(self: &Arc<Self>, under_way: &mut Vec<(DevT, u64)>) {
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut events = Vec::with_capacity(64);
         loop {
@@ -218,21 +240,22 @@ impl Files {
             for event in &events {
                 let (flags, id) = (event.flags, event.data.u64());
                 if flags.contains(epoll::EventFlags::ERR) {
-                    self.release(id);
+                    under_way.extend(self.release(id).map(|dev| (dev, id)));
                 }
             }
         }
     }
 
-    fn release(self: &Arc<Self>, id: u64) {
-        let Some(file) = self.open.write().remove(&id) else { return };
+    /// Releases a file. Its device, if data of it must still be written out.
+    fn release(self: &Arc<Self>, id: u64) -> Option<DevT> {
+        let file = self.open.write().remove(&id)?;
         let dev = match &*file.body {
             Body::Block(dev, _) => *dev,
             Body::Control(_) => {
                 self.nr_controls.fetch_sub(1, Ordering::Relaxed);
-                return;
+                return None;
             }
-            Body::LoopControl | Body::Trigger | Body::Path => return,
+            Body::LoopControl | Body::Trigger | Body::Path => return None,
         };
         let _ = epoll::delete(&self.epoll, file.placeholder.as_fd());
         let is_last =
@@ -244,18 +267,15 @@ impl Files {
         if !was_dirty {
             drop(file);
             self.tell_of_writer(dev, may_write);
-            return;
+            return None;
         }
         // The last close writes the page cache out, which may block for as long as the device is suspended: not here.
-        let done = Arc::new((Mutex::new(false), Condvar::new()));
-        let (files, signal) = (self.clone(), done.clone());
+        let files = self.clone();
         let closing = move || {
             drop(file);
             files.tell_of_writer(dev, may_write);
             files.closing.lock().remove(&id);
             files.has_closed.notify_all();
-            *signal.0.lock() = true;
-            signal.1.notify_all();
             *files.nr_blocked.lock() -= 1;
         };
         *self.nr_blocked.lock() += 1;
@@ -266,12 +286,9 @@ impl Files {
             self.closing.lock().remove(&id);
             self.has_closed.notify_all();
             *self.nr_blocked.lock() -= 1;
-            return;
+            return None;
         }
-        let mut is_done = done.0.lock();
-        if !*is_done {
-            done.1.wait_for(&mut is_done, CLOSE_PATIENCE);
-        }
+        Some(dev)
     }
 
     /// Waits for the end of a close that is under way, however long it takes: who closes a file waits for its data.

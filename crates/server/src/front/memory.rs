@@ -88,10 +88,20 @@ impl Process<'_> {
     /// What the descriptor that came along stands for, under a loop device.
     fn backing(&self) -> Result<Arc<dyn LoopBacking>, Errno> {
         let descriptor = self.descriptor.lock().take().ok_or(Errno::EBADF)?;
+        let flags = rustix::fs::fcntl_getfl(&descriptor).map_err(errno)?;
+        // It names a file and is not open on it.
+        if flags.contains(rustix::fs::OFlags::PATH) {
+            return Err(Errno::EBADF);
+        }
         let stat = rustix::fs::fstat(&descriptor).map_err(errno)?;
         if let Some(file) = self.files.get(stat.st_ino).filter(|_| stat.st_mode & S_IFMT == S_IFIFO) {
             // A simulated device under a loop device, which opens it for itself.
-            let Body::Block(dev, block) = &*file.body else { return Err(Errno::EINVAL) };
+            let (dev, block) = match &*file.body {
+                Body::Block(dev, block) => (dev, block),
+                // Its placeholder is open; the device is not.
+                Body::Path => return Err(Errno::EBADF),
+                _ => return Err(Errno::EINVAL),
+            };
             let mode = block.mode().difference(OpenMode::EXCLUSIVE);
             let backing = DeviceBacking::new(self.world.machine().open_block(*dev, mode)?);
             if let Some(under) = self.under {
@@ -99,8 +109,7 @@ impl Process<'_> {
             }
             return Ok(Arc::new(backing));
         }
-        let writable = rustix::fs::fcntl_getfl(&descriptor).map_err(errno)?;
-        let read_only = !writable.intersects(rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::RDWR);
+        let read_only = !flags.intersects(rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::RDWR);
         let name = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
         let path = std::fs::read_link(name).map_err(|_| Errno::EBADF)?.into_os_string().into_vec();
         if stat.st_mode & S_IFMT != S_IFREG {

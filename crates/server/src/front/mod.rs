@@ -26,6 +26,8 @@ use std::time::Duration;
 use dmlab_machine::Interrupt;
 use dmlab_recording::Recorder;
 use dmlab_shim_proto::{MIRROR_DIR, SOCKET_NAME};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use parking_lot::{Condvar, Mutex};
 use rustix::event::{Timespec, epoll};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -79,6 +81,8 @@ struct Client {
     interrupt: Interrupt,
     /// A copy of its socket.
     socket: OwnedFd,
+    /// Its process; `None` where that lives in a pid namespace that cannot be seen from here.
+    pid: Option<u32>,
     /// How often it has begun or ended to wait for an answer: odd while it waits.
     turns: Arc<AtomicU64>,
 }
@@ -104,10 +108,11 @@ impl Server {
         fs::create_dir_all(&kept)?;
         state_dirs::make(&dir)?;
         let runtime = machine.runtime().clone();
+        let files = Arc::new(Files::new(machine.clone())?);
         let shared = Arc::new(Shared {
             // What a run records must not depend on when somebody looks.
             world: World::new(machine, kept, options.has_udev, options.recorder.is_none()),
-            files: Arc::new(Files::new()?),
+            files,
             mirror: Mirror::new(dir.join(MIRROR_DIR))?,
             control: OnceLock::new(),
             on_refused_load: options.on_refused_load,
@@ -123,7 +128,11 @@ impl Server {
             // In a recording 0 is nobody.
             next: AtomicU64::new(1),
         });
-        driver.jump_only_when(Box::new(move || everybody::waits(&socket)));
+        let clients = watch.clone();
+        driver.jump_only_when(Box::new(move || {
+            let roots: Vec<u32> = clients.clients.lock().values().filter_map(|client| client.pid).collect();
+            everybody::waits(&socket, &roots)
+        }));
         let mut threads = Vec::new();
         let after_work = shared.clone();
         threads.push(driver.start(runtime, move || {
@@ -275,7 +284,7 @@ fn listen(path: &Path) -> io::Result<OwnedFd> {
 }
 
 fn accept_clients(shared: &Arc<Shared>, watch: &Arc<Watch>, listener: &OwnedFd) {
-    let me = rustix::process::geteuid();
+    let me = rustix::process::geteuid().as_raw();
     while !shared.is_stopping() {
         let mut fds = [rustix::event::PollFd::new(listener, rustix::event::PollFlags::IN)];
         let patience = Timespec { tv_sec: 0, tv_nsec: crate::driver::PATIENCE.subsec_nanos().into() };
@@ -283,29 +292,31 @@ fn accept_clients(shared: &Arc<Shared>, watch: &Arc<Watch>, listener: &OwnedFd) 
             continue;
         }
         let Ok(socket) = rustix::net::accept_with(listener, SocketFlags::CLOEXEC) else { continue };
-        let Ok(peer) = rustix::net::sockopt::socket_peercred(&socket) else { continue };
-        if peer.uid != me && !peer.uid.is_root() {
+        let Ok(peer) = getsockopt(&socket, PeerCredentials) else { continue };
+        if peer.uid() != me && peer.uid() != 0 {
             continue;
         }
         let (shared, watch) = (shared.clone(), watch.clone());
-        let pid = peer.pid.as_raw_nonzero().get();
+        // 0 for a client outside of the server's pid namespace.
+        let pid = u32::try_from(peer.pid()).ok().filter(|&pid| pid != 0);
         // A client that cannot have a thread sees its socket close.
         let _ = spawn("dmlab-client", move || serve(shared, &watch, socket, pid));
     }
 }
 
 /// One client's channel, from its connection to its end.
-fn serve(shared: Arc<Shared>, watch: &Watch, socket: OwnedFd, pid: i32) {
+fn serve(shared: Arc<Shared>, watch: &Watch, socket: OwnedFd, pid: Option<u32>) {
     let interrupt = Interrupt::default();
     let id = watch.next.fetch_add(1, Ordering::Relaxed);
     let turns = Arc::new(AtomicU64::new(0));
     let Ok(copy) = rustix::io::fcntl_dupfd_cloexec(&socket, 3) else { return };
-    let client = Client { interrupt: interrupt.clone(), socket: copy, turns: turns.clone() };
+    let client = Client { interrupt: interrupt.clone(), socket: copy, pid, turns: turns.clone() };
     watch.clients.lock().insert(id, client);
     // Only the other side's end is of interest here; wakes are for the channel's own thread.
     let flags = epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
     let watched = epoll::add(&watch.epoll, socket.as_fd(), epoll::EventData::new_u64(id), flags);
     if let (Ok(()), Ok(channel)) = (watched, Channel::open(socket)) {
+        let pid = pid.and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
         let session = Session { shared, client: id, pid, interrupt, staged: Vec::new(), answer: Vec::new() };
         session.run(channel, &turns);
     }

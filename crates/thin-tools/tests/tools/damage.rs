@@ -221,3 +221,27 @@ fn counts_that_are_too_low_are_not_mended_in_place() {
     assert_clean(&repaired);
     assert_eq!(repaired, restored(&recorded_xml("05-snapshots"), 512));
 }
+
+#[test]
+fn keys_beyond_what_the_parents_parent_gives_are_found() {
+    let mut metadata = made(1, 100_000, 2000);
+    let survey = Survey::new(&metadata, Scope::Mappings).unwrap();
+    let root = survey.live.roots[&ThinId(0)];
+    assert_eq!(survey.mappings.shape(root).unwrap().height, 2);
+    let children = survey.mappings.children(root);
+    let (first_of_next, leaf) = (children[1].0, *survey.mappings.leaves(children[0].1).last().unwrap());
+    drop(survey);
+    change(&mut metadata, leaf, Some(Kind::Node), |bytes| {
+        let mut node = NodeMut::new(bytes);
+        let last = node.len() - 1;
+        node.set_key(last, first_of_next + 1);
+    });
+    let found = report(&metadata);
+    let is_named = |problem: &Problem| match problem {
+        Problem::Node { loss, .. } => {
+            matches!(loss.why, EdgeError::KeysOutside { last, end, .. } if last > end && end == first_of_next - 1)
+        }
+        _ => false,
+    };
+    assert!(found.problems.iter().any(is_named), "{:?}", found.problems);
+}

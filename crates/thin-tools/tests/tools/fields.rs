@@ -135,3 +135,36 @@ fn a_hint_that_hides_one_free_block_is_a_remark_and_one_that_hides_two_a_finding
     );
     assert!(first_free > 0, "block 0 is the superblock");
 }
+
+#[test]
+fn damage_of_the_space_maps_own_trees_is_named() {
+    let sound = image("13-overflow");
+    let superblock = read_superblock(&sound, MetaBlock(0)).unwrap();
+    let (data, meta) = (superblock.data_space_map, superblock.metadata_space_map);
+    let roots = [
+        (data.bitmap_root, "data space map's index tree"),
+        (data.ref_count_root, "data space map's overflow tree"),
+        (meta.ref_count_root, "metadata space map's overflow tree"),
+        (meta.bitmap_root, "metadata space map: bitmap 0"),
+    ];
+    for (block, name) in roots {
+        let mut metadata = sound.clone();
+        change(&mut metadata, block, None, |bytes| bytes[3000] ^= 1);
+        let problems = report(&metadata).problems;
+        assert!(problems.iter().any(|problem| problem.to_string().contains(name)), "{name}: {problems:?}");
+        assert!(problems.iter().any(|problem| !problem.is_leak()), "{name}");
+    }
+}
+
+#[test]
+fn a_file_gets_the_room_that_it_is_given() {
+    use dmlab_thin_tools::{FileMetadata, Metadata};
+    let scratch = crate::debian::Scratch::new(&BytesMetadata::zeroed(1));
+    let mut metadata = FileMetadata::open_rw(&scratch.0).unwrap();
+    for blocks in [3, 700, 2] {
+        metadata.resize(blocks).unwrap();
+        assert_eq!(metadata.nr_blocks(), blocks);
+        assert_eq!(std::fs::metadata(&scratch.0).unwrap().len(), blocks * 4096);
+        assert_eq!(FileMetadata::open(&scratch.0).unwrap().nr_blocks(), blocks);
+    }
+}

@@ -3,6 +3,7 @@
 
 mod damage;
 mod debian;
+mod drawings;
 mod fields;
 mod images;
 mod lost_superblock;

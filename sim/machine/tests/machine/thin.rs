@@ -184,3 +184,32 @@ fn a_write_that_waits_for_space_outlives_the_growing_of_its_pool() {
     assert_eq!(ended.load(Ordering::Relaxed), 1);
     assert!(pool.status().contains(" 3/4 "), "{}", pool.status());
 }
+
+#[test]
+fn the_minute_of_an_earlier_wait_does_not_end_a_later_one() {
+    let pool = Pool::new(2, "0");
+    pool.write(0).unwrap();
+    pool.write(1).unwrap();
+    let ended = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let wait = |block: u64| {
+        let told = ended.clone();
+        let bio = Bio::write_owned(Sector(block * BLOCK), vec![5; 4096].into());
+        submit(bio.to(&pool.thin).on_end(move |status, _| told.lock().push((block, status))));
+        pool.kit.machine.runtime().run_until_idle();
+    };
+    wait(2);
+    pool.kit.advance(Duration::from_secs(50));
+    // Space for one: that wait is over.
+    let discard = Bio::range(Op::Discard, Sector(0), Sectors(BLOCK));
+    submit(discard.to(&pool.thin).on_end(|status, _| assert!(status.is_ok())));
+    pool.kit.machine.runtime().run_until_idle();
+    pool.status();
+    pool.kit.machine.runtime().run_until_idle();
+    assert_eq!(*ended.lock(), [(2, BlkStatus::Ok)]);
+    wait(3);
+    pool.kit.advance(Duration::from_secs(55));
+    assert_eq!(ended.lock().len(), 1, "the first minute is over, the second is not");
+    assert!(pool.status().contains("queue_if_no_space"), "{}", pool.status());
+    pool.kit.advance(Duration::from_secs(6));
+    assert_eq!(ended.lock()[1..], [(3, BlkStatus::NoSpc)]);
+}

@@ -346,3 +346,74 @@ fn parts_of_blocks_at_the_ends_of_a_discard_stay() {
     }
     assert_eq!((pool.byte(0, 0), pool.byte(0, 1), pool.byte(0, 2)), (1, 0, 1));
 }
+
+#[test]
+fn a_flush_of_the_pool_itself_reaches_the_data_device() {
+    let pool = Pool::new("0");
+    pool.data.noted();
+    let dev = pool.kit.ask(Command::DevStatus, "pool", DmFlags::empty()).unwrap().dev().unwrap();
+    let dev = pool.kit.machine.registry().get(dev).unwrap();
+    SyncIo::default().submit(&dev, Bio::flush()).unwrap();
+    assert_eq!(pool.data.noted().iter().filter(|noted| noted.op == Op::Flush).count(), 1);
+}
+
+#[test]
+fn what_was_never_written_reads_as_zeros_whatever_the_buffer_held() {
+    let mut pool = Pool::new("0");
+    pool.write(0, 1, 7).unwrap();
+    pool.snapshot(1);
+    // A pool made anew knows no mapping yet: the worker has to look.
+    pool.thins.clear();
+    for name in ["v1", "v0", "pool"] {
+        pool.kit.ask(Command::DevRemove, name, DmFlags::empty()).unwrap();
+    }
+    pool.kit.create("pool", &table("0"));
+    pool.open(0);
+    pool.open(1);
+    for id in [0, 1] {
+        assert_eq!((pool.byte(id, 0), pool.byte(id, 1), pool.byte(id, 2)), (0, 7, 0));
+    }
+}
+
+#[test]
+fn beyond_the_end_of_an_external_origin_are_zeros() {
+    // 300 sectors: two whole blocks, and 44 sectors of the third.
+    let mut pool = Pool::new("0");
+    pool.kit.create("base", "0 300 linear 1:2 0");
+    let base = pool.kit.ask(Command::DevStatus, "base", DmFlags::empty()).unwrap().dev().unwrap();
+    let disk = pool.kit.machine.registry().get(base).unwrap();
+    SyncIo::default().submit(&disk, Bio::write(Sector(0), &[9; 300 * 512])).unwrap();
+    let dev = pool.kit.create("ext", &format!("0 4096 thin 254:0 0 {base}"));
+    pool.thins[0] = pool.kit.machine.registry().get(dev).unwrap();
+    for (from, len) in [(0, 8), (292, 8), (296, 8), (299, 2), (300, 8), (256, 128), (1000, 8)] {
+        let mut bytes = vec![0xee; len * 512];
+        SyncIo::default().read(&pool.thins[0], Sector(from), &mut bytes, |bio| bio).unwrap();
+        let sectors: Vec<u8> = bytes.chunks(512).map(|sector| sector[0]).collect();
+        let wanted: Vec<u8> = (from..from + len as u64).map(|at| if at < 300 { 9 } else { 0 }).collect();
+        assert_eq!(sectors, wanted, "{from}+{len}");
+    }
+}
+
+#[test]
+fn a_mapping_that_is_known_answers_while_a_commit_is_under_way() {
+    let pool = Pool::new("0");
+    pool.write(0, 0, 1).unwrap();
+    pool.write(0, 0, 2).unwrap();
+    pool.write(0, 1, 3).unwrap();
+    pool.metadata.hold(true);
+    let flush = pool.start(0, Bio::flush());
+    assert!(pool.metadata.held() > 0);
+    let write = pool.start(0, page_of(0, 4));
+    let read = pool.start(0, Bio::read_owned(Sector(0), Sectors(8)));
+    assert_eq!(
+        (ended(&write), ended(&read), ended(&flush)),
+        (Some(BlkStatus::Ok), Some(BlkStatus::Ok), None)
+    );
+    assert_eq!(read.lock().as_ref().unwrap().1, vec![4; 4096]);
+    pool.metadata.hold(false);
+    while pool.metadata.held() > 0 {
+        pool.metadata.let_go(0);
+        pool.kit.machine.runtime().run_until_idle();
+    }
+    assert_eq!(ended(&flush), Some(BlkStatus::Ok));
+}

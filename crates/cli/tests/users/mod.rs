@@ -1,6 +1,6 @@
 //! What tests of real programs share: a scratch directory, and runs of `dmlab` as root or as an ordinary user.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program uses a part of it")]
+#![allow(dead_code, reason = "each test program uses a part of it")]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -11,10 +11,10 @@ const NOBODY: &str = "65534";
 const PROGRAMS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A fresh empty directory that everybody may write to; it goes with the value.
-pub struct Scratch(pub PathBuf);
+pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
-    pub fn new(name: &str) -> Scratch {
+    pub(crate) fn new(name: &str) -> Scratch {
         let dir = std::env::temp_dir().join(format!("dmlab-test-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
@@ -22,7 +22,7 @@ impl Scratch {
         Scratch(dir)
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 }
@@ -34,17 +34,17 @@ impl Drop for Scratch {
 }
 
 /// The binary under test.
-pub fn dmlab() -> PathBuf {
+pub(crate) fn dmlab() -> PathBuf {
     std::env::var_os("DMLAB_BIN").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_dmlab")), PathBuf::from)
 }
 
 /// Whether the tests run as root.
-pub fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     Command::new("id").arg("-u").output().unwrap().stdout == b"0\n"
 }
 
 /// Makes sure that programs are there.
-pub fn need(programs: &[(&str, &str)]) {
+pub(crate) fn need(programs: &[(&str, &str)]) {
     for (program, package) in programs {
         let found = PROGRAMS.split(':').any(|dir| Path::new(dir).join(program).is_file());
         assert!(found, "{program} is not installed: apt-get install {package}");
@@ -52,7 +52,7 @@ pub fn need(programs: &[(&str, &str)]) {
 }
 
 /// Runs a program that has to succeed.
-pub fn run(program: &str, words: &[&str]) -> Output {
+pub(crate) fn run(program: &str, words: &[&str]) -> Output {
     let output = Command::new(program).args(words).env("PATH", PROGRAMS).output();
     let output = output.unwrap_or_else(|error| panic!("{program}: {error}"));
     assert!(output.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
@@ -61,7 +61,7 @@ pub fn run(program: &str, words: &[&str]) -> Output {
 
 /// Who starts `dmlab`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum User {
+pub(crate) enum User {
     /// Whoever runs the tests.
     Same,
     /// An ordinary user.
@@ -69,7 +69,7 @@ pub enum User {
 }
 
 /// `dmlab` with these words, in `dir`.
-pub fn start(user: User, dir: &Path, words: &[&str]) -> Output {
+pub(crate) fn start(user: User, dir: &Path, words: &[&str]) -> Output {
     let binary = dmlab();
     let mut command = if user == User::Ordinary && is_root() {
         // The build directory may be closed to others.
@@ -96,7 +96,7 @@ pub fn start(user: User, dir: &Path, words: &[&str]) -> Output {
 }
 
 /// What a script prints on both streams, run as the program of a machine.
-pub fn script(user: User, dir: &Path, text: &str) -> String {
+pub(crate) fn script(user: User, dir: &Path, text: &str) -> String {
     let text = format!("exec 2>&1\n{text}");
     let output = start(user, dir, &["run", "--", "timeout", "120", "sh", "-c", &text]);
     let said = String::from_utf8_lossy(&output.stderr);
