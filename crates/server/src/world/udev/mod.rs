@@ -140,7 +140,8 @@ impl Udev {
             record.is_active = true;
         }
         let wants = self.looks && rules::are_looked_into(device, record);
-        if !wants {
+        let is_suspended = device.dm.as_ref().is_some_and(|dm| dm.suspended);
+        if !wants && !is_suspended {
             record.content = Content::default();
         }
         let job = Job { name: device.name.clone(), serial: record.serial, cookie };

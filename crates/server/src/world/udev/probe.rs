@@ -4,6 +4,7 @@
 //! no program of the host meets a simulated device.
 
 use std::fs::File;
+use std::io::Read;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::process::{Command, Stdio};
@@ -69,15 +70,20 @@ fn ask(copy: &File) -> Option<Content> {
         .map(|folder| format!("{folder}/blkid"))
         .find(|path| std::path::Path::new(path).exists())?;
     let path = format!("/proc/{}/fd/{}", std::process::id(), copy.as_raw_fd());
-    let answer = Command::new(program)
+    let mut asked = Command::new(program)
         .args(["-p", "-o", "udev", &path])
         .env_clear()
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .output()
+        .spawn()
         .ok()?;
-    let text = String::from_utf8_lossy(&answer.stdout);
+    let mut text = String::new();
+    let read = asked.stdout.take().map(|mut out| out.read_to_string(&mut text));
+    // Its end may have been waited for by another: only what it said counts.
+    let _ = asked.wait();
+    read?.ok()?;
     let lines = text.lines().filter_map(|line| line.split_once('='));
     Some(Content(lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()))
 }
