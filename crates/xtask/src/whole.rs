@@ -40,6 +40,31 @@ fn release() -> Command {
     cargo_with(&["build", "--release", "-p", "dmlab-cli", "-p", "dmlab-shim"])
 }
 
+/// The most bytes that the program may have, so that a CI job fetches it in a moment.
+const PROGRAM_MAX: u64 = 10 << 20;
+
+/// Whether the release binary, with the preload library in it, is as small as it is meant to be.
+fn program_is_small() -> Result<(), String> {
+    let path = binary();
+    let size = std::fs::metadata(&path).map_err(|error| format!("{}: {error}", path.display()))?.len();
+    if size <= PROGRAM_MAX {
+        Ok(())
+    } else {
+        Err(format!("{} has {size} bytes, and at most {PROGRAM_MAX} were meant", path.display()))
+    }
+}
+
+/// Crates that are not for publishing (`publish = false`).
+const PRIVATE: [&str; 5] =
+    ["xtask", "dmlab-conformance", "dmlab-shim", "dmlab-benches", "dmlab-fuzz-entries"];
+
+/// Packs every crate that is to be published and builds each as its users will: without the workspace around it.
+fn packages() -> Command {
+    let mut package = cargo_with(&["package", "--workspace", "--quiet", "--allow-dirty"]);
+    package.args(PRIVATE.iter().flat_map(|name| ["--exclude", name]));
+    package
+}
+
 /// Sets up this machine and runs everything.
 pub(crate) fn run() -> Result<(), String> {
     needs::ensure()?;
@@ -49,6 +74,7 @@ pub(crate) fn run() -> Result<(), String> {
     // Of all targets: benches and examples are compiled here.
     steps.check("clippy, benches compile", &mut cargo_with(&clippy));
     steps.check("release build", &mut release());
+    steps.done("size of the program", program_is_small);
     // Every test that starts `dmlab` takes this binary; a missing program is a failure here, never a skip.
     let mut tests = cargo_with(&["test", "--workspace", "--no-fail-fast", "--quiet"]);
     twice::first(&mut tests)?;
@@ -56,6 +82,7 @@ pub(crate) fn run() -> Result<(), String> {
     steps.done("every lab twice", twice::again);
     let mut doc = cargo_with(&["doc", "--quiet", "--workspace", "--no-deps"]);
     steps.check("documentation", doc.env("RUSTDOCFLAGS", "-D warnings"));
+    steps.check("packages", &mut packages());
     // As it was built for the tests before it: its assertions are on, and for its package alone it would be another.
     let mut fuzz = Command::new(target_folder().join("debug/dmlab-fuzz-entries"));
     steps.check("fuzz", fuzz.args(["all", &FUZZ_SECONDS.to_string()]));
