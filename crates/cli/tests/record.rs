@@ -248,7 +248,9 @@ dmsetup remove a",
     let whole = std::fs::read(scratch.0.join("run")).unwrap();
     std::fs::write(scratch.0.join("cut"), &whole[..whole.len() / 2]).unwrap();
     let (is_same, said) = scratch.replay(&["cut"]);
-    assert!(is_same && said.contains("the recording has no end: "), "{said}");
+    // What is there is as recorded; what is not there was not repeated.
+    assert!(!is_same && said.starts_with("as recorded: "), "{said}");
+    assert!(said.contains("the recording has no end: the recording is damaged or cut off: "), "{said}");
 }
 
 #[test]
@@ -259,7 +261,7 @@ fn what_is_no_recording_is_refused() {
         (&["replay", "nothere"][..], "dmlab: nothere: No such file or directory (os error 2)\n"),
         (
             &["replay", "text"],
-            "dmlab: text: this is no recording of a run, or a damaged one: its first line\n",
+            "dmlab: text: this is no recording: its first line is not that of a file which `dmlab record` wrote\n",
         ),
         (
             &["record", "-o", "no/dir", "--", "true"],

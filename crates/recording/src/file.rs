@@ -49,10 +49,16 @@ impl fmt::Display for FileError {
 impl std::error::Error for FileError {}
 
 fn bad(what: &str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        format!("this is no recording of a run, or a damaged one: {what}"),
-    )
+    io::Error::new(io::ErrorKind::InvalidData, format!("the recording is damaged or cut off: {what}"))
+}
+
+/// What a packed file that ends too soon says, in words of what was read.
+fn in_words(error: io::Error) -> io::Error {
+    if error.kind() == io::ErrorKind::UnexpectedEof {
+        bad("it ends in the middle of an event")
+    } else {
+        error
+    }
 }
 
 /// Writes a recording as it comes about.
@@ -103,7 +109,10 @@ impl<R: BufRead> Reader<R> {
         let mut magic = Vec::new();
         from.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic)?;
         if magic != MAGIC {
-            return Err(bad("its first line"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "this is no recording: its first line is not that of a file which `dmlab record` wrote",
+            ));
         }
         let mut from = GzDecoder::new(from);
         let header: Header = get(&mut from)?.ok_or_else(|| bad("it ends at its beginning"))?;
@@ -140,16 +149,16 @@ impl<R: BufRead> Reader<R> {
 /// The next value; `None` where nothing more comes.
 fn get<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<Option<T>> {
     let mut len = Vec::new();
-    from.by_ref().take(4).read_to_end(&mut len)?;
+    from.by_ref().take(4).read_to_end(&mut len).map_err(in_words)?;
     if len.is_empty() {
         return Ok(None);
     }
-    let len = u32::from_le_bytes(len.try_into().map_err(|_| bad("it is cut off"))?);
+    let len = u32::from_le_bytes(len.try_into().map_err(|_| bad("it ends in the middle of an event"))?);
     // Memory grows with what is there, not with what the file says.
     let mut bytes = Vec::new();
-    from.by_ref().take(u64::from(len)).read_to_end(&mut bytes)?;
+    from.by_ref().take(u64::from(len)).read_to_end(&mut bytes).map_err(in_words)?;
     if bytes.len() != len as usize {
-        return Err(bad("it is cut off"));
+        return Err(bad("it ends in the middle of an event"));
     }
     match postcard::take_from_bytes(&bytes) {
         Ok((value, [])) => Ok(Some(value)),

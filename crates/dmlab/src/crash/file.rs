@@ -87,7 +87,7 @@ fn put_text(out: &mut impl Write, text: &str) -> io::Result<()> {
 fn bad(what: &str) -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        format!("this is no recording of a run, or a damaged one: {what}"),
+        format!("this is no recording that `dmlab crash --save` made, or a damaged one: {what}"),
     )
 }
 
