@@ -9,6 +9,7 @@ mod faults;
 mod logs;
 mod machine;
 pub mod mutate;
+mod partitions;
 mod recordings;
 mod shim;
 mod snapshots;
@@ -37,6 +38,7 @@ pub const ENTRIES: &[Entry] = &[
     Entry { name: "replay_log", run: logs::replay_any, samples: logs::samples, len_max: 8192 },
     Entry { name: "snapshot_store", run: snapshots::store, samples: snapshots::samples, len_max: 20480 },
     Entry { name: "fault_rules", run: faults::parse, samples: faults::samples, len_max: 1024 },
+    Entry { name: "partition_tables", run: partitions::scan, samples: partitions::samples, len_max: 20480 },
     Entry { name: "recording", run: recordings::replay_any, samples: recordings::samples, len_max: 16384 },
     Entry { name: "thin_messages", run: thin::messages, samples: thin::message_samples, len_max: 1024 },
 ];
