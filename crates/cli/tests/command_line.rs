@@ -1,26 +1,29 @@
 //! The command line as people and scripts meet it: outputs that end early, machines that are named, runs that prove nothing.
 
+mod kit;
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-/// A folder of its own for machines and files; gone with it.
-struct Scratch(PathBuf);
+/// A folder of its own for machines and files.
+struct Scratch(kit::Scratch);
 
 impl Scratch {
     fn new(name: &str) -> Scratch {
-        let path = std::env::temp_dir().join(format!("dmlab-line-{name}-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&path);
-        fs::create_dir_all(&path).unwrap();
-        Scratch(path)
+        Scratch(kit::Scratch::new(&format!("line-{name}")))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0.0
     }
 
     /// dmlab, with its machines in this folder.
     fn dmlab(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_dmlab"));
-        command.env("TMPDIR", &self.0).current_dir(&self.0).stdin(Stdio::null());
+        let mut command = Command::new(kit::dmlab());
+        command.env("TMPDIR", self.path()).current_dir(self.path()).stdin(Stdio::null());
         for name in ["XDG_RUNTIME_DIR", "DMLAB_MACHINE", "DMLAB_SOCKET", "DMLAB_KLOG", "NO_COLOR", "PS1"] {
             command.env_remove(name);
         }
@@ -47,19 +50,13 @@ impl Scratch {
     }
 }
 
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// A script on a fresh machine, with dmlab itself in its PATH.
 fn on_machine(scratch: &Scratch, script: &str) -> Output {
-    let folder = Path::new(env!("CARGO_BIN_EXE_dmlab")).parent().unwrap();
+    let folder = kit::dmlab().parent().unwrap().to_owned();
     let path = format!("{}:/usr/bin:/bin", folder.display());
     scratch.dmlab().env("PATH", path).args(["run", "--ram", "2", "--", "sh", "-c", script]).output().unwrap()
 }
@@ -104,9 +101,9 @@ fn the_tour_ends_with_its_reader() {
     let scratch = Scratch::new("tour");
     let script = format!(
         "set -o pipefail; {0} tour | head -n 1; echo $?; {0} tour >/dev/full; echo $?",
-        env!("CARGO_BIN_EXE_dmlab")
+        kit::dmlab().display()
     );
-    let output = Command::new("bash").args(["-c", &script]).current_dir(&scratch.0).output().unwrap();
+    let output = Command::new("bash").args(["-c", &script]).current_dir(scratch.path()).output().unwrap();
     assert_eq!(text(&output.stdout), "1. A machine\n0\n1\n");
     let said = "dmlab: cannot write the output: No space left on device (os error 28)\n";
     assert_eq!(text(&output.stderr), said);
@@ -131,7 +128,7 @@ fn one_option_names_the_machine_everywhere() {
         &["run", "--machine", "lab", "--", "dmlab", "ls"],
         &["attach", "lab", "--", "dmlab", "ls"],
     ] {
-        let folder = Path::new(env!("CARGO_BIN_EXE_dmlab")).parent().unwrap();
+        let folder = kit::dmlab().parent().unwrap().to_owned();
         let path = format!("{}:/usr/bin:/bin", folder.display());
         let output = scratch.dmlab().env("PATH", path).args(words).output().unwrap();
         assert_eq!(text(&output.stdout), "a\t(254:0)\nb\t(254:1)\n", "{words:?}: {}", text(&output.stderr));
@@ -185,7 +182,7 @@ fn a_run_that_proved_nothing_says_so() {
         said.contains("the workload wrote nothing to the recorded disks (/dev/ram0 to /dev/ram0)"),
         "{said}"
     );
-    let rules = scratch.0.join("faults.toml");
+    let rules = scratch.path().join("faults.toml");
     fs::write(&rules, "[[fault]]\ndevice = \"/dev/rma0\"\nfail = \"EIO\"\n").unwrap();
     let run = |more: &[&str], program: &str| {
         let mut words = vec!["run", "--faults", "faults.toml"];
@@ -217,7 +214,7 @@ fn a_run_that_proved_nothing_says_so() {
 #[test]
 fn odd_sizes_and_disks_are_refused() {
     let scratch = Scratch::new("sizes");
-    fs::write(scratch.0.join("disk"), [0; 4096]).unwrap();
+    fs::write(scratch.path().join("disk"), [0; 4096]).unwrap();
     for words in [
         &["run", "--ram-size", "0", "--", "true"][..],
         &["run", "--ram-size", "1073741825", "--", "true"],
@@ -339,7 +336,7 @@ fn a_shell_learns_the_words_and_man_has_pages() {
     assert!(scratch.ok(&["completions", "bash"]).contains("require-hit"));
     let pages = scratch.ok(&["man", "--dir", "pages"]);
     assert!(pages.contains("pages/dmlab.1\n") && pages.contains("pages/dmlab-fault-add.1\n"), "{pages}");
-    assert!(fs::read_to_string(scratch.0.join("pages/dmlab-run.1")).unwrap().contains("require\\-hit"));
+    assert!(fs::read_to_string(scratch.path().join("pages/dmlab-run.1")).unwrap().contains("require\\-hit"));
     assert!(scratch.ok(&["man"]).contains("SUBCOMMANDS"));
 }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use dmlab_abi::Geometry;
-use dmlab_runtime::{Level, RateLimit, Runtime, ShardedCounters, UeventAction};
+use dmlab_runtime::{Level, RateLimit, Runtime, UeventAction};
 use dmlab_units::{DevT, Errno, Sectors};
 use parking_lot::{Mutex, RwLock};
 
@@ -13,6 +13,7 @@ use crate::buffer_errors::BufferErrors;
 use crate::cache::{ErrSeq, PageCache};
 use crate::partition::Partition;
 use crate::registry::Numbers;
+use crate::stats::DiskStats;
 use crate::{
     Bio, BioFlags, BioQueue, BlkStatus, Caller, End, Features, FrameData, Op, QueueLimits, SparseMemory,
     UserMemory,
@@ -159,42 +160,6 @@ struct Openers {
     is_dead: bool,
     /// Mapped devices that stand on this one, with the number of tables of each.
     holders: Vec<(DevT, u32)>,
-}
-
-/// IO statistics of a device, as `/sys/block/X/stat` shows them: bios ended and their sectors, by kind.
-#[derive(Default)]
-pub struct DiskStats {
-    /// Bios at even places, sectors at odd ones.
-    counters: ShardedCounters<8>,
-}
-
-impl DiskStats {
-    fn place(op: Op) -> usize {
-        match op {
-            Op::Read => 0,
-            Op::Write | Op::WriteZeroes => 2,
-            Op::Discard | Op::SecureErase => 4,
-            Op::Flush => 6,
-        }
-    }
-
-    /// Counts a bio.
-    #[inline]
-    pub fn count(&self, op: Op, len: Sectors) {
-        let at = DiskStats::place(op);
-        if op == Op::Flush {
-            // It is a write besides (recorded on a loop device).
-            self.counters.add_relaxed([(at, 1), (DiskStats::place(Op::Write), 1)]);
-            return;
-        }
-        self.counters.add_relaxed([(at, 1), (at + 1, len.0 as i64)]);
-    }
-
-    /// Bios of this kind, and their sectors.
-    pub fn of(&self, op: Op) -> (u64, Sectors) {
-        let at = DiskStats::place(op);
-        (self.counters.sum(at) as u64, Sectors(self.counters.sum(at + 1) as u64))
-    }
 }
 
 /// A block device: a disk, or a partition of one.
