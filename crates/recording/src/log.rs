@@ -3,7 +3,6 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
-use std::time::{Duration, Instant as WallInstant};
 
 use dmlab_driver::Witness;
 use dmlab_machine::{Instant, Machine};
@@ -13,8 +12,9 @@ use rustix::fs::{FlockOperation, flock};
 use crate::event::{Event, Header};
 use crate::file::Writer;
 
-/// What a recorder that is killed leaves behind is older than this by no more than a call.
-const FLUSH_EVERY: Duration = Duration::from_millis(100);
+/// After how many calls what was packed goes out: a recorder that is killed loses no more than these. Not by time, for where
+/// the packing is cut shows in the bytes, and two recordings of the same run have the same.
+const FLUSH_EVERY: u32 = 8;
 
 /// Where events go.
 pub(crate) type Out = Box<dyn Write + Send>;
@@ -66,7 +66,8 @@ struct State {
     machine: Option<Machine>,
     lines_seen: u64,
     uevents_seen: u64,
-    flushed: Option<WallInstant>,
+    /// Calls that ended since the last flush.
+    unflushed: u32,
     /// The first failure to write. What comes after it is not written, for it would follow from nothing.
     failed: Option<io::Error>,
     complaint: Option<Complaint>,
@@ -92,7 +93,7 @@ impl State {
         if let Some(Err(error)) = self.writer.as_mut().map(Writer::flush) {
             self.fail(error);
         }
-        self.flushed = Some(WallInstant::now());
+        self.unflushed = 0;
     }
 
     /// Writes down what was logged and sent to user space since the last look.
@@ -139,9 +140,11 @@ impl Log {
         }
         state.catch_up();
         state.put(event);
-        let is_end = matches!(event, Event::End { .. });
-        if is_end && state.flushed.is_none_or(|flushed| flushed.elapsed() >= FLUSH_EVERY) {
-            state.flush();
+        if matches!(event, Event::End { .. }) {
+            state.unflushed += 1;
+            if state.unflushed >= FLUSH_EVERY {
+                state.flush();
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The repository's own commands: `cargo xtask test` does everything that CI does.
 #![forbid(unsafe_code)]
 
+mod attack;
 mod fuzz;
 mod needs;
 mod new_target;
@@ -27,6 +28,8 @@ cargo xtask COMMAND
   new-target NAME             write sim/targets/src/NAME.rs, a target that compiles and says what to fill in
   twice                       run every lab test twice, and compare what each lab saw
   fuzz [TARGET] [SECONDS]     feed random bytes to the decoders (all targets, 10 s each)
+  attack [--long] [--seed N] [NAME…]
+                              damaged images, lying clients, random ioctls, programs that are killed or many at once
 ";
 
 fn main() -> ExitCode {
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Some((&"new-target", [name])) => new_target::run(name),
         Some((&"twice", [])) => twice::run(),
         Some((&"fuzz", rest)) => fuzz::run(rest),
+        Some((&"attack", rest)) => attack::run(rest),
         _ => {
             eprint(USAGE);
             return ExitCode::from(2);

@@ -31,7 +31,7 @@ pub(crate) fn target_folder() -> PathBuf {
 }
 
 /// The release binary that the tests with real programs run.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     target_folder().join("release/dmlab")
 }
 
@@ -65,6 +65,12 @@ fn packages() -> Command {
     package
 }
 
+/// Builds it, quietly.
+pub(crate) fn build_release() -> Result<(), String> {
+    let is_built = release().arg("--quiet").status().is_ok_and(|s| s.success());
+    if is_built { Ok(()) } else { Err("the dmlab binary does not build".to_owned()) }
+}
+
 /// Sets up this machine and runs everything.
 pub(crate) fn run() -> Result<(), String> {
     needs::ensure()?;
@@ -92,10 +98,7 @@ pub(crate) fn run() -> Result<(), String> {
 /// Runs the recorded cases that must pass, or those of them that match a pattern.
 pub(crate) fn golden(arguments: &[&str]) -> Result<(), String> {
     needs::ensure()?;
-    let is_built = release().arg("--quiet").status().is_ok_and(|s| s.success());
-    if !is_built {
-        return Err("the dmlab binary does not build".to_owned());
-    }
+    build_release()?;
     let mut test = cargo_with(&["test", "--quiet", "-p", "dmlab-conformance", "--test", "golden", "--"]);
     let status = test.args(arguments).env("DMLAB_BIN", binary()).env("CI", "true").status();
     if status.is_ok_and(|s| s.success()) { Ok(()) } else { Err("recorded cases failed".to_owned()) }

@@ -131,8 +131,8 @@ const UNSAFE_CRATES: &[(&str, &[&str], &str)] = &[
     ("crates/control", &["crates/control/src/real.rs"], "ioctl(2) on a real /dev/mapper/control"),
     (
         "sim/block",
-        &["sim/block/src/buffer.rs", "sim/block/src/disk/mmap.rs"],
-        "aligned pages, borrowed buffers, mapped files",
+        &["sim/block/src/buffer.rs", "sim/block/src/disk/mmap.rs", "sim/block/src/disk/chunk_memory.rs"],
+        "aligned pages, borrowed buffers, mapped files, memory given back to the host",
     ),
 ];
 

@@ -99,10 +99,15 @@ fn of_our_user() -> Option<Vec<u32>> {
 /// All threads of the machine's programs, or `None` when one of them runs. `roots`: processes that are known to be its clients.
 fn look(socket: &Path, roots: &[u32]) -> Option<Vec<Waiting>> {
     let mark = [b"DMLAB_SOCKET=", socket.as_os_str().as_bytes()].concat();
+    let us = rustix::process::getuid().as_raw();
     let mut found = Vec::new();
     let (mut ours, mut nameless) = (Vec::new(), Vec::new());
     for pid in candidates(roots)? {
         let process = Path::new("/proc").join(pid.to_string());
+        // A program that a run started as somebody else is no client, who would be refused, and has no say.
+        if !fs::read_to_string(process.join("status")).is_ok_and(|status| user(&status) == Some(us)) {
+            continue;
+        }
         // A program that ends has no environment to be read, but runs until it has ended.
         let environment = fs::read(process.join("environ")).unwrap_or_default();
         if environment.is_empty() {
@@ -131,6 +136,11 @@ fn look(socket: &Path, roots: &[u32]) -> Option<Vec<Waiting>> {
     Some(found)
 }
 
+/// The real user that a `status` names.
+fn user(status: &str) -> Option<u32> {
+    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().next()?.parse().ok()
+}
+
 /// What a thread's `status` says of it, or `None` when it runs.
 fn waiting(thread: u32, status: &str) -> Option<Waiting> {
     let value = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
@@ -157,6 +167,8 @@ mod tests {
         assert!(waiting(1, status) == Some(Waiting { thread: 1, switches: 7 }));
         assert!(waiting(1, &status.replace("S (sleeping)", "R (running)")).is_none());
         assert!(waiting(1, "").is_none());
+        assert_eq!(user("Name:\tsh\nUid:\t1000\t0\t0\t0\nGid:\t7\t7\t7\t7\n"), Some(1000));
+        assert_eq!(user(""), None);
     }
 
     #[test]
