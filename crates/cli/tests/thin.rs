@@ -103,3 +103,29 @@ check 0
 ";
     assert_eq!(got, want);
 }
+
+#[test]
+fn restore_and_repair_write_no_pool_that_cannot_be() {
+    let folder = Folder::new("block-size");
+    let script = r#"
+restored() {
+    echo "<superblock uuid=\"\" time=\"0\" transaction=\"0\" version=\"2\" data_block_size=\"$1\" nr_data_blocks=\"10\"></superblock>" > m.xml
+    rm -f new; truncate -s 4M new; dmlab thin restore -i m.xml -o new 2>&1 | grep -o 'data blocks of .*'
+}
+for size in 0 127 192 2097280; do restored $size; done
+for size in 128 384 2097152; do restored $size; dmlab thin check -q new && echo "$size sound"; done
+truncate -s 4M repaired
+dmlab thin repair -i new -o repaired --data-block-size 5 >out 2>&1; echo "repair $?"; grep -o 'data blocks of .*' out
+dmlab thin repair -i new -o repaired --data-block-size 256 >out 2>&1; echo "repair $?"; dmlab thin check -q repaired && echo sound
+"#;
+    let refused = |size: &str| {
+        format!(
+            "data blocks of {size} sectors are none: the data block size is a multiple of 128 up to 2097152\n"
+        )
+    };
+    let expected = ["0", "127", "192", "2097280"].map(refused).concat()
+        + "128 sound\n384 sound\n2097152 sound\nrepair 1\n"
+        + &refused("5")
+        + "repair 0\nsound\n";
+    assert_eq!(run(&folder, script), expected);
+}

@@ -11,12 +11,12 @@ use crate::space_map::SpaceMap;
 use crate::survey::{OpenError, Scope, Survey, View, read_superblock};
 use crate::walk::Tree;
 use dmlab_persistent_data::format::{BLOCK_SECTORS, BLOCK_SIZE, Kind, NEEDS_CHECK, Superblock, seal};
-use dmlab_units::{DataBlock, MetaBlock, ThinId};
+use dmlab_units::{DataBlock, MetaBlock, Sectors, ThinId};
 use std::io;
 
 /// Data block sizes that Linux takes, in sectors.
-const DATA_BLOCK_SIZE_MIN: u64 = 128;
-const DATA_BLOCK_SIZE_MAX: u64 = 2_097_152;
+pub(crate) const DATA_BLOCK_SIZE_MIN: u64 = 128;
+pub(crate) const DATA_BLOCK_SIZE_MAX: u64 = 2_097_152;
 
 /// How much to check.
 #[derive(Clone, Copy, Debug, Default)]
@@ -150,6 +150,12 @@ pub(crate) fn check_fields_of<M: Metadata + ?Sized>(survey: &Survey<'_, M>, repo
     check_fields(&survey.live.superblock, survey.metadata.nr_blocks(), &mut report.problems);
 }
 
+/// Whether a pool can have data blocks of this size.
+pub(crate) fn is_data_block_size(size: Sectors) -> bool {
+    (DATA_BLOCK_SIZE_MIN..=DATA_BLOCK_SIZE_MAX).contains(&size.0)
+        && size.0.is_multiple_of(DATA_BLOCK_SIZE_MIN)
+}
+
 fn check_fields(superblock: &Superblock, nr_blocks: u64, problems: &mut Vec<Problem>) {
     let mut field = |name, found, is_right: bool, wanted: String| {
         if !is_right {
@@ -160,8 +166,7 @@ fn check_fields(superblock: &Superblock, nr_blocks: u64, problems: &mut Vec<Prob
     field(
         "data block size (sectors)",
         size,
-        (DATA_BLOCK_SIZE_MIN..=DATA_BLOCK_SIZE_MAX).contains(&size)
-            && size.is_multiple_of(DATA_BLOCK_SIZE_MIN),
+        is_data_block_size(superblock.data_block_size),
         format!("a multiple of {DATA_BLOCK_SIZE_MIN} up to {DATA_BLOCK_SIZE_MAX}"),
     );
     let size = superblock.metadata_block_size.0;

@@ -1,6 +1,7 @@
 //! Metadata from a stream: `thin_restore`, and the second half of repair.
 
 use crate::build::{BuildError, Builder};
+use crate::check::{DATA_BLOCK_SIZE_MAX, DATA_BLOCK_SIZE_MIN, is_data_block_size};
 use crate::counts::DataCounts;
 use crate::metadata::{MetadataMut, NR_BLOCKS_MAX};
 use crate::stream::{Device, Pool, Run, Sink, SinkError};
@@ -16,6 +17,10 @@ pub(crate) enum RestoreError {
     Build(#[from] BuildError),
     #[error("{0} data blocks need more bitmaps than metadata can hold")]
     TooManyDataBlocks(u64),
+    #[error(
+        "data blocks of {0} sectors are none: the data block size is a multiple of {DATA_BLOCK_SIZE_MIN} up to {DATA_BLOCK_SIZE_MAX}"
+    )]
+    DataBlockSize(u64),
     #[error("thin device {0} comes twice")]
     TwiceDevice(ThinId),
     #[error("thin device {device}: virtual block {block} is mapped twice")]
@@ -88,6 +93,10 @@ impl<W: MetadataMut + ?Sized> Sink for Restorer<'_, W> {
     fn pool(&mut self, pool: &Pool) -> Result<(), SinkError> {
         if pool.nr_data_blocks.div_ceil(BITMAP_ENTRIES) > NR_BLOCKS_MAX {
             return Err(Box::new(RestoreError::TooManyDataBlocks(pool.nr_data_blocks)));
+        }
+        // No pool can be made over others.
+        if !is_data_block_size(pool.data_block_size) {
+            return Err(Box::new(RestoreError::DataBlockSize(pool.data_block_size.0)));
         }
         self.counts = DataCounts::new(pool.nr_data_blocks);
         self.pool = Some(*pool);
