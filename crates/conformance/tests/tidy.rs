@@ -130,8 +130,6 @@ fn the_top_level_holds_only_its_rooms() {
         "Cargo.lock",
         "README.md",
         "CHANGELOG.md",
-        "CONTRIBUTING.md",
-        "SECURITY.md",
         "LICENSE-APACHE",
         "LICENSE-MIT",
         "rustfmt.toml",
