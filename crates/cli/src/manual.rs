@@ -11,15 +11,15 @@ use clap_mangen::Man as Page;
 use crate::kernel::Failure;
 use crate::output::{Stdout, outln};
 
+/// Where a shell looks for the script, for `--help`.
+const WHERE: &str = "\
+bash:  dmlab completions bash >~/.local/share/bash-completion/completions/dmlab
+zsh:   dmlab completions zsh >\"${fpath[1]}/_dmlab\"
+fish:  dmlab completions fish >~/.config/fish/completions/dmlab.fish";
+
 /// Print a script that completes dmlab's words in a shell.
-///
-/// bash: dmlab completions bash >~/.local/share/bash-completion/completions/dmlab
-///
-/// zsh: dmlab completions zsh >"${fpath[1]}/_dmlab"
-///
-/// fish: dmlab completions fish >~/.config/fish/completions/dmlab.fish
 #[derive(Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = WHERE)]
 pub(crate) struct Completions {
     /// The shell.
     shell: Shell,

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args};
 use dmlab_machine::Machine;
+use dmlab_server::client::Client;
 use dmlab_server::rundir;
 
 use crate::boot::{MachineArgs, boot};
@@ -52,21 +53,7 @@ pub(crate) fn run_dir(name: Option<&str>) -> io::Result<PathBuf> {
 /// When the machine cannot be made, or the named one does not run, or what a fresh one has was said of a named one.
 pub(crate) fn run(args: &RunArgs, meant: &Meant, given: &ArgMatches) -> Result<ExitCode, Failure> {
     if let Some(name) = meant.elsewhere() {
-        let of_fresh = options_of_fresh(given);
-        if !of_fresh.is_empty() {
-            let are = if of_fresh.len() == 1 { "is" } else { "are" };
-            let options = of_fresh.join(", ");
-            return Err(format!(
-                "machine {name} runs already, and {options} {are} for a fresh one: leave it out, or name no machine"
-            )
-            .into());
-        }
-        return machines::attach_to(&name, &args.command).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                format!("{error}, and `dmlab run --name {name} -- CMD` gives a fresh one this name").into()
-            }
-            _ => error.into(),
-        });
+        return on_running(args, &name, given);
     }
     let server = boot(&args.machine, run_dir(args.name.as_deref())?)?;
     leftover::adopt();
@@ -81,6 +68,26 @@ pub(crate) fn run(args: &RunArgs, meant: &Meant, given: &ArgMatches) -> Result<E
     } else {
         status
     })
+}
+
+/// Runs it on a machine that runs already.
+fn on_running(args: &RunArgs, name: &str, given: &ArgMatches) -> Result<ExitCode, Failure> {
+    Client::connect(name).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Failure::from(format!(
+            "{error}, and `dmlab run --name {name} -- CMD` gives a fresh one this name"
+        )),
+        _ => error.into(),
+    })?;
+    let of_fresh = options_of_fresh(given);
+    if !of_fresh.is_empty() {
+        let are = if of_fresh.len() == 1 { "is" } else { "are" };
+        let options = of_fresh.join(", ");
+        return Err(format!(
+            "machine {name} runs already, and {options} {are} for a fresh one: leave it out, or name no machine"
+        )
+        .into());
+    }
+    Ok(machines::attach_to(name, &args.command)?)
 }
 
 /// The options on the command line of `run` that say what a fresh machine has.
