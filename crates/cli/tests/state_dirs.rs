@@ -43,6 +43,37 @@ twice
 }
 
 #[test]
+fn links_that_lead_there_reach_nothing_of_the_hosts() {
+    let before = std::fs::read("/etc/services").unwrap();
+    both(
+        "links",
+        "ln -s /etc there; ln -s /etc/services file; ln -s /run run
+         echo new >there/dmlab-by-link; mkdir there/dmlab-dir; echo over >file; echo r >run/dmlab-by-link
+         rm there/profile; echo s >/proc/self/root/etc/dmlab-by-root; (cd /etc; echo c >/proc/self/cwd/dmlab-by-cwd)
+         cat /etc/dmlab-by-link /etc/services /run/dmlab-by-link /etc/dmlab-by-root /etc/dmlab-by-cwd; ls -d /etc/dmlab-dir /etc/profile",
+        "
+new
+over
+r
+s
+c
+ls: cannot access '/etc/profile': No such file or directory
+/etc/dmlab-dir",
+    );
+    for name in [
+        "/etc/dmlab-by-link",
+        "/etc/dmlab-dir",
+        "/run/dmlab-by-link",
+        "/etc/dmlab-by-root",
+        "/etc/dmlab-by-cwd",
+    ] {
+        assert!(!std::path::Path::new(name).exists(), "{name} is on the host");
+    }
+    assert!(std::path::Path::new("/etc/profile").exists(), "the host's file was removed");
+    assert!(std::fs::read("/etc/services").unwrap() == before, "the host's file was written");
+}
+
+#[test]
 fn what_is_removed_is_gone_here_only() {
     both(
         "gone",

@@ -2,10 +2,11 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use dmlab_shim_proto::SOCKET_NAME;
+use rustix::fs::FileType;
 
 /// The longest path of a directory of machines: a machine's name of 32 bytes and its socket's fit behind it, as paths of
 /// sockets have at most 107 bytes.
@@ -19,7 +20,13 @@ const HOME_MAX: usize = 107 - "/".len() - 32 - "/".len() - SOCKET_NAME.len();
 pub fn home() -> io::Result<PathBuf> {
     let uid = rustix::process::geteuid().as_raw();
     let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let owned = |dir: &PathBuf| fs::metadata(dir).is_ok_and(|meta| meta.is_dir() && meta.uid() == uid);
+    // Asked of the kernel itself: inside a run everything seems to be root's.
+    let owned = |dir: &PathBuf| {
+        let found = rustix::fs::stat(dir);
+        found.is_ok_and(|stat| {
+            FileType::from_raw_mode(stat.st_mode) == FileType::Directory && stat.st_uid == uid
+        })
+    };
     let of_user = format!("dmlab-{uid}");
     let fits = |dir: &PathBuf| dir.as_os_str().len() <= HOME_MAX;
     let temporary = || variable("TMPDIR").map(|dir| dir.join(&of_user)).filter(fits);
@@ -47,20 +54,20 @@ pub fn private_dir(dir: &Path) -> io::Result<()> {
             ));
         }
     }
-    let meta = fs::symlink_metadata(dir)?;
+    let stat = rustix::fs::lstat(dir)?;
     let uid = rustix::process::geteuid().as_raw();
-    if !meta.is_dir() || meta.uid() != uid {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory || stat.st_uid != uid {
         return Err(io::Error::other(format!(
             "{} must be a directory of user {uid}, but it belongs to user {}: remove it",
             dir.display(),
-            meta.uid()
+            stat.st_uid
         )));
     }
-    if meta.permissions().mode() & 0o077 != 0 {
+    if stat.st_mode & 0o077 != 0 {
         return Err(io::Error::other(format!(
             "{} has mode {:o}, but only its owner may enter it: chmod 700 it",
             dir.display(),
-            meta.permissions().mode() & 0o7777
+            stat.st_mode & 0o7777
         )));
     }
     Ok(())

@@ -127,6 +127,86 @@ pub(crate) fn layered(dirfd: c_int, path: *const c_char, out: &mut PathBuf) -> b
     is_layered(out.get())
 }
 
+/// As [`layered`], for a call that changes something: what leads to the host's `/run` or `/etc` by a symlink or by `/proc/self/root`
+/// lies there as well. `follow`: a symlink at the end is followed.
+pub(crate) fn layered_for_change(dirfd: c_int, path: *const c_char, follow: bool, out: &mut PathBuf) -> bool {
+    if layered(dirfd, path, out) {
+        return true;
+    }
+    state::enabled() && !path.is_null() && leads_there(dirfd, c_bytes(path), follow, out)
+}
+
+/// Whether a path leads into the layer once the host has followed its symlinks; `out` is where.
+fn leads_there(dirfd: c_int, path: &[u8], follow: bool, out: &mut PathBuf) -> bool {
+    const DIRECTORY: c_int = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    let mut text = [0u8; crate::paths::PATH_MAX];
+    let Some(mut len) = copy_name(path, &mut text) else { return false };
+    let mut at = Directory(dirfd, false);
+    for _ in 0..find::MAX_LINKS {
+        // The directory, as the host finds it; a name without one lies in `at`.
+        let split = text[..len].iter().rposition(|&b| b == b'/');
+        let mut parent = [0u8; crate::paths::PATH_MAX];
+        let found = match split {
+            Some(0) => copy_name(b"/", &mut parent),
+            Some(end) => copy_name(&text[..end], &mut parent),
+            None => copy_name(b".", &mut parent),
+        };
+        let name = &text[split.map_or(0, |at| at + 1)..len];
+        if found.is_none() || name.is_empty() || name == b"." || name == b".." {
+            return false;
+        }
+        let Ok(fd) = sys::openat(at.0, parent.as_ptr(), DIRECTORY, 0) else { return false };
+        at = Directory(fd as c_int, true);
+        let mut buf = [0u8; crate::paths::PATH_MAX];
+        let dir = fd_path(at.0, &mut buf);
+        if dir.first() != Some(&b'/') || !out.set(unlayer(dir).unwrap_or(dir)) || !out.push(name) {
+            return false;
+        }
+        by_its_own_name(out);
+        if is_layered(out.get()) {
+            return true;
+        }
+        let mut link = [0u8; crate::paths::PATH_MAX];
+        let mut last = [0u8; 256];
+        if !follow || copy_name(name, &mut last).is_none() {
+            return false;
+        }
+        let Ok(target) = sys::readlinkat(at.0, last.as_ptr(), link.as_mut_ptr(), link.len()) else {
+            return false;
+        };
+        match copy_name(&link[..target], &mut text) {
+            Some(new) => len = new,
+            None => return false,
+        }
+    }
+    false
+}
+
+/// A directory that paths are relative to, and whether it was opened here.
+struct Directory(c_int, bool);
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if self.1 {
+            let _ = sys::close(self.0);
+        }
+    }
+}
+
+/// Copies a path without slashes at its end, as a C string; its length, if it fits.
+fn copy_name(path: &[u8], out: &mut [u8]) -> Option<usize> {
+    let mut len = path.len();
+    while len > 1 && path[len - 1] == b'/' {
+        len -= 1;
+    }
+    if len == 0 || len >= out.len() {
+        return None;
+    }
+    out[..len].copy_from_slice(&path[..len]);
+    out[len] = 0;
+    Some(len)
+}
+
 /// `/var/run` and `/var/lock` are links to `/run` and `/run/lock`.
 fn by_its_own_name(path: &mut PathBuf) {
     for (link, target) in [(&b"/var/run"[..], &b"/run"[..]), (b"/var/lock", b"/run/lock")] {
@@ -159,7 +239,16 @@ pub(crate) fn at(
     how: How,
     out: &mut PathBuf,
 ) -> Result<(c_int, *const c_char), i32> {
-    if !layered(dirfd, path, out) {
+    let is_ours = match how {
+        How::Look { .. } | How::List => layered(dirfd, path, out),
+        How::Open(flags) if flags & (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) == 0 => {
+            layered(dirfd, path, out)
+        }
+        How::Open(flags) => layered_for_change(dirfd, path, flags & libc::O_NOFOLLOW == 0, out),
+        How::Change { follow } => layered_for_change(dirfd, path, follow, out),
+        How::Make => layered_for_change(dirfd, path, false, out),
+    };
+    if !is_ours {
         return Ok((dirfd, path));
     }
     let wants_dir = c_bytes(path).ends_with(b"/");

@@ -4,7 +4,7 @@ use dmlab_shim_proto::stand_in_mode;
 use libc::{c_char, c_int, c_uint};
 
 use super::find::{Found, below, find, is_gone, is_stand_in, look, look_below, upper};
-use super::{is_dir, layered};
+use super::{is_dir, layered_for_change};
 use crate::paths::{PathBuf, fd_path};
 use crate::{state, sys};
 
@@ -274,7 +274,8 @@ fn clear(dir: &mut PathBuf) {
 /// `unlink`, or `rmdir` when `directory`. `None`: the path lies elsewhere.
 pub(crate) fn remove(dirfd: c_int, path: *const c_char, directory: bool) -> Option<Result<i64, i32>> {
     let mut clean = PathBuf::new();
-    layered(dirfd, path, &mut clean).then(|| remove_clean(&mut clean, directory).map(|()| 0))
+    layered_for_change(dirfd, path, false, &mut clean)
+        .then(|| remove_clean(&mut clean, directory).map(|()| 0))
 }
 
 fn remove_clean(path: &mut PathBuf, directory: bool) -> Result<(), i32> {
@@ -329,7 +330,7 @@ fn remove_clean(path: &mut PathBuf, directory: bool) -> Result<(), i32> {
 
 /// The real place of a name that is about to be given away, which the machine owns then; and whether the host has it too.
 fn giving(at: (c_int, *const c_char), path: &mut PathBuf) -> Result<Option<PathBuf>, i32> {
-    if !layered(at.0, at.1, path) {
+    if !layered_for_change(at.0, at.1, false, path) {
         return Ok(None);
     }
     let found = find(path, false)?;
@@ -352,7 +353,7 @@ fn giving(at: (c_int, *const c_char), path: &mut PathBuf) -> Result<Option<PathB
 
 /// The real place of a name that is about to be made or replaced.
 fn taking(at: (c_int, *const c_char), path: &mut PathBuf) -> Result<bool, i32> {
-    if !layered(at.0, at.1, path) {
+    if !layered_for_change(at.0, at.1, false, path) {
         return Ok(false);
     }
     match find(path, false)? {
@@ -368,7 +369,8 @@ fn taking(at: (c_int, *const c_char), path: &mut PathBuf) -> Result<bool, i32> {
 
 fn exists_for(at: (c_int, *const c_char)) -> bool {
     let mut path = PathBuf::new();
-    layered(at.0, at.1, &mut path) && matches!(find(&mut path, false), Ok(Found::Upper(_) | Found::Lower(_)))
+    layered_for_change(at.0, at.1, false, &mut path)
+        && matches!(find(&mut path, false), Ok(Found::Upper(_) | Found::Lower(_)))
 }
 
 type Name = (c_int, *const c_char);
@@ -376,7 +378,7 @@ type Name = (c_int, *const c_char);
 /// `renameat2` with at least one name in the layer. `None`: both lie elsewhere.
 pub(crate) fn rename(from: Name, to: Name, flags: c_uint) -> Option<Result<i64, i32>> {
     let (mut a, mut b) = (PathBuf::new(), PathBuf::new());
-    if !layered(from.0, from.1, &mut a) && !layered(to.0, to.1, &mut b) {
+    if !layered_for_change(from.0, from.1, false, &mut a) && !layered_for_change(to.0, to.1, false, &mut b) {
         return None;
     }
     Some(rename_layered(from, to, flags, &mut a, &mut b).map(|()| 0))
@@ -406,14 +408,14 @@ fn rename_layered(from: Name, to: Name, flags: c_uint, a: &mut PathBuf, b: &mut 
 /// `linkat` with at least one name in the layer. `None`: both lie elsewhere.
 pub(crate) fn link(from: Name, to: Name, flags: c_int) -> Option<Result<i64, i32>> {
     let (mut a, mut b) = (PathBuf::new(), PathBuf::new());
-    if !layered(from.0, from.1, &mut a) && !layered(to.0, to.1, &mut b) {
+    if !layered_for_change(from.0, from.1, false, &mut a) && !layered_for_change(to.0, to.1, false, &mut b) {
         return None;
     }
     Some((|| {
         if exists_for(to) {
             return Err(libc::EEXIST);
         }
-        let is_ours = layered(from.0, from.1, &mut a) && {
+        let is_ours = layered_for_change(from.0, from.1, false, &mut a) && {
             let found = find(&mut a, flags & libc::AT_SYMLINK_FOLLOW != 0)?;
             own(found, &mut a, true)?;
             true

@@ -7,7 +7,7 @@ use crate::paths::PathBuf;
 use crate::{state, sys};
 
 /// As Linux.
-const MAX_LINKS: u32 = 40;
+pub(super) const MAX_LINKS: u32 = 40;
 
 /// What lies at the end of a path, whose symlinks have been followed.
 pub(super) enum Found {
