@@ -5,6 +5,7 @@ mod programs;
 mod replay;
 
 use std::fs;
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -56,7 +57,7 @@ pub(crate) struct Crash {
     #[arg(long, value_name = "N:LEN", value_parser = parse_snapshot_store)]
     snapshot_store: Vec<SnapshotStore>,
     /// How many disks there are.
-    #[arg(long, visible_alias = "ram", value_name = "N", default_value_t = 1)]
+    #[arg(long, visible_alias = "ram", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     disks: u32,
     /// Size of each, in MiB.
     #[arg(long, visible_alias = "ram-size", value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
@@ -87,7 +88,7 @@ pub(crate) struct Crash {
     patience: usize,
     /// How many checks run at once; as many as there are cores if nothing is said.
     #[arg(long, value_name = "N")]
-    jobs: Option<usize>,
+    jobs: Option<NonZeroUsize>,
     /// Keep the recording in this file.
     #[arg(long, value_name = "FILE")]
     save: Option<PathBuf>,
@@ -207,7 +208,7 @@ impl Crash {
         };
         let mut threads = rayon::ThreadPoolBuilder::new();
         if let Some(jobs) = self.jobs {
-            threads = threads.num_threads(jobs);
+            threads = threads.num_threads(jobs.get());
         }
         let threads = threads.build().map_err(|error| error.to_string())?;
         let report = threads.install(all);

@@ -22,7 +22,7 @@ pub(crate) struct BootArgs {
     /// Its name.
     name: String,
     /// Halt it by itself after this time: 90s, 30m, 1h, 2days.
-    #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
+    #[arg(long = "for", value_name = "TIME", value_parser = parse_lifetime)]
     lifetime: Option<Duration>,
     #[command(flatten)]
     machine: MachineArgs,
@@ -51,6 +51,17 @@ pub(crate) struct HaltArgs {
 pub(crate) struct Machines {
     #[command(flatten)]
     format: Format,
+}
+
+/// The longest time that a machine can be given: a century. Who wants more gives it none.
+const LIFETIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
+fn parse_lifetime(text: &str) -> Result<Duration, String> {
+    let lifetime = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if lifetime.is_zero() || lifetime > LIFETIME_MAX {
+        return Err("a machine lives for more than no time and at most 100 years".to_owned());
+    }
+    Ok(lifetime)
 }
 
 /// A file in a machine's directory that says when the machine ends by itself.

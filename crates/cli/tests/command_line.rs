@@ -172,6 +172,14 @@ fn a_machine_ends_when_its_time_is_over() {
     });
     assert!(is_gone, "it was to run for 300 ms");
     assert!(scratch.refused(&["boot", "x", "--for", "soon"]).contains("soon"));
+    for time in ["0s", "100000000days"] {
+        assert!(scratch.refused(&["boot", "x", "--for", time]).contains("at most 100 years"), "{time}");
+    }
+    // What a run that was killed has left is swept by the next look.
+    let left = scratch.path().join(format!("dmlab-{}/run-4194305", rustix::process::geteuid().as_raw()));
+    fs::create_dir(&left).unwrap();
+    assert_eq!(scratch.ok(&["machines"]), "");
+    assert!(!left.exists(), "no process has this number: it is above the largest");
 }
 
 #[test]
@@ -220,6 +228,7 @@ fn odd_sizes_and_disks_are_refused() {
         &["run", "--ram-size", "1073741825", "--", "true"],
         &["crash", "--disk-size", "0", "--workload", "true", "--check", "true"],
         &["prove", "--seeds", "0"],
+        &["crash", "--disks", "0", "--workload", "true", "--check", "true"],
     ] {
         assert!(scratch.refused(words).contains("is not in "), "{words:?}");
     }

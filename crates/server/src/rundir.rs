@@ -101,6 +101,13 @@ pub fn booted(dir: &Path) -> io::Result<std::time::SystemTime> {
     fs::metadata(dir.join(SOCKET_NAME))?.modified()
 }
 
+/// Whether a directory's name is that of a run's machine (`run-PID`, `crash-PID-N`) whose process is gone.
+fn is_of_dead_run(name: &str) -> bool {
+    let rest = name.strip_prefix("run-").or_else(|| name.strip_prefix("crash-"));
+    let pid = rest.and_then(|rest| rest.split('-').next()?.parse::<u32>().ok());
+    pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
+}
+
 /// The machines that run, and those whose server died; the latter's directories are removed.
 ///
 /// # Errors
@@ -116,6 +123,8 @@ pub fn machines() -> io::Result<Vec<String>> {
             } else {
                 let _ = fs::remove_dir_all(entry.path());
             }
+        } else if is_of_dead_run(&name) {
+            let _ = fs::remove_dir_all(entry.path());
         }
     }
     names.sort();
