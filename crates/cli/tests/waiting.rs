@@ -20,8 +20,12 @@ fn no_signal_kills_who_waits_for_a_disk() {
             what=$1; shift
             dmsetup suspend l
             "$@" >/dev/null 2>&1 & program=$!
-            # Until it is in its call: then all its signals are held back.
-            until grep -q "SigBlk:.*ffff" /proc/$program/status; do sleep 0.02; done
+            # Until it is in its call: then all its signals are held back, and stay so. Shorter calls come before.
+            held=0
+            while [ $held -lt 5 ]; do
+                sleep 0.03
+                if grep -q "SigBlk:.*ffff" /proc/$program/status; then held=$((held + 1)); else held=0; fi
+            done
             kill -TERM $program; kill -HUP $program
             sleep 0.2
             kill -0 $program 2>/dev/null && echo "$what waits"

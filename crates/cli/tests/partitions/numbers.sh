@@ -37,7 +37,7 @@ done
 (cd /sys/block && ls -d ram1*)
 for l in /sys/class/block/ram1p1 /sys/dev/block/259:0; do readlink $l; done
 echo "## in use"
-sleep 100 </dev/ram1p1 & user=$!
+sleep 100 </dev/ram1p1 & user=$!; until [ "$(readlink /proc/$user/exe)" = "$(readlink -f "$(command -v sleep)")" ]; do :; done
 $BLKPG /dev/ram1 del 1
 $BLKPG /dev/ram1 rrpart
 $BLKPG /dev/ram1 resize 1 1048576 2097152
