@@ -95,6 +95,8 @@ pub struct ThreadDriver {
     nr_changes: AtomicU64,
     /// Says whether nobody outside the machine can go on by himself.
     others_wait: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
+    /// Told how far a virtual clock has come, before anybody is woken by it.
+    on_jump: OnceLock<Box<dyn Fn(Instant) + Send + Sync>>,
     waited: Mutex<Waited>,
     /// There if callers take turns. The clock then is the virtual one, which may be told to follow the wall's.
     turns: Option<Turns>,
@@ -128,6 +130,7 @@ impl ThreadDriver {
             nr_waiting: AtomicUsize::new(0),
             nr_changes: AtomicU64::new(0),
             others_wait: OnceLock::new(),
+            on_jump: OnceLock::new(),
             waited: Mutex::default(),
             turns,
         })
@@ -188,6 +191,20 @@ impl ThreadDriver {
         let _ = self.others_wait.set(others_wait);
     }
 
+    /// Tells `listener` of each jump of a virtual clock, before anybody is woken by it.
+    pub fn tell_of_jumps(&self, listener: Box<dyn Fn(Instant) + Send + Sync>) {
+        // As above.
+        let _ = self.on_jump.set(listener);
+    }
+
+    /// Sets a virtual clock.
+    fn set_clock(&self, now: Instant) {
+        self.virtual_ns.fetch_max(now.as_nanos(), Ordering::AcqRel);
+        if let Some(listener) = self.on_jump.get() {
+            listener(self.now_in_turn());
+        }
+    }
+
     /// A call of a client begins; it lasts until the guard goes, after its answer was sent.
     pub fn call(&self) -> CallGuard<'_> {
         self.nr_calls.fetch_add(1, Ordering::SeqCst);
@@ -244,7 +261,7 @@ impl ThreadDriver {
         if !self.may_jump(due) {
             return Jump::NotYet;
         }
-        self.virtual_ns.fetch_max(due.as_nanos(), Ordering::AcqRel);
+        self.set_clock(due);
         runtime.fire_timers(self.now());
         Jump::Done
     }

@@ -153,7 +153,7 @@ impl ThreadDriver {
 
     fn move_clock(&self, turns: &Turns, runtime: &Runtime, now: Instant) {
         if now > self.now_in_turn() {
-            self.virtual_ns.store(now.as_nanos(), std::sync::atomic::Ordering::Release);
+            self.set_clock(now);
             turns.witness.clock(now);
             settle(runtime, now);
         }

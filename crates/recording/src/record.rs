@@ -125,6 +125,17 @@ impl Recorder {
         });
     }
 
+    /// `client` takes back what it waits for the clock with, if it still waits: `is_waiting` is asked and `interrupt` raised in one
+    /// turn.
+    pub fn cancel(&self, client: u64, is_waiting: impl Fn() -> bool, interrupt: &Interrupt) {
+        self.in_turn(|| {
+            if is_waiting() {
+                self.log.push(&Event::Interrupt { client });
+                interrupt.raise();
+            }
+        });
+    }
+
     /// Carries out a command about rules of faults.
     ///
     /// # Errors

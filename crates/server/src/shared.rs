@@ -1,4 +1,5 @@
-//! The shared area of a channel, mapped: the one place of this crate with `unsafe`.
+//! Memory shared with programs, mapped: the area of a channel, and the page that shows a virtual clock. The one place of this crate
+//! with `unsafe`.
 //!
 //! The other side may scribble over the area at any time. Headers and replies are therefore copied out before they are
 //! looked at; only the data of reads and writes is used in place, where any byte is as good as another and a program that
@@ -7,12 +8,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use dmlab_shim_proto as proto;
 use proto::{AREA_LEN, DATA_LEN, DATA_OFFSET, HEADER_LEN, HEADER_OFFSET, REPLY_LEN, REPLY_OFFSET};
 use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags};
+use rustix::thread::futex;
 
 /// A mapped area.
 pub(crate) struct Area {
@@ -104,21 +106,73 @@ impl Area {
 
     /// Says that this side sleeps on the socket from now on. True: it need not, since the turn is `wanted` already.
     pub(crate) fn about_to_sleep(&self, word: usize, wanted: u32) -> bool {
-        self.word(word).store(1, Ordering::SeqCst);
+        self.word(word).store(proto::ON_SOCKET, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         // When the other side has taken the word back, its wake is on the way and must be read.
-        self.turn() == wanted && self.word(word).swap(0, Ordering::SeqCst) == 1
+        self.turn() == wanted && self.word(word).swap(0, Ordering::SeqCst) == proto::ON_SOCKET
     }
 
-    /// Gives the turn away. True: the other side sleeps and must be woken.
+    /// Gives the turn away. True: the other side sleeps and must be woken by a message.
     pub(crate) fn give_turn(&self, turn: u32, sleeper: usize) -> bool {
         self.word(proto::TURN).store(turn, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        self.word(sleeper).swap(0, Ordering::SeqCst) == 1
+        match self.word(sleeper).swap(0, Ordering::SeqCst) {
+            proto::ON_SOCKET => true,
+            proto::ON_TURN => {
+                // Nobody there any more is nobody to be woken.
+                let _ = futex::wake(self.word(proto::TURN), futex::Flags::empty(), 1);
+                false
+            }
+            _ => false,
+        }
     }
 
     /// Whose turn it is.
     pub(crate) fn turn(&self) -> u32 {
         self.word(proto::TURN).load(Ordering::Acquire)
+    }
+}
+
+/// The page by which programs see how far a virtual clock has jumped. They map it for reading.
+pub(crate) struct ClockPage {
+    at: *mut u8,
+}
+
+// SAFETY: only one atomic word of the page is ever touched.
+unsafe impl Send for ClockPage {}
+// SAFETY: as above.
+unsafe impl Sync for ClockPage {}
+
+impl Drop for ClockPage {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `create` with this length, and no reference outlives `self`.
+        let _ = unsafe { rustix::mm::munmap(self.at.cast(), proto::CLOCK_LEN) };
+    }
+}
+
+impl ClockPage {
+    /// Makes the file and maps it. It lies in a folder that only the machine's owner can enter.
+    pub(crate) fn create(path: &std::path::Path) -> io::Result<ClockPage> {
+        let file = std::fs::File::options().read(true).write(true).create_new(true).open(path)?;
+        file.set_len(proto::CLOCK_LEN as u64)?;
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: a fresh shared mapping at an address of the kernel's choice, as long as the file is.
+        let at = unsafe {
+            rustix::mm::mmap(
+                std::ptr::null_mut(),
+                proto::CLOCK_LEN,
+                protection,
+                MapFlags::SHARED,
+                &file,
+                0,
+            )?
+        };
+        Ok(ClockPage { at: at.cast() })
+    }
+
+    /// Says how many nanoseconds the clock has jumped so far.
+    pub(crate) fn show(&self, nanos: u64) {
+        // SAFETY: the page begins with an aligned word, which programs read atomically.
+        unsafe { &*self.at.cast::<AtomicU64>() }.store(nanos, Ordering::Release);
     }
 }

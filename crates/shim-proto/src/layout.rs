@@ -15,6 +15,13 @@ pub const SERVER_SLEEPS: usize = 64;
 pub const CLIENT_SLEEPS: usize = 128;
 /// Offset of the word that the server sets when it has left the channel.
 pub const GONE: usize = 192;
+/// Offset of the word that the client sets before it takes back a [`Sleep`](crate::Request::Sleep) that is under way: a wake on
+/// the socket follows.
+pub const CANCEL: usize = 196;
+/// [`CLIENT_SLEEPS`] and [`SERVER_SLEEPS`]: who sleeps is woken by a message on the socket.
+pub const ON_SOCKET: u32 = 1;
+/// [`CLIENT_SLEEPS`]: the client waits for [`TURN`] itself to change, as a futex.
+pub const ON_TURN: u32 = 2;
 /// Offset of the request header.
 pub const HEADER_OFFSET: usize = 256;
 /// Offset of the reply.
@@ -32,6 +39,11 @@ pub const WAKE: u8 = b'w';
 
 /// Name of the listening socket in a machine's run directory.
 pub const SOCKET_NAME: &str = "socket";
+/// Name of the file beside the socket that says, where the machine's clock is a virtual one, how far it has jumped: a 64-bit
+/// number of nanoseconds at its beginning, which programs map.
+pub const CLOCK_FILE: &str = "clock";
+/// Bytes of [`CLOCK_FILE`].
+pub const CLOCK_LEN: usize = 4096;
 /// Name of the directory beside the socket that mirrors `/dev` and `/sys` for programs that list them.
 pub const MIRROR_DIR: &str = "mirror";
 /// Name of the directory beside the socket that holds what programs have written to the machine's own `/run` and `/etc`.

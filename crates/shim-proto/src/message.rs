@@ -240,8 +240,8 @@ requests! {
     PathOf = 39 { file: u64; }
     /// `open` of `/proc/self/fd/N` or `/dev/stdin`: a new open file of the same node.
     Reopen = 40 { file: u64, flags: i32; }
-    /// `nanosleep` by the machine's clock, if that is a virtual one; ENOSYS if it is the wall's. The value is what was left
-    /// of the time when a signal came.
+    /// A wait by the machine's clock, if that is a virtual one; ENOSYS if it is the wall's. The value is what was left of the
+    /// time when the client took it back.
     Sleep = 41 { nanos: u64; }
     /// `posix_fadvise`, or `readahead` when `advice` is the least number.
     Advise = 43 { file: u64, advice: i32, offset: i64, len: i64; }

@@ -22,14 +22,14 @@ const EMPTY: u32 = 0;
 const FREE: u32 = 1;
 const BUSY: u32 = 2;
 
-static SLOTS: [Slot; 128] = [const {
+static SLOTS: [Slot; 512] = [const {
     Slot {
         state: AtomicU32::new(EMPTY),
         fd: AtomicI32::new(-1),
         ino: AtomicU64::new(0),
         area: AtomicPtr::new(core::ptr::null_mut()),
     }
-}; 128];
+}; 512];
 
 /// How often a side looks at the turn word before it sleeps: a few microseconds.
 const SPINS: u32 = 200;
@@ -139,7 +139,7 @@ impl Call {
     }
 
     /// Drops the connection; the slot is empty when the call ends.
-    fn give_up(&mut self) {
+    pub(crate) fn give_up(&mut self) {
         let area = self.slot.area.swap(core::ptr::null_mut(), Ordering::Relaxed);
         if !area.is_null() {
             let _ = sys::munmap(area, proto::AREA_LEN);
@@ -176,11 +176,8 @@ impl Call {
         fd: Option<i32>,
     ) -> Result<(Reply, Option<i32>), i32> {
         let mut header = request.encode_with_tail(self.data(), tail).map_err(|_| libc::ENAMETOOLONG)?;
-        let interruptible = match request {
-            Request::Ioctl { cmd, .. } => (cmd >> 8) & 0xff == proto::DM_IOCTL_TYPE,
-            Request::Sleep { .. } => true,
-            _ => false,
-        };
+        let interruptible =
+            matches!(request, Request::Ioctl { cmd, .. } if (cmd >> 8) & 0xff == proto::DM_IOCTL_TYPE);
         let mut answer = self.exchange(&header, fd, interruptible);
         if answer == Err(Lost::BeforeTheCall) {
             // The program closed our socket under us (daemons do): begin again on a new one, with the same data.
@@ -210,12 +207,86 @@ impl Call {
         Ok((reply, fd))
     }
 
-    fn exchange(
-        &mut self,
-        header: &proto::Header,
-        fd: Option<i32>,
-        interruptible: bool,
-    ) -> Result<(Reply, Option<i32>), Lost> {
+    /// Begins a call without waiting for its answer: `on` says how the client hears of that. On a channel that was lost it
+    /// begins again on a new one.
+    pub(crate) fn start(&mut self, request: &Request<'_>, on: u32) -> Result<(), i32> {
+        let header = request.encode_with_tail(self.data(), 0).map_err(|_| libc::ENAMETOOLONG)?;
+        for is_last in [false, true] {
+            self.word(proto::CANCEL).store(0, Ordering::SeqCst);
+            self.word(proto::CLIENT_SLEEPS).store(on, Ordering::SeqCst);
+            if self.hand_over(&header).is_ok() {
+                return Ok(());
+            }
+            self.give_up();
+            if is_last {
+                break;
+            }
+            self.connect()?;
+        }
+        Err(libc::EIO)
+    }
+
+    /// The answer of a call that was begun, if it is there: its value.
+    pub(crate) fn take_reply(&mut self) -> Option<Result<u64, i32>> {
+        if !self.replied() {
+            return None;
+        }
+        let reply = self.reply();
+        self.word(proto::TURN).store(proto::TURN_CLIENT, Ordering::Relaxed);
+        Some(match reply {
+            Some(Reply { value: 0.., .. }) => Ok(reply.map_or(0, |reply| reply.value as u64)),
+            Some(reply) => Err(-reply.value as i32),
+            None => Err(libc::EIO),
+        })
+    }
+
+    /// Takes a call back that was begun. Its answer comes all the same.
+    pub(crate) fn cancel(&self) -> Result<(), i32> {
+        self.word(proto::CANCEL).store(1, Ordering::SeqCst);
+        self.signal(None)
+    }
+
+    /// Says that nobody sleeps any more. True: the server has seen that somebody did, and wakes him.
+    pub(crate) fn end_sleep(&self) -> bool {
+        self.word(proto::CLIENT_SLEEPS).swap(0, Ordering::SeqCst) == 0
+    }
+
+    /// The socket, if it is still ours.
+    pub(crate) fn socket(&self) -> Result<i32, i32> {
+        verify(self.slot)
+    }
+
+    /// The word that says whose turn it is.
+    pub(crate) fn turn(&self) -> &AtomicU32 {
+        self.word(proto::TURN)
+    }
+
+    /// Waits for one message.
+    pub(crate) fn receive(&self) -> Result<(), ()> {
+        loop {
+            match verify(self.slot).and_then(receive) {
+                Ok((1.., _)) => return Ok(()),
+                Err(libc::EINTR) => {}
+                Ok(_) | Err(_) => return Err(()),
+            }
+        }
+    }
+
+    fn reply(&self) -> Option<Reply> {
+        let mut bytes = [0; proto::REPLY_LEN];
+        // SAFETY: the reply's place lies inside the mapped area, and it is the client's turn again.
+        unsafe {
+            core::ptr::copy_nonoverlapping(
+                self.area().add(proto::REPLY_OFFSET),
+                bytes.as_mut_ptr(),
+                bytes.len(),
+            );
+        }
+        Reply::from_bytes(&bytes)
+    }
+
+    /// Gives the request to the server.
+    fn hand_over(&self, header: &proto::Header) -> Result<(), Lost> {
         let bytes = header.to_bytes();
         // SAFETY: the header's place lies inside the mapped area, and it is the client's turn.
         unsafe {
@@ -225,14 +296,24 @@ impl Call {
                 bytes.len(),
             );
         }
-        if let Some(fd) = fd {
-            self.signal(Some(fd)).map_err(|_| Lost::BeforeTheCall)?;
-        }
         self.word(proto::TURN).store(proto::TURN_SERVER, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         if self.word(proto::SERVER_SLEEPS).swap(0, Ordering::SeqCst) == 1 {
             self.signal(None).map_err(|_| Lost::BeforeTheCall)?;
         }
+        Ok(())
+    }
+
+    fn exchange(
+        &mut self,
+        header: &proto::Header,
+        fd: Option<i32>,
+        interruptible: bool,
+    ) -> Result<(Reply, Option<i32>), Lost> {
+        if let Some(fd) = fd {
+            self.signal(Some(fd)).map_err(|_| Lost::BeforeTheCall)?;
+        }
+        self.hand_over(header)?;
         let mut came = None;
         let mut interrupted = false;
         if !self.spin() {
@@ -244,17 +325,9 @@ impl Call {
             }
             slept?;
         }
-        let mut bytes = [0; proto::REPLY_LEN];
-        // SAFETY: the reply's place lies inside the mapped area, and it is the client's turn again.
-        unsafe {
-            core::ptr::copy_nonoverlapping(
-                self.area().add(proto::REPLY_OFFSET),
-                bytes.as_mut_ptr(),
-                bytes.len(),
-            );
-        }
+        let reply = self.reply();
         self.word(proto::TURN).store(proto::TURN_CLIENT, Ordering::Relaxed);
-        let reply = Reply::from_bytes(&bytes).ok_or(Lost::InTheCall)?;
+        let reply = reply.ok_or(Lost::InTheCall)?;
         while reply.with_fd && came.is_none() {
             let fd = verify(self.slot).map_err(|_| Lost::InTheCall)?;
             match receive(fd) {
@@ -291,9 +364,9 @@ impl Call {
     /// interrupted it says so (`SA_RESTART`), which is the rule that blocking device calls follow too.
     fn sleep(&self, came: &mut Option<i32>, interruptible: bool, interrupted: &mut bool) -> Result<(), Lost> {
         loop {
-            self.word(proto::CLIENT_SLEEPS).store(1, Ordering::SeqCst);
+            self.word(proto::CLIENT_SLEEPS).store(proto::ON_SOCKET, Ordering::SeqCst);
             fence(Ordering::SeqCst);
-            if self.replied() && self.word(proto::CLIENT_SLEEPS).swap(0, Ordering::SeqCst) == 1 {
+            if self.replied() && self.word(proto::CLIENT_SLEEPS).swap(0, Ordering::SeqCst) == proto::ON_SOCKET {
                 return Ok(());
             }
             // Otherwise a wake is on its way (or the server has yet to look at the word).
@@ -416,6 +489,12 @@ impl Control {
         self.header.cmsg_type = libc::SCM_RIGHTS;
         self.fd = fd;
     }
+}
+
+/// A message that is there: its length (0: the other side is gone), or EAGAIN.
+pub(crate) fn receive_now(fd: i32) -> Result<usize, i32> {
+    let mut bytes = [0u8; 8];
+    sys::recv(fd, bytes.as_mut_ptr(), bytes.len(), libc::MSG_DONTWAIT)
 }
 
 /// One message: its length (0: the other side is gone) and the descriptor that came with it.

@@ -20,11 +20,36 @@ impl Next {
         if !at.is_null() {
             return at;
         }
-        // SAFETY: a NUL-terminated name and a pseudo handle that glibc defines.
-        let at = unsafe { libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()) };
+        // SAFETY: NUL-terminated names and a pseudo handle that glibc defines.
+        let at = unsafe {
+            match version(self.name) {
+                Some(version) => libc::dlvsym(libc::RTLD_NEXT, self.name.as_ptr(), version.as_ptr()),
+                None => libc::dlsym(libc::RTLD_NEXT, self.name.as_ptr()),
+            }
+        };
         self.at.store(at, Ordering::Relaxed);
         at
     }
+}
+
+/// The version to ask for where a function of glibc has an older one of the same name that does something else: without a version
+/// the next library's oldest is found.
+#[cfg(target_arch = "x86_64")]
+fn version(name: &CStr) -> Option<&'static CStr> {
+    let name = name.to_bytes();
+    if name.starts_with(b"pthread_cond_") && name != b"pthread_cond_clockwait" {
+        Some(c"GLIBC_2.3.2")
+    } else if name.starts_with(b"timer_") {
+        Some(c"GLIBC_2.3.3")
+    } else {
+        None
+    }
+}
+
+/// On younger architectures all have one version only.
+#[cfg(not(target_arch = "x86_64"))]
+fn version(_name: &CStr) -> Option<&'static CStr> {
+    None
 }
 
 /// What a hook returns when the next library lacks the function.

@@ -4,7 +4,7 @@
 use libc::{c_int, c_void, fd_set, nfds_t, pollfd, size_t, timespec, timeval};
 
 use crate::c_result;
-use crate::clock;
+use crate::clock::{self, descriptors};
 use crate::files;
 use crate::hook::hook;
 use crate::state;
@@ -98,42 +98,189 @@ fn select_any(
 
 static NO_TIME: timespec = timespec { tv_sec: 0, tv_nsec: 0 };
 
+/// A limit in milliseconds that a virtual clock must keep: `None` if there is no such clock, or nothing to be waited for.
+fn limit_of_millis(timeout: c_int) -> Option<u64> {
+    u64::try_from(timeout).ok().filter(|&millis| millis > 0 && clock::is_virtual()).map(|millis| millis * 1_000_000)
+}
+
+/// The same of a time.
+fn limit_of(timeout: *const timespec) -> Option<u64> {
+    if clock::is_virtual() { clock::nanos_at(timeout).filter(|&nanos| nanos > 0) } else { None }
+}
+
+/// Three sets of descriptors, and what is waited for in them as entries of a poll.
+struct Sets {
+    sets: [*mut fd_set; 3],
+    wanted: [fd_set; 3],
+    entries: [pollfd; 1024],
+    nr: usize,
+}
+
+const SEEN_BY_SELECT: [i16; 3] = [
+    libc::POLLIN | libc::POLLRDNORM | libc::POLLRDBAND | libc::POLLHUP | libc::POLLERR,
+    libc::POLLOUT | libc::POLLWRNORM | libc::POLLWRBAND | libc::POLLERR,
+    libc::POLLPRI,
+];
+
+impl Sets {
+    fn new(nfds: c_int, sets: [*mut fd_set; 3]) -> Sets {
+        // SAFETY: all zeroes are an empty set.
+        let empty: fd_set = unsafe { core::mem::zeroed() };
+        // SAFETY: the program passes sets or null.
+        let wanted = sets.map(|set| unsafe { set.as_ref() }.copied().unwrap_or(empty));
+        let mut entries = [pollfd { fd: -1, events: 0, revents: 0 }; 1024];
+        let mut nr = 0;
+        for fd in 0..nfds.clamp(0, 1024) {
+            let mut events = 0;
+            for (set, seen) in wanted.iter().zip(SEEN_BY_SELECT) {
+                // SAFETY: a set of 1024 bits.
+                if unsafe { libc::FD_ISSET(fd, set) } {
+                    events |= seen;
+                }
+            }
+            if events != 0 {
+                entries[nr] = pollfd { fd, events, revents: 0 };
+                nr += 1;
+            }
+        }
+        Sets { sets, wanted, entries, nr }
+    }
+
+    /// Puts back into the program's sets what it waits for.
+    fn restore(sets: &[*mut fd_set; 3], wanted: &[fd_set; 3]) {
+        for (set, wanted) in sets.iter().zip(wanted) {
+            // SAFETY: the program passes sets or null.
+            if let Some(set) = unsafe { set.as_mut() } {
+                *set = *wanted;
+            }
+        }
+    }
+}
+
+/// `select` with a limit by the machine's clock. `real`: makes the call with so long a limit by the host's.
+fn select_limited(
+    nfds: c_int,
+    sets: [*mut fd_set; 3],
+    nanos: u64,
+    mask: *const c_void,
+    real: impl Fn(u64) -> c_int,
+) -> c_int {
+    if nfds > 1024 {
+        return real(nanos);
+    }
+    let mut all = Sets::new(nfds, sets);
+    let (sets, wanted) = (all.sets, all.wanted);
+    let again = |nanos| {
+        Sets::restore(&sets, &wanted);
+        real(nanos)
+    };
+    descriptors::look_and_wait(&mut all.entries[..all.nr], nanos, mask, || again(0), again)
+}
+
+/// `epoll_wait` and its kin with a limit by the machine's clock; the same.
+fn epoll_limited(epoll: c_int, nanos: u64, mask: *const c_void, real: impl Fn(u64) -> c_int) -> c_int {
+    let mut entry = [pollfd { fd: epoll, events: libc::POLLIN, revents: 0 }];
+    descriptors::look_and_wait(&mut entry, nanos, mask, || real(0), &real)
+}
+
 hook! {
     poll => |real| (fds: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int {
-        poll_any(|fds, now| real(fds, count, if now { 0 } else { timeout }), fds, count)
+        poll_any(|fds, now| match limit_of_millis(timeout).filter(|_| !now) {
+            Some(nanos) => descriptors::poll(fds, count, nanos, || real(fds, count, 0), |fds, count| real(fds, count, -1),
+                                             |left| real(fds, count, descriptors::millis(left))),
+            None => real(fds, count, if now { 0 } else { timeout }),
+        }, fds, count)
     }
 
     __poll_chk => |real| (fds: *mut pollfd, count: nfds_t, timeout: c_int, room: size_t) -> c_int {
-        poll_any(|fds, now| real(fds, count, if now { 0 } else { timeout }, room), fds, count)
+        poll_any(|fds, now| match limit_of_millis(timeout).filter(|_| !now) {
+            Some(nanos) => descriptors::poll(fds, count, nanos, || real(fds, count, 0, room),
+                                             |fds, count| real(fds, count, -1, size_t::MAX),
+                                             |left| real(fds, count, descriptors::millis(left), room)),
+            None => real(fds, count, if now { 0 } else { timeout }, room),
+        }, fds, count)
     }
 
     ppoll => |real| (fds: *mut pollfd, count: nfds_t, timeout: *const timespec, mask: *const c_void) -> c_int {
-        poll_any(|fds, now| real(fds, count, if now { &raw const NO_TIME } else { timeout }, mask), fds, count)
+        poll_any(|fds, now| match limit_of(timeout).filter(|_| !now) {
+            Some(nanos) => descriptors::poll(fds, count, nanos, || real(fds, count, &NO_TIME, mask),
+                                             |fds, count| real(fds, count, core::ptr::null(), mask),
+                                             |left| real(fds, count, &descriptors::for_host(left), mask)),
+            None => real(fds, count, if now { &raw const NO_TIME } else { timeout }, mask),
+        }, fds, count)
     }
 
     __ppoll_chk => |real| (fds: *mut pollfd, count: nfds_t, timeout: *const timespec, mask: *const c_void,
                            room: size_t) -> c_int {
-        poll_any(|fds, now| real(fds, count, if now { &raw const NO_TIME } else { timeout }, mask, room), fds, count)
+        poll_any(|fds, now| match limit_of(timeout).filter(|_| !now) {
+            Some(nanos) => descriptors::poll(fds, count, nanos, || real(fds, count, &NO_TIME, mask, room),
+                                             |fds, count| real(fds, count, core::ptr::null(), mask, size_t::MAX),
+                                             |left| real(fds, count, &descriptors::for_host(left), mask, room)),
+            None => real(fds, count, if now { &raw const NO_TIME } else { timeout }, mask, room),
+        }, fds, count)
     }
 
     select => |real| (nfds: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set,
                       timeout: *mut timeval) -> c_int {
         // SAFETY: a program passes a time or null.
-        if let (0, Some(time)) = (nfds, unsafe { timeout.as_ref() }) {
-            let nanos = clock::nanos(time.tv_sec, time.tv_usec.saturating_mul(1000));
-            if let Some(slept) = nanos.and_then(clock::sleep) {
-                return c_result(slept.map(|()| 0).map_err(|_| libc::EINTR));
+        let wanted = unsafe { timeout.as_ref() }.filter(|_| clock::is_virtual());
+        let nanos = wanted.and_then(|time| clock::nanos(time.tv_sec, time.tv_usec.saturating_mul(1000)));
+        let by_host = |nanos: u64| {
+            let time = descriptors::for_host(nanos);
+            let mut time = timeval { tv_sec: time.tv_sec, tv_usec: time.tv_nsec / 1000 };
+            real(nfds, read, write, except, &mut time)
+        };
+        select_any(|now| match nanos.filter(|&nanos| nanos > 0 && !now) {
+            Some(nanos) => {
+                let end = clock::monotonic().saturating_add(nanos);
+                let found = select_limited(nfds, [read, write, except], nanos, core::ptr::null(), by_host);
+                let left = descriptors::for_host(if found == 0 { 0 } else { end.saturating_sub(clock::monotonic()) });
+                // SAFETY: there is a time. What is left of it is written there, as Linux does.
+                unsafe { *timeout = timeval { tv_sec: left.tv_sec, tv_usec: left.tv_nsec / 1000 } };
+                found
             }
-        }
-        let mut none = timeval { tv_sec: 0, tv_usec: 0 };
-        let none = &raw mut none;
-        select_any(|now| real(nfds, read, write, except, if now { none } else { timeout }), nfds, read, write, except)
+            None if now => by_host(0),
+            None => real(nfds, read, write, except, timeout),
+        }, nfds, read, write, except)
     }
 
     pselect => |real| (nfds: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set,
                        timeout: *const timespec, mask: *const c_void) -> c_int {
-        select_any(|now| real(nfds, read, write, except, if now { &raw const NO_TIME } else { timeout }, mask),
-                   nfds, read, write, except)
+        select_any(|now| match limit_of(timeout).filter(|_| !now) {
+            Some(nanos) => select_limited(nfds, [read, write, except], nanos, mask, |nanos| {
+                real(nfds, read, write, except, &descriptors::for_host(nanos), mask)
+            }),
+            None => real(nfds, read, write, except, if now { &raw const NO_TIME } else { timeout }, mask),
+        }, nfds, read, write, except)
+    }
+
+    epoll_wait => |real| (epoll: c_int, events: *mut c_void, most: c_int, timeout: c_int) -> c_int {
+        match limit_of_millis(timeout) {
+            Some(nanos) => epoll_limited(epoll, nanos, core::ptr::null(), |nanos| {
+                real(epoll, events, most, descriptors::millis(nanos))
+            }),
+            None => real(epoll, events, most, timeout),
+        }
+    }
+
+    epoll_pwait => |real| (epoll: c_int, events: *mut c_void, most: c_int, timeout: c_int,
+                           mask: *const c_void) -> c_int {
+        match limit_of_millis(timeout) {
+            Some(nanos) => epoll_limited(epoll, nanos, mask, |nanos| {
+                real(epoll, events, most, descriptors::millis(nanos), mask)
+            }),
+            None => real(epoll, events, most, timeout, mask),
+        }
+    }
+
+    epoll_pwait2 => |real| (epoll: c_int, events: *mut c_void, most: c_int, timeout: *const timespec,
+                            mask: *const c_void) -> c_int {
+        match limit_of(timeout) {
+            Some(nanos) => epoll_limited(epoll, nanos, mask, |nanos| {
+                real(epoll, events, most, &descriptors::for_host(nanos), mask)
+            }),
+            None => real(epoll, events, most, timeout, mask),
+        }
     }
 
     epoll_ctl => |real| (epoll: c_int, op: c_int, fd: c_int, event: *mut c_void) -> c_int {

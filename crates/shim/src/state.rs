@@ -201,6 +201,7 @@ pub(crate) fn init(environment: *const *const libc::c_char) {
             FORK_PAGE.store(page, Ordering::Relaxed);
         }
     }
+    crate::clock::find(RUN_DIR.get());
     ENABLED.store(true, Ordering::Release);
     crate::filter::install();
     look_at_cwd();

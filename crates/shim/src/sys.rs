@@ -114,6 +114,12 @@ calls! {
     fn seccomp(operation: usize, flags: usize, with: *const libc::sock_fprog) = SYS_seccomp(operation, flags, with);
     fn prctl(what: i32, a: usize, b: usize, c: usize, d: usize) = SYS_prctl(what, a, b, c, d);
     fn nanosleep(time: *const libc::timespec) = SYS_nanosleep(time, 0usize);
+    fn clock_gettime(clock: i32, out: *mut libc::timespec) = SYS_clock_gettime(clock, out);
+    fn recv(fd: i32, to: *mut u8, len: usize, flags: i32) = SYS_recvfrom(fd, to, len, flags, 0usize, 0usize);
+    fn futex(word: *const u32, op: i32, value: u32, timeout: *const libc::timespec)
+        = SYS_futex(word, op, value, timeout, 0usize, 0usize);
+    fn futex_waitv(words: *const u8, nr: usize, timeout: *const libc::timespec, clock: i32)
+        = SYS_futex_waitv(words, nr, 0usize, timeout, clock);
 }
 
 /// Holds all signals of the calling thread back. Returns what was held back before.

@@ -4,7 +4,7 @@
 use libc::{c_char, c_int, c_long, c_void, iovec, mode_t, off_t, size_t};
 
 use crate::hook::hook;
-use crate::{aio, modules, mounts, state};
+use crate::{aio, clock, modules, mounts, state};
 
 /// The call by its own function, which this library exports. `None`: pass it on.
 fn by_name(nr: c_long, a: [usize; 6]) -> Option<c_long> {
@@ -156,6 +156,12 @@ hook! {
             if let Some(result) = by_name(nr, args) {
                 return result;
             }
+            let (mut args, mut place) = (args, libc::timespec { tv_sec: 0, tv_nsec: 0 });
+            if let Some(result) = clock::by_number(nr, &mut args, &mut place) {
+                return result;
+            }
+            let [a, b, c, d, e, f] = args;
+            return real(nr, a, b, c, d, e, f);
         }
         real(nr, a, b, c, d, e, f)
     }

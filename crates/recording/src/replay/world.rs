@@ -145,8 +145,10 @@ impl World {
             Call::Sleep { time } => {
                 let runtime = self.machine.runtime();
                 let until = runtime.now() + *time;
-                let slept = interruptible(Some(interrupt), runtime.sleep_until(until));
-                match runtime.block_on(slept) {
+                let slept = runtime.block_on(interruptible(Some(interrupt), runtime.sleep_until(until)));
+                // What took it back is over with it.
+                interrupt.clear();
+                match slept {
                     Ok(Ok(())) => Ok(0),
                     Ok(Err(Interrupted)) => Ok(left(until.saturating_since(runtime.now()))),
                     Err(_) => Err(Errno::EDEADLK),

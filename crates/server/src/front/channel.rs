@@ -92,6 +92,17 @@ impl Channel {
         self.came.take()
     }
 
+    /// Throws away the wakes that lie in the socket: none of them is for what comes.
+    pub(crate) fn drain(&self) {
+        let mut bytes = [0u8; 8];
+        while matches!(rustix::net::recv(&self.socket, &mut bytes, RecvFlags::DONTWAIT), Ok((1.., _))) {}
+    }
+
+    /// Whether the client has taken back what it waits for.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.area.word(proto::CANCEL).load(std::sync::atomic::Ordering::SeqCst) != 0
+    }
+
     /// Answers. False when the client is gone.
     pub(crate) fn reply(&mut self, mut reply: Reply, fd: Option<OwnedFd>) -> bool {
         reply.with_fd = fd.is_some();

@@ -10,11 +10,12 @@ mod recorded;
 mod session;
 mod shared_state;
 mod state_dirs;
+mod waiting;
 
 use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use std::time::Duration;
 
 use dmlab_machine::Interrupt;
 use dmlab_recording::Recorder;
-use dmlab_shim_proto::{MIRROR_DIR, SOCKET_NAME};
+use dmlab_shim_proto::{CLOCK_FILE, MIRROR_DIR, SOCKET_NAME};
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
 use parking_lot::{Condvar, Mutex};
@@ -36,6 +37,7 @@ pub(crate) use channel::{receive, send};
 
 use crate::driver::ThreadDriver;
 use crate::rundir;
+use crate::shared::ClockPage;
 use crate::world::World;
 use channel::Channel;
 use dmlab_machine::Machine;
@@ -79,12 +81,50 @@ struct Watch {
 /// What others need to know of a client.
 struct Client {
     interrupt: Interrupt,
-    /// A copy of its socket.
-    socket: OwnedFd,
+    wait: Arc<Wait>,
+    /// A copy of its socket, by which it is watched.
+    socket: Arc<OwnedFd>,
     /// Its process; `None` where that lives in a pid namespace that cannot be seen from here.
     pid: Option<u32>,
     /// How often it has begun or ended to wait for an answer: odd while it waits.
     turns: Arc<AtomicU64>,
+}
+
+/// A client's wait for the machine's clock, which it may take back.
+#[derive(Default)]
+struct Wait {
+    interrupt: Interrupt,
+    is_under_way: AtomicBool,
+}
+
+impl Wait {
+    /// Takes it back, if it is still under way.
+    fn cancel(&self, recorder: Option<&Recorder>, client: u64) {
+        let is_waiting = || self.is_under_way.load(Ordering::Acquire);
+        match recorder {
+            Some(recorder) => recorder.cancel(client, is_waiting, &self.interrupt),
+            None if is_waiting() => self.interrupt.raise(),
+            None => {}
+        }
+    }
+}
+
+/// What a client's thread needs so that its client can take a wait back.
+struct Watched {
+    watch: Arc<Watch>,
+    wait: Arc<Wait>,
+    socket: Arc<OwnedFd>,
+}
+
+impl Watch {
+    /// Only the other side's end is of interest mostly; wakes are for the channel's own thread.
+    const ENDS: epoll::EventFlags = epoll::EventFlags::RDHUP.union(epoll::EventFlags::ET);
+
+    /// Whether to hear of the messages of a client too, from now on.
+    fn listen(&self, socket: &OwnedFd, client: u64, listen: bool) -> rustix::io::Result<()> {
+        let flags = if listen { Watch::ENDS.union(epoll::EventFlags::IN) } else { Watch::ENDS };
+        epoll::modify(&self.epoll, socket, epoll::EventData::new_u64(client), flags)
+    }
 }
 
 impl Server {
@@ -133,6 +173,11 @@ impl Server {
             let roots: Vec<u32> = clients.clients.lock().values().filter_map(|client| client.pid).collect();
             everybody::waits(&socket, &roots)
         }));
+        if driver.time() == crate::driver::Time::Virtual {
+            let page = ClockPage::create(&dir.join(CLOCK_FILE))?;
+            page.show(runtime.now().as_nanos());
+            driver.tell_of_jumps(Box::new(move |now| page.show(now.as_nanos())));
+        }
         let mut threads = Vec::new();
         let after_work = shared.clone();
         threads.push(driver.start(runtime, move || {
@@ -305,19 +350,26 @@ fn accept_clients(shared: &Arc<Shared>, watch: &Arc<Watch>, listener: &OwnedFd) 
 }
 
 /// One client's channel, from its connection to its end.
-fn serve(shared: Arc<Shared>, watch: &Watch, socket: OwnedFd, pid: Option<u32>) {
+fn serve(shared: Arc<Shared>, watch: &Arc<Watch>, socket: OwnedFd, pid: Option<u32>) {
     let interrupt = Interrupt::default();
     let id = watch.next.fetch_add(1, Ordering::Relaxed);
     let turns = Arc::new(AtomicU64::new(0));
     let Ok(copy) = rustix::io::fcntl_dupfd_cloexec(&socket, 3) else { return };
-    let client = Client { interrupt: interrupt.clone(), socket: copy, pid, turns: turns.clone() };
+    let (copy, wait) = (Arc::new(copy), Arc::new(Wait::default()));
+    let client = Client {
+        interrupt: interrupt.clone(),
+        wait: wait.clone(),
+        socket: copy.clone(),
+        pid,
+        turns: turns.clone(),
+    };
     watch.clients.lock().insert(id, client);
-    // Only the other side's end is of interest here; wakes are for the channel's own thread.
-    let flags = epoll::EventFlags::RDHUP | epoll::EventFlags::ET;
-    let watched = epoll::add(&watch.epoll, socket.as_fd(), epoll::EventData::new_u64(id), flags);
-    if let (Ok(()), Ok(channel)) = (watched, Channel::open(socket)) {
+    let is_watched = epoll::add(&watch.epoll, &*copy, epoll::EventData::new_u64(id), Watch::ENDS);
+    if let (Ok(()), Ok(channel)) = (is_watched, Channel::open(socket)) {
         let pid = pid.and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
-        let session = Session { shared, client: id, pid, interrupt, staged: Vec::new(), answer: Vec::new() };
+        let watched = Watched { watch: watch.clone(), wait, socket: copy };
+        let (staged, answer) = (Vec::new(), Vec::new());
+        let session = Session { shared, client: id, pid, interrupt, watched, staged, answer };
         session.run(channel, &turns);
     }
     watch.clients.lock().remove(&id);
@@ -333,14 +385,18 @@ fn watch_clients(shared: &Shared, watch: &Watch) {
             continue;
         }
         for event in &events {
+            let (flags, id) = (event.flags, event.data.u64());
             let clients = watch.clients.lock();
-            let interrupt = clients.get(&event.data.u64()).map(|client| client.interrupt.clone());
+            let found = clients.get(&id).map(|client| (client.interrupt.clone(), client.wait.clone()));
             drop(clients);
-            if let Some(interrupt) = &interrupt {
-                match &shared.recorder {
-                    Some(recorder) => recorder.interrupt(event.data.u64(), interrupt),
-                    None => interrupt.raise(),
-                }
+            let Some((interrupt, wait)) = found else { continue };
+            wait.cancel(shared.recorder.as_deref(), id);
+            if !flags.intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
+                continue;
+            }
+            match &shared.recorder {
+                Some(recorder) => recorder.interrupt(id, &interrupt),
+                None => interrupt.raise(),
             }
         }
     }

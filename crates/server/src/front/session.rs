@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dmlab_machine::faults::run_command;
-use dmlab_machine::{CarriedMemory, Interrupt, Interrupted, OpenMode, interruptible};
+use dmlab_machine::{CarriedMemory, Interrupt, OpenMode};
 use dmlab_recording::{Call, Ended};
 use dmlab_shim_proto as proto;
 use dmlab_units::{Bytes, DevT, Errno};
@@ -21,7 +21,6 @@ use super::channel::Channel;
 use super::files::{Body, OpenFile, Opened};
 use super::memory::{Process, carried};
 use super::shared_state::Shared;
-use crate::driver::Time;
 use crate::world::{Area, Entry, Found, Inode, Kind, World, area, errno};
 
 /// The number of DM_TABLE_LOAD among the commands of the control node.
@@ -47,6 +46,8 @@ pub(crate) struct Session {
     pub(super) client: u64,
     pub(super) pid: i32,
     pub(super) interrupt: Interrupt,
+    /// How its waits for the clock are taken back.
+    pub(super) watched: super::Watched,
     /// The first pieces of a long ioctl argument.
     pub(super) staged: Vec<u8>,
     /// The answer to a long ioctl, for the client to fetch.
@@ -72,9 +73,11 @@ impl Session {
             };
             let _call = driver.call();
             turns.fetch_add(1, Ordering::AcqRel);
-            let (reply, fd) = self
-                .answer(&header, channel.area.data(), fd)
-                .unwrap_or_else(|errno| (Reply::error(errno.raw()), None));
+            let answer = match Request::decode(&header, channel.area.data()) {
+                Ok(Request::Sleep { nanos }) => self.sleep(Duration::from_nanos(nanos), &channel),
+                _ => self.answer(&header, channel.area.data(), fd),
+            };
+            let (reply, fd) = answer.unwrap_or_else(|errno| (Reply::error(errno.raw()), None));
             turns.fetch_add(1, Ordering::AcqRel);
             if !channel.reply(reply, fd) {
                 return;
@@ -255,7 +258,8 @@ impl Session {
                 self.staged.extend_from_slice(data);
                 value(0)
             }
-            Request::Sleep { nanos } => self.sleep(Duration::from_nanos(nanos)),
+            // It has a way of its own, with the channel at hand.
+            Request::Sleep { .. } => Err(Errno::EPROTO),
             Request::Ioctl { file, cmd, arg, claimed, staged, data, .. } => {
                 let mut bytes = std::mem::take(&mut self.staged);
                 bytes.truncate(staged as usize);
@@ -491,30 +495,6 @@ impl Session {
             listener(&request, &lines);
         }
         answer
-    }
-
-    /// Sleeps by a virtual clock. The value is what was left when a signal came.
-    fn sleep(&self, time: Duration) -> Answer {
-        if self.shared.driver.time() != Time::Virtual {
-            return Err(Errno::ENOSYS);
-        }
-        let left = self.recorded_plainly(|| Call::Sleep { time }, || self.sleep_now(time), |left| *left);
-        value(left?)
-    }
-
-    fn sleep_now(&self, time: Duration) -> Result<i64, Errno> {
-        let runtime = self.shared.world.machine().runtime();
-        let until = runtime.now() + time;
-        let slept = interruptible(Some(&self.interrupt), runtime.sleep_until(until));
-        match runtime.block_on(slept) {
-            Ok(Ok(())) => Ok(0),
-            // A moment at least, or it would look slept through.
-            Ok(Err(Interrupted)) => {
-                let left = until.saturating_since(runtime.now()).as_nanos();
-                Ok(i64::try_from(left).unwrap_or(i64::MAX).max(1))
-            }
-            Err(_) => Err(Errno::EDEADLK),
-        }
     }
 
     /// Calls the kernel side with the client's memory, and sends back what it wrote, whether or not it failed. The ioctl is

@@ -1,0 +1,65 @@
+//! Waits for a virtual clock: sleeps, and the time limits of whatever else programs wait for.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use dmlab_machine::{Interrupted, interruptible};
+use dmlab_recording::Call;
+use dmlab_units::Errno;
+
+use super::channel::Channel;
+use super::session::{Answer, Session, value};
+use crate::driver::Time;
+
+impl Session {
+    /// Waits for a virtual clock until `time` has passed or the client takes it back. The value is what was left then.
+    pub(super) fn sleep(&self, time: Duration, channel: &Channel) -> Answer {
+        if self.shared.driver.time() != Time::Virtual {
+            return Err(Errno::ENOSYS);
+        }
+        // The client sets a word and then sends a wake. What lies in the socket by now is from before, or the word says it.
+        channel.drain();
+        let _listening = self.listen().map_err(|_| Errno::EIO)?;
+        let wait = || self.sleep_now(time, channel);
+        value(self.recorded_plainly(|| Call::Sleep { time }, wait, |left| *left)?)
+    }
+
+    fn sleep_now(&self, time: Duration, channel: &Channel) -> Result<i64, Errno> {
+        let wait = &self.watched.wait;
+        wait.interrupt.clear();
+        wait.is_under_way.store(true, Ordering::Release);
+        if channel.is_cancelled() {
+            wait.cancel(self.shared.recorder.as_deref(), self.client);
+        }
+        let runtime = self.shared.world.machine().runtime();
+        let until = runtime.now() + time;
+        let slept = runtime.block_on(interruptible(Some(&wait.interrupt), runtime.sleep_until(until)));
+        wait.is_under_way.store(false, Ordering::Release);
+        match slept {
+            Ok(Ok(())) => Ok(0),
+            // A moment at least, or it would look slept through.
+            Ok(Err(Interrupted)) => {
+                let left = until.saturating_since(runtime.now()).as_nanos();
+                Ok(i64::try_from(left).unwrap_or(i64::MAX).max(1))
+            }
+            Err(_) => Err(Errno::EDEADLK),
+        }
+    }
+
+    /// Hears the client's messages for as long as what is returned lives.
+    fn listen(&self) -> rustix::io::Result<Listening<'_>> {
+        let watched = &self.watched;
+        watched.watch.listen(&watched.socket, self.client, true)?;
+        Ok(Listening(self))
+    }
+}
+
+struct Listening<'a>(&'a Session);
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        let watched = &self.0.watched;
+        // A message too many is no harm: nobody waits then.
+        let _ = watched.watch.listen(&watched.socket, self.0.client, false);
+    }
+}

@@ -1,0 +1,237 @@
+//! Waits that nothing of ours can be beside: a condition variable keeps to itself what it waits for. Each is noted in a table with
+//! when it is to end, and a thread of the process waits for the earliest of these by the machine's clock and then wakes it.
+//!
+//! The thread is there while there are such waits and a moment longer, so that a program whose own threads have all ended, ends.
+
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use libc::{c_int, c_void, pthread_cond_t, timespec};
+
+use super::futex::{self, Word};
+use super::{host, monotonic};
+use crate::hook::Next;
+use crate::sys;
+
+const FREE: u32 = 0;
+/// Somebody is about to fill it in.
+const TAKEN: u32 = 1;
+const WAITING: u32 = 2;
+/// The helper wakes it just now.
+const IN_HAND: u32 = 3;
+/// Its time is up, and it was told.
+const OVER: u32 = 4;
+
+/// A wait under way.
+struct Place {
+    state: AtomicU32,
+    /// What it waits for; null if it looks by itself from time to time.
+    condition: AtomicPtr<pthread_cond_t>,
+    until: AtomicU64,
+}
+
+static PLACES: [Place; 1024] = [const {
+    Place {
+        state: AtomicU32::new(FREE),
+        condition: AtomicPtr::new(core::ptr::null_mut()),
+        until: AtomicU64::new(0),
+    }
+}; 1024];
+
+/// Changes when the helper is to look again.
+static CHANGES: AtomicU32 = AtomicU32::new(0);
+/// What the helper waits for.
+static EARLIEST: AtomicU64 = AtomicU64::new(u64::MAX);
+/// Whether there is a helper, and in which process: after a fork there is none.
+static HELPER: AtomicI32 = AtomicI32::new(0);
+
+/// A wait that is noted, until it is dropped.
+pub(super) struct Noted(&'static Place);
+
+/// Notes a wait for a condition variable, or for something that is looked at from time to time (null), until a moment of the
+/// monotonic clock. `None`: the host's clock must do.
+pub(super) fn note(condition: *mut pthread_cond_t, until: u64) -> Option<Noted> {
+    start()?;
+    let free = |place: &&Place| {
+        place.state.compare_exchange(FREE, TAKEN, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    };
+    let place = PLACES.iter().find(free)?;
+    place.condition.store(condition, Ordering::Relaxed);
+    place.until.store(until, Ordering::Relaxed);
+    place.state.store(WAITING, Ordering::SeqCst);
+    if until < EARLIEST.load(Ordering::SeqCst) {
+        look_again();
+    }
+    // One that was about to leave may not have seen this wait.
+    start()?;
+    Some(Noted(place))
+}
+
+impl Noted {
+    /// Whether the helper has seen that the time is up.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.0.state.load(Ordering::SeqCst), IN_HAND | OVER)
+    }
+}
+
+impl Drop for Noted {
+    fn drop(&mut self) {
+        let place = self.0;
+        let until = place.until.load(Ordering::Relaxed);
+        for from in [WAITING, OVER].into_iter().cycle() {
+            if place.state.compare_exchange(from, FREE, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+                break;
+            }
+            // The helper has it in hand for as long as a wake takes.
+            let _ = sys::sched_yield();
+        }
+        // Or the clock would jump to a moment that nobody waits for.
+        if until <= EARLIEST.load(Ordering::SeqCst) {
+            look_again();
+        }
+    }
+}
+
+fn look_again() {
+    CHANGES.fetch_add(1, Ordering::SeqCst);
+    futex::wake(&CHANGES, 1);
+}
+
+/// Starts the helper, if there is none.
+fn start() -> Option<()> {
+    let process = sys::getpid().ok()? as i32;
+    loop {
+        let before = HELPER.load(Ordering::SeqCst);
+        if before == process {
+            return Some(());
+        }
+        if HELPER.compare_exchange(before, process, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+            continue;
+        }
+        if before != 0 {
+            // A fork: the waits are the parent's.
+            for place in &PLACES {
+                place.state.store(FREE, Ordering::SeqCst);
+            }
+            EARLIEST.store(u64::MAX, Ordering::SeqCst);
+        }
+        let held = sys::hold_signals();
+        let mut thread = 0;
+        // SAFETY: the function is this library's, which is never unloaded; the attributes are the usual ones.
+        let made = unsafe {
+            libc::pthread_create(&mut thread, core::ptr::null(), help, core::ptr::null_mut())
+        };
+        if made == 0 {
+            // SAFETY: the thread was just made and nobody joins it.
+            unsafe { libc::pthread_detach(thread) };
+        }
+        sys::release_signals(held);
+        if made != 0 {
+            HELPER.store(0, Ordering::SeqCst);
+            return None;
+        }
+        return Some(());
+    }
+}
+
+static BROADCAST: Next = Next::new(c"pthread_cond_broadcast");
+
+/// Wakes all that wait for a condition variable. For the others it is a wake without a reason, which they must expect.
+fn wake_all(condition: *mut pthread_cond_t) {
+    let at = BROADCAST.get();
+    if at.is_null() || condition.is_null() {
+        return;
+    }
+    // SAFETY: every C library has it with this signature.
+    let broadcast: unsafe extern "C" fn(*mut pthread_cond_t) -> c_int = unsafe { core::mem::transmute(at) };
+    // SAFETY: one waits for it, who cannot leave while its place is in hand.
+    unsafe { broadcast(condition) };
+}
+
+/// Ends what is over.
+struct Seen {
+    earliest: u64,
+    /// There are waits.
+    any: bool,
+    /// One whose time is up is still there: it may not have been asleep yet when it was told, or looks only in a moment.
+    any_to_leave: bool,
+}
+
+fn look() -> Seen {
+    let now = monotonic();
+    let mut seen = Seen { earliest: u64::MAX, any: false, any_to_leave: false };
+    for place in &PLACES {
+        let state = place.state.load(Ordering::SeqCst);
+        if state == FREE {
+            continue;
+        }
+        seen.any = true;
+        let until = place.until.load(Ordering::Relaxed);
+        let is_over = state == OVER || (state == WAITING && until <= now);
+        if !is_over {
+            // One that is being filled in says so itself.
+            if state == WAITING {
+                seen.earliest = seen.earliest.min(until);
+            }
+            continue;
+        }
+        let condition = place.condition.load(Ordering::Relaxed);
+        seen.any_to_leave = true;
+        if state == OVER && condition.is_null() {
+            continue;
+        }
+        if place.state.compare_exchange(state, IN_HAND, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+            wake_all(condition);
+            place.state.store(OVER, Ordering::SeqCst);
+        }
+    }
+    seen
+}
+
+const TELL_AGAIN: timespec = timespec { tv_sec: 0, tv_nsec: 1_000_000 };
+const LINGER: timespec = timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// Nanoseconds that those whose time is up may need to leave.
+const HURRY: u64 = 20_000_000;
+
+extern "C" fn help(_: *mut c_void) -> *mut c_void {
+    let mut first_told = None;
+    loop {
+        let changes = CHANGES.load(Ordering::SeqCst);
+        let word = Word { at: &CHANGES, while_is: changes, is_private: true };
+        // What is noted from here on says so.
+        EARLIEST.store(u64::MAX, Ordering::SeqCst);
+        let seen = look();
+        EARLIEST.store(seen.earliest, Ordering::SeqCst);
+        if seen.any_to_leave {
+            // Time stands still for a program that runs: it must not pass before they have seen that theirs is up. One that
+            // can't leave, since somebody holds its lock, does not hold the clock.
+            let now = host(libc::CLOCK_MONOTONIC).unwrap_or(0);
+            let since = *first_told.get_or_insert(now);
+            if now.saturating_sub(since) < HURRY {
+                let _ = sys::sched_yield();
+            } else {
+                let _ = futex::wait(&word, Some(&TELL_AGAIN));
+            }
+            continue;
+        }
+        first_told = None;
+        if seen.earliest < u64::MAX {
+            let away = seen.earliest.saturating_sub(monotonic());
+            if away > 0 && futex::limited(&word, away) == Err(libc::ENOSYS) {
+                let by_host = super::time(away);
+                let _ = futex::wait(&word, Some(&by_host));
+            }
+        } else if seen.any {
+            let _ = futex::wait(&word, None);
+        } else if futex::wait(&word, Some(&LINGER)) == Err(libc::ETIMEDOUT) {
+            HELPER.store(0, Ordering::SeqCst);
+            let is_needed = look().any;
+            let me = sys::getpid().unwrap_or(0) as i32;
+            // Who noted a wait meanwhile has started another helper, or relies on this one.
+            if !is_needed || HELPER.compare_exchange(0, me, Ordering::SeqCst, Ordering::SeqCst).is_err() {
+                return core::ptr::null_mut();
+            }
+        }
+    }
+}
+
