@@ -254,11 +254,14 @@ impl ThreadDriver {
     }
 
     /// On virtual time, jumps to the next timer, when nobody can do anything before it is due.
-    fn jump(&self, runtime: &Runtime) -> Jump {
+    fn jump(&self, runtime: &Runtime, flag: &WakeFlag) -> Jump {
         let Some(due) = runtime.next_timer().filter(|_| self.time == Time::Virtual) else {
             return Jump::Nowhere;
         };
-        if !self.may_jump(due) {
+        // Whoever was only about to wait when the timer was chosen may have set an earlier one before he was seen waiting. And a
+        // thread that looks at all others is seen by nobody: somebody may have woken it meanwhile.
+        let has_news = || flag.is_set() || runtime.run_one() || runtime.next_timer() != Some(due);
+        if !self.may_jump(due) || has_news() {
             return Jump::NotYet;
         }
         self.set_clock(due);
@@ -344,7 +347,7 @@ impl ThreadDriver {
             if runtime.run_one() {
                 continue;
             }
-            match self.jump(runtime) {
+            match self.jump(runtime, flag) {
                 Jump::Done => continue,
                 Jump::NotYet => {
                     thread::park_timeout(LOOK_AGAIN);

@@ -172,7 +172,8 @@ impl ThreadDriver {
     /// On virtual time, in the turn of one who waits: jumps to the next timer when nobody can do anything before it is due.
     fn jump_in_turn(&self, turns: &Turns, runtime: &Runtime) -> Jump {
         match runtime.next_timer().filter(|_| self.time == Time::Virtual) {
-            Some(due) if !turns.is_wanted() && self.may_jump(due) => {
+            // As on threads: somebody may have come while others were looked at.
+            Some(due) if !turns.is_wanted() && self.may_jump(due) && !turns.is_wanted() => {
                 self.move_clock(turns, runtime, due);
                 Jump::Done
             }

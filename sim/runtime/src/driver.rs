@@ -56,6 +56,11 @@ impl WakeFlag {
         Arc::new(WakeFlag { is_set: AtomicBool::new(false), on_wake: Box::new(on_wake) })
     }
 
+    /// Whether it was set since it was last taken.
+    pub fn is_set(&self) -> bool {
+        self.is_set.load(Ordering::Acquire)
+    }
+
     /// Whether it was set since the last call; clears it.
     pub fn take(&self) -> bool {
         self.is_set.swap(false, Ordering::AcqRel)

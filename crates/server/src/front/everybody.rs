@@ -9,6 +9,8 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::mpsc;
 
 /// One look at a thread that waits: who it is and how often it has left a processor so far.
 #[derive(PartialEq, Eq)]
@@ -23,6 +25,10 @@ struct Waiting {
 /// Only two looks that find the same threads with no switch between them are proof: then no program ran from the end of the
 /// first to the beginning of the second, and that is when our own threads, which only programs wake, are looked at.
 ///
+/// A thread that the kernel calls asleep may be on a processor all the same: it says so before it looks whether there is something
+/// to wait for, and a parent that finds an ended child then clears up after it for a while. The second look therefore asks the
+/// kernel also where each thread waits, which is nowhere for such a one.
+///
 /// `roots` are processes that are known to be its clients. Looked at are these, the server's children, and all that come of them: what
 /// else the host runs neither takes time here nor matters.
 pub(super) fn waits(socket: &Path, roots: &[u32]) -> bool {
@@ -31,8 +37,34 @@ pub(super) fn waits(socket: &Path, roots: &[u32]) -> bool {
 
 /// Whether all programs wait for as long as `meanwhile` takes, and its answer is yes.
 fn wait_all_along(socket: &Path, roots: &[u32], meanwhile: impl FnOnce() -> bool) -> bool {
-    let Some(first) = look(socket, roots) else { return false };
-    meanwhile() && look(socket, roots).is_some_and(|second| first == second)
+    let Some(first) = look(socket, roots, Asking::State) else { return false };
+    meanwhile() && look(socket, roots, Asking::Place).is_some_and(|second| first == second)
+}
+
+/// What is asked of each thread.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Asking {
+    /// Its state.
+    State,
+    /// Also where in the kernel it waits.
+    Place,
+}
+
+/// Whether a thread that is asleep is on no processor's queue either.
+fn is_off(thread: &Path) -> bool {
+    // A kernel that tells it of nobody says 0 also of a thread of ours of which it is known that it waits.
+    static TELLS: OnceLock<bool> = OnceLock::new();
+    let place = |thread: &Path| fs::read(thread.join("wchan")).unwrap_or_default();
+    let tells = || {
+        let (end, done) = mpsc::channel::<()>();
+        let waiter = std::thread::spawn(move || done.recv());
+        let mut threads = fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
+        let tells = threads.any(|thread| !matches!(&*place(&thread.path()), b"" | b"0"));
+        drop(end);
+        let _has_ended = waiter.join();
+        tells
+    };
+    place(thread) != b"0" || !*TELLS.get_or_init(tells)
 }
 
 /// Whether no thread of our own but this one runs: it would be about to answer a call, or to take one.
@@ -67,7 +99,8 @@ fn children(pid: u32) -> Option<Vec<u32>> {
 fn candidates(roots: &[u32]) -> Option<Vec<u32>> {
     let me = std::process::id();
     let (mut found, mut next) = (BTreeSet::new(), vec![me]);
-    next.extend(roots);
+    // A client's channel may outlive it, in a child that has not noticed.
+    next.extend(roots.iter().filter(|pid| Path::new("/proc").join(pid.to_string()).exists()));
     while let Some(pid) = next.pop() {
         if found.insert(pid) {
             match children(pid) {
@@ -97,7 +130,7 @@ fn of_our_user() -> Option<Vec<u32>> {
 }
 
 /// All threads of the machine's programs, or `None` when one of them runs. `roots`: processes that are known to be its clients.
-fn look(socket: &Path, roots: &[u32]) -> Option<Vec<Waiting>> {
+fn look(socket: &Path, roots: &[u32], asking: Asking) -> Option<Vec<Waiting>> {
     let mark = [b"DMLAB_SOCKET=", socket.as_os_str().as_bytes()].concat();
     let us = rustix::process::getuid().as_raw();
     let mut found = Vec::new();
@@ -105,7 +138,9 @@ fn look(socket: &Path, roots: &[u32]) -> Option<Vec<Waiting>> {
     for pid in candidates(roots)? {
         let process = Path::new("/proc").join(pid.to_string());
         // A program that a run started as somebody else is no client, who would be refused, and has no say.
-        if !fs::read_to_string(process.join("status")).is_ok_and(|status| user(&status) == Some(us)) {
+        // One that has just ended has woken its parent.
+        let status = fs::read_to_string(process.join("status")).ok()?;
+        if user(&status) != Some(us) {
             continue;
         }
         // A program that ends has no environment to be read, but runs until it has ended.
@@ -117,23 +152,40 @@ fn look(socket: &Path, roots: &[u32]) -> Option<Vec<Waiting>> {
             continue;
         }
         ours.push(pid);
-        let Ok(threads) = fs::read_dir(process.join("task")) else { continue };
-        for thread in threads.flatten() {
-            let Ok(status) = fs::read_to_string(thread.path().join("status")) else { continue };
-            found.push(waiting(thread.file_name().to_str()?.parse().ok()?, &status)?);
-        }
+        threads(&process, asking, &mut found)?;
     }
     // In the middle of an exec a program has no environment yet, and at its end none any more, but it has a parent.
     for path in nameless {
-        // Who is gone by now is no longer anybody.
-        let Ok(status) = fs::read_to_string(path.join("status")) else { continue };
+        let status = fs::read_to_string(path.join("status")).ok()?;
         let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse::<u32>().ok());
         if parent.is_some_and(|parent| ours.contains(&parent)) {
-            waiting(0, &status)?;
+            threads(&path, asking, &mut Vec::new())?;
         }
     }
     found.sort_unstable_by_key(|waiting| waiting.thread);
     Some(found)
+}
+
+/// Adds the threads of a process to `found`, or answers `None` when one of them runs.
+fn threads(process: &Path, asking: Asking, found: &mut Vec<Waiting>) -> Option<()> {
+    for thread in fs::read_dir(process.join("task")).ok()?.flatten() {
+        let status = fs::read_to_string(thread.path().join("status")).ok()?;
+        let name = thread.file_name();
+        // The first thread of a process is a zombie until its parent has looked at it. Any other that has ended is on its way
+        // out, and a parent hears of a process when the last of them is gone.
+        let is_first = process.file_name() == Some(&name);
+        let has_ended = has_ended(&status);
+        let waiting = waiting(name.to_str()?.parse().ok()?, &status)?;
+        if (has_ended && !is_first) || (!has_ended && asking == Asking::Place && !is_off(&thread.path())) {
+            return None;
+        }
+        found.push(waiting);
+    }
+    Some(())
+}
+
+fn has_ended(status: &str) -> bool {
+    status.lines().any(|line| line.strip_prefix("State:").is_some_and(|state| state.trim().starts_with(['Z', 'X'])))
 }
 
 /// The real user that a `status` names.
@@ -167,6 +219,8 @@ mod tests {
         assert!(waiting(1, status) == Some(Waiting { thread: 1, switches: 7 }));
         assert!(waiting(1, &status.replace("S (sleeping)", "R (running)")).is_none());
         assert!(waiting(1, "").is_none());
+        assert!(!has_ended(status));
+        assert!(has_ended(&status.replace("S (sleeping)", "X (dead)")));
         assert_eq!(user("Name:\tsh\nUid:\t1000\t0\t0\t0\nGid:\t7\t7\t7\t7\n"), Some(1000));
         assert_eq!(user(""), None);
     }
