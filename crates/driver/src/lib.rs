@@ -42,6 +42,15 @@ impl Drop for CallGuard<'_> {
     }
 }
 
+/// The same, for a thread that is only being made.
+pub struct OwnedCallGuard(Arc<ThreadDriver>);
+
+impl Drop for OwnedCallGuard {
+    fn drop(&mut self) {
+        drop(CallGuard(&self.0));
+    }
+}
+
 /// What became of a jump.
 enum Jump {
     Done,
@@ -210,6 +219,12 @@ impl ThreadDriver {
         self.nr_calls.fetch_add(1, Ordering::SeqCst);
         self.note_change();
         CallGuard(self)
+    }
+
+    /// The same, whose guard goes to another thread.
+    pub fn begin_call(self: &Arc<Self>) -> OwnedCallGuard {
+        std::mem::forget(self.call());
+        OwnedCallGuard(self.clone())
     }
 
     fn note_change(&self) {

@@ -11,6 +11,7 @@ mod front;
 pub mod rundir;
 mod semaphore;
 mod shared;
+mod signals;
 pub mod world;
 
 pub use dmlab_driver as driver;

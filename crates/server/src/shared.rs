@@ -1,5 +1,5 @@
-//! Memory shared with programs, mapped: the area of a channel, and the page that shows a virtual clock. The one place of this crate
-//! with `unsafe`.
+//! Memory shared with programs, mapped: the area of a channel, and the page that shows a virtual clock. But for one
+//! system call in `signals` the one place of this crate with `unsafe`.
 //!
 //! The other side may scribble over the area at any time. Headers and replies are therefore copied out before they are
 //! looked at; only the data of reads and writes is used in place, where any byte is as good as another and a program that

@@ -21,6 +21,6 @@ pub use layout::{
     MIRROR_DIR, ON_SOCKET, ON_TURN, OWNERS_DIR, REPLY_OFFSET, SERVER_SLEEPS, SOCKET_NAME, TURN, TURN_CLIENT, TURN_REPLY,
     TURN_SERVER, WAKE, stand_in_mode,
 };
-pub use message::{HEADER_LEN, Header, Malformed, PROTOCOL, Request, io_flags, marker_mode, path_flags};
+pub use message::{HEADER_LEN, Header, Malformed, PROTOCOL, Request, io_flags, marker_mode, path_flags, timer_kinds};
 pub use program::{Program, Unserved, judge};
 pub use reply::{FileKind, Place, REPLY_LEN, Reply, STAT_LEN, Stat};

@@ -249,8 +249,30 @@ requests! {
     WriteBack = 44 { file: u64, offset: i64, len: i64; }
     /// A descriptor of a file that was written was closed: waits for the file's end, if that was the last one.
     Closed = 45 { file: u64; }
+    /// A new timer by a virtual clock, of one of [`timer_kinds`]; the value is its number. One for a descriptor is a pipe, whose
+    /// read end comes with the answer: eight bytes of it say how often the time was up.
+    NewTimer = 46 { kind: u32, signal: i32, thread: i32, value: u64, nonblocking: bool; }
+    /// Sets a timer: nanoseconds until it is up (0: never) and from then on between one time and the next (0: only once). The
+    /// payload of the answer is both numbers as they stood before. Timer 0 is the alarm that each process has.
+    SetTimer = 47 { timer: u64, first: u64, every: u64; }
+    /// How a timer stands; the payload is as that of [`Request::SetTimer`].
+    GetTimer = 48 { timer: u64; }
+    /// Ends a timer; 0: all that this process made, but not its alarm.
+    DropTimer = 49 { timer: u64; }
     /// A DM ioctl without an open control node, for dmlab's own commands.
     DmIoctl = 38 { cmd: u32; data }
+}
+
+/// What a timer does when its time is up.
+pub mod timer_kinds {
+    /// It sends a signal to the process that made it.
+    pub const SIGNAL: u32 = 0;
+    /// Nothing.
+    pub const NOTHING: u32 = 1;
+    /// It sends a signal to one thread of it.
+    pub const THREAD_SIGNAL: u32 = 4;
+    /// A descriptor becomes readable.
+    pub const DESCRIPTOR: u32 = 5;
 }
 
 /// Flags of [`Request::Read`] and [`Request::Write`].

@@ -284,6 +284,12 @@ unsafe impl Sync for Words {}
 static SUBSTITUTE_WORDS: Words =
     Words([c"sh".as_ptr(), c"-c".as_ptr(), c"exit 126".as_ptr(), core::ptr::null()]);
 
+/// This process becomes another program.
+fn becoming(env: Vars, start: impl FnOnce(Vars) -> c_int) -> c_int {
+    crate::clock::timers::before_exec();
+    with_environment(env, start)
+}
+
 hook! {
     execve => |real| (path: *const c_char, argv: Vars, env: Vars) -> c_int {
         let mut place = PathBuf::new();
@@ -294,7 +300,7 @@ hook! {
         if is_refused(libc::AT_FDCWD, path) {
             return c_result(REFUSED);
         }
-        with_environment(env, |env| real(path, argv, env))
+        becoming(env, |env| real(path, argv, env))
     }
 
     execv => |_real| (path: *const c_char, argv: Vars) -> c_int {
@@ -311,7 +317,7 @@ hook! {
         if with_found(name, |path| is_refused(libc::AT_FDCWD, path)) {
             return c_result(REFUSED);
         }
-        with_environment(env, |env| real(name, argv, env))
+        becoming(env, |env| real(name, argv, env))
     }
 
     fexecve => |real| (fd: c_int, argv: Vars, env: Vars) -> c_int {
@@ -320,7 +326,7 @@ hook! {
         if is_refused(libc::AT_FDCWD, name.as_ptr().cast()) {
             return c_result(REFUSED);
         }
-        with_environment(env, |env| real(fd, argv, env))
+        becoming(env, |env| real(fd, argv, env))
     }
 
     execveat => |real| (dirfd: c_int, path: *const c_char, argv: Vars, env: Vars, flags: c_int) -> c_int {
@@ -331,7 +337,7 @@ hook! {
             if is_refused(libc::AT_FDCWD, name.as_ptr().cast()) {
                 return c_result(REFUSED);
             }
-            return with_environment(env, |env| real(dirfd, path, argv, env, flags));
+            return becoming(env, |env| real(dirfd, path, argv, env, flags));
         }
         let (dirfd, path) = match at(dirfd, path, How::Look { follow: true }, &mut place) {
             Ok(there) => there,
@@ -340,7 +346,7 @@ hook! {
         if is_refused(dirfd, path) {
             return c_result(REFUSED);
         }
-        with_environment(env, |env| real(dirfd, path, argv, env, flags))
+        becoming(env, |env| real(dirfd, path, argv, env, flags))
     }
 
     posix_spawn => |real| (pid: *mut c_int, path: *const c_char, actions: *const c_void, attributes: *const c_void,

@@ -10,6 +10,7 @@ mod recorded;
 mod session;
 mod shared_state;
 mod state_dirs;
+mod timers;
 mod waiting;
 
 use std::collections::HashMap;
@@ -35,7 +36,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 pub(crate) use channel::{receive, send};
 
-use crate::driver::ThreadDriver;
+use crate::driver::{OwnedCallGuard, ThreadDriver};
 use crate::rundir;
 use crate::shared::ClockPage;
 use crate::world::World;
@@ -45,6 +46,7 @@ use files::Files;
 use mirror::Mirror;
 use session::Session;
 use shared_state::Shared;
+use timers::Timers;
 
 /// Hears of each TABLE_LOAD that the kernel refused: the request's bytes, and what the kernel logged about it.
 pub type OnRefusedLoad = Box<dyn Fn(&[u8], &[String]) + Send + Sync>;
@@ -73,7 +75,7 @@ pub struct Server {
 
 /// Watches for clients that die or are interrupted in the middle of a call.
 struct Watch {
-    epoll: OwnedFd,
+    epoll: Arc<OwnedFd>,
     clients: Mutex<HashMap<u64, Client>>,
     next: AtomicU64,
 }
@@ -156,6 +158,7 @@ impl Server {
             mirror: Mirror::new(dir.join(MIRROR_DIR))?,
             control: OnceLock::new(),
             on_refused_load: options.on_refused_load,
+            timers: Arc::new(Timers::new(runtime.clone(), driver.clone(), options.recorder.clone())?),
             driver: driver.clone(),
             recorder: options.recorder,
             stopping: AtomicBool::new(false),
@@ -163,7 +166,7 @@ impl Server {
             halted_by: AtomicI32::new(0),
         });
         let watch = Arc::new(Watch {
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            epoll: shared.timers.epoll.clone(),
             clients: Mutex::new(HashMap::new()),
             // In a recording 0 is nobody.
             next: AtomicU64::new(1),
@@ -342,15 +345,23 @@ fn accept_clients(shared: &Arc<Shared>, watch: &Arc<Watch>, listener: &OwnedFd) 
             continue;
         }
         let (shared, watch) = (shared.clone(), watch.clone());
+        // Until it has its channel a client is about to do something.
+        let coming = shared.driver.begin_call();
         // 0 for a client outside of the server's pid namespace.
         let pid = u32::try_from(peer.pid()).ok().filter(|&pid| pid != 0);
         // A client that cannot have a thread sees its socket close.
-        let _ = spawn("dmlab-client", move || serve(shared, &watch, socket, pid));
+        let _ = spawn("dmlab-client", move || serve(shared, &watch, socket, pid, coming));
     }
 }
 
 /// One client's channel, from its connection to its end.
-fn serve(shared: Arc<Shared>, watch: &Arc<Watch>, socket: OwnedFd, pid: Option<u32>) {
+fn serve(
+    shared: Arc<Shared>,
+    watch: &Arc<Watch>,
+    socket: OwnedFd,
+    pid: Option<u32>,
+    coming: OwnedCallGuard,
+) {
     let interrupt = Interrupt::default();
     let id = watch.next.fetch_add(1, Ordering::Relaxed);
     let turns = Arc::new(AtomicU64::new(0));
@@ -366,6 +377,7 @@ fn serve(shared: Arc<Shared>, watch: &Arc<Watch>, socket: OwnedFd, pid: Option<u
     watch.clients.lock().insert(id, client);
     let is_watched = epoll::add(&watch.epoll, &*copy, epoll::EventData::new_u64(id), Watch::ENDS);
     if let (Ok(()), Ok(channel)) = (is_watched, Channel::open(socket)) {
+        drop(coming);
         let pid = pid.and_then(|pid| i32::try_from(pid).ok()).unwrap_or(0);
         let watched = Watched { watch: watch.clone(), wait, socket: copy };
         let (staged, answer) = (Vec::new(), Vec::new());
@@ -386,6 +398,9 @@ fn watch_clients(shared: &Shared, watch: &Watch) {
         }
         for event in &events {
             let (flags, id) = (event.flags, event.data.u64());
+            if shared.timers.has_heard(id) {
+                continue;
+            }
             let clients = watch.clients.lock();
             let found = clients.get(&id).map(|client| (client.interrupt.clone(), client.wait.clone()));
             drop(clients);

@@ -21,6 +21,7 @@ use super::channel::Channel;
 use super::files::{Body, OpenFile, Opened};
 use super::memory::{Process, carried};
 use super::shared_state::Shared;
+use super::timers::Purpose;
 use crate::world::{Area, Entry, Found, Inode, Kind, World, area, errno};
 
 /// The number of DM_TABLE_LOAD among the commands of the control node.
@@ -258,6 +259,17 @@ impl Session {
                 self.staged.extend_from_slice(data);
                 value(0)
             }
+            Request::NewTimer { kind, signal, thread, value: data, nonblocking } => {
+                let what = Purpose { kind, signal, thread, value: data, nonblocking };
+                let (id, fd) = shared.timers.make(self.pid, what)?;
+                Ok((Reply { value: id as i64, ..Reply::default() }, fd))
+            }
+            Request::SetTimer { timer, first, every } => {
+                let (first, every) = (Duration::from_nanos(first), Duration::from_nanos(every));
+                payload(out, &shared.timers.set(self.pid, timer, first, every)?)
+            }
+            Request::GetTimer { timer } => payload(out, &shared.timers.get(self.pid, timer)?),
+            Request::DropTimer { timer } => shared.timers.end(self.pid, timer).and_then(|()| value(0)),
             // It has a way of its own, with the channel at hand.
             Request::Sleep { .. } => Err(Errno::EPROTO),
             Request::Ioctl { file, cmd, arg, claimed, staged, data, .. } => {

@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::files::Files;
 use super::mirror::Mirror;
+use super::timers::Timers;
 use crate::driver::ThreadDriver;
 use crate::world::World;
 use dmlab_machine::ControlFile;
@@ -20,6 +21,7 @@ pub(crate) struct Shared {
     /// An open control node for requests of dmlab's own commands.
     pub(crate) control: OnceLock<ControlFile>,
     pub(crate) on_refused_load: Option<super::OnRefusedLoad>,
+    pub(crate) timers: Arc<Timers>,
     pub(crate) driver: Arc<ThreadDriver>,
     pub(crate) recorder: Option<Arc<Recorder>>,
     pub(crate) stopping: AtomicBool,

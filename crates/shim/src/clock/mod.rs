@@ -22,6 +22,8 @@ mod numbers;
 mod reading;
 mod semaphores;
 mod sleep;
+mod timerfd;
+pub(crate) mod timers;
 
 use core::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 

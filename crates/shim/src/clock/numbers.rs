@@ -45,6 +45,18 @@ pub(crate) fn by_number(nr: c_long, a: &mut [usize; 6], place: &mut timespec) ->
             libc::SYS_epoll_pwait2 => {
                 epoll_pwait2(a[0] as c_int, a[1] as *mut c_void, a[2] as c_int, time(3), a[4] as *const c_void)
             }
+            libc::SYS_setitimer => {
+                setitimer(a[0] as c_int, a[1] as *const libc::itimerval, a[2] as *mut libc::itimerval)
+            }
+            libc::SYS_getitimer => getitimer(a[0] as c_int, a[1] as *mut libc::itimerval),
+            libc::SYS_timerfd_create => libc::timerfd_create(a[0] as c_int, a[1] as c_int),
+            libc::SYS_timerfd_settime => libc::timerfd_settime(
+                a[0] as c_int,
+                a[1] as c_int,
+                a[2] as *const libc::itimerspec,
+                a[3] as *mut libc::itimerspec,
+            ),
+            libc::SYS_timerfd_gettime => libc::timerfd_gettime(a[0] as c_int, a[1] as *mut libc::itimerspec),
             libc::SYS_futex_waitv => {
                 *place = for_host(a[4] as c_int, time(3))?;
                 a[3] = core::ptr::from_mut(place) as usize;
@@ -56,6 +68,8 @@ pub(crate) fn by_number(nr: c_long, a: &mut [usize; 6], place: &mut timespec) ->
 }
 
 unsafe extern "C" {
+    fn setitimer(which: c_int, new: *const libc::itimerval, old: *mut libc::itimerval) -> c_int;
+    fn getitimer(which: c_int, out: *mut libc::itimerval) -> c_int;
     fn epoll_pwait2(
         epoll: c_int,
         events: *mut c_void,
@@ -71,6 +85,7 @@ fn legacy(nr: c_long, a: &[usize; 6]) -> Option<c_long> {
     // SAFETY: as above.
     unsafe {
         Some(match nr {
+            libc::SYS_alarm => c_long::from(libc::alarm(a[0] as libc::c_uint)),
             libc::SYS_time => libc::time(a[0] as *mut libc::time_t),
             libc::SYS_poll => c_long::from(libc::poll(a[0] as *mut pollfd, a[1] as nfds_t, a[2] as c_int)),
             libc::SYS_select => {
