@@ -432,7 +432,7 @@ fn virtual_time_passes_while_everybody_waits() {
         dmlab klog | grep -c 'switching pool to out-of-data-space (error IO) mode'";
     let path = Path::new(env!("CARGO_BIN_EXE_dmlab")).parent().unwrap().display();
     let script = format!("PATH={path}:$PATH; {script}");
-    let output = dmlab("virtual", &["run", "--time", "virtual", "--", "timeout", "100", "sh", "-c", &script]);
+    let output = dmlab("virtual", &["run", "--time", "virtual", "--", "sh", "-c", &script]);
     let printed = String::from_utf8_lossy(&output.stdout);
     let expected = "2/2 out_of_data_space\nwritten\n4/4 rw\n\
         dd: error writing '/dev/mapper/thin': No space left on device\n1\n";

@@ -158,14 +158,7 @@ impl ClockPage {
         let protection = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: a fresh shared mapping at an address of the kernel's choice, as long as the file is.
         let at = unsafe {
-            rustix::mm::mmap(
-                std::ptr::null_mut(),
-                proto::CLOCK_LEN,
-                protection,
-                MapFlags::SHARED,
-                &file,
-                0,
-            )?
+            rustix::mm::mmap(std::ptr::null_mut(), proto::CLOCK_LEN, protection, MapFlags::SHARED, &file, 0)?
         };
         Ok(ClockPage { at: at.cast() })
     }

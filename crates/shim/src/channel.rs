@@ -366,7 +366,8 @@ impl Call {
         loop {
             self.word(proto::CLIENT_SLEEPS).store(proto::ON_SOCKET, Ordering::SeqCst);
             fence(Ordering::SeqCst);
-            if self.replied() && self.word(proto::CLIENT_SLEEPS).swap(0, Ordering::SeqCst) == proto::ON_SOCKET {
+            if self.replied() && self.word(proto::CLIENT_SLEEPS).swap(0, Ordering::SeqCst) == proto::ON_SOCKET
+            {
                 return Ok(());
             }
             // Otherwise a wake is on its way (or the server has yet to look at the word).

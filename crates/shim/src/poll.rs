@@ -100,7 +100,10 @@ static NO_TIME: timespec = timespec { tv_sec: 0, tv_nsec: 0 };
 
 /// A limit in milliseconds that a virtual clock must keep: `None` if there is no such clock, or nothing to be waited for.
 fn limit_of_millis(timeout: c_int) -> Option<u64> {
-    u64::try_from(timeout).ok().filter(|&millis| millis > 0 && clock::is_virtual()).map(|millis| millis * 1_000_000)
+    u64::try_from(timeout)
+        .ok()
+        .filter(|&millis| millis > 0 && clock::is_virtual())
+        .map(|millis| millis * 1_000_000)
 }
 
 /// The same of a time.

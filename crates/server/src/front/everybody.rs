@@ -185,7 +185,9 @@ fn threads(process: &Path, asking: Asking, found: &mut Vec<Waiting>) -> Option<(
 }
 
 fn has_ended(status: &str) -> bool {
-    status.lines().any(|line| line.strip_prefix("State:").is_some_and(|state| state.trim().starts_with(['Z', 'X'])))
+    status
+        .lines()
+        .any(|line| line.strip_prefix("State:").is_some_and(|state| state.trim().starts_with(['Z', 'X'])))
 }
 
 /// The real user that a `status` names.

@@ -355,13 +355,7 @@ fn accept_clients(shared: &Arc<Shared>, watch: &Arc<Watch>, listener: &OwnedFd) 
 }
 
 /// One client's channel, from its connection to its end.
-fn serve(
-    shared: Arc<Shared>,
-    watch: &Arc<Watch>,
-    socket: OwnedFd,
-    pid: Option<u32>,
-    coming: OwnedCallGuard,
-) {
+fn serve(shared: Arc<Shared>, watch: &Arc<Watch>, socket: OwnedFd, pid: Option<u32>, coming: OwnedCallGuard) {
     let interrupt = Interrupt::default();
     let id = watch.next.fetch_add(1, Ordering::Relaxed);
     let turns = Arc::new(AtomicU64::new(0));

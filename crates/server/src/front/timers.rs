@@ -38,7 +38,12 @@ enum Effect {
     /// SIGALRM, of which no program wants to know more.
     Alarm(Arc<OwnedFd>),
     Signal(Arc<OwnedFd>, TimerSignal),
-    ThreadSignal { process: Arc<OwnedFd>, pid: i32, thread: i32, what: TimerSignal },
+    ThreadSignal {
+        process: Arc<OwnedFd>,
+        pid: i32,
+        thread: i32,
+        what: TimerSignal,
+    },
     Nothing,
     /// The write end of a pipe.
     Pipe(OwnedFd),
@@ -114,7 +119,8 @@ impl Timers {
         let known = Pid::from_raw(pid).ok_or(Errno::ENOSYS)?;
         let process = Arc::new(pidfd_open(known, PidfdFlags::empty()).map_err(errno)?);
         let watched = epoll::EventData::new_u64(PROCESS | pid as u64);
-        epoll::add(&self.epoll, &*process, watched, epoll::EventFlags::IN | epoll::EventFlags::ET).map_err(errno)?;
+        epoll::add(&self.epoll, &*process, watched, epoll::EventFlags::IN | epoll::EventFlags::ET)
+            .map_err(errno)?;
         processes.insert(pid, process.clone());
         Ok(process)
     }
@@ -227,7 +233,8 @@ impl Timers {
 
     fn shown(&self, setting: Setting) -> [u8; 16] {
         // A moment at least, or it would look as if it were not set.
-        let left = setting.due.map_or(0, |due| (due.saturating_since(self.runtime.now()).as_nanos() as u64).max(1));
+        let left =
+            setting.due.map_or(0, |due| (due.saturating_since(self.runtime.now()).as_nanos() as u64).max(1));
         let every = if setting.due.is_some() { setting.every.as_nanos() as u64 } else { 0 };
         let mut shown = [0; 16];
         shown[..8].copy_from_slice(&left.to_le_bytes());
@@ -249,7 +256,8 @@ impl Timers {
 
     fn drop_all(&self, which: impl Fn(&Key, &Timer) -> bool) {
         let mut timers = self.timers.lock();
-        let keys: Vec<Key> = timers.iter().filter(|(key, timer)| which(key, timer)).map(|(key, _)| *key).collect();
+        let keys: Vec<Key> =
+            timers.iter().filter(|(key, timer)| which(key, timer)).map(|(key, _)| *key).collect();
         let dropped: Vec<_> = keys.iter().filter_map(|key| timers.remove(key)).collect();
         drop(timers);
         for timer in dropped {
@@ -295,8 +303,9 @@ impl Timers {
                 if timer.setting.lock().number != number {
                     wait.cancel(self.recorder.as_deref(), client);
                 }
-                let slept =
-                    self.runtime.block_on(interruptible(Some(&wait.interrupt), self.runtime.sleep_until(due)));
+                let slept = self
+                    .runtime
+                    .block_on(interruptible(Some(&wait.interrupt), self.runtime.sleep_until(due)));
                 wait.is_under_way.store(false, Ordering::Release);
                 matches!(slept, Ok(Ok(())))
             };

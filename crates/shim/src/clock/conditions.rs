@@ -20,7 +20,11 @@ struct Cleanup {
 }
 
 unsafe extern "C" {
-    fn _pthread_cleanup_push(record: *mut Cleanup, routine: extern "C" fn(*mut c_void), argument: *mut c_void);
+    fn _pthread_cleanup_push(
+        record: *mut Cleanup,
+        routine: extern "C" fn(*mut c_void),
+        argument: *mut c_void,
+    );
     fn _pthread_cleanup_pop(record: *mut Cleanup, execute: c_int);
 }
 

@@ -43,24 +43,26 @@ pub(crate) fn poll(
     let until = monotonic().saturating_add(nanos);
     let Some(mut limit) = Limit::on_socket(nanos) else { return host(nanos) };
     let count = count as usize;
-    let waited = with_room(count + 1, |room| loop {
-        // SAFETY: the program passed `count` entries, which the kernel has just looked at.
-        let entries = unsafe { core::slice::from_raw_parts_mut(fds, count) };
-        room[..count].copy_from_slice(entries);
-        room[count] = pollfd { fd: limit.socket(), events: libc::POLLIN, revents: 0 };
-        let ready = wait(room.as_mut_ptr(), room.len() as nfds_t);
-        if ready < 0 {
-            return Some(ready);
-        }
-        let is_limit = room[count].revents != 0;
-        if ready > c_int::from(is_limit) {
-            entries.copy_from_slice(&room[..count]);
-            return Some(ready - c_int::from(is_limit));
-        }
-        match limit.look() {
-            State::Over => return Some(0),
-            State::Lost => return None,
-            State::UnderWay => {}
+    let waited = with_room(count + 1, |room| {
+        loop {
+            // SAFETY: the program passed `count` entries, which the kernel has just looked at.
+            let entries = unsafe { core::slice::from_raw_parts_mut(fds, count) };
+            room[..count].copy_from_slice(entries);
+            room[count] = pollfd { fd: limit.socket(), events: libc::POLLIN, revents: 0 };
+            let ready = wait(room.as_mut_ptr(), room.len() as nfds_t);
+            if ready < 0 {
+                return Some(ready);
+            }
+            let is_limit = room[count].revents != 0;
+            if ready > c_int::from(is_limit) {
+                entries.copy_from_slice(&room[..count]);
+                return Some(ready - c_int::from(is_limit));
+            }
+            match limit.look() {
+                State::Over => return Some(0),
+                State::Lost => return None,
+                State::UnderWay => {}
+            }
         }
     });
     drop(limit);
@@ -97,27 +99,33 @@ pub(crate) fn wait(entries: &mut [pollfd], nanos: u64) -> Option<Result<c_int, i
 }
 
 /// The same with a limit that is under way and a mask of signals.
-fn wait_limited(entries: &mut [pollfd], mask: *const c_void, limit: &mut Limit) -> Option<Result<c_int, i32>> {
+fn wait_limited(
+    entries: &mut [pollfd],
+    mask: *const c_void,
+    limit: &mut Limit,
+) -> Option<Result<c_int, i32>> {
     let count = entries.len();
-    with_room(count + 1, |room| loop {
-        room[..count].copy_from_slice(entries);
-        room[count] = pollfd { fd: limit.socket(), events: libc::POLLIN, revents: 0 };
-        let saved = errno();
-        let ready = wait_for_any(room, mask);
-        if ready < 0 {
-            let error = errno();
-            crate::set_errno(saved);
-            return Some(Err(error));
-        }
-        let is_limit = room[count].revents != 0;
-        if ready > c_int::from(is_limit) {
-            entries.copy_from_slice(&room[..count]);
-            return Some(Ok(ready - c_int::from(is_limit)));
-        }
-        match limit.look() {
-            State::Over => return Some(Ok(0)),
-            State::Lost => return None,
-            State::UnderWay => {}
+    with_room(count + 1, |room| {
+        loop {
+            room[..count].copy_from_slice(entries);
+            room[count] = pollfd { fd: limit.socket(), events: libc::POLLIN, revents: 0 };
+            let saved = errno();
+            let ready = wait_for_any(room, mask);
+            if ready < 0 {
+                let error = errno();
+                crate::set_errno(saved);
+                return Some(Err(error));
+            }
+            let is_limit = room[count].revents != 0;
+            if ready > c_int::from(is_limit) {
+                entries.copy_from_slice(&room[..count]);
+                return Some(Ok(ready - c_int::from(is_limit)));
+            }
+            match limit.look() {
+                State::Over => return Some(Ok(0)),
+                State::Lost => return None,
+                State::UnderWay => {}
+            }
         }
     })?
 }
@@ -157,7 +165,9 @@ pub(crate) fn look_and_wait(
             return found;
         }
         // What is ready in a way that the caller did not ask for would be so for ever.
-        for entry in entries.iter_mut().filter(|entry| entry.revents & entry.events == 0 && entry.revents != 0) {
+        for entry in
+            entries.iter_mut().filter(|entry| entry.revents & entry.events == 0 && entry.revents != 0)
+        {
             entry.fd = -1;
         }
     }

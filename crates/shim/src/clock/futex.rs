@@ -103,7 +103,8 @@ const ANY_BIT: u32 = u32::MAX;
 pub(crate) fn by_number(a: &mut [usize; 6], place: &mut timespec) -> Option<c_long> {
     let op = a[1] as c_int;
     let command = op & COMMAND;
-    let clock = if op & libc::FUTEX_CLOCK_REALTIME != 0 { libc::CLOCK_REALTIME } else { libc::CLOCK_MONOTONIC };
+    let clock =
+        if op & libc::FUTEX_CLOCK_REALTIME != 0 { libc::CLOCK_REALTIME } else { libc::CLOCK_MONOTONIC };
     let moment = a[3] as *const timespec;
     let (away, is_moment, clock) = match command {
         libc::FUTEX_WAIT => (nanos_at(moment)?, false, clock),

@@ -117,9 +117,8 @@ fn start() -> Option<()> {
         let held = sys::hold_signals();
         let mut thread = 0;
         // SAFETY: the function is this library's, which is never unloaded; the attributes are the usual ones.
-        let made = unsafe {
-            libc::pthread_create(&mut thread, core::ptr::null(), help, core::ptr::null_mut())
-        };
+        let made =
+            unsafe { libc::pthread_create(&mut thread, core::ptr::null(), help, core::ptr::null_mut()) };
         if made == 0 {
             // SAFETY: the thread was just made and nobody joins it.
             unsafe { libc::pthread_detach(thread) };
@@ -234,4 +233,3 @@ extern "C" fn help(_: *mut c_void) -> *mut c_void {
         }
     }
 }
-

@@ -84,7 +84,10 @@ impl Limit {
 
     /// Whether the machine is still there.
     pub(crate) fn has_machine(&self) -> bool {
-        !matches!(self.call.socket().and_then(channel::receive_now), Ok(0) | Err(libc::EBADF | libc::ECONNRESET))
+        !matches!(
+            self.call.socket().and_then(channel::receive_now),
+            Ok(0) | Err(libc::EBADF | libc::ECONNRESET)
+        )
     }
 
     fn lose(&mut self) -> State {

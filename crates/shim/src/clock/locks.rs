@@ -4,13 +4,13 @@
 use core::ffi::{c_char, c_void};
 
 use libc::{
-    c_int, c_uint, clockid_t, mqd_t, pthread_mutex_t, pthread_rwlock_t, pthread_t, sembuf, siginfo_t, sigset_t,
-    size_t, socklen_t, ssize_t, timespec,
+    c_int, c_uint, clockid_t, mqd_t, pthread_mutex_t, pthread_rwlock_t, pthread_t, sembuf, siginfo_t,
+    sigset_t, size_t, socklen_t, ssize_t, timespec,
 };
 
 use super::{away, for_host, helper, host, is_no_time, is_virtual, monotonic, nanos_at, note, time};
-use crate::hook::hook;
 use crate::errno;
+use crate::hook::hook;
 
 /// Nanoseconds that the C library waits at a time.
 const MOMENT: u64 = 3_000_000;

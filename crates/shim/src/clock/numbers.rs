@@ -35,16 +35,21 @@ pub(crate) fn by_number(nr: c_long, a: &mut [usize; 6], place: &mut timespec) ->
             libc::SYS_pselect6 => {
                 let sets = [a[1], a[2], a[3]].map(|set| set as *mut fd_set);
                 // The mask and its length have a place of their own.
-                let mask = (a[5] as *const *const libc::sigset_t).as_ref().map_or(core::ptr::null(), |mask| *mask);
+                let mask =
+                    (a[5] as *const *const libc::sigset_t).as_ref().map_or(core::ptr::null(), |mask| *mask);
                 libc::pselect(a[0] as c_int, sets[0], sets[1], sets[2], time(4), mask)
             }
             libc::SYS_epoll_pwait => {
                 let (events, mask) = (a[1] as *mut libc::epoll_event, a[4] as *const libc::sigset_t);
                 libc::epoll_pwait(a[0] as c_int, events, a[2] as c_int, a[3] as c_int, mask)
             }
-            libc::SYS_epoll_pwait2 => {
-                epoll_pwait2(a[0] as c_int, a[1] as *mut c_void, a[2] as c_int, time(3), a[4] as *const c_void)
-            }
+            libc::SYS_epoll_pwait2 => epoll_pwait2(
+                a[0] as c_int,
+                a[1] as *mut c_void,
+                a[2] as c_int,
+                time(3),
+                a[4] as *const c_void,
+            ),
             libc::SYS_setitimer => {
                 setitimer(a[0] as c_int, a[1] as *const libc::itimerval, a[2] as *mut libc::itimerval)
             }

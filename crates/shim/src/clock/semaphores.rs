@@ -57,9 +57,8 @@ fn is_known() -> bool {
 
 /// Takes one if there is one, and stops being one of those who wait.
 fn take(count: &AtomicU64, waiters: u64) -> bool {
-    let taken = count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |all| {
-        (all as u32 > 0).then(|| all - 1 - waiters)
-    });
+    let taken = count
+        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |all| (all as u32 > 0).then(|| all - 1 - waiters));
     taken.is_ok()
 }
 
@@ -94,7 +93,12 @@ fn wait(semaphore: *mut sem_t, clock: clockid_t, moment: *const timespec) -> Res
 
 /// Waits by the machine's clock. `None`: the C library must do it.
 fn limited(semaphore: *mut sem_t, clock: clockid_t, moment: *const timespec) -> Option<c_int> {
-    if !is_virtual() || !super::tells_time(clock) || is_no_time(moment) || !semaphore.is_aligned() || !is_known() {
+    if !is_virtual()
+        || !super::tells_time(clock)
+        || is_no_time(moment)
+        || !semaphore.is_aligned()
+        || !is_known()
+    {
         return None;
     }
     match wait(semaphore, clock, moment) {

@@ -8,9 +8,9 @@ use dmlab_shim_proto::{Request, timer_kinds};
 use libc::{c_int, c_uint, clockid_t, itimerspec, itimerval, sigevent, timer_t, timespec, timeval};
 
 use super::{SECOND, away, is_virtual, nanos, nanos_at, note, time};
+use crate::c_result;
 use crate::channel::Call;
 use crate::hook::hook;
-use crate::c_result;
 
 /// When a timer is up, in nanoseconds: until the first time and from one to the next.
 #[derive(Clone, Copy, Default)]
