@@ -7,9 +7,12 @@ use std::net::Shutdown;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use dmlab_shim_proto::LAYER_DIR;
+use parking_lot::Mutex;
 
 use crate::launch;
 
@@ -19,23 +22,54 @@ const SOCKET: &str = "run/lvm/lvmpolld.socket";
 const ATTEMPTS: u32 = 1000;
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Listens in place of lvmpolld, if there is one to be started. The thread ends with the process.
-pub(crate) fn listen(dir: &Path) {
-    if launch::find("lvmpolld".as_ref()).is_none() {
-        return;
+/// Who listens in place of lvmpolld. It ends with the value.
+pub(crate) struct Listening(Arc<Ear>);
+
+/// What its thread and its owner share.
+struct Ear {
+    /// The listener that the thread waits at; `None` while the daemon runs.
+    listener: Mutex<Option<UnixListener>>,
+    is_over: AtomicBool,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.is_over.store(true, Ordering::Release);
+        if let Some(listener) = &*self.0.listener.lock() {
+            // Wakes the thread.
+            let _ = rustix::net::shutdown(listener, rustix::net::Shutdown::Both);
+        }
     }
+}
+
+/// Listens in place of lvmpolld, if there is one to be started.
+pub(crate) fn listen(dir: &Path) -> Option<Listening> {
+    launch::find("lvmpolld".as_ref())?;
     let (dir, socket) = (dir.to_owned(), dir.join(LAYER_DIR).join(SOCKET));
     // Without it LVM polls by itself, and says so.
-    let Ok(mut listener) = UnixListener::bind(&socket) else { return };
-    let _ = std::thread::Builder::new().name("dmlab-lvmpolld".into()).spawn(move || {
-        while let Ok((first, _)) = listener.accept() {
-            drop(listener);
+    let mut listener = UnixListener::bind(&socket).ok()?;
+    let ear = Arc::new(Ear { listener: Mutex::new(None), is_over: AtomicBool::new(false) });
+    let listening = Listening(ear.clone());
+    let thread = std::thread::Builder::new().name("dmlab-lvmpolld".into()).spawn(move || {
+        while let Some(first) = accept(&ear, listener) {
             match serve(&dir, &socket, first) {
                 Ok(again) => listener = again,
                 Err(_) => return,
             }
         }
     });
+    thread.ok().map(|_| listening)
+}
+
+/// Waits for the first call; `None` when it is over.
+fn accept(ear: &Ear, listener: UnixListener) -> Option<UnixStream> {
+    *ear.listener.lock() = Some(listener.try_clone().ok()?);
+    if ear.is_over.load(Ordering::Acquire) {
+        return None;
+    }
+    let first = listener.accept().ok();
+    *ear.listener.lock() = None;
+    first.map(|(stream, _)| stream)
 }
 
 /// Starts the daemon, which listens at the socket itself from then on, and passes it the call that came before that. Listens

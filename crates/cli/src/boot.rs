@@ -18,6 +18,7 @@ use dmlab_shim_proto::ALLOW_HOST;
 use dmlab_units::Bytes;
 
 use crate::fault;
+use crate::output::errln;
 
 /// The preload library, built beside this binary.
 const SHIM: &[u8] = include_bytes!(env!("DMLAB_SHIM"));
@@ -287,15 +288,14 @@ fn add_faults(machine: &Machine, path: &Path, text: &str) -> io::Result<()> {
 /// Sends the kernel log where the user wants it.
 fn follow_log(machine: &Machine, args: &MachineArgs) -> io::Result<()> {
     let path = args.klog.clone().or_else(|| std::env::var_os("DMLAB_KLOG").map(PathBuf::from));
+    let named = |path: &Path, error: &io::Error| {
+        format!("cannot write the kernel log to {}: {error}", path.display())
+    };
     let file = match path {
         Some(path) => {
             let opened = OpenOptions::new().append(true).create(true).open(&path);
-            Some(opened.map_err(|error| {
-                io::Error::new(
-                    error.kind(),
-                    format!("cannot write the kernel log to {}: {error}", path.display()),
-                )
-            })?)
+            let opened = opened.map_err(|error| io::Error::new(error.kind(), named(&path, &error)))?;
+            Some((opened, path))
         }
         None => None,
     };
@@ -306,11 +306,13 @@ fn follow_log(machine: &Machine, args: &MachineArgs) -> io::Result<()> {
     let file = Arc::new(Mutex::new(file));
     machine.klog().set_sink(move |line| {
         let text = format!("{line}\n");
-        if let Ok(mut file) = file.lock()
-            && let Some(file) = &mut *file
+        if let Ok(mut log) = file.lock()
+            && let Some((file, path)) = &mut *log
+            && let Err(error) = file.write_all(text.as_bytes())
         {
-            // A full disk of the host must not stop the machine.
-            let _ = file.write_all(text.as_bytes());
+            // A full disk of the host must not stop the machine, and is told once.
+            errln!("{}; what comes now is missing there", named(path, &error));
+            *log = None;
         }
         if explain {
             let _ = io::stderr().write_all(text.as_bytes());

@@ -22,7 +22,7 @@ use crate::kernel::Failure;
 use crate::output::{out, outln};
 use judges::{parse_mirror_log, parse_snapshot_store};
 pub(crate) use programs::Programs;
-use programs::Said;
+use programs::{Said, check_is_there};
 
 /// Test crash consistency: power loss at every point of a workload, and a check of what is left each time.
 ///
@@ -122,6 +122,10 @@ impl Crash {
         if let Some(Command::Merge(merge)) = &self.command {
             return merge.run();
         }
+        // What a script sets up may be the check itself.
+        if let (Some(check), None) = (&self.check, &self.script) {
+            check_is_there(check)?;
+        }
         let programs = Programs::new(self.time)?;
         let run = match &self.recorded {
             Some(file) => CrashRun::load(file).map_err(|error| error.to_string())?,
@@ -136,6 +140,9 @@ impl Crash {
             !self.thin_check.is_empty() || !self.mirror_log.is_empty() || !self.snapshot_store.is_empty();
         if self.check.is_none() && !has_judges {
             return Ok(ExitCode::SUCCESS);
+        }
+        if let Some(check) = &self.check {
+            check_is_there(check)?;
         }
         let report = self.explore(&run, &programs)?;
         let command = replay::command(std::env::args_os().skip(1), self.save.as_deref());

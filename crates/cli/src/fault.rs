@@ -4,13 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use dmlab_machine::faults::{MEANINGS, Meaning, Rule, read_rules};
+use dmlab_machine::faults::{DeviceName, MEANINGS, Meaning, Place, Rule, read_rules};
 use dmlab_server::client::Client;
 use serde_json::{Value, json};
 
 use crate::json::{self, Format};
 use crate::kernel::{Failure, Meant};
-use crate::output::outln;
+use crate::output::{errln, outln};
 
 /// Fault injection: say what is to go wrong on a machine that runs. Add, list and clear rules.
 #[derive(Args)]
@@ -82,10 +82,16 @@ impl Fault {
         match &self.command {
             Command::Add { words } => {
                 // What is no rule is said before anybody looks for a machine.
-                Rule::from_words(words.iter().map(String::as_str))?;
-                ask(meant, "add", words)
+                let rule = Rule::from_words(words.iter().map(String::as_str))?;
+                ask(meant, "add", words)?;
+                tell_absent(meant, &[rule])
             }
-            Command::Load { file } => ask(meant, "load", &[read(file)?]),
+            Command::Load { file } => {
+                let text = read(file)?;
+                let rules = read_rules(&text).map_err(|error| error.to_string())?;
+                ask(meant, "load", &[text])?;
+                tell_absent(meant, &rules)
+            }
             Command::List { format } => show(meant, "list", *format),
             Command::Hits { format } => show(meant, "hits", *format),
             Command::Release { rules } => ask(meant, "release", rules),
@@ -119,10 +125,42 @@ impl Fault {
     }
 }
 
+fn connect(meant: &Meant) -> Result<Client, Failure> {
+    let machine = meant.simulated()?;
+    Ok(meant.reach(|| Client::connect(&machine))?)
+}
+
 fn ask(meant: &Meant, verb: &str, words: &[String]) -> Result<(), Failure> {
-    let mut client = Client::connect(&meant.simulated()?)?;
+    let mut client = connect(meant)?;
     for line in client.faults(verb, words)? {
         outln!("{line}")?;
+    }
+    Ok(())
+}
+
+/// Says of which rules' devices there is none at the moment: they may come, or be misspelt.
+fn tell_absent(meant: &Meant, rules: &[Rule]) -> Result<(), Failure> {
+    let devices = connect(meant)?.devices()?;
+    // Ioctls and events make devices come.
+    let of_bios = rules.iter().filter_map(|rule| match &rule.place {
+        Place::Bio(place) => place.device.as_ref(),
+        Place::Ioctl(_) | Place::Uevent(_) => None,
+    });
+    for name in of_bios {
+        let is_kernels = |name: &str| devices.iter().any(|device| device.name == name);
+        let is_mapped = |name: &str| devices.iter().any(|device| device.dm_name.as_deref() == Some(name));
+        let (is_there, other) = match name {
+            DeviceName::Number(dev) => (devices.iter().any(|device| device.number == dev.to_string()), None),
+            DeviceName::Kernel(name) => {
+                (is_kernels(name), is_mapped(name).then(|| format!("/dev/mapper/{name}")))
+            }
+            DeviceName::Mapped(name) => (is_mapped(name), is_kernels(name).then(|| format!("/dev/{name}"))),
+            DeviceName::Either(name) => (is_mapped(name) || is_kernels(name), None),
+        };
+        if !is_there {
+            let other = other.map(|other| format!(", but {other} is there")).unwrap_or_default();
+            errln!("{name}: there is no such device now{other}; the rule strikes when it comes");
+        }
     }
     Ok(())
 }
@@ -132,7 +170,7 @@ fn show(meant: &Meant, verb: &str, format: Format) -> Result<(), Failure> {
     if !format.json {
         return ask(meant, verb, &[]);
     }
-    let lines = Client::connect(&meant.simulated()?)?.faults(verb, &["json".to_owned()])?;
+    let lines = connect(meant)?.faults(verb, &["json".to_owned()])?;
     let entries: Result<Value, _> = lines.iter().map(|line| serde_json::from_str::<Value>(line)).collect();
     json::print(&entries?)
 }

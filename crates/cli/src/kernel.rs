@@ -114,6 +114,25 @@ impl Meant {
         self.named.clone().or_else(|| variable(MACHINE_VARIABLE).filter(|_| !is_inside))
     }
 
+    /// Where the name of the machine comes from, to stand behind it in a message: nothing where the user has just written it.
+    pub(crate) fn origin(&self) -> String {
+        match (&self.named, variable(SOCKET_VARIABLE), variable(MACHINE_VARIABLE)) {
+            (None, None, Some(_)) => format!(" (named by {MACHINE_VARIABLE})"),
+            _ => String::new(),
+        }
+    }
+
+    /// Connects to something that is named so; an error says where the name comes from.
+    ///
+    /// # Errors
+    /// As `connect`.
+    pub(crate) fn reach<T>(&self, connect: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        connect().map_err(|error| match &*self.origin() {
+            "" => error,
+            origin => io::Error::new(error.kind(), format!("{error}{origin}")),
+        })
+    }
+
     /// The machine of a command that names one itself, as `halt NAME` does.
     ///
     /// # Errors
@@ -182,7 +201,7 @@ impl Where {
             let Some(machine) = meant.machine() else {
                 return Err(format!("which machine? {WHICH}, or say --real for this Linux").into());
             };
-            Box::new(Remote::connect(&machine)?)
+            Box::new(meant.reach(|| Remote::connect(&machine))?)
         };
         let mut dm = Dm::new(kernel);
         // So that whoever plays udev makes and removes the nodes in /dev/mapper.

@@ -15,7 +15,8 @@ use std::time::Duration;
 use dmlab_server::client::Client;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, setrlimit};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::emulate_default_handler;
 
 use dmlab_shim_proto::{ALLOW_HOST, Program, Unserved, judge};
@@ -57,7 +58,7 @@ pub(crate) fn run(dir: &Path, command: &[OsString], release: impl Fn(Duration) +
     };
     let Some((program, words)) = command.split_first() else { return ExitCode::from(NOT_FOUND) };
     // Signals are caught before the program starts, so that none is lost in between.
-    let signals = Signals::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM]);
+    let signals = SignalsInfo::<WithOrigin>::new([SIGHUP, SIGINT, SIGQUIT, SIGTERM]);
     let mut start = prepared(dir, program);
     start.args(words);
     if is_interactive_shell(program, words) {
@@ -102,7 +103,7 @@ pub(crate) fn prepared(dir: &Path, program: &OsStr) -> Command {
 
 /// The folders in which programs of a run are looked for. They are root there, so root's own folders belong to it, which an
 /// ordinary user's PATH lacks on Debian.
-fn search_path() -> OsString {
+pub(crate) fn search_path() -> OsString {
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
     let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
     for folder in ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(PathBuf::from) {
@@ -162,7 +163,7 @@ fn greet(dir: &Path) {
 
 fn wait(
     mut child: Child,
-    signals: io::Result<Signals>,
+    signals: io::Result<SignalsInfo<WithOrigin>>,
     release: impl Fn(Duration) + Send + 'static,
 ) -> ExitCode {
     // From then on a signal is for us, and the number may be somebody else's.
@@ -171,14 +172,16 @@ fn wait(
     if let (Ok(mut signals), Some(pid)) = (signals, Pid::from_raw(child.id() as i32)) {
         // Ends with the process.
         std::thread::spawn(move || {
-            for signal in signals.forever() {
-                // A terminal sends these to the whole group, the child included.
+            for origin in signals.forever() {
                 if is_over_there.load(Ordering::Acquire) {
-                    let _ = emulate_default_handler(signal);
+                    let _ = emulate_default_handler(origin.signal);
                     continue;
                 }
-                let from_terminal = matches!(signal, SIGINT | SIGQUIT) && is_foreground();
-                if let (false, Some(signal)) = (from_terminal, Signal::from_named_raw(signal)) {
+                // What no process has sent is the terminal's, for its whole foreground group: the child has got it, too, if
+                // it is still in that.
+                let is_keys = matches!(origin.signal, SIGINT | SIGQUIT) && origin.process.is_none();
+                let has_got_it = is_keys && is_in_our_group(pid);
+                if let (false, Some(signal)) = (has_got_it, Signal::from_named_raw(origin.signal)) {
                     let _ = kill_process(pid, signal);
                 }
                 release(GRACE);
@@ -200,10 +203,9 @@ fn wait(
     }
 }
 
-/// Whether this process group is the one that the terminal sends its keys' signals to.
-fn is_foreground() -> bool {
-    let Ok(terminal) = File::open("/dev/tty") else { return false };
-    rustix::termios::tcgetpgrp(&terminal).is_ok_and(|group| group == rustix::process::getpgrp())
+/// Whether a process gets what the terminal sends to this one's group.
+fn is_in_our_group(pid: Pid) -> bool {
+    rustix::process::getpgid(Some(pid)).is_ok_and(|group| group == rustix::process::getpgrp())
 }
 
 /// Where the program is.

@@ -1,5 +1,6 @@
 //! The programs that a run leaves: daemons that LVM and others start. They end with the machine that they were started for.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
@@ -7,8 +8,13 @@ use std::path::Path;
 use std::process::{Child, ExitStatus};
 use std::time::Duration;
 
+use dmlab_shim_proto::SOCKET_NAME;
 use rustix::io::Errno;
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, WaitOptions};
+
+use crate::boot::SHIM_NAME;
+use crate::kernel::SOCKET_VARIABLE;
+use crate::watcher::Watcher;
 
 /// How often it is looked whether they have ended.
 const LOOK: Duration = Duration::from_millis(5);
@@ -17,10 +23,34 @@ const PATIENCE: u32 = 40;
 /// How many looks before the rest is left to the host: nothing ends a program that waits for a dead disk.
 const LIMIT: u32 = 600;
 
-/// From now on programs whose parents have ended are children of this process.
-pub(crate) fn adopt() {
-    // Without it they are the host's, as they always were.
-    let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+/// The programs of the one machine that this process serves.
+pub(crate) struct Programs {
+    /// Who ends them if this process is killed.
+    watcher: Option<Watcher>,
+}
+
+impl Programs {
+    /// Makes programs of the machine in `dir` children of this process when their parents have ended.
+    pub(crate) fn adopt(dir: &Path) -> Programs {
+        // Without it they are the host's, as they always were.
+        let _ = rustix::process::set_child_subreaper(Some(rustix::process::getpid()));
+        Programs { watcher: Watcher::over(dir) }
+    }
+
+    /// Ends all children, and theirs as they are adopted: first with a word, then without.
+    pub(crate) fn end(self) {
+        let watcher = self.watcher.as_ref().map(Watcher::pid);
+        end(|| {
+            loop {
+                match rustix::process::wait(WaitOptions::NOHANG) {
+                    Ok(Some(_)) | Err(Errno::INTR) => {}
+                    // There are none.
+                    Err(_) => return Vec::new(),
+                    Ok(None) => return children().into_iter().filter(|&pid| Some(pid) != watcher).collect(),
+                }
+            }
+        });
+    }
 }
 
 /// Waits for a child, and meanwhile for all that were adopted, so that none is left as a zombie.
@@ -57,37 +87,57 @@ fn pid_of(pid: u32) -> Option<Pid> {
     Pid::from_raw(i32::try_from(pid).ok()?)
 }
 
-/// Ends all children, and theirs as they are adopted: first with a word, then without.
-pub(crate) fn end_children() {
-    end(|| {
-        loop {
-            match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(Some(_)) => {}
-                Err(Errno::INTR) => {}
-                // There are none.
-                Err(_) => return Vec::new(),
-                Ok(None) => return children(),
-            }
-        }
-    });
+/// What shows that a process is a machine's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sign {
+    /// Its environment.
+    Environment,
+    /// That, or, where it has written over that, the library that it was started with. To look for it takes long beside large
+    /// programs of others.
+    Library,
 }
 
-/// Ends the programs of the machine behind `socket`, except the process `halter` and whoever started it.
-pub(crate) fn end_programs(socket: &Path, halter: Option<u32>) {
+/// What the paths of all files in a machine's directory begin with, and no others.
+pub(crate) fn within(dir: &Path) -> OsString {
+    let mut prefix = dir.as_os_str().to_owned();
+    prefix.push("/");
+    prefix
+}
+
+/// Ends the programs of all machines whose files' paths begin with `prefix`, except the process `halter` and whoever started
+/// it.
+pub(crate) fn end_programs(prefix: &OsStr, sign: Sign, halter: Option<u32>) {
     let mut spared = vec![std::process::id()];
     let mut at = halter;
     while let Some(pid) = at.filter(|&pid| pid > 1 && !spared.contains(&pid)) {
         spared.push(pid);
         at = parent(pid);
     }
-    let mark = [b"DMLAB_SOCKET=", socket.as_os_str().as_bytes()].concat();
-    end(|| {
-        let is_ours = |pid: &u32| {
-            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            !spared.contains(pid) && environment.split(|&b| b == 0).any(|variable| variable == mark)
-        };
-        processes().into_iter().filter(is_ours).collect()
+    let is_ours = |pid: &u32| !spared.contains(pid) && is_of(*pid, prefix.as_bytes(), sign);
+    end(|| processes().into_iter().filter(is_ours).collect());
+}
+
+/// Whether a process belongs to such a machine.
+fn is_of(pid: u32, prefix: &[u8], sign: Sign) -> bool {
+    let names = |path: &[u8], name: &str| path.starts_with(prefix) && path.ends_with(name.as_bytes());
+    let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let mut variables = environment.split(|&byte| byte == 0);
+    let says_so = |variable: &[u8]| {
+        let (name, path) = variable.split_at_checked(SOCKET_VARIABLE.len()).unwrap_or_default();
+        name == SOCKET_VARIABLE.as_bytes() && path.first() == Some(&b'=') && names(&path[1..], SOCKET_NAME)
+    };
+    if variables.any(says_so) {
+        return true;
+    }
+    if sign == Sign::Environment {
+        return false;
+    }
+    let maps = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let mut files = maps.split(|&byte| byte == b'\n').filter_map(|line| {
+        let path = line.iter().position(|&byte| byte == b'/')?;
+        Some(line[path..].strip_suffix(b" (deleted)").unwrap_or(&line[path..]))
     });
+    files.any(|path| names(path, SHIM_NAME))
 }
 
 /// Signals those that `left` says until there are none.

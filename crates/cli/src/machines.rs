@@ -13,7 +13,9 @@ use serde_json::json;
 use crate::boot::{MachineArgs, boot};
 use crate::json::{self, Format};
 use crate::kernel::{Failure, Meant};
+use crate::leftover::Sign;
 use crate::output::outln;
+use crate::watcher::Watcher;
 use crate::{activation, launch, leftover};
 
 /// Boot a machine that stays until it is halted.
@@ -80,17 +82,21 @@ pub(crate) fn boot_machine(args: &BootArgs) -> Result<ExitCode, Failure> {
         .arg("serve-machine")
         .args(args.machine.to_words()?)
         .args(args.lifetime.map(|lifetime| format!("--for={}", humantime::format_duration(lifetime))))
-        .arg(&args.name)
+        .args(["--", &args.name])
         .current_dir("/")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .spawn()?;
     let mut said = String::new();
     if let Some(out) = &mut server.stdout {
         out.read_to_string(&mut said)?;
     }
     if said != READY {
+        if let (true, Some(err)) = (said.is_empty(), &mut server.stderr) {
+            // What it says where it cannot even begin, or does not end as it should.
+            err.read_to_string(&mut said)?;
+        }
         let why = if said.is_empty() { "its server ended without a word" } else { said.trim_end() };
         return Err(format!("machine {:?} does not boot: {why}", args.name).into());
     }
@@ -122,12 +128,14 @@ pub(crate) fn serve_machine(args: &BootArgs) -> Result<ExitCode, Failure> {
     if let Some(until) = args.lifetime.and_then(|lifetime| SystemTime::now().checked_add(lifetime)) {
         std::fs::write(server.dir().join(UNTIL), humantime::format_rfc3339(until).to_string())?;
     }
-    activation::listen(server.dir());
+    let watcher = Watcher::over(server.dir());
+    let _listening = activation::listen(server.dir());
     io::stdout().write_all(READY.as_bytes())?;
     io::stdout().flush()?;
     // Whoever waits for word reads to the end.
     let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
     if let Some(lifetime) = args.lifetime {
         let ends = server.halter();
         std::thread::spawn(move || {
@@ -144,10 +152,11 @@ pub(crate) fn serve_machine(args: &BootArgs) -> Result<ExitCode, Failure> {
         });
     }
     server.wait();
-    leftover::end_programs(&server.socket(), server.halted_by());
+    leftover::end_programs(&leftover::within(server.dir()), Sign::Library, server.halted_by());
     // The answer to the request that ended us is on its way.
     std::thread::sleep(std::time::Duration::from_millis(20));
     drop(server);
+    drop(watcher);
     Ok(ExitCode::SUCCESS)
 }
 
@@ -174,7 +183,12 @@ pub(crate) fn attach_to(name: &str, command: &[OsString]) -> io::Result<ExitCode
 /// When none of that name runs.
 pub(crate) fn halt(args: &HaltArgs, meant: &Meant) -> Result<ExitCode, Failure> {
     let name = meant.or_named(args.name.as_deref())?;
-    Client::connect(&name)?.halt()?;
+    // A name among the words of the command is the user's own.
+    let client = match &args.name {
+        Some(_) => Client::connect(&name),
+        None => meant.reach(|| Client::connect(&name)),
+    };
+    client?.halt()?;
     let dir = rundir::named(&name)?;
     for _ in 0..500 {
         if !dir.exists() {

@@ -27,6 +27,7 @@ mod show;
 mod thin;
 mod tour;
 mod tree;
+mod watcher;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use kernel::{Failure, Meant};
@@ -85,6 +86,8 @@ enum Command {
     Man(manual::Man),
     #[command(hide = true)]
     ServeMachine(machines::BootArgs),
+    #[command(hide = true)]
+    WatchRun(watcher::WatchArgs),
 }
 
 /// A command that has nothing to say but that it worked.
@@ -111,6 +114,7 @@ fn perform(cli: Cli, given: &clap::ArgMatches) -> Result<ExitCode, Failure> {
             meant.none("machines", "lists all of them").and_then(|()| command.run())
         }
         Command::ServeMachine(args) => machines::serve_machine(&args),
+        Command::WatchRun(args) => watcher::watch(&args),
         Command::Create(command) => done(command.run(&meant)),
         Command::Load(command) => done(command.run(&meant)),
         Command::Suspend(command) => done(command.run(&meant)),
@@ -141,9 +145,26 @@ fn perform(cli: Cli, given: &clap::ArgMatches) -> Result<ExitCode, Failure> {
     }
 }
 
+/// Shows what `--help` and `--version` ask for: an output like any other.
+fn show_help(help: &clap::Error) -> Result<ExitCode, Failure> {
+    let text = help.render();
+    if output::takes_colour(&std::io::stdout()) {
+        output::out!("{}", text.ansi())?;
+    } else {
+        output::out!("{text}")?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 fn main() -> ExitCode {
-    let given = Cli::command().get_matches();
-    let result = Cli::from_arg_matches(&given).map_err(Failure::from).and_then(|cli| perform(cli, &given));
+    let result = match Cli::command().try_get_matches() {
+        Ok(given) => {
+            Cli::from_arg_matches(&given).map_err(Failure::from).and_then(|cli| perform(cli, &given))
+        }
+        // What is wrong with the words, on stderr.
+        Err(wrong) if wrong.use_stderr() => wrong.exit(),
+        Err(help) => show_help(&help),
+    };
     // The rest of what was said; where that fails, the command has failed.
     let result = result.and_then(|status| Ok(output::finish().map(|()| status)?));
     match result {

@@ -1,7 +1,7 @@
 //! `dmlab completions` and `dmlab man`: what a shell and `man` want to know of the command line.
 
-use std::fs::File;
-use std::io::Write;
+use std::fs;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory};
@@ -56,21 +56,33 @@ impl Man {
         let mut command = crate::Cli::command();
         command.build();
         let Some(dir) = &self.dir else {
-            let mut page = Vec::new();
-            Page::new(command).render(&mut page)?;
-            return Ok(Stdout.write_all(&page)?);
+            return Ok(Stdout.write_all(render(Page::new(command))?.as_bytes())?);
         };
-        std::fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+        fs::create_dir_all(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
         for (name, command) in pages(command, String::new()) {
             let path = dir.join(format!("{name}.1"));
             let named = |error| format!("{}: {error}", path.display());
-            let mut file = File::create(&path).map_err(named)?;
-            let page = Page::new(command).title(name.to_uppercase());
-            page.render(&mut file).map_err(named)?;
+            let page = render(Page::new(command).title(name.to_uppercase()))?;
+            fs::write(&path, page).map_err(named)?;
             outln!("{}", path.display())?;
         }
         Ok(())
     }
+}
+
+/// The text of a page in ASCII: troff takes no UTF-8, and knows all characters by their numbers.
+fn render(page: Page) -> io::Result<String> {
+    let mut text = Vec::new();
+    page.render(&mut text)?;
+    let mut ascii = String::with_capacity(text.len());
+    for letter in String::from_utf8_lossy(&text).chars() {
+        if letter.is_ascii() {
+            ascii.push(letter);
+        } else {
+            ascii.push_str(&format!("\\[u{:04X}]", u32::from(letter)));
+        }
+    }
+    Ok(ascii)
 }
 
 /// A command and those below it that are shown, each with its page's name: `dmlab-fault-add`.
@@ -108,6 +120,13 @@ mod tests {
         for (name, command) in &pages {
             assert!(command.get_about().is_some(), "{name} says nothing");
         }
+    }
+
+    #[test]
+    fn pages_are_ascii() {
+        let command = clap::Command::new("x").about("all … of `it` – ü");
+        let page = render(Page::new(command)).unwrap();
+        assert!(page.is_ascii() && page.contains(r"all \[u2026] of"), "{page}");
     }
 
     #[test]

@@ -13,9 +13,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::boot::{MachineArgs, boot_recorded};
 use crate::kernel::Failure;
+use crate::leftover::Programs;
 use crate::output::{errln, outln};
 use crate::run::run_dir;
-use crate::{activation, fault, launch, leftover};
+use crate::{activation, fault, launch};
 
 /// Where a recording goes if nothing is said.
 const DEFAULT_FILE: &str = "dmlab.recording";
@@ -51,10 +52,10 @@ impl Record {
         }
         let dir = run_dir(self.name.as_deref())?;
         let server = boot_recorded(&self.machine, dir, words, &self.output)?;
-        leftover::adopt();
-        activation::listen(server.dir());
+        let programs = Programs::adopt(server.dir());
+        let _listening = activation::listen(server.dir());
         let status = launch::run(server.dir(), &self.command, server.releaser());
-        leftover::end_children();
+        programs.end();
         if let Err(error) = server.finish_recording() {
             errln!("{} is no whole recording: {error}", self.output.display());
             // The command's own failure is the one to be told.

@@ -12,9 +12,10 @@ use dmlab_server::client::Client;
 use dmlab_server::rundir;
 
 use crate::boot::{MachineArgs, boot};
-use crate::kernel::{Failure, Meant};
+use crate::kernel::{Failure, MACHINE_VARIABLE, Meant};
+use crate::leftover::Programs;
 use crate::output::errln;
-use crate::{activation, launch, leftover, machines};
+use crate::{activation, launch, machines};
 
 /// Run a command on a simulated kernel: a fresh machine, which ends with it.
 ///
@@ -53,13 +54,13 @@ pub(crate) fn run_dir(name: Option<&str>) -> io::Result<PathBuf> {
 /// When the machine cannot be made, or the named one does not run, or what a fresh one has was said of a named one.
 pub(crate) fn run(args: &RunArgs, meant: &Meant, given: &ArgMatches) -> Result<ExitCode, Failure> {
     if let Some(name) = meant.elsewhere() {
-        return on_running(args, &name, given);
+        return on_running(args, meant, &name, given);
     }
     let server = boot(&args.machine, run_dir(args.name.as_deref())?)?;
-    leftover::adopt();
-    activation::listen(server.dir());
+    let programs = Programs::adopt(server.dir());
+    let _listening = activation::listen(server.dir());
     let status = launch::run(server.dir(), &args.command, server.releaser());
-    leftover::end_children();
+    programs.end();
     let all_struck = tell_idle_rules(server.machine(), args.require_hit);
     drop(server);
     // The command's own failure is the one to be told.
@@ -71,8 +72,16 @@ pub(crate) fn run(args: &RunArgs, meant: &Meant, given: &ArgMatches) -> Result<E
 }
 
 /// Runs it on a machine that runs already.
-fn on_running(args: &RunArgs, name: &str, given: &ArgMatches) -> Result<ExitCode, Failure> {
-    Client::connect(name).map_err(|error| match error.kind() {
+fn on_running(args: &RunArgs, meant: &Meant, name: &str, given: &ArgMatches) -> Result<ExitCode, Failure> {
+    let origin = meant.origin();
+    if let (Some(own), false) = (&args.name, origin.is_empty()) {
+        return Err(format!(
+            "--name {own} is for a fresh machine, and the machine {name}{origin} is not one: leave --name out, or unset \
+             {MACHINE_VARIABLE}"
+        )
+        .into());
+    }
+    meant.reach(|| Client::connect(name)).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Failure::from(format!(
             "{error}, and `dmlab run --name {name} -- CMD` gives a fresh one this name"
         )),
@@ -80,10 +89,12 @@ fn on_running(args: &RunArgs, name: &str, given: &ArgMatches) -> Result<ExitCode
     })?;
     let of_fresh = options_of_fresh(given);
     if !of_fresh.is_empty() {
-        let are = if of_fresh.len() == 1 { "is" } else { "are" };
+        let (are, it) = if of_fresh.len() == 1 { ("is", "it") } else { ("are", "them") };
+        let unset = format!("unset {MACHINE_VARIABLE}");
+        let other = if origin.is_empty() { "name no machine" } else { &unset };
         let options = of_fresh.join(", ");
         return Err(format!(
-            "machine {name} runs already, and {options} {are} for a fresh one: leave it out, or name no machine"
+            "machine {name}{origin} runs already, and {options} {are} for a fresh one: leave {it} out, or {other}"
         )
         .into());
     }

@@ -49,7 +49,7 @@ impl Thin {
         if let Some(name) = meant.elsewhere() {
             let command = std::iter::once(std::env::current_exe()?.into_os_string())
                 .chain(without_machine(std::env::args_os().skip(1)));
-            return Ok(machines::attach_to(&name, &command.collect::<Vec<_>>())?);
+            return Ok(meant.reach(|| machines::attach_to(&name, &command.collect::<Vec<_>>()))?);
         }
         match &self.command {
             ThinCommand::Check(command) => command.run(),

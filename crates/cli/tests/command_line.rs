@@ -96,6 +96,110 @@ fn a_full_disk_is_one_line_and_a_closed_pipe_is_none() {
     assert_eq!(text(&output.stdout), want, "{}", text(&output.stderr));
 }
 
+/// Commands that show something without a machine around. Behind the first word may come a file of the test's.
+const ALONE: [&str; 22] = [
+    "--help",
+    "-h",
+    "--version",
+    "run --help",
+    "help run",
+    "fault add --help",
+    "machines",
+    "machines --json",
+    "doctor",
+    "man",
+    "man --dir pages",
+    "completions bash",
+    "fault meanings --json",
+    "replay rec",
+    "replay rec --list",
+    "thin check meta",
+    "thin dump meta",
+    "thin ls meta",
+    "thin stat meta",
+    "thin tree meta",
+    "crash merge report",
+    "tour --chapter 1",
+];
+
+#[test]
+fn every_command_minds_where_its_output_goes() {
+    let scratch = Scratch::new("outputs");
+    scratch.ok(&["record", "-o", "rec", "--", "dmsetup", "create", "a", "--table", "0 8 zero"]);
+    let writes = "dd if=/dev/zero of=/dev/ram0 bs=4k count=2 oflag=direct status=none";
+    scratch.ok(&["crash", "--workload", writes, "--check", "true", "--json", "report"]);
+    let pool = "dmsetup create pool --table '0 65536 thin-pool /dev/ram0 /dev/ram1 128 0'; \
+        dmsetup message pool 0 'create_thin 0'; dmsetup remove pool; dd if=/dev/ram0 of=meta bs=1M count=4 status=none";
+    scratch.ok(&["run", "--", "sh", "-c", pool]);
+    scratch.ok(&["boot", "lab"]);
+    let loops = ALONE.map(|words| {
+        format!(
+            "$DMLAB {words} >/dev/full 2>err; s=$?; echo \"{words}: $s $(grep -c . err) $(grep -c 'No space left on device' err)\"
+             {{ $DMLAB {words}; echo $? >status; }} 2>err | true; echo \"{words}: $(cat status) $(grep -c . err)\"\n"
+        )
+    });
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &loops.concat()]).current_dir(scratch.path()).env("DMLAB", kit::dmlab());
+    let output = shell.env("TMPDIR", scratch.path()).env_remove("XDG_RUNTIME_DIR").output().unwrap();
+    let want: String = ALONE.iter().map(|words| format!("{words}: 1 1 1\n{words}: 0 0\n")).collect();
+    assert_eq!(text(&output.stdout), want, "{}", text(&output.stderr));
+    scratch.ok(&["halt", "lab"]);
+    // A log of the kernel's that cannot be written is told once.
+    let words = ["run", "--klog", "/dev/full", "--", "sh", "-c", "dmsetup create a --table '0 8 no'; exit 0"];
+    let output = scratch.run(&words);
+    let said = text(&output.stderr);
+    let told =
+        said.lines().filter(|line| line.starts_with("dmlab: cannot write the kernel log to /dev/full: "));
+    assert_eq!(told.count(), 1, "{said}");
+    assert_eq!(output.status.code(), Some(0));
+}
+
+#[test]
+fn a_check_that_is_no_program_is_an_error_and_no_broken_state() {
+    let scratch = Scratch::new("no-check");
+    let writes = "dd if=/dev/zero of=/dev/ram0 bs=4k count=2 oflag=direct status=none";
+    for check in ["./check.sh", "/no/such/check --all", "nosuchcheck", " ", "check.txt more"] {
+        fs::write(scratch.path().join("check.txt"), "exit 0\n").unwrap();
+        let output = scratch.run(&["crash", "--workload", writes, "--check", check]);
+        assert_eq!(output.status.code(), Some(1), "{check}");
+        assert_eq!(text(&output.stdout), "", "{check}");
+        let said = text(&output.stderr);
+        assert!(said.contains("is neither a file nor a program") || said.contains("an empty line"), "{said}");
+    }
+    for check in [
+        "check.txt",
+        "true",
+        "cd / && test -d etc",
+        "A=1 true",
+        "[ 1 = 1 ]",
+        "if true; then :; fi",
+        "(exit 0)",
+    ] {
+        assert!(scratch.ok(&["crash", "--workload", writes, "--check", check]).contains("states"), "{check}");
+    }
+}
+
+#[test]
+fn a_rule_strikes_the_device_that_its_name_means() {
+    let scratch = Scratch::new("rule-names");
+    let script = "exec 2>&1
+        hit() { dd if=/dev/$1 of=/dev/null bs=4k count=1 iflag=direct status=none 2>/dev/null && echo read || echo struck; }
+        dmlab fault add device=ram1 op=read fail=EIO; hit ram1; dmlab fault clear
+        dmsetup create ram1 --table '0 8 linear /dev/ram0 0'
+        dmlab fault add device=ram1 op=read fail=EIO; hit ram1; hit mapper/ram1; dmlab fault clear
+        dmsetup create a --table '0 8 linear /dev/ram0 8'
+        dmlab fault add device=a op=read fail=EIO; hit mapper/a; dmlab fault clear
+        dmlab fault add device=/dev/a fail=EIO; dmlab fault add device=/dev/mapper/ram0 fail=EIO; dmlab fault add device=rma1 drop
+        dmlab fault add device=99:9 drop; dmlab fault add ioctl=any device=/dev/ram0 fail=EIO; dmlab fault add ioctl=dev_create device=new fail=EIO";
+    let want = "#1\nstruck\n1 rule\n#2\nread\nstruck\n1 rule\n#3\nstruck\n1 rule\n\
+        #4\ndmlab: /dev/a: there is no such device now, but /dev/mapper/a is there; the rule strikes when it comes\n\
+        #5\ndmlab: /dev/mapper/ram0: there is no such device now, but /dev/ram0 is there; the rule strikes when it comes\n\
+        #6\ndmlab: rma1: there is no such device now; the rule strikes when it comes\n\
+        #7\ndmlab: 99:9: there is no such device now; the rule strikes when it comes\n\
+        dmlab: `device=/dev/ram0` is no mapped device, and ioctls are about those: name it as `dmsetup` does\n#8\n";
+    assert_eq!(text(&on_machine(&scratch, script).stdout), want);
+}
+
 #[test]
 fn the_tour_ends_with_its_reader() {
     let scratch = Scratch::new("tour");
@@ -143,9 +247,36 @@ fn one_option_names_the_machine_everywhere() {
     let unknown = scratch.dmlab().env("DMLAB_MACHINE", "nope").args(["run", "--", "true"]).output().unwrap();
     assert_eq!(unknown.status.code(), Some(1));
     assert!(text(&unknown.stderr).contains("no machine \"nope\" runs"), "{}", text(&unknown.stderr));
+    assert!(
+        text(&unknown.stderr).contains("starts it (named by DMLAB_MACHINE)"),
+        "{}",
+        text(&unknown.stderr)
+    );
+    let listed = scratch.dmlab().env("DMLAB_MACHINE", "nope").arg("ls").output().unwrap();
+    assert!(text(&listed.stderr).contains("(named by DMLAB_MACHINE)"), "{}", text(&listed.stderr));
+    for (words, want) in [
+        (
+            &["run", "--ram", "3", "--", "true"][..],
+            "machine lab (named by DMLAB_MACHINE) runs already, and --ram is for a fresh one: leave it out, or unset DMLAB_MACHINE",
+        ),
+        (
+            &["run", "--name", "y", "--", "true"],
+            "--name y is for a fresh machine, and the machine lab (named by DMLAB_MACHINE) is not one",
+        ),
+    ] {
+        let said = text(&by_variable(words).stderr);
+        assert!(said.contains(want), "{said}");
+    }
     // What makes no sense is said, not ignored.
     let said = scratch.refused(&["run", "--machine", "lab", "--ram", "3", "--", "true"]);
-    assert!(said.contains("machine lab runs already, and --ram is for a fresh one"), "{said}");
+    assert!(
+        said.contains(
+            "machine lab runs already, and --ram is for a fresh one: leave it out, or name no machine"
+        ),
+        "{said}"
+    );
+    let said = scratch.refused(&["boot", "--", "-x"]);
+    assert!(said.contains("\"-x\" cannot name a machine: use up to 32 letters"), "{said}");
     assert!(
         scratch
             .refused(&["run", "--machine", "other", "--", "true"])
@@ -341,12 +472,18 @@ fn json_has_the_keys_that_the_book_lists() {
 
 #[test]
 fn a_shell_learns_the_words_and_man_has_pages() {
+    kit::need(&[("groff", "groff-base")]);
     let scratch = Scratch::new("pages");
     assert!(scratch.ok(&["completions", "bash"]).contains("require-hit"));
     let pages = scratch.ok(&["man", "--dir", "pages"]);
     assert!(pages.contains("pages/dmlab.1\n") && pages.contains("pages/dmlab-fault-add.1\n"), "{pages}");
     assert!(fs::read_to_string(scratch.path().join("pages/dmlab-run.1")).unwrap().contains("require\\-hit"));
     assert!(scratch.ok(&["man"]).contains("SUBCOMMANDS"));
+    for page in fs::read_dir(scratch.path().join("pages")).unwrap() {
+        let page = page.unwrap().path();
+        let output = Command::new("groff").args(["-man", "-ww", "-Tutf8", "-z"]).arg(&page).output().unwrap();
+        assert_eq!(text(&output.stderr), "", "{}", page.display());
+    }
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! LVM2 and cryptsetup as Debian installs them, without any configuration, as an ordinary user and as whoever runs the tests.
 
-mod users;
+mod kit;
 
-use users::{Scratch, User, need, script};
+use kit::users::{User, script, start};
+use kit::{Scratch, need};
 
 /// A script that prints what its commands say on stderr, and nothing when all is well.
 const QUIET: &str = r#"q() { "$@" 2>&1 >/dev/null | grep -v -e '^  WARNING: Sum of all thin volume sizes' \
@@ -107,4 +108,23 @@ fn luks2_headers_of_an_ordinary_user() {
         let printed = script(user, &scratch.0, text);
         assert_eq!(printed, "0\nVersion:       \t2\n0\n0\n0\n0\n0\n0\n0\n1\n", "{user:?}");
     }
+}
+
+#[test]
+fn lvmpolld_can_be_called_on_every_state_of_a_crash() {
+    need(&[("lvmpolld", "lvm2"), ("python3", "python3-minimal")]);
+    let scratch = Scratch::new("crash-lvmpolld");
+    // Whoever is called by a greeting answers with one of its own.
+    let call = "python3 -c '
+import socket
+polld = socket.socket(socket.AF_UNIX)
+polld.connect(\"/run/lvm/lvmpolld.socket\")
+polld.sendall(b\"request = \\\"hello\\\"\\n\\n##\\n\")
+assert b\"lvmpolld\" in polld.recv(1000)'";
+    let workload = format!("{call} && dd if=/dev/zero of=/dev/ram0 bs=4k count=2 oflag=direct status=none");
+    let output =
+        start(User::Same, &scratch.0, &["crash", "--time", "real", "--workload", &workload, "--check", call]);
+    assert!(output.status.success(), "{output:?}");
+    let left = std::process::Command::new("pgrep").args(["-x", "lvmpolld"]).output().unwrap();
+    assert!(left.stdout.is_empty(), "{left:?}");
 }

@@ -1,25 +1,10 @@
 //! Real programs, unmodified, on a machine of their own: each case is a shell script and the words it must print.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+mod kit;
 
-/// A fresh empty directory that goes with the value.
-struct Scratch(PathBuf);
+use std::process::{Command, Output};
 
-impl Scratch {
-    fn new(name: &str) -> Scratch {
-        let dir = std::env::temp_dir().join(format!("dmlab-test-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).unwrap();
-        Scratch(dir)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use kit::Scratch;
 
 /// The Debian package of each program that a case needs.
 const PACKAGES: &[(&str, &str)] = &[
@@ -38,26 +23,13 @@ const PACKAGES: &[(&str, &str)] = &[
 ];
 
 fn need(programs: &[&str]) {
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    for program in programs {
-        let found = path.split(':').any(|dir| Path::new(dir).join(program).is_file());
-        let package =
-            PACKAGES.iter().find(|(name, _)| name == program).map_or(*program, |(_, package)| package);
-        assert!(found, "{program} is not installed: apt-get install {package}");
-    }
+    let package = |name: &str| PACKAGES.iter().find(|(known, _)| *known == name).map(|(_, package)| *package);
+    let programs: Vec<_> = programs.iter().map(|name| (*name, package(name).unwrap_or(name))).collect();
+    kit::need(&programs);
 }
 
 fn dmlab(name: &str, words: &[&str]) -> Output {
-    let scratch = Scratch::new(name);
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    Command::new(env!("CARGO_BIN_EXE_dmlab"))
-        .args(words)
-        .current_dir(&scratch.0)
-        .env("PATH", path)
-        .env("LC_ALL", "C")
-        .stdin(Stdio::null())
-        .output()
-        .unwrap()
+    kit::command(&Scratch::new(name), words).output().unwrap()
 }
 
 /// Runs a script and compares everything it prints.
@@ -320,7 +292,7 @@ fn an_ordinary_user_is_root_inside() {
     need(&["setpriv"]);
     let scratch = Scratch::new("nobody");
     let binary = scratch.0.join("dmlab");
-    std::fs::copy(env!("CARGO_BIN_EXE_dmlab"), &binary).unwrap();
+    std::fs::copy(kit::dmlab(), &binary).unwrap();
     let is_root = Command::new("id").arg("-u").output().unwrap().stdout == b"0\n";
     let mut command = Command::new(if is_root { "setpriv" } else { "env" });
     if is_root {
@@ -430,7 +402,8 @@ fn virtual_time_passes_while_everybody_waits() {
         python3 -c 'import time, select; time.sleep(100); select.select([], [], [], 100)'
         dd if=/dev/zero of=/dev/mapper/thin bs=64k count=8 oflag=direct status=none
         dmlab klog | grep -c 'switching pool to out-of-data-space (error IO) mode'";
-    let path = Path::new(env!("CARGO_BIN_EXE_dmlab")).parent().unwrap().display();
+    let binary = kit::dmlab();
+    let path = binary.parent().unwrap().display();
     let script = format!("PATH={path}:$PATH; {script}");
     let output = dmlab("virtual", &["run", "--time", "virtual", "--", "sh", "-c", &script]);
     let printed = String::from_utf8_lossy(&output.stdout);

@@ -1,29 +1,19 @@
 //! Runs of programs that are recorded, and replayed without them.
 
-use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+mod kit;
 
-struct Scratch(PathBuf);
+use std::process::Output;
+
+/// A folder of its own for recordings.
+struct Scratch(kit::Scratch);
 
 impl Scratch {
     fn new(name: &str) -> Scratch {
-        let dir = std::env::temp_dir().join(format!("dmlab-record-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).unwrap();
-        Scratch(dir)
+        Scratch(kit::Scratch::new(&format!("record-{name}")))
     }
 
     fn dmlab(&self, words: &[&str]) -> Output {
-        let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-        Command::new(env!("CARGO_BIN_EXE_dmlab"))
-            .args(words)
-            .current_dir(&self.0)
-            .env("PATH", path)
-            .env("LC_ALL", "C")
-            .env("DMLAB", env!("CARGO_BIN_EXE_dmlab"))
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
+        kit::command(&self.0, words).output().unwrap()
     }
 
     /// Records a script and returns what it printed.
@@ -50,12 +40,6 @@ impl Scratch {
         let (is_same, said) = self.replay(&[]);
         assert!(is_same, "{said}");
         assert!(said.starts_with("as recorded: "), "{said}");
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -163,7 +147,7 @@ dmsetup ls",
 #[test]
 fn files_that_two_devices_stand_on_are_one_file() {
     let scratch = Scratch::new("shared");
-    std::fs::write(scratch.0.join("disk"), vec![0; 1 << 20]).unwrap();
+    std::fs::write(scratch.0.path("disk"), vec![0; 1 << 20]).unwrap();
     let printed = scratch.record(
         &["--disk", "disk"],
         "
@@ -180,8 +164,8 @@ dd if=/dev/vda bs=4096 skip=1 count=1 iflag=direct status=none | head -c 6",
 #[test]
 fn no_file_is_lost_to_a_recording_that_does_not_come_about() {
     let scratch = Scratch::new("kept");
-    std::fs::write(scratch.0.join("disk"), vec![7; 4096]).unwrap();
-    std::fs::write(scratch.0.join("old"), "old").unwrap();
+    std::fs::write(scratch.0.path("disk"), vec![7; 4096]).unwrap();
+    std::fs::write(scratch.0.path("old"), "old").unwrap();
     for (words, complaint) in [
         (&["--disk", "disk", "-o", "disk", "--", "true"][..], "record somewhere else"),
         (&["-o", "old", "--parameter", "no.such=1", "--", "true"], "is no parameter"),
@@ -195,8 +179,8 @@ fn no_file_is_lost_to_a_recording_that_does_not_come_about() {
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success() && said.contains(complaint), "{words:?}: {said}");
     }
-    assert_eq!(std::fs::read(scratch.0.join("disk")).unwrap(), vec![7; 4096]);
-    assert_eq!(std::fs::read(scratch.0.join("old")).unwrap(), b"old");
+    assert_eq!(std::fs::read(scratch.0.path("disk")).unwrap(), vec![7; 4096]);
+    assert_eq!(std::fs::read(scratch.0.path("old")).unwrap(), b"old");
     // The outer one was written whole.
     let (is_same, said) = scratch.replay(&["inner"]);
     assert!(is_same && !said.contains("no end"), "{said}");
@@ -213,7 +197,7 @@ dmsetup status a",
     );
     scratch.replays();
     let rule = "[[fault]]\ndevice = \"/dev/ram0\"\nop = \"write\"\nnth = 2\nfail = \"ENOSPC\"\n";
-    std::fs::write(scratch.0.join("bad.toml"), rule).unwrap();
+    std::fs::write(scratch.0.path("bad.toml"), rule).unwrap();
     let (is_same, said) = scratch.replay(&["--faults", "bad.toml"]);
     assert!(!is_same);
     let differs: Vec<&str> =
@@ -245,8 +229,8 @@ dmsetup remove a",
     ] {
         assert!(listed.lines().any(|listed| listed.ends_with(line)), "{line} is not in:\n{listed}");
     }
-    let whole = std::fs::read(scratch.0.join("run")).unwrap();
-    std::fs::write(scratch.0.join("cut"), &whole[..whole.len() / 2]).unwrap();
+    let whole = std::fs::read(scratch.0.path("run")).unwrap();
+    std::fs::write(scratch.0.path("cut"), &whole[..whole.len() / 2]).unwrap();
     let (is_same, said) = scratch.replay(&["cut"]);
     // What is there is as recorded; what is not there was not repeated.
     assert!(!is_same && said.starts_with("as recorded: "), "{said}");
@@ -256,7 +240,7 @@ dmsetup remove a",
 #[test]
 fn what_is_no_recording_is_refused() {
     let scratch = Scratch::new("refused");
-    std::fs::write(scratch.0.join("text"), "no recording").unwrap();
+    std::fs::write(scratch.0.path("text"), "no recording").unwrap();
     for (words, complaint) in [
         (&["replay", "nothere"][..], "dmlab: nothere: No such file or directory (os error 2)\n"),
         (

@@ -1,12 +1,13 @@
 //! Programs that the front cannot stand in front of are refused, wherever in a run they are started, and the others keep the
 //! machine, whatever they do to their environment.
 
-mod users;
+mod kit;
 
 use std::path::Path;
 use std::process::Command;
 
-use users::{Scratch, User, dmlab, is_root, need, run, script, start};
+use kit::users::{User, is_root, run, script, start};
+use kit::{Scratch, dmlab, need};
 
 const OPENS: &str = "#include <fcntl.h>\n#include <stdio.h>\n\
     int main(void) { printf(\"%s\\n\", open(\"/dev/mapper/control\", O_RDWR) < 0 ? \"no\" : \"opened\"); return 0; }\n";
@@ -119,6 +120,25 @@ fn every_kind_is_refused_wherever_it_starts() {
         let output = start(User::Same, dir, &[&["run", "--allow-host", "--"], words].concat());
         assert!(output.status.success() && output.stderr.is_empty(), "{words:?}: {output:?}");
     }
+}
+
+#[test]
+fn a_program_that_is_tried_twice_is_refused_with_one_line() {
+    need(&[("python3", "python3-minimal")]);
+    let scratch = Scratch::new("once");
+    // As where /bin is a link to /usr/bin, and both stand in PATH.
+    std::fs::create_dir(scratch.path("one")).unwrap();
+    std::os::unix::fs::symlink("one", scratch.path("two")).unwrap();
+    std::fs::write(scratch.path("opens.c"), OPENS).unwrap();
+    let (program, source) = (scratch.path("one/static-one"), scratch.path("opens.c"));
+    run("cc", &["-static", "-o", program.to_str().unwrap(), source.to_str().unwrap()]);
+    let text = "PATH=$PWD/one:$PWD/two:$PATH; sh -c static-one; sh -c 'static-one; static-one'
+        python3 -c 'import subprocess
+for _ in range(2):
+    try: subprocess.run([\"static-one\"])
+    except OSError: pass'";
+    let printed = script(User::Same, &scratch.0, text);
+    assert_eq!(printed.lines().filter(|line| line.contains("is statically linked")).count(), 5, "{printed}");
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! A machine's own `/run` and `/etc`: what programs find there, and that nothing of it reaches the host.
 
-mod users;
+mod kit;
 
-use users::{Scratch, User, is_root, need, run, script, start};
+use kit::users::{User, is_root, run, script, start};
+use kit::{Scratch, need};
 
 /// Runs a script as both users and compares what it prints.
 fn both(name: &str, text: &str, expected: &str) {

@@ -1,28 +1,14 @@
 //! `dmlab thin` as a program: exit statuses, and what goes where.
 
-use std::path::{Path, PathBuf};
+mod kit;
+
 use std::process::{Command, Stdio};
 
-/// A folder that goes away.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Folder {
-        let folder = std::env::temp_dir().join(format!("dmlab-thin-{}-{name}", std::process::id()));
-        std::fs::create_dir_all(&folder).expect("the temporary directory takes a folder");
-        Folder(folder)
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
+use kit::Scratch;
 
 /// Runs a script; what it printed on stdout.
-fn run(folder: &Folder, script: &str) -> String {
-    let dmlab = Path::new(env!("CARGO_BIN_EXE_dmlab"));
+fn run(folder: &Scratch, script: &str) -> String {
+    let dmlab = kit::dmlab();
     let path =
         format!("{}:/usr/sbin:/usr/bin:/sbin:/bin", dmlab.parent().expect("a file in a folder").display());
     let mut command = Command::new("sh");
@@ -54,7 +40,7 @@ try() { dmlab thin "$@" >out 2>err; echo "$1: $?, stderr $([ -s err ] && echo sa
 #[test]
 fn readers_of_damaged_metadata_fail() {
     let got = run(
-        &Folder::new("damaged"),
+        &Scratch::new("thin-damaged"),
         &format!(
             "{DAMAGED}
             try ls --no-headers -o DEV,EXCLUSIVE,SHARED bad; try delta --thin1 1 --thin2 2 bad; try rmap --region 0..100 bad
@@ -92,7 +78,7 @@ grow() { dmsetup suspend tp; dmsetup suspend meta; dmsetup load meta --table "0 
 grow 8192
 grow 532480
 dmsetup remove tp; thin_check -q /dev/mapper/meta; echo "thin_check $?"; dmlab thin check -q /dev/mapper/meta; echo "check $?""#;
-    let folder = Folder::new("growth");
+    let folder = Scratch::new("thin-growth");
     std::fs::write(folder.0.join("grow.sh"), script).expect("a file can be written");
     let got = run(&folder, "dmlab run --ram 2 --ram-size 512 -- sh grow.sh");
     let want = "\
@@ -106,7 +92,7 @@ check 0
 
 #[test]
 fn restore_and_repair_write_no_pool_that_cannot_be() {
-    let folder = Folder::new("block-size");
+    let folder = Scratch::new("thin-block-size");
     let script = r#"
 restored() {
     echo "<superblock uuid=\"\" time=\"0\" transaction=\"0\" version=\"2\" data_block_size=\"$1\" nr_data_blocks=\"10\"></superblock>" > m.xml

@@ -78,11 +78,13 @@ pub fn private_dir(dir: &Path) -> io::Result<()> {
 /// # Errors
 /// When the name cannot be a directory's.
 pub fn named(name: &str) -> io::Result<PathBuf> {
-    let fits = !name.is_empty() && name.len() <= 32 && !name.starts_with('.');
+    let fits = !name.is_empty() && name.len() <= 32 && !name.starts_with(['.', '-']);
     if !fits || !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.')) {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
-            format!("{name:?} cannot name a machine: use up to 32 letters, digits, '-', '_' and '.'"),
+            format!(
+                "{name:?} cannot name a machine: use up to 32 letters, digits, '_', and, not at its beginning, '-' and '.'"
+            ),
         ));
     }
     Ok(home()?.join(name))

@@ -2,6 +2,7 @@
 //! started, for it would see the host's devices under the names of the simulated ones.
 
 use core::arch::naked_asm;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use dmlab_shim_proto::{ALLOW_HOST, Program, Unserved, judge};
 use libc::{c_char, c_int, c_void};
@@ -218,6 +219,23 @@ fn complain(who: &[u8; 512], why: Unserved) {
     let _ = sys::write(2, line.as_ptr(), len);
 }
 
+/// What this process has complained of last: its number, and the file's device and inode.
+static COMPLAINED: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+
+/// Whether this process has just complained of the same file. Programs try the folders of PATH one after the other, and some of
+/// those are links to others. A child has a number of its own, also while it shares its parent's memory.
+fn has_complained(dirfd: c_int, path: *const c_char) -> bool {
+    let mut stat = core::mem::MaybeUninit::<libc::stat>::zeroed();
+    if sys::fstatat(dirfd, path.cast(), stat.as_mut_ptr(), 0).is_err() {
+        return false;
+    }
+    // SAFETY: the kernel filled it.
+    let stat = unsafe { stat.assume_init_ref() };
+    let now = [sys::getpid().unwrap_or(0) as u64, stat.st_dev, stat.st_ino];
+    let before = [0, 1, 2].map(|i| COMPLAINED[i].swap(now[i], Ordering::Relaxed));
+    before == now
+}
+
 /// Whether a program must not be started; says so.
 fn is_refused(dirfd: c_int, path: *const c_char) -> bool {
     if path.is_null() || !state::enabled() {
@@ -226,7 +244,9 @@ fn is_refused(dirfd: c_int, path: *const c_char) -> bool {
     let mut who = [0; 512];
     match unserved(dirfd, path, 0, &mut who) {
         Some(why) if !host_is_allowed() => {
-            complain(&who, why);
+            if !has_complained(dirfd, path) {
+                complain(&who, why);
+            }
             true
         }
         _ => false,

@@ -204,7 +204,7 @@ impl MappedDisk {
         self.map_one(dev, live, at, bio, queue);
     }
 
-    /// Discard, secure erase, write zeroes: cut at the target's end, one clone or several.
+    /// Discard, secure erase, write zeroes: cut to the queue's limit and at the target's end, one clone or several.
     fn map_range<'a>(
         &self,
         dev: &Arc<BlockDevice>,
@@ -234,13 +234,17 @@ impl MappedDisk {
             bio.end(BlkStatus::NotSupp);
             return;
         }
-        let mut most = line.end() - bio.sector;
+        // First to the queue's own limit, cut so that what follows starts at a whole unit. What follows goes its own way.
+        let mut rest = None;
         if !largest.is_zero() && bio.len() > largest {
-            // The queue's own limit, cut so that what follows starts at a whole unit.
             let unit = granularity.0.max(1);
             let end = (bio.sector.0 + largest.0) / unit * unit;
-            most = most.min(if end > bio.sector.0 { Sectors(end - bio.sector.0) } else { largest });
+            let piece =
+                bio.split_front(if end > bio.sector.0 { Sectors(end - bio.sector.0) } else { largest });
+            rest = Some(std::mem::replace(&mut bio, piece));
         }
+        // Then to what the line takes at once.
+        let mut most = line.end() - bio.sector;
         if line.settings.max_discard_granularity && bio.op == Op::Discard && !largest.is_zero() {
             let into = (bio.sector - line.start).0 % largest.0;
             most = most.min(Sectors(largest.0 - into));
@@ -250,6 +254,11 @@ impl MappedDisk {
             bio.set_dev(dev);
             queue.push(bio);
             bio = piece;
+        }
+        // It was cut off first, so it goes before what the line has left (recorded).
+        if let Some(mut rest) = rest {
+            rest.set_dev(dev);
+            queue.push(rest);
         }
         self.map_clones(dev, live, at, clones, bio, queue);
     }

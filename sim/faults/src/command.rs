@@ -144,7 +144,7 @@ mod tests {
         assert_eq!(
             ok(&["list"]),
             [
-                "#1 0 hits of 0 matches: name=a device=/dev/mapper/my disk hang=true",
+                "#1 0 hits of 0 matches: name=a device=my disk hang=true",
                 "#2 0 hits of 0 matches: drop=true",
                 "#3 0 hits of 0 matches: watch=true"
             ]

@@ -221,11 +221,9 @@ impl Words {
     }
 
     fn device(&mut self) -> Result<Option<DeviceName>, RuleError> {
-        self.read(
-            "device",
-            "a device: /dev/ram1, /dev/mapper/NAME, MAJOR:MINOR, or a mapped device's name",
-            |text| if text.is_empty() { None } else { text.parse().ok() },
-        )
+        self.read("device", "a device: /dev/ram1, /dev/mapper/NAME, MAJOR:MINOR, or a name alone", |text| {
+            if text.is_empty() { None } else { text.parse().ok() }
+        })
     }
 
     fn refuse(&self, keys: &[&str], why: &str) -> Result<(), RuleError> {
@@ -289,6 +287,13 @@ impl Words {
                 _ => None,
             })?;
             let (device, moment) = (self.device()?, moment.unwrap_or_default());
+            if let Some(device @ DeviceName::Kernel(name)) = &device
+                && !name.starts_with("dm-")
+            {
+                return Err(RuleError::Senseless(format!(
+                    "`device={device}` is no mapped device, and ioctls are about those: name it as `dmsetup` does"
+                )));
+            }
             return Ok(Place::Ioctl(IoctlPlace { command, device, moment }));
         }
         self.refuse(&["moment"], "is of ioctls: it goes with ioctl")?;

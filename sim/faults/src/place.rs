@@ -18,8 +18,10 @@ pub enum DeviceName {
     Number(DevT),
     /// `/dev/ram1`, `/dev/dm-3`: the kernel's own name.
     Kernel(String),
-    /// `/dev/mapper/NAME`, `/dev/VG/LV`, or `NAME` alone: a mapped device.
+    /// `/dev/mapper/NAME`, `/dev/VG/LV`: a mapped device.
     Mapped(String),
+    /// `NAME` alone: a mapped device, or, while none has this name, the device that the kernel calls so.
+    Either(String),
 }
 
 /// Says which device has a mapped device's name at the moment: what a rule asks when a bio comes by.
@@ -34,6 +36,10 @@ impl DeviceName {
             DeviceName::Number(number) => *number == dev,
             DeviceName::Kernel(name) => name == kernel_name,
             DeviceName::Mapped(name) => names.mapped(name) == Some(dev),
+            DeviceName::Either(name) => match names.mapped(name) {
+                Some(mapped) => mapped == dev,
+                None => name == kernel_name,
+            },
         }
     }
 
@@ -50,7 +56,7 @@ impl FromStr for DeviceName {
         if let Ok(number) = text.parse() {
             return Ok(DeviceName::Number(number));
         }
-        let Some(path) = text.strip_prefix("/dev/") else { return Ok(DeviceName::Mapped(text.to_owned())) };
+        let Some(path) = text.strip_prefix("/dev/") else { return Ok(DeviceName::Either(text.to_owned())) };
         Ok(match path.split_once('/') {
             None => DeviceName::Kernel(path.to_owned()),
             Some(("mapper", name)) => DeviceName::Mapped(name.to_owned()),
@@ -68,6 +74,7 @@ impl fmt::Display for DeviceName {
             DeviceName::Number(number) => write!(f, "{number}"),
             DeviceName::Kernel(name) => write!(f, "/dev/{name}"),
             DeviceName::Mapped(name) => write!(f, "/dev/mapper/{name}"),
+            DeviceName::Either(name) => f.write_str(name),
         }
     }
 }
@@ -180,7 +187,8 @@ impl IoctlPlace {
             && self.command.is_none_or(|command| command == call.command)
             && self.device.as_ref().is_none_or(|device| match device {
                 DeviceName::Mapped(name) => name.as_bytes() == call.name,
-                DeviceName::Number(_) | DeviceName::Kernel(_) => {
+                DeviceName::Either(name) if name.as_bytes() == call.name => true,
+                DeviceName::Number(_) | DeviceName::Kernel(_) | DeviceName::Either(_) => {
                     let dev = call.dev.or_else(|| names.mapped(std::str::from_utf8(call.name).ok()?));
                     dev.is_some_and(|dev| device.is(dev, &format!("dm-{}", dev.minor()), names))
                 }
@@ -215,7 +223,11 @@ impl UeventPlace {
         self.action.is_none_or(|action| action == event.action)
             && self.device.as_ref().is_none_or(|device| match device {
                 // The device of a remove event has its name no longer.
-                DeviceName::Mapped(name) if Some(name.as_str()) == event.dm_name => true,
+                DeviceName::Mapped(name) | DeviceName::Either(name)
+                    if Some(name.as_str()) == event.dm_name =>
+                {
+                    true
+                }
                 device => event.dev.is_some_and(|dev| device.is(dev, event.device, names)),
             })
     }
@@ -249,14 +261,33 @@ pub enum Place {
 mod tests {
     use super::*;
 
+    /// A machine whose only mapped device, 254:0, is called so.
+    struct One(&'static str);
+
+    impl Names for One {
+        fn mapped(&self, name: &str) -> Option<DevT> {
+            (name == self.0).then(|| DevT::new(254, 0))
+        }
+    }
+
+    #[test]
+    fn a_name_alone_is_a_mapped_device_s_or_else_the_kernels() {
+        let ram1 = DeviceName::Either("ram1".into());
+        assert!(ram1.is(DevT::new(1, 1), "ram1", &One("a")));
+        assert!(ram1.is(DevT::new(254, 0), "dm-0", &One("ram1")));
+        assert!(!ram1.is(DevT::new(1, 1), "ram1", &One("ram1")), "the mapped device's comes first");
+        assert!(!ram1.is(DevT::new(1, 2), "ram2", &One("a")));
+    }
+
     #[test]
     fn devices_have_many_names() {
         let named = |text: &str| text.parse::<DeviceName>().unwrap_or_else(|never| match never {});
         assert_eq!(named("254:3"), DeviceName::Number(DevT::new(254, 3)));
         assert_eq!(named("/dev/ram1"), DeviceName::Kernel("ram1".into()));
-        assert_eq!(named("/dev/mapper/a"), named("a"));
+        assert_eq!(named("/dev/mapper/a"), DeviceName::Mapped("a".into()));
+        assert_eq!(named("ram1"), DeviceName::Either("ram1".into()));
         assert_eq!(named("/dev/vg-0/root"), DeviceName::Mapped("vg--0-root".into()));
-        for text in ["254:3", "/dev/ram1", "/dev/mapper/vg--0-root"] {
+        for text in ["254:3", "/dev/ram1", "/dev/mapper/vg--0-root", "a"] {
             assert_eq!(named(text).to_string(), text);
         }
     }

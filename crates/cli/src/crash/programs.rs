@@ -12,8 +12,11 @@ use dmlab_machine::{Driver, Machine};
 use dmlab_server::driver::{ThreadDriver, Time};
 use dmlab_server::{Options, Server, rundir};
 
+use crate::activation::Listening;
 use crate::boot::{Clock, serve};
-use crate::{launch, leftover};
+use crate::leftover::Sign;
+use crate::watcher::Watcher;
+use crate::{activation, launch, leftover};
 
 /// Lines of a failed program's output that a report shows.
 const LAST_LINES: usize = 8;
@@ -23,6 +26,8 @@ pub(crate) struct Programs {
     home: PathBuf,
     next: AtomicU64,
     time: Clock,
+    /// Ends what they have started if this process is killed.
+    _watcher: Option<Watcher>,
 }
 
 /// What a program said.
@@ -34,7 +39,9 @@ pub(crate) struct Said {
 
 impl Programs {
     pub(crate) fn new(time: Clock) -> io::Result<Programs> {
-        Ok(Programs { home: rundir::home()?, next: AtomicU64::new(0), time })
+        let home = rundir::home()?;
+        let watcher = Watcher::over_all(home.join(format!("crash-{}-", std::process::id())).into_os_string());
+        Ok(Programs { home, next: AtomicU64::new(0), time, _watcher: watcher })
     }
 
     /// Boots a machine and serves it.
@@ -61,13 +68,16 @@ impl Programs {
         });
         let machine = boot(driver.clone())?;
         let options = Options { dir, ..Options::default() };
-        Ok(Served { server: serve(machine, driver, options)? })
+        let server = serve(machine, driver, options)?;
+        let listening = activation::listen(server.dir());
+        Ok(Served { server, _listening: listening })
     }
 }
 
 /// A machine that programs can see.
 pub(crate) struct Served {
     server: Server,
+    _listening: Option<Listening>,
 }
 
 impl Served {
@@ -103,8 +113,38 @@ impl Served {
 impl Drop for Served {
     fn drop(&mut self) {
         // Daemons that programs left would outlive the machine.
-        leftover::end_programs(&self.server.socket(), None);
+        leftover::end_programs(&leftover::within(self.server.dir()), Sign::Environment, None);
     }
+}
+
+/// Says what is wrong where `what` was meant to be a program and cannot be one: a state would be blamed for it.
+///
+/// # Errors
+/// When it names a file by its path, with nothing behind it, and there is none; or when it is one word that the shell does
+/// not know.
+pub(crate) fn check_is_there(what: &str) -> io::Result<()> {
+    let command = what.trim();
+    if Path::new(what).is_file() {
+        return Ok(());
+    }
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    let first = command.split_ascii_whitespace().next().unwrap_or_default();
+    if !first.is_empty() && !first.chars().all(is_plain) {
+        // The shell's own business.
+        return Ok(());
+    }
+    let mut asked = Command::new("sh");
+    asked.args(["-c", "command -v -- \"$1\"", "sh", first]).env("PATH", launch::search_path());
+    let known = asked.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status()?;
+    if !first.is_empty() && known.success() {
+        return Ok(());
+    }
+    let text = if first.is_empty() {
+        "an empty line is no program".to_owned()
+    } else {
+        format!("cannot run {what}: {first} is neither a file nor a program that sh finds")
+    };
+    Err(io::Error::new(io::ErrorKind::NotFound, text))
 }
 
 /// The program and its arguments: a file that can be executed, a script for sh, or a line for sh.

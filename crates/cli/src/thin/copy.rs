@@ -2,6 +2,7 @@
 
 use super::source::{Source, View, named};
 use crate::kernel::Failure;
+use crate::output::Stdout;
 use clap::Args;
 use dmlab_thin_tools::{
     DumpOptions, FileMetadata, Metadata, Overrides, Salvage, Sink, XmlSink, dump, read_xml, repair, restore,
@@ -63,7 +64,7 @@ impl Dump {
     pub(crate) fn run(&self) -> Result<(), Failure> {
         let out: Box<dyn Write> = match &self.output {
             Some(path) => Box::new(File::create(path).map_err(|e| format!("{}: {e}", path.display()))?),
-            None => Box::new(io::stdout().lock()),
+            None => Box::new(Stdout),
         };
         let mut sink = XmlSink::new(out);
         let metadata = self.source.open()?;

@@ -1,10 +1,13 @@
 //! What the tests of real programs share: a machine for one script, and C programs of their own.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+pub(crate) mod users;
+
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// A fresh empty directory that goes with the value.
+/// A fresh empty directory that everybody may write to; it goes with the value.
 pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {
@@ -12,7 +15,12 @@ impl Scratch {
         let dir = std::env::temp_dir().join(format!("dmlab-test-{}-{name}", std::process::id()));
         let _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).unwrap();
+        std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o1777)).unwrap();
         Scratch(dir)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
     }
 }
 
@@ -22,9 +30,14 @@ impl Drop for Scratch {
     }
 }
 
+/// Where programs are, root's among them.
+fn search_path() -> String {
+    std::env::var("PATH").unwrap_or_default() + ":/usr/local/sbin:/usr/sbin:/sbin"
+}
+
 /// Fails with the Debian package of each program that is missing.
 pub(crate) fn need(programs: &[(&str, &str)]) {
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    let path = search_path();
     for (program, package) in programs {
         let found = path.split(':').any(|dir| Path::new(dir).join(program).is_file());
         assert!(found, "{program} is not installed: apt-get install {package}");
@@ -38,7 +51,7 @@ pub(crate) fn dmlab() -> PathBuf {
 
 /// A command of dmlab's in a directory of its own.
 pub(crate) fn command(scratch: &Scratch, words: &[&str]) -> Command {
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    let path = search_path();
     let mut command = Command::new(dmlab());
     command
         .args(words)

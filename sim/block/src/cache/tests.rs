@@ -148,6 +148,19 @@ fn direct_io_goes_around_but_not_past() {
 }
 
 #[test]
+fn after_blkflsbuf_the_disk_is_read_again() {
+    let m = machine();
+    let file = m.read_write();
+    let mut buf = [0; 4096];
+    file.write_at(0, &[1; 4096], IO).unwrap();
+    file.ioctl(&crate::Kernel(&m.registry), dmlab_abi::BLKFLSBUF, 0, &mut Vec::new()).unwrap();
+    assert_eq!(m.disk.bios(), ["W 0+8"]);
+    m.disk.ram.memory().write(0, &[2; 4096]);
+    file.read_at(0, &mut buf, IO).unwrap();
+    assert_eq!(buf, [2; 4096]);
+}
+
+#[test]
 fn without_waiting_only_what_is_cached() {
     let m = machine();
     let file = m.open(OpenMode::READ | OpenMode::WRITE);
@@ -168,6 +181,23 @@ fn dirty_pages_are_bounded() {
         file.write_at(at << 20, &mib, IO).unwrap();
     }
     assert!(m.disk.bios().len() >= 2 * 4096);
+}
+
+#[test]
+fn clean_pages_are_bounded() {
+    let m = TestMachine::new(Sectors(160 << 11), |_| ());
+    let file = m.open(OpenMode::READ);
+    let mut mib = vec![0; 1 << 20];
+    let mut reads_the_disk = |at: u64| {
+        m.disk.bios();
+        file.read_at(at << 20, &mut mib, IO).unwrap();
+        !m.disk.bios().is_empty()
+    };
+    assert!(reads_the_disk(0) && !reads_the_disk(0));
+    for at in 1..80 {
+        reads_the_disk(at);
+    }
+    assert!(reads_the_disk(0), "64 MiB are kept at most");
 }
 
 #[derive(Clone, Debug)]

@@ -171,3 +171,24 @@ pub(crate) fn punch_hole(file: &File, offset: u64, len: u64) -> Result<(), Errno
 pub(crate) fn errno_of(error: io::Error) -> Errno {
     error.raw_os_error().and_then(Errno::from_raw).unwrap_or(Errno::EIO)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a host without holes in its files gets.
+    #[test]
+    fn zeros_are_written_where_there_can_be_no_hole() {
+        let fd = rustix::fs::memfd_create("disk", rustix::fs::MemfdFlags::empty()).unwrap();
+        let disk = FileDisk { file: File::from(fd), capacity: Sectors(1024), is_read_only: false };
+        let mut expected = vec![7; 1024 * 512];
+        disk.write(0, &expected).unwrap();
+        // Pieces of 64 KiB and a rest.
+        let range = 512..512 + 200 * 1024;
+        disk.write_zeros(range.start as u64, range.len() as u64).unwrap();
+        expected[range].fill(0);
+        let mut all = vec![1; expected.len()];
+        disk.read(0, &mut all).unwrap();
+        assert!(all == expected);
+    }
+}

@@ -215,6 +215,41 @@ fn a_discard_that_the_device_refuses_is_no_error() {
 }
 
 #[test]
+fn what_is_zeroed_is_neither_read_from_the_cache_nor_written_over_from_it() {
+    let m = machine();
+    let file = m.read_write();
+    let mut buf = [9; 4096];
+    for page in [0, 1] {
+        file.write_at(page * 4096, &[1; 4096], IO).unwrap();
+        if page == 0 {
+            file.sync().unwrap();
+        }
+    }
+    ioctl(&m, &file, abi::BLKZEROOUT, &mut range(0, 8192)).unwrap();
+    for page in [0, 1] {
+        file.read_at(page * 4096, &mut buf, IO).unwrap();
+        assert_eq!(buf, [0; 4096], "page {page}");
+    }
+    drop(file);
+    m.disk.ram.memory().read(4096, &mut buf);
+    assert_eq!(buf, [0; 4096], "on the disk");
+}
+
+/// Whole sectors, whatever the logical block. No disk of the recorded machines can do it.
+#[test]
+fn secure_erase_goes_by_sectors() {
+    let m = TestMachine::new(Sectors(4096), |limits| limits.max_secure_erase_sectors = Sectors(1000));
+    let file = m.read_write();
+    let erase = |start, len| ioctl(&m, &file, abi::BLKSECDISCARD, &mut range(start, len));
+    for (start, len) in [(100, 512), (512, 1000), (0, 0), (4096 * 512, 512)] {
+        assert_eq!(erase(start, len), Err(Errno::EINVAL), "{start}+{len}");
+    }
+    assert_eq!(m.disk.bios(), [""; 0]);
+    let _the_ram_disk_knows_it_not = erase(512, 2000 * 512);
+    assert_eq!(m.disk.bios(), ["DE 1+1000", "DE 1001+1000"]);
+}
+
+#[test]
 fn what_a_discard_takes_away_is_not_cached() {
     let m = machine();
     let file = m.read_write();

@@ -177,6 +177,31 @@ fn striped_as_recorded() {
     );
 }
 
+/// Each size alone is reason enough: the smallest IO, the best IO and the chunk must be whole physical blocks.
+#[test]
+fn sizes_that_are_no_whole_physical_blocks_do_not_line_up() {
+    let large_blocks = {
+        let block = Bytes(8192);
+        let mut limits = QueueLimits { physical_block_size: block, io_min: block, ..QueueLimits::plain() };
+        limits.validate().unwrap();
+        limits
+    };
+    let stacked = |change: fn(&mut QueueLimits)| {
+        let mut limits = QueueLimits::brd();
+        change(&mut limits);
+        let mut table = QueueLimits::stacking();
+        assert_eq!(table.stack(&limits, Sector(0)), OK);
+        let alignment = table.stack(&large_blocks, Sector(0));
+        table.validate().unwrap();
+        (alignment, table.shown_alignment_offset(), [table.io_min.0, table.io_opt.0, table.chunk_sectors.0])
+    };
+    assert_eq!(stacked(|_| ()), (OK, 0, [8192, 0, 0]));
+    assert_eq!(stacked(|limits| limits.io_min = Bytes(12288)), (BAD, -1, [8192, 0, 0]));
+    assert_eq!(stacked(|limits| limits.io_opt = Bytes(12288)), (BAD, -1, [8192, 0, 0]));
+    assert_eq!(stacked(|limits| limits.chunk_sectors = Sectors(24)), (BAD, -1, [8192, 0, 0]));
+    assert_eq!(stacked(|limits| limits.io_opt = Bytes(16384)), (OK, 0, [8192, 16384, 0]));
+}
+
 #[test]
 fn no_device_below_as_the_zero_target_shows() {
     let mut limits = QueueLimits::stacking();

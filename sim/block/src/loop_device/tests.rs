@@ -230,6 +230,40 @@ fn bound_status_sizes_and_events() {
 }
 
 #[test]
+fn partitions_are_looked_for_once_they_are_asked_for_and_not_again() {
+    use std::os::unix::fs::FileExt;
+    let kit = Kit::new();
+    let mut sector = [0; 512];
+    sector[450] = 0x83;
+    sector[454] = 8;
+    sector[458] = 16;
+    sector[510..].copy_from_slice(&[0x55, 0xaa]);
+    kit.file.write_all_at(&sector, 0).unwrap();
+    let file = kit.open(RW);
+    kit.configure(&file, |_| ()).unwrap();
+    let partitions = || file.device().partitions().len();
+    let set = |flags, offset| {
+        kit.set_status(&file, LoopInfo64 { flags, offset, ..LoopInfo64::default() }).unwrap();
+    };
+    assert_eq!(partitions(), 0);
+    set(LoopFlags::empty(), 0);
+    assert_eq!(partitions(), 0);
+    set(LoopFlags::PARTSCAN, 0);
+    assert_eq!(partitions(), 1);
+    file.device().delete_partition(1).unwrap();
+    for (flags, offset) in [
+        (LoopFlags::PARTSCAN, 0),
+        (LoopFlags::empty(), 0),
+        (LoopFlags::PARTSCAN, 0),
+        (LoopFlags::PARTSCAN, 4096),
+        (LoopFlags::PARTSCAN, 0),
+    ] {
+        set(flags, offset);
+        assert_eq!(partitions(), 0, "{flags:?} at {offset}");
+    }
+}
+
+#[test]
 fn limits_on_a_file_and_on_a_device() {
     let kit = Kit::new();
     let file = kit.open(RW);

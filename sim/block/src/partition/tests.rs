@@ -117,6 +117,47 @@ fn a_chain_that_leads_back_ends() {
     assert_eq!(machine.device.partitions().len(), 2 + 255 - 4);
 }
 
+/// Recorded: what is said of a sector that ends as a table does, and what is not one. Boot indicator of the first entry, and
+/// what a FAT file system says there of reserved sectors, its tables and the medium.
+#[test]
+fn a_fat_file_system_is_a_disk_without_partitions() {
+    for (boot, reserved, tables, media, is_known) in [
+        (0x61, 1, 2, 0xf8, true),
+        (0x61, 0, 2, 0xf8, false),
+        (0x61, 1, 0, 0xf8, false),
+        (0x61, 1, 2, 0xf7, false),
+        (0x61, 1, 2, 0xf0, true),
+        (0x61, 1, 2, 0xf1, false),
+        (0x80, 1, 2, 0xf0, true),
+        (0, 0, 0, 0, true),
+    ] {
+        let machine = machine();
+        put_table(&machine, 0, &[]);
+        for (at, byte) in [(446, boot), (14, reserved), (16, tables), (21, media)] {
+            machine.disk.ram.memory().write(at, &[byte]);
+        }
+        machine.registry.scan_partitions(&machine.device).unwrap();
+        let expected: &[&str] = if is_known { &["<6> ram0:"] } else { &[] };
+        assert_eq!(machine.log(), expected, "{boot:#x} {reserved} {tables} {media:#x}");
+        assert!(machine.device.partitions().is_empty());
+    }
+}
+
+/// Recorded: the last sector is still on the disk, the one behind it is not.
+#[test]
+fn a_partition_ends_with_its_disk() {
+    for (len, lines) in [
+        (4088, &["<6> ram0: p1"][..]),
+        (4089, &["<6> ram0: p1", "<4>ram0: p1 size 4089 extends beyond EOD, truncated"]),
+    ] {
+        let machine = machine();
+        put_table(&machine, 0, &[(0x83, 8, len)]);
+        machine.registry.scan_partitions(&machine.device).unwrap();
+        assert_eq!(places(&machine.device), [(1, 8, 4088)]);
+        assert_eq!(machine.log(), lines);
+    }
+}
+
 #[test]
 fn a_disk_that_cant_be_read_has_no_partitions() {
     let machine = machine();

@@ -2,14 +2,19 @@
 
 use crate::kit;
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::Poll;
 
 use dmlab_abi::{Command, DmFlags};
-use dmlab_block::{Bio, BioFlags, BlkStatus, Holder, IoFailed, OpenMode, SyncIo, submit};
-use dmlab_machine::UeventAction;
-use dmlab_units::{DevT, Errno, Sector};
+use dmlab_block::{Bio, BioFlags, BlkStatus, Caller, Holder, IoFailed, OpenMode, SyncIo, submit};
+use dmlab_machine::{Kernel, UeventAction};
+use dmlab_runtime::Interrupt;
+use dmlab_units::{DevT, Errno, Sector, Sectors};
 use kit::Kit;
+use kit::fault_disk::FaultDisk;
 
 fn read_first_byte(kit: &Kit, dev: DevT, sector: u64) -> u8 {
     let dev = kit.machine.registry().get(dev).unwrap();
@@ -96,6 +101,107 @@ fn a_table_that_does_not_fit_leaves_the_device_suspended_with_the_old_one() {
     );
     kit.resume("a").unwrap();
     assert_eq!(kit.status("a", DmFlags::STATUS_TABLE), "0 64 linear 1:0 0");
+}
+
+/// Recorded: what its targets have opened, they let go of.
+#[test]
+fn a_table_that_cannot_go_live_lets_go_of_what_it_has_open() {
+    let kit = Kit::new();
+    kit.create("pool", "0 16384 thin-pool 1:0 1:1 128 0");
+    kit.message("pool", "create_thin 0").unwrap();
+    kit.create("a", "0 2048 linear 1:2 0");
+    kit.load("a", "0 2048 thin 254:0 0\n2048 99999999 linear 1:2 0").unwrap();
+    assert_eq!(kit.message("pool", "delete 0"), Err(Errno::EBUSY));
+    assert_eq!(kit.resume("a").err(), Some(Errno::EINVAL));
+    assert_eq!(kit.message("pool", "delete 0"), Ok(()));
+    assert_eq!(kit.machine.device(DevT::new(254, 0)).unwrap().open_count, 0);
+}
+
+/// Recorded: they are taken apart as those of a table that was live, and a log of writes gets its last mark.
+#[test]
+fn targets_of_a_table_that_cannot_go_live_are_taken_apart() {
+    let kit = Kit::new();
+    kit.create("a", "0 2048 linear 1:2 0");
+    kit.load("a", "0 2048 log-writes 1:3 1:4\n2048 99999999 linear 1:2 0").unwrap();
+    assert!(!has_end_mark(&kit, DevT::new(1, 4)));
+    assert_eq!(kit.resume("a").err(), Some(Errno::EINVAL));
+    assert!(has_end_mark(&kit, DevT::new(1, 4)));
+}
+
+/// Whether all that a log of writes holds is the mark of its end.
+fn has_end_mark(kit: &Kit, log: DevT) -> bool {
+    let log = kit.machine.registry().get(log).unwrap();
+    let mut buf = [0; 1024];
+    SyncIo::default().read(&log, Sector(0), &mut buf, |bio| bio).unwrap();
+    let (superblock, entry) = buf.split_at(512);
+    let (has_one_entry, is_mark) =
+        (superblock.starts_with(b"rhswfsj") && superblock[16] == 1, entry[16] == 8);
+    has_one_entry && is_mark && entry[32..].starts_with(b"dm-log-writes-end\0")
+}
+
+/// A process that a signal can reach.
+struct Process<'a>(Kernel<'a>, Interrupt);
+
+impl Caller for Process<'_> {
+    fn lookup_bdev(&self, path: &[u8]) -> Result<DevT, Errno> {
+        self.0.lookup_bdev(path)
+    }
+
+    fn interrupt(&self) -> Option<&Interrupt> {
+        Some(&self.1)
+    }
+}
+
+/// Recorded: a signal ends a resume that waits for IO to the old table. Its table is kept for the next one, unless another
+/// was loaded meanwhile: then it is taken apart.
+#[test]
+fn a_resume_that_is_interrupted_gives_its_table_back() {
+    for other in [None, Some("0 64 zero")] {
+        let kit = Kit::new();
+        let (_, disk) = FaultDisk::add(&kit, 0, Sectors(64));
+        let dev = kit.create("a", "0 64 linear 7:0 0");
+        disk.hold(true);
+        let block = kit.machine.registry().get(dev).unwrap();
+        submit(Bio::write_owned(Sector(0), vec![1; 512].into()).to(&block).on_end(|_, _| ()));
+        kit.load("a", "0 64 log-writes 1:3 1:4").unwrap();
+
+        let process = Process(Kernel(kit.machine.registry()), Interrupt::default());
+        let mut request = kit.named("a", DmFlags::NOFLUSH).as_bytes().to_vec();
+        let mut resume = pin!(kit.control.ioctl_async(&process, Command::DevSuspend.request(), &mut request));
+        // As far as it comes by itself.
+        let first = poll_once(&kit, resume.as_mut());
+        assert_eq!(first, None);
+        if let Some(other) = other {
+            kit.load("a", other).unwrap();
+        }
+        process.1.raise();
+        assert!(kit.machine.runtime().block_on(resume).unwrap().is_err());
+
+        let table = |flags| kit.status("a", DmFlags::STATUS_TABLE | flags);
+        assert_eq!(table(DmFlags::empty()), "0 64 linear 7:0 0");
+        let expected = other.map_or("0 64 log-writes 1:3 1:4", |_| "0 64 zero ");
+        assert_eq!(table(DmFlags::QUERY_INACTIVE_TABLE), expected);
+        assert_eq!(has_end_mark(&kit, DevT::new(1, 4)), other.is_some());
+        let header = kit.ask(Command::DevStatus, "a", DmFlags::empty()).unwrap();
+        assert!(!header.flags().contains(DmFlags::SUSPEND));
+        disk.let_go(0);
+        kit.resume("a").unwrap();
+        assert_eq!(table(DmFlags::empty()), expected);
+    }
+}
+
+/// Polls a future once, and runs what that has made runnable; its outcome if it has one.
+fn poll_once<T>(kit: &Kit, mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    let once = poll_fn(|context| {
+        let polled = future.as_mut().poll(context);
+        Poll::Ready(match polled {
+            Poll::Ready(outcome) => Some(outcome),
+            Poll::Pending => None,
+        })
+    });
+    let outcome = kit.machine.runtime().block_on(once).unwrap();
+    kit.machine.runtime().run_until_idle();
+    outcome
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! One program, since each would be linked with the whole machine.
 
+mod cutting;
 mod delay;
 mod dust;
 mod ebs;

@@ -439,6 +439,23 @@ fn a_write_that_fails_in_a_region_whose_turn_has_come_ends_its_recovery() {
     }
 }
 
+/// Recorded: a suspend that comes while a region is being copied ends when that one is done, and the next is not begun.
+#[test]
+fn a_suspend_waits_for_the_region_that_is_being_copied() {
+    let kit = Kit::new();
+    let second = FaultDisk::add(&kit, 1, Sectors(SIZE)).1;
+    kit.create("slow", &format!("0 {SIZE} delay 1:0 0 2000 1:0 0 0"));
+    kit.create("m", &format!("0 {SIZE} mirror core 1 {REGION} 2 254:0 0 7:1 0"));
+    kit.advance(Duration::from_millis(500));
+    assert_eq!(second.noted(), []);
+    kit.ask(Command::DevSuspend, "m", DmFlags::SUSPEND).unwrap();
+    let suspended = format!("0 {SIZE} mirror 2 254:0 7:1 1/8 1 AA 1 core");
+    assert_eq!(kit.status("m", DmFlags::empty()), suspended);
+    assert!(second.noted().iter().all(|noted| noted.sector < REGION), "the one region was copied");
+    kit.advance(Duration::from_secs(5));
+    assert_eq!((second.noted(), kit.status("m", DmFlags::empty())), (vec![], suspended));
+}
+
 /// Wherever the bios of a mirror wait: for a suspend, for a recovery, for the worker, which waits for the log.
 #[test]
 fn a_machine_that_ends_ends_what_is_held() {

@@ -30,11 +30,12 @@ pub(crate) struct FaultDisk {
     noted: Mutex<Vec<Noted>>,
 }
 
-/// A bio that came: what, from which sector on, and whether it asks for durability before or after it.
+/// A bio that came: what, from which sector on, of how many, and whether it asks for durability before or after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Noted {
     pub(crate) op: Op,
     pub(crate) sector: u64,
+    pub(crate) len: u64,
     pub(crate) flags: BioFlags,
 }
 
@@ -119,7 +120,8 @@ impl FaultDisk {
 
 impl DiskOps for FaultDisk {
     fn submit_bio<'a>(&self, dev: &Arc<BlockDevice>, mut bio: Bio<'a>, queue: &mut BioQueue<'a>) {
-        self.noted.lock().push(Noted { op: bio.op, sector: bio.sector.0, flags: bio.flags });
+        let (sector, len) = (bio.sector.0, bio.len().0);
+        self.noted.lock().push(Noted { op: bio.op, sector, len, flags: bio.flags });
         if self.holds.load(Ordering::Relaxed) {
             self.held.lock().push((dev.clone(), bio.take_owned()));
             return;

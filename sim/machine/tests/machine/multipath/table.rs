@@ -145,6 +145,17 @@ fn table_and_status_lines() {
             "5 queue_if_no_path pg_init_retries 50 pg_init_delay_msecs 60000 0 1 1 round-robin 0 1 1 253:0 1 ",
             "2 1 0 0 1 1 E 0 1 0 253:0 A 0 ",
         ),
+        (
+            "2 pg_init_retries 1 0 1 1 round-robin 0 1 1 253:0 1",
+            "2 pg_init_retries 1 0 1 1 round-robin 0 1 1 253:0 1 ",
+            "2 1 0 0 1 1 E 0 1 0 253:0 A 0 ",
+        ),
+        // The lowest and the highest throughput.
+        (
+            "2 queue_mode bio 0 1 1 service-time 0 2 2 1:0 1 0 1:1 1 100",
+            "3 retain_attached_hw_handler queue_mode bio 0 1 1 service-time 0 2 2 1:0 1 0 1:1 1 100 ",
+            "2 1 0 0 1 1 E 0 2 2 1:0 A 0 0 0 1:1 A 0 0 100 ",
+        ),
         // A first group that there isn't.
         (
             "2 queue_mode bio 0 1 2 round-robin 0 1 1 1:0 1",

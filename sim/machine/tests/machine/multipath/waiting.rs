@@ -1,10 +1,11 @@
 //! IO and ioctls that have no path: they wait, fail, or go back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use dmlab_abi::{Command, DmFlags};
-use dmlab_block::BlkStatus;
-use dmlab_dm::SuspendFlags;
+use dmlab_block::{BlkStatus, Registry};
+use dmlab_dm::{MappedDevice, SuspendFlags};
 use dmlab_machine::{BootOptions, Kernel, OpenMode};
 use dmlab_runtime::Interrupt;
 use dmlab_units::Errno;
@@ -149,13 +150,14 @@ fn queueing_comes_to_an_end_by_itself() {
     assert!(!kit.status("empty", TABLE).contains("queue_if_no_path"));
 }
 
+const LOOP_CLR_FD: u32 = 0x4c01;
+
 #[test]
 fn ioctls_go_to_a_path() {
     let kit = kit();
     let dev = kit.create("m", BIOS);
     let file = kit.machine.open_block(dev, OpenMode::READ | OpenMode::WRITE).unwrap();
     let caller = Kernel(kit.machine.registry());
-    const LOOP_CLR_FD: u32 = 0x4c01;
     let ioctl = || file.ioctl(&caller, LOOP_CLR_FD, 0, &mut Vec::new());
     // A RAM disk does not know it.
     assert_eq!(ioctl(), Err(Errno::ENOTTY));
@@ -168,6 +170,48 @@ fn ioctls_go_to_a_path() {
     assert_eq!(ioctl(), Err(Errno::EDEADLK));
     suspend(&kit, "m", INFO);
     assert_eq!(ioctl(), Err(Errno::EAGAIN));
+}
+
+/// What an ioctl answers that finds no path, and waits until something is done a second later.
+fn ioctl_until<F: Future<Output = ()> + Send + 'static>(
+    act: impl FnOnce(Arc<MappedDevice>, Arc<Registry>) -> F,
+) -> Result<i32, Errno> {
+    let kit = kit();
+    let dev = kit.create(
+        "m",
+        "0 2048 multipath 3 queue_if_no_path queue_mode bio 0 1 1 round-robin 0 2 1 1:0 1 1:1 1",
+    );
+    kit.message("m", "fail_path 1:0").unwrap();
+    kit.message("m", "fail_path 1:1").unwrap();
+    let runtime = kit.machine.runtime().clone();
+    let act = act(kit.machine.mapper().by_name(b"m").unwrap(), kit.machine.registry().clone());
+    let later = async move {
+        runtime.sleep(Duration::from_secs(1)).await;
+        act.await;
+    };
+    kit.machine.runtime().spawn("later", later).detach();
+    let file = kit.machine.open_block(dev, OpenMode::READ | OpenMode::WRITE).unwrap();
+    file.ioctl(&Kernel(kit.machine.registry()), LOOP_CLR_FD, 0, &mut Vec::new())
+}
+
+#[test]
+fn an_ioctl_that_waits_for_a_path_goes_on() {
+    let message = |text: &'static str| {
+        ioctl_until(move |device, registry| async move {
+            let table = device.live_table().unwrap();
+            let words: Vec<Vec<u8>> = text.split(' ').map(Vec::from).collect();
+            table.lines()[0].target.message_from(&words, &Kernel(&registry)).await.unwrap();
+        })
+    };
+    assert_eq!(message("reinstate_path 1:0"), Err(Errno::ENOTTY), "the RAM disk has answered");
+    assert_eq!(message("fail_if_no_path"), Err(Errno::EIO));
+    for noflush in [false, true] {
+        let flags = SuspendFlags { noflush, ..SuspendFlags::default() };
+        let suspended = ioctl_until(move |device, _| async move {
+            device.suspend(flags, None).await.unwrap();
+        });
+        assert_eq!(suspended, Err(Errno::EAGAIN));
+    }
 }
 
 #[test]

@@ -192,14 +192,20 @@ impl Selector for Historical {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use dmlab_runtime::{Runtime, VirtualDriver};
+
+    use super::super::NoticeLimit;
     use super::*;
 
     fn selector(args: &[&str], paths: usize) -> Historical {
         let args: Vec<_> = args.iter().map(|word| word.as_bytes().to_vec()).collect();
         let mut selector = Historical::new(&args).unwrap();
-        for path in 0..paths {
-            selector.valid.push(path);
-            selector.paths.push(Path { average: ONE, outstanding: 0, last_finish: 0, stale_after: 0 });
+        let notices =
+            Notices { runtime: Runtime::new(1, VirtualDriver::new()), limit: Arc::<NoticeLimit>::default() };
+        for _ in 0..paths {
+            selector.add(&[], &notices).unwrap();
         }
         selector
     }
@@ -245,6 +251,30 @@ mod tests {
         selector.begin(0, 4096);
         selector.end(0, 4096, 10_000, 2_000_010_000);
         assert_eq!(selector.paths[0].average, 2_000_000_000 * 1024);
+    }
+
+    #[test]
+    fn the_first_bio_of_a_path_counts_from_its_beginning() {
+        let mut selector = selector(&[], 1);
+        selector.begin(0, 4096);
+        selector.end(0, 4096, 0, 1000);
+        assert_eq!(selector.paths[0].average, 972 + 1000 * 52);
+    }
+
+    #[test]
+    fn paths_near_enough_to_each_other_take_turns() {
+        let mut selector = selector(&["972", "1000"], 3);
+        let mut order = Vec::new();
+        for now in 1..7 {
+            let path = selector.select(4096, now).unwrap();
+            selector.begin(path, 4096);
+            selector.end(path, 4096, now, now);
+            order.push(path);
+        }
+        assert_eq!(order, [0, 1, 2, 0, 1, 2]);
+        // One that has something to do comes after those that have not.
+        selector.begin(0, 4096);
+        assert_eq!([7, 8, 9].map(|now| selector.select(4096, now)), [1, 2, 1].map(Some));
     }
 
     #[test]

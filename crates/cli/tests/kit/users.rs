@@ -1,54 +1,18 @@
-//! What tests of real programs share: a scratch directory, and runs of `dmlab` as root or as an ordinary user.
+//! Runs of `dmlab` as root or as an ordinary user.
 
-#![allow(dead_code, reason = "each test program uses a part of it")]
-
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
+
+use super::dmlab;
 
 /// An ordinary user's number, where the tests run as root.
 const NOBODY: &str = "65534";
 /// Where programs are, for an ordinary user too.
 const PROGRAMS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A fresh empty directory that everybody may write to; it goes with the value.
-pub(crate) struct Scratch(pub(crate) PathBuf);
-
-impl Scratch {
-    pub(crate) fn new(name: &str) -> Scratch {
-        let dir = std::env::temp_dir().join(format!("dmlab-test-{}-{name}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&dir);
-        std::fs::create_dir_all(&dir).unwrap();
-        run("chmod", &["1777", dir.to_str().unwrap()]);
-        Scratch(dir)
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// The binary under test.
-pub(crate) fn dmlab() -> PathBuf {
-    std::env::var_os("DMLAB_BIN").map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_dmlab")), PathBuf::from)
-}
-
 /// Whether the tests run as root.
 pub(crate) fn is_root() -> bool {
     Command::new("id").arg("-u").output().unwrap().stdout == b"0\n"
-}
-
-/// Makes sure that programs are there.
-pub(crate) fn need(programs: &[(&str, &str)]) {
-    for (program, package) in programs {
-        let found = PROGRAMS.split(':').any(|dir| Path::new(dir).join(program).is_file());
-        assert!(found, "{program} is not installed: apt-get install {package}");
-    }
 }
 
 /// Runs a program that has to succeed.
