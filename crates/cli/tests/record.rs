@@ -20,7 +20,7 @@ impl Scratch {
     #[track_caller]
     fn record(&self, options: &[&str], script: &str) -> String {
         let script = format!("exec 2>&1\n{script}");
-        let words = [&["record"], options, &["--", "timeout", "60", "sh", "-c", &script]].concat();
+        let words = [&["record"], options, &["--", "sh", "-c", &script]].concat();
         let output = self.dmlab(&words);
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "script:\n{script}\nstderr: {complaint}");
@@ -235,6 +235,29 @@ dmsetup remove a",
     // What is there is as recorded; what is not there was not repeated.
     assert!(!is_same && said.starts_with("as recorded: "), "{said}");
     assert!(said.contains("the recording has no end: the recording is damaged or cut off: "), "{said}");
+}
+
+#[test]
+fn time_limits_are_recorded_and_replay() {
+    let scratch = Scratch::new("limits");
+    let script = "dmsetup create a --table '0 64 linear /dev/ram0 0'
+timeout 30 dmsetup wait a; echo $?
+python3 -c '
+import asyncio, threading
+event = threading.Event()
+threading.Timer(5, event.set).start()
+print(event.wait(60), event.wait(0.1))
+async def main():
+    try: await asyncio.wait_for(asyncio.sleep(100), 7)
+    except asyncio.TimeoutError: print(7)
+asyncio.run(main())'
+(sleep 3; dmsetup message a 0 x 2>/dev/null; dmsetup rename a b) & timeout 60 dmsetup wait a; echo $?
+dmsetup remove b";
+    let printed = scratch.record(&[], script);
+    assert_eq!(printed, "124\nTrue True\n7\n0\n");
+    scratch.replays();
+    let (_, listed) = scratch.replay(&["--list"]);
+    assert!(listed.lines().any(|line| line.ends_with("timer 1: sleep 30s")), "{listed}");
 }
 
 #[test]

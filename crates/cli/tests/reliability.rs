@@ -40,7 +40,7 @@ struct Talk {
 
 impl Talk {
     fn start(scratch: &Scratch, options: &[&str], script: &str) -> Talk {
-        let words = [&["run"], options, &["--", "timeout", "-k", "5", "100", "sh", "-c", script]].concat();
+        let words = [&["run"], options, &["--", "sh", "-c", script]].concat();
         let mut run = command(scratch, &words).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(run.stdout.take().unwrap());
         Talk { run, lines }

@@ -8,6 +8,9 @@ use dmlab_machine::{Instant, Level, TraceEvent, TracePoint};
 use dmlab_units::{Bytes, DevT, Errno, Sector, Sectors};
 use serde::{Deserialize, Serialize};
 
+/// The machine's own timers, which wait for programs, have numbers as clients from here on.
+pub const FIRST_TIMER: u64 = 1 << 32;
+
 /// Bytes in which the contents of a file are looked at: what is zero is left out.
 const PAGE: usize = 4096;
 /// Most bytes that are not zero in a file that is to be recorded: they are held in memory, more than once.

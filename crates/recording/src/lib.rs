@@ -18,7 +18,7 @@ pub mod record;
 pub mod replay;
 pub mod show;
 
-pub use event::{Answer, Backing, Bio, Call, Clock, Ended, Event, Extents, Header, Host, Point};
+pub use event::{Answer, Backing, Bio, Call, Clock, Ended, Event, Extents, FIRST_TIMER, Header, Host, Point};
 pub use file::{FileError, Reader, Recording};
 pub use record::{Recorder, Under};
 pub use replay::{Changes, Divergence, Replayed, replay};

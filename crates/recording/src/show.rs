@@ -8,7 +8,7 @@ use dmlab_abi::{Command, DmFlags, TargetSpecs, block_ioctl_name, nul_terminated}
 use dmlab_machine::{Instant, OpenMode};
 use dmlab_units::{DevT, Errno};
 
-use crate::event::{Answer, Backing, Bio, Call, Ended, Event, Point};
+use crate::event::{Answer, Backing, Bio, Call, Ended, Event, FIRST_TIMER, Point};
 
 /// How many bytes of a difference are shown.
 const DUMP: usize = 16;
@@ -36,7 +36,7 @@ impl Lines {
                 vec![format!("host file {number} has {bytes} bytes")]
             }
             Event::GoOn { call } => vec![format!("#{call} goes on")],
-            Event::Interrupt { client } => vec![format!("client {client} is interrupted or gone")],
+            Event::Interrupt { client } => vec![format!("{} is interrupted or gone", who(*client))],
             Event::Clock { since_boot } => {
                 self.now = *since_boot;
                 vec!["the clock moves".to_owned()]
@@ -109,7 +109,7 @@ impl Lines {
                 }
             }
         };
-        let who = if client == 0 { "nobody".to_owned() } else { format!("client {client}") };
+        let who = who(client);
         let mut lines = vec![format!("#{call} {who}: {text}")];
         lines.extend(more);
         lines
@@ -296,6 +296,15 @@ fn reply_lines(command: Command, written: &[u8]) -> Vec<String> {
             )]
         }
         _ => Vec::new(),
+    }
+}
+
+/// Who makes a call.
+fn who(client: u64) -> String {
+    match client {
+        0 => "nobody".to_owned(),
+        FIRST_TIMER.. => format!("timer {}", client - FIRST_TIMER + 1),
+        _ => format!("client {client}"),
     }
 }
 

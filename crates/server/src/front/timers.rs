@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dmlab_machine::{Instant, Runtime, interruptible};
-use dmlab_recording::{Call, Ended, Recorder};
+use dmlab_recording::{Call, Ended, FIRST_TIMER, Recorder};
 use dmlab_shim_proto::timer_kinds;
 use dmlab_units::Errno;
 use parking_lot::Mutex;
@@ -67,12 +67,13 @@ struct Timer {
     waits: Mutex<Vec<(u64, Arc<Wait>)>>,
 }
 
-/// The clients that timers are in a recording have numbers from here on.
-const FIRST_CLIENT: u64 = 1 << 32;
 /// In what a descriptor is watched by: it is that of a process.
 const PROCESS: u64 = 1 << 63;
 /// In the number of a timer and in what it is watched by: it is a descriptor, whose inode is the rest.
 const DESCRIPTOR: u64 = 1 << 62;
+
+/// So many timers a machine has at most: each that is set has a thread.
+const MOST: usize = 4096;
 
 /// How a timer is found: the process, if it is its alarm, and the number.
 type Key = (i32, u64);
@@ -104,7 +105,7 @@ impl Timers {
             timers: Mutex::default(),
             processes: Mutex::default(),
             last_timer: AtomicU64::new(0),
-            last_client: AtomicU64::new(FIRST_CLIENT),
+            last_client: AtomicU64::new(FIRST_TIMER),
             epoll: Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?),
         })
     }
@@ -154,7 +155,7 @@ impl Timers {
             }
             _ => return Err(Errno::EINVAL),
         };
-        self.insert((0, number), effect, Some(pid));
+        self.insert((0, number), effect, Some(pid))?;
         Ok((number, None))
     }
 
@@ -169,14 +170,19 @@ impl Timers {
         // Its other end reports an error when the last copy of this one is closed.
         let watched = epoll::EventData::new_u64(number);
         epoll::add(&self.epoll, &write_end, watched, epoll::EventFlags::ET).map_err(errno)?;
-        self.insert((0, number), Effect::Pipe(write_end), None);
+        self.insert((0, number), Effect::Pipe(write_end), None)?;
         Ok((number, Some(read_end)))
     }
 
-    fn insert(&self, key: Key, effect: Effect, owner: Option<i32>) -> Arc<Timer> {
+    /// EAGAIN: there are too many.
+    fn insert(&self, key: Key, effect: Effect, owner: Option<i32>) -> Result<Arc<Timer>, Errno> {
         let timer = Arc::new(Timer { effect, owner, setting: Mutex::default(), waits: Mutex::default() });
-        self.timers.lock().insert(key, timer.clone());
-        timer
+        let mut timers = self.timers.lock();
+        if timers.len() >= MOST {
+            return Err(Errno::EAGAIN);
+        }
+        timers.insert(key, timer.clone());
+        Ok(timer)
     }
 
     /// A timer of a process, or a descriptor.
@@ -188,7 +194,7 @@ impl Timers {
         let found = self.timers.lock().get(&(pid, 0)).cloned();
         match found {
             Some(timer) => Ok(timer),
-            None => Ok(self.insert((pid, 0), Effect::Alarm(self.process(pid)?), Some(pid))),
+            None => self.insert((pid, 0), Effect::Alarm(self.process(pid)?), Some(pid)),
         }
     }
 
@@ -297,12 +303,12 @@ impl Timers {
         loop {
             let setting = *timer.setting.lock();
             let Some(due) = setting.due.filter(|_| setting.number == number) else { break };
+            wait.is_under_way.store(true, Ordering::Release);
+            // Who sets it anew from here on, takes this wait back.
+            if timer.setting.lock().number != number {
+                break;
+            }
             let sleep = || {
-                wait.is_under_way.store(true, Ordering::Release);
-                // Set anew between the look and this line: it was told too early.
-                if timer.setting.lock().number != number {
-                    wait.cancel(self.recorder.as_deref(), client);
-                }
                 let slept = self
                     .runtime
                     .block_on(interruptible(Some(&wait.interrupt), self.runtime.sleep_until(due)));

@@ -20,17 +20,18 @@ impl Session {
         // The client sets a word and then sends a wake. What lies in the socket by now is from before, or the word says it.
         channel.drain();
         let _listening = self.listen().map_err(|_| Errno::EIO)?;
-        let wait = || self.sleep_now(time, channel);
-        value(self.recorded_plainly(|| Call::Sleep { time }, wait, |left| *left)?)
-    }
-
-    fn sleep_now(&self, time: Duration, channel: &Channel) -> Result<i64, Errno> {
         let wait = &self.watched.wait;
         wait.interrupt.clear();
         wait.is_under_way.store(true, Ordering::Release);
+        // What was taken back already is so before the call begins, also in a recording.
         if channel.is_cancelled() {
             wait.cancel(self.shared.recorder.as_deref(), self.client);
         }
+        value(self.recorded_plainly(|| Call::Sleep { time }, || self.sleep_now(time), |left| *left)?)
+    }
+
+    fn sleep_now(&self, time: Duration) -> Result<i64, Errno> {
+        let wait = &self.watched.wait;
         let runtime = self.shared.world.machine().runtime();
         let until = runtime.now() + time;
         let slept = runtime.block_on(interruptible(Some(&wait.interrupt), runtime.sleep_until(until)));
