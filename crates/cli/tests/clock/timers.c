@@ -1,10 +1,12 @@
-/* Alarms, timers and timer descriptors: what each does, and the second at which it does. */
+/* Alarms, timers and timer descriptors: what each does, and the second at which it does. A second is as long as the
+   environment says (UNIT), so that what the program itself takes is nothing beside it. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -15,6 +17,10 @@
 #include <unistd.h>
 
 static double start;
+static long unit = 1;
+
+#define sleep(seconds) sleep((seconds) * unit)
+#define alarm(seconds) ((alarm((seconds) * unit) + unit / 2) / unit)
 
 static double now(void)
 {
@@ -25,7 +31,7 @@ static double now(void)
 
 static void at(const char *what)
 {
-    printf("%s: %.0f\n", what, now() - start);
+    printf("%s: %.0f\n", what, (now() - start) / unit);
     fflush(stdout);
 }
 
@@ -46,7 +52,7 @@ static void handler(int signal, siginfo_t *info, void *context)
 
 static void alarms(void)
 {
-    struct itimerval it = { { 2, 0 }, { 5, 0 } }, left;
+    struct itimerval it = { { 2 * unit, 0 }, { 5 * unit, 0 } }, left;
 
     alarm(10);
     sleep(3);
@@ -60,7 +66,7 @@ static void alarms(void)
     pause();
     at("second");
     getitimer(ITIMER_REAL, &left);
-    printf("%ld %d\n", left.it_interval.tv_sec, left.it_value.tv_sec == 1 || left.it_value.tv_sec == 2);
+    printf("%ld %d\n", left.it_interval.tv_sec / unit, left.it_value.tv_sec / unit == 1 || left.it_value.tv_sec == 2 * unit);
     memset(&it, 0, sizeof it);
     setitimer(ITIMER_REAL, &it, NULL);
     it.it_value.tv_usec = 1000000;
@@ -71,7 +77,7 @@ static void alarms(void)
         fflush(stdout);
         signal(SIGALRM, SIG_DFL);
         alarm(6);
-        execlp("sleep", "sleep", "1000", NULL);
+        execlp("sleep", "sleep", "100000", NULL);
     }
     int status;
     wait(&status);
@@ -89,7 +95,7 @@ static void alarms(void)
 static void timers(void)
 {
     struct sigevent event = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1, .sigev_value.sival_ptr = (void *)77 };
-    struct itimerspec it = { { 0, 0 }, { 3, 0 } };
+    struct itimerspec it = { { 0 * unit, 0 }, { 3 * unit, 0 } };
     timer_t timer;
 
     timer_create(CLOCK_MONOTONIC, &event, &timer);
@@ -98,31 +104,31 @@ static void timers(void)
     printf("%d %ld ", code == SI_TIMER, (long)value);
     at("timer");
     clock_gettime(CLOCK_MONOTONIC, &it.it_value);
-    it.it_value.tv_sec += 4;
-    it.it_interval.tv_sec = 2;
+    it.it_value.tv_sec += 4 * unit;
+    it.it_interval.tv_sec = 2 * unit;
     timer_settime(timer, TIMER_ABSTIME, &it, NULL);
     pause();
     at("at a moment");
     pause();
     at("again");
     timer_gettime(timer, &it);
-    printf("%ld\n", it.it_interval.tv_sec);
+    printf("%ld\n", it.it_interval.tv_sec / unit);
     result("delete", timer_delete(timer));
     result("is gone", timer_gettime(timer, &it));
     event.sigev_notify = SIGEV_THREAD_ID;
     event._sigev_un._tid = syscall(SYS_gettid);
     timer_create(CLOCK_REALTIME, &event, &timer);
-    it = (struct itimerspec){ { 0, 0 }, { 3, 0 } };
+    it = (struct itimerspec){ { 0 * unit, 0 }, { 3 * unit, 0 } };
     timer_settime(timer, 0, &it, NULL);
     pause();
     at("timer of a thread");
     event.sigev_notify = SIGEV_NONE;
     timer_create(CLOCK_REALTIME, &event, &timer);
-    it.it_value.tv_sec = 8;
+    it.it_value.tv_sec = 8 * unit;
     timer_settime(timer, 0, &it, NULL);
     sleep(3);
     timer_gettime(timer, &it);
-    printf("left: %.0f\n", it.it_value.tv_sec + it.it_value.tv_nsec / 1e9);
+    printf("left: %.0f\n", (it.it_value.tv_sec + it.it_value.tv_nsec / 1e9) / unit);
     event.sigev_notify = SIGEV_SIGNAL;
     event.sigev_signo = 1000;
     result("no signal", timer_create(CLOCK_REALTIME, &event, &timer));
@@ -131,7 +137,7 @@ static void timers(void)
 static void descriptors(void)
 {
     int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC), other, epoll = epoll_create1(0), p[2];
-    struct itimerspec it = { { 3, 0 }, { 5, 0 } }, none = { { 0, 0 }, { 0, 0 } };
+    struct itimerspec it = { { 3 * unit, 0 }, { 5 * unit, 0 } }, none = { { 0, 0 }, { 0, 0 } };
     struct epoll_event event = { EPOLLIN };
     struct pollfd poller = { fd, POLLIN };
     uint64_t times;
@@ -144,17 +150,17 @@ static void descriptors(void)
     read(fd, &times, sizeof times);
     printf("%lu ", times);
     at("three times");
-    printf("%d ", poll(&poller, 1, 1000));
+    printf("%d ", poll(&poller, 1, 1000 * unit));
     at("too early");
-    printf("%d ", poll(&poller, 1, 9000));
+    printf("%d ", poll(&poller, 1, 9000 * unit));
     at("in time");
     timerfd_gettime(fd, &it);
-    printf("%ld\n", it.it_interval.tv_sec);
+    printf("%ld\n", it.it_interval.tv_sec / unit);
     timerfd_settime(fd, 0, &none, NULL);
-    printf("%d ", poll(&poller, 1, 4000));
+    printf("%d ", poll(&poller, 1, 4000 * unit));
     at("never");
     other = dup(fd);
-    it = (struct itimerspec){ { 0, 0 }, { 2, 0 } };
+    it = (struct itimerspec){ { 0 * unit, 0 }, { 2 * unit, 0 } };
     timerfd_settime(other, 0, &it, NULL);
     close(other);
     read(fd, &times, sizeof times);
@@ -163,7 +169,7 @@ static void descriptors(void)
     fd = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK);
     result("nothing to read", read(fd, &times, sizeof times));
     clock_gettime(CLOCK_REALTIME, &it.it_value);
-    it.it_value.tv_sec += 5;
+    it.it_value.tv_sec += 5 * unit;
     timerfd_settime(fd, TFD_TIMER_ABSTIME, &it, NULL);
     epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
     printf("%d ", epoll_wait(epoll, &event, 1, -1));
@@ -179,6 +185,8 @@ int main(void)
 {
     struct sigaction action = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO };
 
+    if (getenv("UNIT"))
+        unit = atol(getenv("UNIT"));
     start = now();
     sigaction(SIGALRM, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);
