@@ -16,8 +16,7 @@ fn check(name: &str, options: &[&str], faults: &str, script: &str, expected: &st
     let scratch = Scratch::new(&format!("faults-{name}"));
     std::fs::write(scratch.0.join("faults.toml"), faults).unwrap();
     let script = format!("exec 2>&1\n{script}");
-    let words = [&["run", "--faults", "faults.toml"], options, &["--", "timeout", "60", "sh", "-c", &script]]
-        .concat();
+    let words = [&["run", "--faults", "faults.toml"], options, &["--", "sh", "-c", &script]].concat();
     let output = dmlab(&scratch, &words);
     let printed = String::from_utf8_lossy(&output.stdout);
     let complaint = String::from_utf8_lossy(&output.stderr);
