@@ -4,9 +4,12 @@
 //! - [`tidy`] checks the repository's rules: which crate may use which, what the kernel side may not touch,
 //!   how files are named. Each rule is a function from text to findings, so that each is shown able to fail.
 //! - [`thin_sequences`] makes random sequences of pool operations, recorded on a real Linux and replayed.
+//! - [`differ`] makes random scripts to run here and on a real Linux.
 //! - [`docs`] reads the documentation: its links, its conformance tables and its console examples.
 #![forbid(unsafe_code)]
 
+pub mod dice;
+pub mod differ;
 pub mod docs;
 pub mod golden;
 pub mod thin_sequences;

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod attack;
+mod differ;
 mod fuzz;
 mod needs;
 mod new_target;
@@ -28,6 +29,8 @@ cargo xtask COMMAND
   new-target NAME             write sim/targets/src/NAME.rs, a target that compiles and says what to fill in
   twice                       run every lab test twice, and compare what each lab saw
   fuzz [TARGET] [SECONDS]     feed random bytes to the decoders (all targets, 10 s each)
+  differ [--cases N] [--seed S] [--kernel 6.1|6.12|7.2]
+                              run random scripts here and on a real Linux, and show the shortest of each difference
   attack [--long] [--seed N] [NAME…]
                               damaged images, lying clients, random ioctls, programs that are killed or many at once
 ";
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         Some((&"twice", [])) => twice::run(),
         Some((&"fuzz", rest)) => fuzz::run(rest),
         Some((&"attack", rest)) => attack::run(rest),
+        Some((&"differ", rest)) => differ::run(rest),
         _ => {
             eprint(USAGE);
             return ExitCode::from(2);

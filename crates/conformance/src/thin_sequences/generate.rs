@@ -1,35 +1,10 @@
 //! Sequences from seeds. What is recorded is kept as text, so this may change without making recordings worthless.
 
 use super::{Fill, Io, Sequence, Step};
+use crate::dice::Dice;
 
 /// Where a thin device's blocks lie that are only written so that the worker's second starts anew.
 const SETTLE: u64 = 1 << 20;
-
-/// A small generator of numbers (splitmix64): the same everywhere, and no dependency.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut x = self.0;
-        x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        x ^ (x >> 31)
-    }
-
-    /// A number from `low` to `high`, both included.
-    fn from(&mut self, low: u64, high: u64) -> u64 {
-        low + self.next() % (high - low + 1)
-    }
-
-    fn chance(&mut self, percent: u64) -> bool {
-        self.next() % 100 < percent
-    }
-
-    fn one_of<T: Copy>(&mut self, list: &[T]) -> T {
-        list[self.next() as usize % list.len()]
-    }
-}
 
 /// What sequences of one kind are about.
 struct Theme {
@@ -268,7 +243,7 @@ struct Maker {
 /// The sequence of a seed.
 pub fn generate(seed: u64) -> Sequence {
     let theme = &THEMES[(seed % THEMES.len() as u64) as usize];
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     let (block_size, metadata_blocks) = (dice.one_of(theme.block_sizes), dice.one_of(theme.metadata));
     let data_blocks = dice.one_of(theme.data);
     let features = features(&mut dice, theme);
