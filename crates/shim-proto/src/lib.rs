@@ -19,7 +19,7 @@ pub use ioctls::{DM_HEADER_LEN, DM_IOCTL_TYPE, IoctlShape, STAGING_LIMIT, ioctl_
 pub use layout::{
     ALLOW_HOST, AREA_LEN, CLIENT_SLEEPS, DATA_LEN, DATA_OFFSET, GONE, GONE_DIR, HEADER_OFFSET, LAYER_DIR,
     MIRROR_DIR, OWNERS_DIR, REPLY_OFFSET, SERVER_SLEEPS, SOCKET_NAME, TURN, TURN_CLIENT, TURN_REPLY,
-    TURN_SERVER, WAKE, stand_in_mode,
+    TURN_SERVER, WAIT_AND_ASK, WAKE, stand_in_mode,
 };
 pub use message::{HEADER_LEN, Header, Malformed, PROTOCOL, Request, io_flags, marker_mode, path_flags};
 pub use program::{Program, Unserved, judge};

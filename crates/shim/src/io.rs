@@ -1,12 +1,12 @@
 //! Reading and writing.
 
-use dmlab_shim_proto::{DATA_LEN, Request, io_flags};
+use dmlab_shim_proto::{DATA_LEN, Request, WAIT_AND_ASK, io_flags};
 use libc::{c_int, c_void, iovec, off_t, size_t, ssize_t};
 
 use crate::channel::Call;
 use crate::files::{self, File};
 use crate::hook::hook;
-use crate::{c_result, state};
+use crate::{c_result, state, sys};
 
 /// At the file position.
 pub(crate) const AT_POSITION: i64 = -1;
@@ -55,7 +55,23 @@ fn total(iovs: &[iovec]) -> usize {
     iovs.iter().fold(0usize, |n, v| n.saturating_add(v.iov_len)).min(MAX_RW)
 }
 
+/// Reads into memory pieces, and waits as long as there is nothing to be read in a file that can be waited for.
 pub(crate) fn read_vec(file: File, iovs: &[iovec], pos: i64, flags: u32) -> Result<i64, i32> {
+    loop {
+        match read_now(file, iovs, pos, flags) {
+            Err(WAIT_AND_ASK) if file.fd >= 0 => sys::wait_readable(file.fd)?,
+            Err(WAIT_AND_ASK) => return Err(libc::EAGAIN),
+            other => return other,
+        }
+    }
+}
+
+fn read_now(file: File, mut iovs: &[iovec], pos: i64, flags: u32) -> Result<i64, i32> {
+    if !file.is_block && iovs.len() > 1 {
+        // Character devices fill one piece after the other, and end with the first that is not full.
+        let first = iovs.iter().position(|v| v.iov_len > 0).unwrap_or(0);
+        iovs = &iovs[first..=first];
+    }
     let mut call = Call::begin()?;
     let mut cursor = Cursor { iovs, at: 0, offset: 0 };
     let (len, (addresses, lengths)) = (total(iovs), alignment(iovs));
