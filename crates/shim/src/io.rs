@@ -6,6 +6,7 @@ use libc::{c_int, c_void, iovec, off_t, size_t, ssize_t};
 use crate::channel::Call;
 use crate::files::{self, File};
 use crate::hook::hook;
+use crate::ids;
 use crate::{c_result, state, sys};
 
 /// At the file position.
@@ -252,6 +253,14 @@ hook! {
     write => |real| (fd: c_int, from: *const c_void, len: size_t) -> ssize_t {
         match files::file(fd) {
             Some(file) => c_result(write_file(file, from.cast(), len, AT_POSITION, 0)),
+            None if ids::is_id_map(fd) => {
+                // SAFETY: the program says so many bytes lie there.
+                let text = unsafe { core::slice::from_raw_parts(from.cast::<u8>(), len) };
+                match ids::write_map(fd, text) {
+                    Some(written) => c_result(written.map(|n| n.min(len as i64))),
+                    None => real(fd, from, len),
+                }
+            }
             None => real(fd, from, len),
         }
     }
