@@ -50,3 +50,34 @@ fn open_flags_and_fcntl() {
 fn a_descriptor_has_the_name_that_was_opened() {
     check("names", include_str!("descriptors/names.txt"));
 }
+
+/// Printed by the same program on Linux 6.12 with `printk.devkmsg=on`. Records come as they would from a kernel of any log.
+#[test]
+fn the_kernel_log_is_a_device() {
+    let scratch = Scratch::new("kmsg");
+    let program = compile(&scratch, "descriptors/kmsg.c");
+    assert_lines(
+        "kmsg",
+        &run(&scratch, &[], &program.display().to_string()),
+        include_str!("descriptors/kmsg.txt"),
+    );
+    // Readers of the kernel's own lines, and one who follows the log and is there when a line comes.
+    let script = "ls /dev | grep -c kmsg; dmsetup create x --table '0 8 nosuch' 2>/dev/null
+        dmesg | grep -o 'unknown target type'; dmesg -x | grep -o 'kern *:err *: .*unknown'  | sed 's/\\[.*\\]/T/'
+        grep -m 1 -o '^3,[0-9]*,[0-9]*,-;device-mapper: table: .*unknown target type' /dev/kmsg | sed 's/,.*,/,N,T,/'
+        timeout 60 sh -c 'dmesg --follow | grep -m 1 -o followed' & follower=$!
+        for i in $(seq 200); do echo followed >/dev/kmsg; kill -0 $follower 2>/dev/null || break; sleep 0.05; done; wait $follower";
+    let want = "1\nunknown target type\nkern  :err   : T device-mapper: table: 254:0: nosuch: unknown\n\
+        3,N,T,-;device-mapper: table: 254:0: nosuch: unknown target type\nfollowed\n";
+    assert_lines("dmesg", &run(&scratch, &[], script), want);
+    // A reader whose next line is no longer kept.
+    let script = "exec 3</dev/kmsg; python3 - <<'P'
+import os
+log = os.open('/dev/kmsg', os.O_WRONLY)
+for i in range(17000): os.write(log, b'line\\n')
+try: os.read(3, 1000)
+except OSError as error: print(error.errno)
+print(os.read(3, 1000)[-6:])
+P";
+    assert_lines("lost", &run(&scratch, &[], script), "32\nb';line\\n'\n");
+}

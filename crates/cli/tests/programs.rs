@@ -566,3 +566,39 @@ fn refusals_explained_to_foreign_programs() {
     assert!(said.contains("  0 1000000 linear /dev/ram0 0\n    ^^^^^^^\n"), "{said}");
     assert!(said.contains("ram0 has 524288 sectors"), "{said}");
 }
+
+/// What Linux 6.12 shows: reads, their sectors, writes, theirs.
+#[test]
+fn what_a_target_refuses_counts_in_no_statistics() {
+    check(
+        "refused-stat",
+        &["dmsetup"],
+        "io() { dd if=/dev/mapper/$1 of=/dev/null bs=4096 count=1 iflag=direct status=none
+                dd if=/dev/mapper/$1 of=/dev/null bs=4096 count=1 skip=64 iflag=direct status=none
+                dd if=/dev/zero of=/dev/mapper/$1 bs=4096 count=1 oflag=direct status=none
+                dd if=/dev/zero of=/dev/mapper/$1 bs=262144 count=1 oflag=direct status=none; }
+         show() { echo $1 $(cut -c 1-999 /sys/block/$(dmsetup info -c --noheadings -o blkdevname $1)/stat | awk '{print $1, $3, $5, $7}'); }
+         dmsetup create error --table '0 1024 error'
+         dmsetup create linear --table '0 1024 linear /dev/mapper/error 0'
+         dmsetup create half --table '0 512 linear /dev/ram3 0
+512 512 error'
+         dmsetup create reads --table '0 1024 flakey /dev/ram0 0 0 100 1 error_reads'
+         dmsetup create writes --table '0 1024 flakey /dev/ram0 0 0 100 1 error_writes'
+         dmsetup create drops --table '0 1024 flakey /dev/ram0 0 0 100 1 drop_writes'
+         for d in error linear half reads writes drops; do io $d 2>/dev/null; show $d; done
+         dmsetup create meta --table '0 2048 linear /dev/ram4 0'; dmsetup create data --table '0 512 linear /dev/ram5 0'
+         dmsetup create pool --table '0 512 thin-pool /dev/mapper/meta /dev/mapper/data 128 0 1 error_if_no_space'
+         dmsetup message pool 0 'create_thin 0'; dmsetup create thin --table '0 2048 thin /dev/mapper/pool 0'
+         dd if=/dev/zero of=/dev/mapper/thin bs=64k count=6 oflag=direct status=none 2>/dev/null; show thin
+         dd if=/dev/mapper/thin of=/dev/null bs=64k count=1 skip=6 iflag=direct status=none; show thin",
+        "
+error 0 0 0 0
+linear 2 16 2 520
+half 1 8 2 520
+reads 0 0 2 520
+writes 2 16 2 520
+drops 2 16 2 520
+thin 0 0 4 512
+thin 1 128 4 512",
+    );
+}

@@ -242,19 +242,84 @@ fn the_hosts_disks_do_not_show() {
     let text = "dmsetup create x --table '0 8 linear /dev/ram0 0'
         cat /proc/mounts /proc/self/mounts /proc/$$/mounts /etc/mtab /proc/self/mountinfo /proc/swaps | grep -c '/dev/[a-z]*d[a-z]'
         cat /proc/swaps | wc -l; cat /proc/modules | wc -l
-        ls -d /dev/btrfs-control /dev/kmsg /dev/disk /proc/scsi /proc/fs/ext4 /sys/fs/ext4 /sys/class/nvme /sys/class/scsi_disk \\
+        ls -d /dev/btrfs-control /dev/disk /proc/scsi /proc/fs/ext4 /sys/fs/ext4 /sys/class/nvme /sys/class/scsi_disk \\
            /sys/module/dm_thin_pool /sys/module/nvme /proc/sys/dev/raid 2>/dev/null
         dmesg | tail -n 1; dmesg | grep -c 'x.*y' ; dmsetup create bad --table '0 8 nosuch' 2>/dev/null; dmesg | grep -o 'unknown target type'
         for m in dm-thin-pool dm_snapshot loop dm-nosuch; do modprobe $m 2>/dev/null && echo has $m; done
-        echo x 2>/dev/null >/dev/kmsg || echo no; df / | tail -n 1 | cut -d ' ' -f 1";
+        echo x >/dev/kmsg; dmesg | tail -n 1 | grep -o x; df / | tail -n 1 | cut -d ' ' -f 1";
     for user in [User::Same, User::Ordinary] {
         let printed = script(user, &scratch.0, text);
         let lines: Vec<&str> = printed.lines().collect();
         assert_eq!(&lines[..3], ["0", "1", "0"], "{user:?}: {printed}");
         assert!(
-            printed.contains("\nunknown target type\nhas dm-thin-pool\nhas dm_snapshot\nhas loop\nno\n"),
+            printed.contains("\nunknown target type\nhas dm-thin-pool\nhas dm_snapshot\nhas loop\nx\n"),
             "{user:?}: {printed}"
         );
         assert!(!printed.contains("\n/"), "{user:?}: {printed}");
+    }
+}
+
+/// Whether this user may make a user namespace at all: hosts forbid it.
+fn may_unshare(dir: &Path, user: User) -> bool {
+    let mut command = Command::new("setpriv");
+    if user == User::Ordinary && is_root() {
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+    } else {
+        command.arg("--no-new-privs");
+    }
+    command.args(["unshare", "-r", "true"]).current_dir(dir).output().unwrap().status.success()
+}
+
+#[test]
+fn user_namespaces_keep_the_machine() {
+    need(&[
+        ("unshare", "util-linux"),
+        ("setpriv", "util-linux"),
+        ("dmsetup", "dmsetup"),
+        ("bwrap", "bubblewrap"),
+    ]);
+    let scratch = Scratch::new("namespaces");
+    let text = "dmsetup create a --table '0 64 linear /dev/ram0 0'
+        for how in -r -U -rn -rm -rpf -rui; do unshare $how sh -c 'id -u; dmsetup ls' | tr '\\n' ' '; done; echo
+        unshare -r dd if=/dev/mapper/a of=/dev/null bs=4k count=1 iflag=direct status=none && echo read
+        unshare -r cat /proc/self/uid_map | tr -s ' '; bwrap --unshare-user --bind / / dmsetup ls";
+    for user in [User::Same, User::Ordinary] {
+        if !may_unshare(&scratch.0, user) {
+            continue;
+        }
+        let own =
+            if user == User::Ordinary && is_root() { 65534 } else { rustix::process::getuid().as_raw() };
+        let printed = script(user, &scratch.0, text);
+        let want = format!("{}\nread\n 0 {own} 1\na\t(254:0)\n", "0 a\t(254:0) ".repeat(6));
+        assert_eq!(printed, want, "{user:?}");
+    }
+}
+
+#[test]
+fn a_program_behind_another_root_is_refused() {
+    need(&[("chroot", "coreutils"), ("unshare", "util-linux"), ("ldd", "libc-bin")]);
+    let scratch = Scratch::new("behind");
+    let copy = "mkdir -p root; for f in /bin/ls $(ldd /bin/ls | grep -o '/[^ ]*'); do mkdir -p root$(dirname $f); cp $f root$f; done";
+    let output = Command::new("sh").args(["-c", copy]).current_dir(&scratch.0).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    for user in [User::Same, User::Ordinary] {
+        let prefix = if user == User::Same && is_root() { "" } else { "unshare -r " };
+        if !prefix.is_empty() && !may_unshare(&scratch.0, user) {
+            continue;
+        }
+        let text =
+            format!("{prefix}chroot root /bin/ls /; echo $?; {prefix}chroot / ls -d /dev/mapper/control");
+        let printed = script(user, &scratch.0, &text);
+        let lines: Vec<&str> = printed.lines().collect();
+        assert!(
+            lines[0].starts_with(
+                "dmlab: /bin/ls is started behind a root directory that lacks the machine's own directory"
+            ) && lines[0].contains("--allow-host"),
+            "{printed}"
+        );
+        assert_eq!(&lines[2..], ["126", "/dev/mapper/control"], "{printed}");
+        let allowed = format!("{prefix}chroot root /bin/ls / 2>/dev/null | grep -c lib");
+        let output = start(user, &scratch.0, &["run", "--allow-host", "--", "sh", "-c", &allowed]);
+        assert_ne!(output.stdout, b"0\n", "{output:?}");
     }
 }

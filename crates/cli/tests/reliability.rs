@@ -303,3 +303,23 @@ fn memory_of_what_was_discarded_goes_back_to_the_host() {
     // 64 MiB are kept for the next writes.
     assert!(full >= 256 && empty + 180 < full, "{full} MiB, then {empty}");
 }
+
+#[test]
+fn programs_that_have_ended_leave_nothing_in_the_server() {
+    need(&[("dd", "coreutils"), ("dmsetup", "dmsetup")]);
+    let scratch = Scratch::new("after-programs");
+    // Each is a client with a channel of its own, forty at once.
+    let script = r#"dmsetup create a --table '0 2048 linear /dev/ram0 0'
+        crowd() { for i in $(seq $1); do for j in $(seq 40); do
+            { dd if=/dev/zero of=/dev/mapper/a bs=64k count=2 oflag=direct; dmsetup info -c; } >/dev/null 2>&1 & done; wait; done; }
+        crowd 3; echo few; read -r go; crowd 15; echo many; read -r go"#;
+    let mut talk = Talk::start(&scratch, &["--ram", "1", "--ram-size", "16"], script);
+    assert_eq!(talk.hear(), "few");
+    let few = talk.memory();
+    talk.say("go");
+    assert_eq!(talk.hear(), "many");
+    let many = talk.memory();
+    talk.say("go");
+    // Each client's channel is 1 MiB.
+    assert!(many < few + 24, "{few} MiB after 240 programs, {many} MiB after 1440");
+}

@@ -101,7 +101,10 @@ impl State {
         let Some(machine) = self.machine.clone() else { return };
         for line in machine.klog().since(self.lines_seen) {
             self.lines_seen = line.seq + 1;
-            self.put(&Event::log(line.level, &line.text));
+            // What programs say there is no part of what the machine does.
+            if line.facility == 0 {
+                self.put(&Event::log(line.level, &line.text));
+            }
         }
         for event in machine.uevents().after(self.uevents_seen) {
             self.uevents_seen = event.seqnum;

@@ -196,7 +196,10 @@ impl SeenState {
         let Some(runtime) = runtime.upgrade() else { return };
         for line in runtime.klog().since(self.lines_seen) {
             self.lines_seen = line.seq + 1;
-            self.events.push_back(Event::log(line.level, &line.text));
+            // What programs say there is no part of what the machine does.
+            if line.facility == 0 {
+                self.events.push_back(Event::log(line.level, &line.text));
+            }
         }
         for event in runtime.uevents().after(self.uevents_seen) {
             self.uevents_seen = event.seqnum;

@@ -37,6 +37,10 @@ pub const TURN_REPLY: u32 = 2;
 /// The one byte of every socket message: it wakes the other side; a descriptor may come with it.
 pub const WAKE: u8 = b'w';
 
+/// The error of a read that has to wait: the program waits until the placeholder can be read, and asks once more. It is a number
+/// that Linux keeps to itself, too (ERESTART).
+pub const WAIT_AND_ASK: i32 = 85;
+
 /// Name of the listening socket in a machine's run directory.
 pub const SOCKET_NAME: &str = "socket";
 /// Name of the file beside the socket that says, where the machine's clock is a virtual one, how far it has jumped: a 64-bit

@@ -31,6 +31,8 @@ pub enum Unserved {
     OtherMachine,
     /// The kernel drops preloaded libraries as it changes the user.
     Setuid,
+    /// Behind another root, the loader does not find the library.
+    OutOfReach,
 }
 
 impl Unserved {
@@ -42,6 +44,9 @@ impl Unserved {
             Unserved::OtherLibrary => "is built for another C library than glibc",
             Unserved::OtherMachine => "is not a 64-bit program of this machine's kind",
             Unserved::Setuid => "is setuid, so the kernel drops preloaded libraries",
+            Unserved::OutOfReach => {
+                "is started behind a root directory that lacks the machine's own directory"
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 use core::arch::naked_asm;
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use dmlab_shim_proto::{ALLOW_HOST, Program, Unserved, judge};
+use dmlab_shim_proto::{Program, Unserved, judge};
 use libc::{c_char, c_int, c_void};
 
 use crate::hook::hook;
@@ -145,14 +145,6 @@ fn mend_own_environment() {
     }
 }
 
-/// Whether the machine's user lets programs run that the library cannot stand in front of.
-fn host_is_allowed() -> bool {
-    let mut path = PathBuf::new();
-    path.set(state::RUN_DIR.get())
-        && path.push(ALLOW_HOST.as_bytes())
-        && sys::faccessat(libc::AT_FDCWD, path.c_str().cast(), libc::F_OK).is_ok()
-}
-
 /// Why the library cannot stand in front of a program, which `who` names then; scripts are judged by their interpreters.
 fn unserved(dirfd: c_int, path: *const c_char, depth: u32, who: &mut [u8; 512]) -> Option<Unserved> {
     *who = [0; 512];
@@ -219,6 +211,16 @@ fn complain(who: &[u8; 512], why: Unserved) {
     let _ = sys::write(2, line.as_ptr(), len);
 }
 
+/// Whether the loader finds the library where the new program will run.
+fn is_within_reach() -> bool {
+    let given = state::PRELOAD.get().strip_prefix(b"LD_PRELOAD=").unwrap_or_default();
+    let mut path = PathBuf::new();
+    let ours = given.split(|&b| b == b':' || b == b' ').find(|path| path.starts_with(state::RUN_DIR.get()));
+    ours.is_none_or(|ours| {
+        path.set(ours) && sys::faccessat(libc::AT_FDCWD, path.c_str().cast(), libc::F_OK).is_ok()
+    })
+}
+
 /// What this process has complained of last: its number, and the file's device and inode.
 static COMPLAINED: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
 
@@ -242,8 +244,14 @@ fn is_refused(dirfd: c_int, path: *const c_char) -> bool {
         return false;
     }
     let mut who = [0; 512];
-    match unserved(dirfd, path, 0, &mut who) {
-        Some(why) if !host_is_allowed() => {
+    let mut why = unserved(dirfd, path, 0, &mut who);
+    if why.is_none() && !is_within_reach() && sys::faccessat(dirfd, path.cast(), libc::X_OK).is_ok() {
+        who = [0; 512];
+        join(&mut who, &[c_bytes(path)]);
+        why = Some(Unserved::OutOfReach);
+    }
+    match why {
+        Some(why) if !state::host_is_allowed() => {
             if !has_complained(dirfd, path) {
                 complain(&who, why);
             }

@@ -15,6 +15,8 @@ pub(crate) struct File {
     pub(crate) id: u64,
     /// Block or character device.
     pub(crate) is_block: bool,
+    /// The descriptor; -1 where only the inode is known.
+    pub(crate) fd: i32,
 }
 
 /// Bytes of a placeholder's pipe buffer; ordinary pipes have sixteen pages.
@@ -53,7 +55,7 @@ fn find(fd: i32) -> Option<File> {
     if !may_be_placeholder(fd) {
         return None;
     }
-    by_inode(sys::fstat(fd).ok()?.st_ino)
+    by_inode(sys::fstat(fd).ok()?.st_ino).map(|file| File { fd, ..file })
 }
 
 /// The simulated open file whose placeholder has this inode.
@@ -71,5 +73,5 @@ pub(crate) fn by_inode(id: u64) -> Option<File> {
         entry(id).store(id << 2 | verdict, Ordering::Relaxed);
         verdict
     };
-    (verdict != NOT_OURS).then_some(File { id, is_block: verdict == BLOCK })
+    (verdict != NOT_OURS).then_some(File { id, is_block: verdict == BLOCK, fd: -1 })
 }

@@ -1,12 +1,13 @@
 //! Reading and writing.
 
-use dmlab_shim_proto::{DATA_LEN, Request, io_flags};
+use dmlab_shim_proto::{DATA_LEN, Request, WAIT_AND_ASK, io_flags};
 use libc::{c_int, c_void, iovec, off_t, size_t, ssize_t};
 
 use crate::channel::Call;
 use crate::files::{self, File};
 use crate::hook::hook;
-use crate::{c_result, state};
+use crate::ids;
+use crate::{c_result, state, sys};
 
 /// At the file position.
 pub(crate) const AT_POSITION: i64 = -1;
@@ -55,7 +56,23 @@ fn total(iovs: &[iovec]) -> usize {
     iovs.iter().fold(0usize, |n, v| n.saturating_add(v.iov_len)).min(MAX_RW)
 }
 
+/// Reads into memory pieces, and waits as long as there is nothing to be read in a file that can be waited for.
 pub(crate) fn read_vec(file: File, iovs: &[iovec], pos: i64, flags: u32) -> Result<i64, i32> {
+    loop {
+        match read_now(file, iovs, pos, flags) {
+            Err(WAIT_AND_ASK) if file.fd >= 0 => sys::wait_readable(file.fd)?,
+            Err(WAIT_AND_ASK) => return Err(libc::EAGAIN),
+            other => return other,
+        }
+    }
+}
+
+fn read_now(file: File, mut iovs: &[iovec], pos: i64, flags: u32) -> Result<i64, i32> {
+    if !file.is_block && iovs.len() > 1 {
+        // Character devices fill one piece after the other, and end with the first that is not full.
+        let first = iovs.iter().position(|v| v.iov_len > 0).unwrap_or(0);
+        iovs = &iovs[first..=first];
+    }
     let mut call = Call::begin()?;
     let mut cursor = Cursor { iovs, at: 0, offset: 0 };
     let (len, (addresses, lengths)) = (total(iovs), alignment(iovs));
@@ -236,6 +253,14 @@ hook! {
     write => |real| (fd: c_int, from: *const c_void, len: size_t) -> ssize_t {
         match files::file(fd) {
             Some(file) => c_result(write_file(file, from.cast(), len, AT_POSITION, 0)),
+            None if ids::is_id_map(fd) => {
+                // SAFETY: the program says so many bytes lie there.
+                let text = unsafe { core::slice::from_raw_parts(from.cast::<u8>(), len) };
+                match ids::write_map(fd, text) {
+                    Some(written) => c_result(written.map(|n| n.min(len as i64))),
+                    None => real(fd, from, len),
+                }
+            }
             None => real(fd, from, len),
         }
     }

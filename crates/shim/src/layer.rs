@@ -40,8 +40,9 @@ const ROOTS: [&[u8]; 2] = [b"/run", b"/etc"];
 /// Parts of `/run` that stay the host's: the user's session, and what the server shows itself.
 const HOSTS_OWN: [&[u8]; 4] = [b"/run/user", b"/run/udev", b"/run/shm", b"/etc/mtab"];
 
-/// Names (and all that begin with them) that show nothing of the host's: they tell of its disks.
-const STATE_OF_DISKS: [&[u8]; 17] = [
+/// Names (and all that begin with them) that show nothing of the host's: they tell of its disks. One that ends with a slash
+/// leaves an empty directory where the host has one.
+const STATE_OF_DISKS: [&[u8]; 19] = [
     b"/run/lvm",
     b"/run/lock/lvm",
     b"/run/dmeventd",
@@ -59,6 +60,8 @@ const STATE_OF_DISKS: [&[u8]; 17] = [
     b"/run/vdo",
     b"/etc/lvm/devices",
     b"/etc/lvm/cache",
+    b"/etc/lvm/archive/",
+    b"/etc/lvm/backup/",
 ];
 
 fn inside(path: &[u8], root: &[u8]) -> bool {

@@ -5,8 +5,8 @@ use libc::{c_char, c_int, mode_t};
 
 use crate::channel::Call;
 use crate::hook::hook;
-use crate::paths::{PathBuf, is_host_trigger, leads_into_simulation, simulated};
-use crate::{c_result, errno, files, set_errno, stat, state, sys};
+use crate::paths::{PathBuf, c_bytes, is_host_trigger, leads_into_simulation, simulated};
+use crate::{c_result, errno, files, ids, set_errno, stat, state, sys};
 
 /// A simulated open.
 pub(crate) enum Opened {
@@ -104,7 +104,12 @@ pub(crate) fn open_any(
             }
         } else {
             match judge(fd, dirfd, path, flags, &mut buf)? {
-                Native::Fine(fd) => return Ok((fd, FileKind::Plain)),
+                Native::Fine(fd) => {
+                    if flags & libc::O_ACCMODE != libc::O_RDONLY {
+                        ids::note_opened(fd, c_bytes(path));
+                    }
+                    return Ok((fd, FileKind::Plain));
+                }
                 Native::Device(fd) => return Ok((fd, FileKind::Block)),
                 Native::Simulated => {}
             }

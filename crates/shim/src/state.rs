@@ -75,6 +75,8 @@ static HAS_LAYER: AtomicBool = AtomicBool::new(false);
 static CWD_MATTERS: AtomicBool = AtomicBool::new(false);
 /// Faked root: the process is not really root.
 static FAKE_ROOT: AtomicBool = AtomicBool::new(false);
+/// Programs may run that the library cannot stand in front of.
+static HOST_IS_ALLOWED: AtomicBool = AtomicBool::new(false);
 /// Processors this process may use.
 static NR_CPUS: AtomicU32 = AtomicU32::new(1);
 /// A page that the kernel zeroes in a forked child (not in a vfork child, which shares this memory).
@@ -122,6 +124,20 @@ pub(crate) fn cwd_matters() -> bool {
 
 pub(crate) fn fake_root() -> bool {
     FAKE_ROOT.load(Ordering::Relaxed)
+}
+
+/// Whether the machine's user lets programs run that the library cannot stand in front of.
+pub(crate) fn host_is_allowed() -> bool {
+    HOST_IS_ALLOWED.load(Ordering::Relaxed)
+}
+
+/// Looks for the sign of that, while the machine's directory is sure to be in reach.
+fn look_for_allowance() {
+    let mut path = crate::paths::PathBuf::new();
+    let is_there = path.set(RUN_DIR.get())
+        && path.push(dmlab_shim_proto::ALLOW_HOST.as_bytes())
+        && sys::faccessat(libc::AT_FDCWD, path.c_str().cast(), libc::F_OK).is_ok();
+    HOST_IS_ALLOWED.store(is_there, Ordering::Relaxed);
 }
 
 /// Whether spinning can help: another processor may run the server meanwhile.
@@ -204,6 +220,7 @@ pub(crate) fn init(environment: *const *const libc::c_char) {
     crate::clock::find(RUN_DIR.get());
     ENABLED.store(true, Ordering::Release);
     crate::filter::install();
+    look_for_allowance();
     look_at_cwd();
     look_at_descriptors();
 }

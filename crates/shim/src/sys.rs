@@ -122,6 +122,12 @@ calls! {
         = SYS_futex_waitv(words, nr, 0usize, timeout, clock);
 }
 
+/// Waits until a descriptor can be read, or a signal comes.
+pub(crate) fn wait_readable(fd: i32) -> Result<(), i32> {
+    let mut entry = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    ppoll(&raw mut entry, 1, core::ptr::null()).map(drop)
+}
+
 /// Holds all signals of the calling thread back. Returns what was held back before.
 pub(crate) fn hold_signals() -> u64 {
     let mut before = 0;

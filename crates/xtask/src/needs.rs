@@ -9,6 +9,7 @@ const NEEDS: &[(&str, &str)] = &[
     ("blkdiscard", "util-linux"),
     ("blkid", "util-linux"),
     ("busybox", "busybox-static"),
+    ("bwrap", "bubblewrap"),
     ("cc", "gcc"),
     ("cryptsetup", "cryptsetup-bin"),
     ("dash", "dash"),

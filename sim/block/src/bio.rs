@@ -385,6 +385,14 @@ impl<'a> Bio<'a> {
         }
     }
 
+    /// Sets bits in the first of the three words of the layer that sends the bio on, or would have.
+    pub fn set_layer_bits(&mut self, bits: u64) {
+        let layers = self.frames.iter_mut().rev().skip_while(|frame| matches!(frame, Frame::Restore(_)));
+        if let Some(Frame::Layer { data, .. } | Frame::Device { data, .. }) = { layers }.next() {
+            data[0] |= bits;
+        }
+    }
+
     /// Takes back what [`Bio::push_frame`] or [`Bio::push_device_frame`] did last.
     pub fn pop_frame(&mut self) {
         self.frames.pop();

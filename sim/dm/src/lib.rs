@@ -31,6 +31,7 @@ pub use device_mapper::{DeviceMapper, Minor};
 pub use dm_io::{MAX_REGIONS, Region, run_all, submit_all};
 pub use events::{EventCounter, TableEvents};
 pub use ioctl::{ControlFile, IoctlHook, IoctlSeen};
+pub use live::refuse;
 pub use mapped_device::{MappedDevice, Names, QueueMode};
 pub use memory::{DeviceMemory, Memory};
 pub use stretch::Stretch;

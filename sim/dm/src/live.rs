@@ -314,7 +314,10 @@ impl MappedDisk {
             Map::Submitted => return Redirect::Gone,
             Map::Done(status) => status,
             Map::Requeue => BlkStatus::DmRequeue,
-            Map::Kill => BlkStatus::IoErr,
+            Map::Kill => {
+                bio.set_layer_bits(UNCOUNTED);
+                BlkStatus::IoErr
+            }
         };
         bio.take().end(status);
         Redirect::Gone
@@ -391,6 +394,14 @@ fn room(line: &Line, sector: Sector) -> Sectors {
 const WANTS_END_IO: u64 = 1 << 63;
 /// Set in the word of a clone whose target may send it again.
 const MAY_RETRY: u64 = 1 << 62;
+/// Set in the word of a clone that its target has refused: Linux counts no such bio (recorded).
+const UNCOUNTED: u64 = 1 << 61;
+
+/// Ends a bio that a target took ([`Map::Submitted`]) and never sent on: it is refused as by [`Map::Kill`], and not counted.
+pub fn refuse(mut bio: Bio<'_>, status: BlkStatus) {
+    bio.set_layer_bits(UNCOUNTED);
+    bio.end(status);
+}
 
 impl DiskOps for MappedDisk {
     /// A read or write that one target takes whole, on a device that runs: nothing but counting and mapping.
@@ -445,12 +456,12 @@ impl DiskOps for MappedDisk {
         // Most targets do not listen, and then the table is not even looked up.
         if at & WANTS_END_IO != 0
             && let Some(live) = &*self.live.load()
-            && let Some(line) = live.lines().get((at & !(WANTS_END_IO | MAY_RETRY)) as usize)
+            && let Some(line) = live.lines().get((at & !(WANTS_END_IO | MAY_RETRY | UNCOUNTED)) as usize)
         {
             let may_come_back = at & MAY_RETRY != 0 && !status.is_ok();
             if may_come_back {
                 // What is kept passes here once more.
-                bio.push_device_frame(dev.clone(), [at, started, word]);
+                bio.push_device_frame(dev.clone(), [at & !UNCOUNTED, started, word]);
             }
             match line.target.end_io(bio, word, status) {
                 End::Done(said) => status = said,
@@ -471,8 +482,12 @@ impl DiskOps for MappedDisk {
             }
             status = BlkStatus::IoErr;
         }
-        self.flight.stats.end(&self.flight.runtime, bio, started);
-        dev.stats().count(bio.op, bio.len());
+        if at & UNCOUNTED == 0 {
+            self.flight.stats.end(&self.flight.runtime, bio, started);
+            dev.stats().count(bio.op, bio.len());
+        } else {
+            self.flight.stats.forget(bio, started);
+        }
         self.flight.leave();
         End::Done(status)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -13,6 +13,10 @@ use crate::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Level {
+    /// 0: the system is unusable.
+    Emerg = 0,
+    /// 1: somebody must act at once.
+    Alert = 1,
     /// 2: critical.
     Crit = 2,
     /// 3: an error.
@@ -23,6 +27,24 @@ pub enum Level {
     Notice = 5,
     /// 6: information.
     Info = 6,
+    /// 7: for who looks for a mistake.
+    Debug = 7,
+}
+
+impl Level {
+    /// The level in a priority's last three bits.
+    pub fn of(priority: u32) -> Level {
+        match priority & 7 {
+            0 => Level::Emerg,
+            1 => Level::Alert,
+            2 => Level::Crit,
+            3 => Level::Err,
+            4 => Level::Warning,
+            5 => Level::Notice,
+            6 => Level::Info,
+            _ => Level::Debug,
+        }
+    }
 }
 
 /// One line of the kernel log.
@@ -34,23 +56,33 @@ pub struct KlogLine {
     pub time: Instant,
     /// How bad it is.
     pub level: Level,
-    /// The text, one line without its end.
+    /// Who wrote it, as syslog numbers them: 0 is the kernel, all others are programs.
+    pub facility: u8,
+    /// The text without its end: one line, or what a program has written.
     pub text: String,
+    /// Whether it had an end. One without could go on, and is whole when the next line comes.
+    pub is_ended: bool,
 }
 
 impl fmt::Display for KlogLine {
-    /// As `dmesg` prints it: `[    0.000123] device-mapper: ...`.
+    /// As `dmesg` prints it: `[    0.000123] device-mapper: ...`, before each of its lines.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[{}] {}", self.time, self.text)
+        for (at, line) in self.text.split('\n').enumerate() {
+            let end = if at == 0 { "" } else { "\n" };
+            write!(f, "{end}[{}] {line}", self.time)?;
+        }
+        Ok(())
     }
 }
 
 type Sink = Arc<dyn Fn(&KlogLine) + Send + Sync>;
+type Listener = Box<dyn Fn() + Send + Sync>;
 
 /// The log of one machine: its last lines, and whoever wants each as it comes.
 #[derive(Default)]
 pub struct Klog {
     ring: Mutex<Ring>,
+    listener: OnceLock<Listener>,
 }
 
 #[derive(Default)]
@@ -66,14 +98,18 @@ impl Klog {
     /// Most bytes of a line (recorded); a longer one loses its end.
     pub const MAX_LINE: usize = 1021;
 
-    pub(crate) fn push(&self, time: Instant, level: Level, mut text: String) {
+    pub(crate) fn push(&self, time: Instant, level: Level, facility: u8, mut text: String) {
+        let is_ended = facility == 0 || text.ends_with('\n');
+        if facility != 0 && is_ended {
+            text.pop();
+        }
         let mut len = text.len().min(Self::MAX_LINE);
         while !text.is_char_boundary(len) {
             len -= 1;
         }
         text.truncate(len);
         let mut ring = self.ring.lock();
-        let line = KlogLine { seq: ring.next_seq, time, level, text };
+        let line = KlogLine { seq: ring.next_seq, time, level, facility, text, is_ended };
         ring.next_seq += 1;
         // The sink is called under the lock so that it sees lines in their order.
         if let Some(sink) = &ring.sink {
@@ -83,6 +119,10 @@ impl Klog {
             ring.lines.pop_front();
         }
         ring.lines.push_back(line);
+        drop(ring);
+        if let Some(listener) = self.listener.get() {
+            listener();
+        }
     }
 
     /// Lines from number `seq` on, as far as they are still kept.
@@ -90,6 +130,25 @@ impl Klog {
         let ring = self.ring.lock();
         let skip = ring.lines.partition_point(|line| line.seq < seq);
         ring.lines.iter().skip(skip).cloned().collect()
+    }
+
+    /// The first line that is still kept, from number `seq` on.
+    pub fn first_since(&self, seq: u64) -> Option<KlogLine> {
+        let ring = self.ring.lock();
+        let skip = ring.lines.partition_point(|line| line.seq < seq);
+        ring.lines.get(skip).cloned()
+    }
+
+    /// The number behind the last line that is whole.
+    pub fn whole_until(&self) -> u64 {
+        let ring = self.ring.lock();
+        let is_open = ring.lines.back().is_some_and(|line| !line.is_ended);
+        ring.next_seq - u64::from(is_open)
+    }
+
+    /// Calls `listener` after each coming line: it may look at the log. There can be one for all of the log's life.
+    pub fn listen(&self, listener: impl Fn() + Send + Sync + 'static) {
+        let _there_is_one = self.listener.set(Box::new(listener));
     }
 
     /// The number that the next line will get.
@@ -145,7 +204,7 @@ mod tests {
     fn the_ring_keeps_its_numbers() {
         let log = Klog::default();
         for i in 0..Klog::CAPACITY as u64 + 5 {
-            log.push(Instant::from_nanos(i), Level::Info, format!("line {i}"));
+            log.push(Instant::from_nanos(i), Level::Info, 0, format!("line {i}"));
         }
         assert_eq!(log.since(0)[0].seq, 5);
         assert_eq!(log.since(log.next_seq() - 1).len(), 1);
@@ -153,10 +212,23 @@ mod tests {
     }
 
     #[test]
+    fn each_line_of_a_programs_text_has_its_time() {
+        let log = Klog::default();
+        log.push(Instant::from_nanos(0), Level::of(11), 1, "three\nfour".to_owned());
+        let line = log.first_since(0).unwrap();
+        assert_eq!((line.level, line.facility), (Level::Err, 1));
+        assert_eq!(log.whole_until(), 0, "it may go on");
+        log.push(Instant::from_nanos(0), Level::Info, 0, "a line of the kernel's".to_owned());
+        assert_eq!(log.whole_until(), 2);
+        assert_eq!(line.to_string(), "[    0.000000] three\n[    0.000000] four");
+        assert_eq!(log.first_since(2), None);
+    }
+
+    #[test]
     fn a_long_line_loses_its_end() {
         let log = Klog::default();
         for text in ["z".repeat(1021), "z".repeat(1022), format!("{}\u{e4}", "z".repeat(1020))] {
-            log.push(Instant::from_nanos(0), Level::Err, text);
+            log.push(Instant::from_nanos(0), Level::Err, 0, text);
         }
         let lens: Vec<usize> = log.since(0).iter().map(|line| line.text.len()).collect();
         assert_eq!(lens, [1021, 1021, 1020]);

@@ -103,7 +103,12 @@ impl Runtime {
 
     /// Adds a line to the kernel log, stamped with the time of now.
     pub fn log(&self, level: Level, text: impl Into<String>) {
-        self.klog.push(self.now(), level, text.into());
+        self.klog.push(self.now(), level, 0, text.into());
+    }
+
+    /// Adds what a program says to the kernel log, under the number of its facility: a line that ends, or one that may go on.
+    pub fn log_for(&self, level: Level, facility: u8, text: impl Into<String>) {
+        self.klog.push(self.now(), level, facility, text.into());
     }
 
     /// The kernel log.

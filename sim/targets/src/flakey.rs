@@ -334,7 +334,8 @@ impl Target for Flakey {
                 }
             }
             _ if features.drop_writes => return Map::Done(BlkStatus::Ok),
-            _ if features.error_writes => return Map::Kill,
+            // Taken and failed, where a read is refused: it counts in the device's statistics (recorded).
+            _ if features.error_writes => return Map::Done(BlkStatus::IoErr),
             Op::Write => self.corrupt_write(bio),
             Op::Flush | Op::Discard | Op::SecureErase | Op::WriteZeroes => {}
         }

@@ -2,10 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
-use dmlab_shim_proto::{Reply, io_flags};
+use dmlab_shim_proto::{Reply, WAIT_AND_ASK, io_flags};
 use dmlab_units::{Bytes, Errno};
 
 use super::files::{Body, OpenFile};
+use super::kmsg;
 use super::session::{Answer, Session, value};
 use dmlab_machine::{BlockFile, IoFlags};
 use dmlab_recording::{Call, Ended};
@@ -29,7 +30,7 @@ const SEEK_END: i32 = 2;
 fn block(file: &OpenFile) -> Result<&BlockFile, Errno> {
     match &*file.body {
         Body::Block(_, block) => Ok(block),
-        Body::Control(_) | Body::LoopControl | Body::Trigger => Err(Errno::EINVAL),
+        Body::Control(_) | Body::LoopControl | Body::Kmsg(_) | Body::Trigger => Err(Errno::EINVAL),
         Body::Path => Err(Errno::EBADF),
     }
 }
@@ -52,6 +53,15 @@ impl Session {
         let file_flags = file.flags.load(Ordering::Relaxed);
         if file_flags & O_ACCMODE == O_WRONLY {
             return Err(Errno::EBADF);
+        }
+        if let Body::Kmsg(reader) = &*file.body {
+            let read = reader.read(self.shared.world.machine().klog(), into);
+            self.shared.files.signal_log_readers();
+            return match read {
+                // The program waits at the placeholder, and asks once more.
+                Err(Errno::EAGAIN) if file_flags & O_NONBLOCK == 0 => Ok((Reply::error(WAIT_AND_ASK), None)),
+                read => value(read? as i64),
+            };
         }
         let block = block(&file)?;
         let how = how(file_flags, flags, bits);
@@ -95,6 +105,9 @@ impl Session {
             self.shared.world.trigger(&file.path, from)?;
             return value(from.len() as i64);
         }
+        if let Body::Kmsg(_) = &*file.body {
+            return value(kmsg::write(self.shared.world.machine(), from)? as i64);
+        }
         let block = block(&file)?;
         if let (Body::Block(dev, _), 0) = (&*file.body, file_flags & O_DIRECT) {
             self.shared.files.note_buffered_write(*dev);
@@ -131,6 +144,11 @@ impl Session {
         let block = match &*file.body {
             Body::Block(_, block) => block,
             Body::Path => return Err(Errno::EBADF),
+            Body::Kmsg(reader) => {
+                let at = reader.seek(self.shared.world.machine().klog(), offset, whence)?;
+                self.shared.files.signal_log_readers();
+                return value(at);
+            }
             Body::Control(_) | Body::LoopControl | Body::Trigger => return Err(Errno::ESPIPE),
         };
         let size = block.size() as i64;
@@ -158,7 +176,9 @@ impl Session {
         let block = match &*file.body {
             Body::Block(_, block) => block,
             Body::Path => return Err(Errno::EBADF),
-            Body::Control(_) | Body::LoopControl | Body::Trigger => return Err(Errno::ENODEV),
+            Body::Control(_) | Body::LoopControl | Body::Kmsg(_) | Body::Trigger => {
+                return Err(Errno::ENODEV);
+            }
         };
         let mode = mode as u32;
         self.recorded_plainly(

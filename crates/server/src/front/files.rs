@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -14,9 +14,13 @@ use rustix::event::{Timespec, epoll};
 use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 
+use super::kmsg::Reader;
 use crate::world::Inode;
-use dmlab_machine::{BlockFile, ControlFile, Machine, OpenMode};
+use dmlab_machine::{BlockFile, ControlFile, Klog, Machine, OpenMode};
 use dmlab_recording::{Call, Ended, Recorder};
+
+const O_ACCMODE: i32 = 3;
+const O_WRONLY: i32 = 1;
 
 /// What an open file is open on.
 pub(crate) enum Body {
@@ -26,6 +30,8 @@ pub(crate) enum Body {
     Control(ControlFile),
     /// `/dev/loop-control`.
     LoopControl,
+    /// `/dev/kmsg`.
+    Kmsg(Reader),
     /// A file of `/sys` that makes an event when an action is written to it.
     Trigger,
     /// Opened with `O_PATH`: good for nothing but `fstat`.
@@ -86,18 +92,26 @@ pub(crate) struct OpenFile {
     pub(crate) inode: Arc<Mutex<Inode>>,
     /// The write end of the placeholder.
     placeholder: OwnedFd,
-    /// A control node's placeholder holds a byte, so that `poll` finds it readable.
-    is_signalled: AtomicBool,
+    /// The placeholder of a control node or the log holds a byte, so that `poll` finds it readable.
+    is_signalled: Mutex<bool>,
 }
 
 impl OpenFile {
-    /// Whether the control node's event number has moved since it was armed.
-    fn signal(&self) {
-        let Body::Control(control) = &*self.body else { return };
-        let ready = control.poll_ready();
-        if ready == self.is_signalled.swap(ready, Ordering::AcqRel) {
+    /// Makes the placeholder readable, or not: by whether the control node's event number has moved since it was armed, or
+    /// by whether there is more in the log.
+    fn signal(&self, klog: &Klog) {
+        let mut is_signalled = self.is_signalled.lock();
+        let ready = match &*self.body {
+            Body::Control(control) => control.poll_ready(),
+            Body::Kmsg(reader) => {
+                self.flags.load(Ordering::Relaxed) & O_ACCMODE != O_WRONLY && reader.is_ready(klog)
+            }
+            _ => return,
+        };
+        if ready == *is_signalled {
             return;
         }
+        *is_signalled = ready;
         if ready {
             let _ = rustix::io::write(&self.placeholder, b"!");
             return;
@@ -123,6 +137,7 @@ pub(crate) struct Files {
     /// Devices with data in their page cache that a last close would write out.
     dirty: Mutex<HashSet<DevT>>,
     nr_controls: AtomicUsize,
+    nr_log_readers: AtomicUsize,
     nr_blocked: Mutex<usize>,
     /// Files whose last copy is closed and whose data is on its way.
     closing: Mutex<HashSet<u64>>,
@@ -149,6 +164,7 @@ impl Files {
             draining: Mutex::new(()),
             dirty: Mutex::new(HashSet::new()),
             nr_controls: AtomicUsize::new(0),
+            nr_log_readers: AtomicUsize::new(0),
             nr_blocked: Mutex::new(0),
             closing: Mutex::default(),
             has_closed: Condvar::new(),
@@ -168,8 +184,10 @@ impl Files {
         rustix::pipe::fcntl_setpipe_size(&placeholder, PLACEHOLDER_SIZE)?;
         let id = rustix::fs::fstat(&read_end)?.st_ino;
         epoll::add(&self.epoll, &placeholder, epoll::EventData::new_u64(id), epoll::EventFlags::ET)?;
-        if matches!(*body, Body::Control(_)) {
-            self.nr_controls.fetch_add(1, Ordering::Relaxed);
+        match *body {
+            Body::Control(_) => drop(self.nr_controls.fetch_add(1, Ordering::Relaxed)),
+            Body::Kmsg(_) => drop(self.nr_log_readers.fetch_add(1, Ordering::Relaxed)),
+            _ => {}
         }
         let file = OpenFile {
             body,
@@ -178,9 +196,13 @@ impl Files {
             path,
             inode,
             placeholder,
-            is_signalled: AtomicBool::new(false),
+            is_signalled: Mutex::new(false),
         };
-        self.open.write().insert(id, Arc::new(file));
+        let file = Arc::new(file);
+        self.open.write().insert(id, file.clone());
+        if matches!(*file.body, Body::Kmsg(_)) {
+            file.signal(self.machine.klog());
+        }
         Ok((id, read_end))
     }
 
@@ -255,6 +277,10 @@ impl Files {
                 self.nr_controls.fetch_sub(1, Ordering::Relaxed);
                 return None;
             }
+            Body::Kmsg(_) => {
+                self.nr_log_readers.fetch_sub(1, Ordering::Relaxed);
+                return None;
+            }
             Body::LoopControl | Body::Trigger | Body::Path => return None,
         };
         let _ = epoll::delete(&self.epoll, file.placeholder.as_fd());
@@ -307,7 +333,19 @@ impl Files {
         let controls: Vec<_> =
             self.open.read().values().filter(|f| matches!(*f.body, Body::Control(_))).cloned().collect();
         for file in controls {
-            file.signal();
+            file.signal(self.machine.klog());
+        }
+    }
+
+    /// Makes readers of the log readable that have not read all of it, and others not.
+    pub(crate) fn signal_log_readers(&self) {
+        if self.nr_log_readers.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let readers: Vec<_> =
+            self.open.read().values().filter(|f| matches!(*f.body, Body::Kmsg(_))).cloned().collect();
+        for file in readers {
+            file.signal(self.machine.klog());
         }
     }
 

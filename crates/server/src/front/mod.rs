@@ -4,6 +4,7 @@ mod channel;
 mod data;
 mod everybody;
 mod files;
+mod kmsg;
 mod memory;
 mod mirror;
 mod recorded;
@@ -164,6 +165,12 @@ impl Server {
             stopping: AtomicBool::new(false),
             stopped: (Mutex::new(false), Condvar::new()),
             halted_by: AtomicI32::new(0),
+        });
+        let of_log = Arc::downgrade(&shared.files);
+        shared.world.machine().klog().listen(move || {
+            if let Some(files) = of_log.upgrade() {
+                files.signal_log_readers();
+            }
         });
         let watch = Arc::new(Watch {
             epoll: shared.timers.epoll.clone(),

@@ -19,6 +19,7 @@ use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 
 use super::channel::Channel;
 use super::files::{Body, OpenFile, Opened};
+use super::kmsg::Reader;
 use super::memory::{Process, carried};
 use super::shared_state::Shared;
 use super::timers::Purpose;
@@ -448,6 +449,7 @@ impl Session {
                 let control = self.recorded_plainly(call, || Ok(machine.open_control()), |_| 0)?;
                 Opened::new(Body::Control(control), number, recorder)
             }
+            Kind::Char(dev) if dev == DevT::new(1, 11) => Opened::new(Body::Kmsg(Reader::default()), 0, None),
             Kind::Char(dev) if dev == loop_control => {
                 let call = || Call::OpenLoopControl { file: number };
                 self.recorded_plainly(call, || Ok(()), |()| 0)?;
@@ -497,7 +499,7 @@ impl Session {
                 Body::Control(control) => control.ioctl(process, cmd, memory).inspect_err(|_| refused = true),
                 Body::Block(_, block) => block.ioctl(process, cmd, arg, memory),
                 Body::LoopControl => shared.world.machine().loops().ioctl(cmd, arg),
-                Body::Trigger => Err(Errno::ENOTTY),
+                Body::Kmsg(_) | Body::Trigger => Err(Errno::ENOTTY),
                 Body::Path => Err(Errno::EBADF),
             });
         self.shared.files.signal_controls();

@@ -58,9 +58,7 @@ pub fn area(path: &[u8]) -> Area {
         b"/sys/module/dm_mod",
         b"/sys/module/dm_multipath",
     ];
-    if path == b"/dev/kmsg" {
-        Area::Absent
-    } else if inside(b"/dev") {
+    if inside(b"/dev") {
         Area::Dev
     } else if SYS.iter().any(|root| inside(root)) || is_modules(path) {
         Area::Sys

@@ -47,6 +47,7 @@ impl Tree {
             (b"/dev/mapper", Kind::Dir, 0o755),
             (b"/dev/mapper/control", Kind::Char(DevT::new(10, 236)), 0o600),
             (b"/dev/loop-control", Kind::Char(DevT::new(10, 237)), 0o600),
+            (b"/dev/kmsg", Kind::Char(DevT::new(1, 11)), 0o644),
         ] {
             tree.insert(path.to_vec(), kind, mode);
         }

@@ -94,6 +94,15 @@ impl Stats {
             region.end(&piece, began, now, is_merged);
         }
     }
+
+    /// Lets a piece go that was refused: it is as if it had not been counted in.
+    #[cold]
+    pub(crate) fn forget(&self, bio: &Bio<'_>, started: u64) {
+        let Some(piece) = Piece::of(bio).filter(|_| started & COUNTED != 0) else { return };
+        for region in self.inner.lock().regions.iter_mut().flatten() {
+            region.forget(&piece);
+        }
+    }
 }
 
 impl Piece {

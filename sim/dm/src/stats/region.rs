@@ -128,6 +128,13 @@ impl Region {
         });
     }
 
+    pub(super) fn forget(&mut self, piece: &Piece) {
+        self.each_area(piece, |area, _, _| {
+            let in_flight = &mut area.in_flight[usize::from(piece.is_write)];
+            *in_flight = in_flight.saturating_sub(1);
+        });
+    }
+
     /// Sets everything to zero but what is in flight.
     pub(super) fn clear(&mut self, first: u64, count: u64) {
         for (_, area) in self.areas.range_mut(first..first.saturating_add(count)) {

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use dmlab_block::{Bio, BlkStatus, BlockDevice};
-use dmlab_dm::{MappedDevice, TableEvents};
+use dmlab_dm::{MappedDevice, TableEvents, refuse};
 use dmlab_persistent_data::ThinMetadata;
 use dmlab_runtime::{
     AsyncMutex, AsyncMutexGuard, Instant, Level, RateLimit, Runtime, ShardedCounter, WaitQueue,
@@ -442,7 +442,7 @@ impl Pool {
     pub(super) fn fail_waiting(&self, status: BlkStatus) {
         let waiting = std::mem::take(&mut self.state.lock().waiting_for_space);
         for (_, bio) in waiting {
-            bio.end(status);
+            refuse(bio, status);
         }
     }
 

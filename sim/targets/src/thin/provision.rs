@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, Tag, read_async, read_bio_async, run_async, submit};
-use dmlab_dm::Later;
+use dmlab_dm::{Later, refuse};
 use dmlab_units::{DataBlock, Errno, SECTOR_SIZE, Sector, Sectors, ThinBlock, ThinId};
 
 use super::modes::Mode;
@@ -122,7 +122,7 @@ impl Pool {
         if self.mode() == Mode::OutOfDataSpace {
             self.unserviceable(thin, bio);
         } else {
-            bio.end(BlkStatus::IoErr);
+            refuse(bio, BlkStatus::IoErr);
         }
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, Op, Tag, submit};
+use dmlab_dm::refuse;
 use dmlab_persistent_data::{Lookup, ThinMetadata};
 use dmlab_units::{Errno, Sector, ThinBlock};
 
@@ -286,7 +287,7 @@ impl Pool {
             return;
         }
         drop(state);
-        bio.end(self.generic_error());
+        refuse(bio, self.generic_error());
     }
 
     /// Takes a data block, after one more commit if that frees any. `None` when there is none; the mode then says so.
