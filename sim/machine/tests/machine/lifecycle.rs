@@ -50,6 +50,7 @@ fn the_first_load_makes_the_disk_and_the_resume_its_size() {
     let header = kit.resume("a").unwrap();
     assert!(header.flags().contains(DmFlags::UEVENT_GENERATED | DmFlags::ACTIVE_PRESENT));
     assert_eq!(kit.machine.device(DevT::new(254, 0)).unwrap().size.0, 64);
+    assert!(kit.machine.uevents().after(0).iter().all(|event| event.var("DM_COOKIE").is_none()));
     let events: Vec<_> =
         kit.machine.uevents().after(0).into_iter().map(|e| (e.action, e.subsystem)).collect();
     let want = [(UeventAction::Add, "bdi"), (UeventAction::Add, "block"), (UeventAction::Change, "block")];
@@ -126,6 +127,9 @@ fn targets_of_a_table_that_cannot_go_live_are_taken_apart() {
     assert!(!has_end_mark(&kit, DevT::new(1, 4)));
     assert_eq!(kit.resume("a").err(), Some(Errno::EINVAL));
     assert!(has_end_mark(&kit, DevT::new(1, 4)));
+    // So are those of a table of which only a part could be made.
+    assert!(kit.load("a", "0 64 log-writes 1:5 1:6\n64 8 bogus").is_err());
+    assert!(has_end_mark(&kit, DevT::new(1, 6)));
 }
 
 /// Whether all that a log of writes holds is the mark of its end.

@@ -499,6 +499,10 @@ fn what_changes_in_the_log_is_made_durable_at_once() {
     };
     assert!(kit.status("m", DmFlags::empty()).contains(" 4/4 "));
     assert_eq!(times(), 2 + 4);
+    kit.ask(Command::DevSuspend, "m", DmFlags::SUSPEND).unwrap();
+    kit.resume("m").unwrap();
+    kit.machine.runtime().run_until_idle();
+    assert_eq!(times(), 2);
     let ends = Ends::default();
     start_write(&kit, dev, 0, 1, &ends);
     // That the region is clean again is written, too, but need not be durable.
