@@ -323,11 +323,11 @@ impl BlockDevice {
 
     /// Makes it read-only or not. Returns whether that was a change.
     pub fn set_read_only(&self, read_only: bool) -> bool {
-        self.has_warned_read_only.store(false, Ordering::Relaxed);
         self.is_read_only.swap(read_only, Ordering::Relaxed) != read_only
     }
 
-    /// A write from above reached a read-only device: it goes through, with one line in the log.
+    /// A write from above reached a read-only device: it goes through. There is one line in the log, however often the device
+    /// becomes read-only (recorded).
     pub(crate) fn warn_read_only(&self) {
         if !self.has_warned_read_only.swap(true, Ordering::Relaxed) {
             let text = format!("Trying to write to read-only block-device {}", self.name);

@@ -104,6 +104,22 @@ fn the_next_lines_say_how_many_were_left_out() {
 }
 
 #[test]
+fn one_line_that_was_left_out_is_told_of_and_none_is_not() {
+    for (lost, told) in [(10, None), (11, Some("<4>buffer_io_error: 1 callbacks suppressed"))] {
+        let m = machine();
+        m.disk.fail(0..4096);
+        let file = m.read_write();
+        file.write_at(0, &vec![1; lost * 4096], IO).unwrap();
+        assert_eq!(file.sync(), Err(Errno::EIO));
+        let runtime = m.registry.runtime();
+        runtime.block_on(runtime.sleep(std::time::Duration::from_secs(6))).unwrap();
+        assert_eq!(file.read_at(80 * 1024, &mut [0; 4096], IO), Err(Errno::EIO));
+        let log = m.log();
+        assert_eq!(log.iter().find(|line| line.contains("suppressed")).map(String::as_str), told);
+    }
+}
+
+#[test]
 fn an_odd_size_makes_small_blocks() {
     let m = TestMachine::new(Sectors(2049), |_| ());
     let file = m.read_write();

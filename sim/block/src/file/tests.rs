@@ -284,6 +284,16 @@ fn fallocate_modes() {
 }
 
 #[test]
+fn fallocate_up_to_the_largest_offset() {
+    let m = TestMachine::new(Sectors(4096), |_| ());
+    let file = m.read_write();
+    assert_eq!(file.fallocate(3, 0, i64::MAX), Err(Errno::EOPNOTSUPP));
+    assert_eq!(file.fallocate(0x11, 0, i64::MAX), Ok(()));
+    assert_eq!(file.fallocate(0x11, 4096, i64::MAX - 4096), Ok(()));
+    assert_eq!(file.fallocate(0x11, 4096, i64::MAX - 4095), Err(Errno::EFBIG));
+}
+
+#[test]
 fn rights_and_the_rest() {
     struct Nobody;
     impl Caller for Nobody {

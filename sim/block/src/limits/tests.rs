@@ -227,6 +227,19 @@ fn impossible_limits_are_refused() {
     refused(|limits| limits.max_segment_size = Bytes(2048));
     refused(|limits| limits.seg_boundary_mask = 511);
     refused(|limits| limits.dma_alignment = 8191);
+    let taken = |change: fn(&mut QueueLimits)| {
+        let mut limits = QueueLimits::plain();
+        change(&mut limits);
+        assert_eq!(limits.validate(), Ok(()));
+        limits
+    };
+    taken(|limits| limits.max_hw_sectors = Sectors(8));
+    taken(|limits| limits.max_user_sectors = Sectors(8));
+    taken(|limits| limits.max_segment_size = Bytes(4096));
+    taken(|limits| limits.seg_boundary_mask = 4095);
+    taken(|limits| limits.dma_alignment = 4096);
+    // Where segments have gaps of a page, their size has no limit of its own.
+    assert_eq!(taken(|limits| limits.virt_boundary_mask = 4095).max_segment_size, Bytes(u64::from(u32::MAX)));
 }
 
 fn any_disk() -> impl Strategy<Value = QueueLimits> {

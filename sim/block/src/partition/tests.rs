@@ -143,6 +143,52 @@ fn a_fat_file_system_is_a_disk_without_partitions() {
     }
 }
 
+/// Recorded: a link in the chain is followed however short it says that the next one is.
+#[test]
+fn a_chain_is_followed_over_a_link_of_one_sector() {
+    let machine = machine();
+    put_table(&machine, 0, &[(0x05, 100, 1000)]);
+    put_table(&machine, 100, &[(0x83, 8, 8), (0x05, 40, 1)]);
+    put_table(&machine, 140, &[(0x83, 8, 8)]);
+    machine.registry.scan_partitions(&machine.device).unwrap();
+    assert_eq!(places(&machine.device), [(1, 100, 2), (5, 108, 8), (6, 148, 8)]);
+    assert_eq!(machine.log(), ["<6> ram0: p1 < p5 p6 >"]);
+}
+
+/// Entries without a type are unused, and those that do not lie on the disk are none.
+#[test]
+fn entries_of_a_gpt_that_are_no_partitions() {
+    let machine = machine();
+    put_table(&machine, 0, &[(0xee, 1, 4095)]);
+    let mut entries = vec![0; 128 * 6];
+    for (entry, (kind, start, end)) in entries.chunks_exact_mut(128).zip([
+        (0_u8, 40_u64, 47_u64),
+        (1, 48, 55),
+        (1, 4096, 4100),
+        (1, 56, 4096),
+        (1, 64, 63),
+        (1, 4088, 4095),
+    ]) {
+        entry[0] = kind;
+        entry[32..40].copy_from_slice(&start.to_le_bytes());
+        entry[40..48].copy_from_slice(&end.to_le_bytes());
+    }
+    let mut header = vec![0; 512];
+    header[..8].copy_from_slice(b"EFI PART");
+    for (at, value) in [(24, 1u64), (32, 4095), (40, 34), (48, 4000), (72, 2)] {
+        header[at..at + 8].copy_from_slice(&value.to_le_bytes());
+    }
+    for (at, value) in [(80, 6u32), (84, 128), (88, crc32fast::hash(&entries)), (12, 92)] {
+        header[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+    let sum = crc32fast::hash(&header[..92]);
+    header[16..20].copy_from_slice(&sum.to_le_bytes());
+    machine.disk.ram.memory().write(512, &header);
+    machine.disk.ram.memory().write(1024, &entries);
+    machine.registry.scan_partitions(&machine.device).unwrap();
+    assert_eq!(places(&machine.device), [(2, 48, 8), (6, 4088, 8)]);
+}
+
 /// Recorded: the last sector is still on the disk, the one behind it is not.
 #[test]
 fn a_partition_ends_with_its_disk() {

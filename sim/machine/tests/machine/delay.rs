@@ -5,7 +5,7 @@ use crate::kit;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dmlab_abi::{Command, DmFlags};
+use dmlab_abi::{Command, DmFlags, HEADER_SIZE};
 use dmlab_block::{Bio, BioFlags, SyncIo, submit};
 use dmlab_machine::BlockDevice;
 use dmlab_runtime::{Rng, Stream, TICK, Tick};
@@ -154,6 +154,24 @@ fn random_io_ends_when_the_rules_say() {
         sleep(&kit, Duration::from_secs(10));
         assert_eq!(*ends.lock(), model(&arrivals, is_polled), "seed {seed}");
     }
+}
+
+#[test]
+fn statistics_count_how_long_bios_took() {
+    let kit = Kit::new();
+    let device = create(&kit, "0 64 delay 1:0 0 100");
+    let message = |text: &str| {
+        let mut request = kit.named("d", DmFlags::empty());
+        request.set_data_start(HEADER_SIZE as u32);
+        let payload = [&[0; 8], text.as_bytes(), &[0]].concat();
+        let answer = kit.send(Command::TargetMsg, request, &payload).unwrap();
+        let text: Vec<u8> = answer[HEADER_SIZE..].iter().copied().take_while(|byte| *byte != 0).collect();
+        String::from_utf8(text).unwrap()
+    };
+    assert_eq!(message("@stats_create - /1"), "0");
+    let took = write(&kit, &device).as_millis();
+    assert!(took >= 100);
+    assert_eq!(message("@stats_print 0"), format!("0+64 0 0 0 0 1 0 1 {took} 0 {took} {took} 0 {took}\n"));
 }
 
 fn model(arrivals: &[(Tick, u32)], is_polled: bool) -> Vec<(usize, Tick)> {

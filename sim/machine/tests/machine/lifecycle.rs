@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::Poll;
 
-use dmlab_abi::{Command, DmFlags};
+use dmlab_abi::{Command, DmFlags, HDIO_GETGEO};
 use dmlab_block::{Bio, BioFlags, BlkStatus, Caller, Holder, IoFailed, OpenMode, SyncIo, submit};
 use dmlab_machine::{Kernel, UeventAction};
 use dmlab_runtime::Interrupt;
@@ -50,6 +50,7 @@ fn the_first_load_makes_the_disk_and_the_resume_its_size() {
     let header = kit.resume("a").unwrap();
     assert!(header.flags().contains(DmFlags::UEVENT_GENERATED | DmFlags::ACTIVE_PRESENT));
     assert_eq!(kit.machine.device(DevT::new(254, 0)).unwrap().size.0, 64);
+    assert!(kit.machine.uevents().after(0).iter().all(|event| event.var("DM_COOKIE").is_none()));
     let events: Vec<_> =
         kit.machine.uevents().after(0).into_iter().map(|e| (e.action, e.subsystem)).collect();
     let want = [(UeventAction::Add, "bdi"), (UeventAction::Add, "block"), (UeventAction::Change, "block")];
@@ -126,6 +127,9 @@ fn targets_of_a_table_that_cannot_go_live_are_taken_apart() {
     assert!(!has_end_mark(&kit, DevT::new(1, 4)));
     assert_eq!(kit.resume("a").err(), Some(Errno::EINVAL));
     assert!(has_end_mark(&kit, DevT::new(1, 4)));
+    // So are those of a table of which only a part could be made.
+    assert!(kit.load("a", "0 64 log-writes 1:5 1:6\n64 8 bogus").is_err());
+    assert!(has_end_mark(&kit, DevT::new(1, 6)));
 }
 
 /// Whether all that a log of writes holds is the mark of its end.
@@ -303,6 +307,64 @@ fn devices_that_map_each_other_fail_their_io() {
     assert_eq!(kit.ask(Command::DevRemove, "a", DmFlags::empty()).err(), Some(Errno::EBUSY));
     // Only the device itself is refused.
     assert_eq!(kit.load("a", &format!("0 64 linear {a} 0")).err(), Some(Errno::EINVAL));
+}
+
+/// Recorded: a write to a read-only disk below goes through, with one line for ever.
+#[test]
+fn a_read_only_disk_below_is_written_with_a_word() {
+    let kit = Kit::new();
+    let dev = kit.create("a", "0 2048 linear 1:2 0");
+    let block = kit.machine.registry().get(dev).unwrap();
+    let disk = kit.machine.registry().get(DevT::new(1, 2)).unwrap();
+    for read_only in [true, true, false, true] {
+        disk.set_read_only(read_only);
+        SyncIo::default().submit(&block, Bio::write(Sector(0), &[1; 512])).unwrap();
+    }
+    assert_eq!(kit.log(), ["Trying to write to read-only block-device ram2"]);
+}
+
+/// Recorded, but for the bytes of padding, in which Linux leaves what was there.
+#[test]
+fn a_geometry_is_shown_as_it_was_set() {
+    let kit = Kit::new();
+    let dev = kit.create("a", "0 2048 linear 1:2 0");
+    let mut request = kit.named("a", DmFlags::empty());
+    request.set_data_size(400);
+    kit.send(Command::DevSetGeometry, request, b"300 16 63 5\0").unwrap();
+    let file = kit.machine.open_block(dev, OpenMode::READ).unwrap();
+    let mut shown = vec![0xa5; 24];
+    file.ioctl(&Kernel(kit.machine.registry()), HDIO_GETGEO, 1, &mut shown).unwrap();
+    let expected = [&[16, 63, 0x2c, 1, 0, 0, 0, 0, 5][..], &[0; 7], &[0xa5; 8]].concat();
+    assert_eq!(shown, expected);
+}
+
+#[test]
+fn a_message_to_a_sector_behind_the_last_line_is_refused() {
+    for table in ["0 8 linear 1:1 0", "0 8 linear 1:1 0\n8 8 linear 1:2 0"] {
+        let kit = Kit::new();
+        kit.create("a", table);
+        let payload = [&16u64.to_le_bytes()[..], b"hello\0"].concat();
+        let mut request = kit.named("a", DmFlags::empty());
+        request.set_data_size(400);
+        request.set_data_start(312);
+        assert_eq!(kit.send(Command::TargetMsg, request, &payload).err(), Some(Errno::EINVAL));
+        assert_eq!(kit.log(), ["device-mapper: ioctl: Target message sector outside device."]);
+    }
+}
+
+/// A read of the kernel's own, such as that of metadata, that two lines answer.
+#[test]
+fn a_read_that_is_cut_comes_back_whole() {
+    let kit = Kit::new();
+    let dev = kit.create("a", "0 8 linear 1:1 0\n8 8 linear 1:2 0");
+    let block = kit.machine.registry().get(dev).unwrap();
+    let bytes: Vec<u8> = (0..16 * 512).map(|at| (at / 100) as u8).collect();
+    SyncIo::default().submit(&block, Bio::write(Sector(0), &bytes)).unwrap();
+    for (at, len) in [(0, 16), (7, 2), (0, 8)] {
+        let read = dmlab_block::read_async(&block, Sector(at), Sectors(len));
+        let read = kit.machine.runtime().block_on(read).unwrap().unwrap();
+        assert_eq!(read[..], bytes[at as usize * 512..][..len as usize * 512]);
+    }
 }
 
 #[test]

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dmlab_abi::{Command, DmFlags};
-use dmlab_block::{Bio, BlkStatus, SyncIo, WriteCache, submit};
+use dmlab_block::{Bio, BlkStatus, Op, SyncIo, WriteCache, submit};
+use dmlab_dm::SuspendFlags;
+use dmlab_runtime::Interrupt;
 use dmlab_units::{DevT, Errno, Sector, Sectors};
 use kit::Kit;
 use kit::fault_disk::{Fails, FaultDisk};
@@ -454,6 +456,64 @@ fn a_suspend_waits_for_the_region_that_is_being_copied() {
     assert!(second.noted().iter().all(|noted| noted.sector < REGION), "the one region was copied");
     kit.advance(Duration::from_secs(5));
     assert_eq!((second.noted(), kit.status("m", DmFlags::empty())), (vec![], suspended));
+}
+
+/// Recorded: with a write in flight the suspend is given up, and what was not recovered by then waits for the next resume.
+#[test]
+fn after_a_suspend_that_was_given_up_nothing_is_recovered() {
+    let kit = Kit::new();
+    kit.create("l0", "0 2048 delay 1:0 0 0 1:0 0 6000");
+    kit.create("l1", "0 2048 delay 1:1 0 0 1:1 0 1000");
+    let dev = kit.create("m", "0 2048 mirror core 1 512 2 254:0 0 254:1 0");
+    let ends = Ends::default();
+    start_write(&kit, dev, 2000, 1, &ends);
+    kit.advance(Duration::from_millis(400));
+    let device = kit.machine.mapper().by_name(b"m").unwrap();
+    let signal = Interrupt::default();
+    signal.raise();
+    let suspend = device.suspend(SuspendFlags::default(), Some(&signal));
+    assert_eq!(kit.machine.runtime().block_on(suspend).unwrap(), Err(Errno::EINTR));
+    kit.advance(Duration::from_secs(10));
+    assert_eq!(*ends.lock(), [(1, BlkStatus::Ok)]);
+    assert_eq!(kit.status("m", DmFlags::empty()), "0 2048 mirror 2 254:0 254:1 1/4 1 AA 1 core");
+    kit.ask(Command::DevSuspend, "m", DmFlags::SUSPEND).unwrap();
+    kit.resume("m").unwrap();
+    kit.advance(Duration::from_secs(10));
+    assert_eq!(kit.status("m", DmFlags::empty()), "0 2048 mirror 2 254:0 254:1 4/4 1 AA 1 core");
+}
+
+/// Recorded: the log is written and flushed twice by a resume, once for each region that was recovered, once before a write,
+/// and once for a write that has failed.
+#[test]
+fn what_changes_in_the_log_is_made_durable_at_once() {
+    let kit = Kit::new();
+    let second = FaultDisk::add(&kit, 1, Sectors(SIZE)).1;
+    let (_, log) = FaultDisk::add_with(&kit, 2, Sectors(8), WriteCache::Volatile);
+    let dev = kit.create("m", "0 128 mirror disk 2 7:2 32 2 1:0 0 7:1 0");
+    kit.machine.runtime().run_until_idle();
+    // How often it was written and then flushed.
+    let times = || {
+        let ops: Vec<Op> = log.noted().iter().map(|noted| noted.op).filter(|op| *op != Op::Read).collect();
+        assert!(ops.chunks(2).all(|pair| pair == [Op::Write, Op::Flush]), "{ops:?}");
+        ops.len() / 2
+    };
+    assert!(kit.status("m", DmFlags::empty()).contains(" 4/4 "));
+    assert_eq!(times(), 2 + 4);
+    kit.ask(Command::DevSuspend, "m", DmFlags::SUSPEND).unwrap();
+    kit.resume("m").unwrap();
+    kit.machine.runtime().run_until_idle();
+    assert_eq!(times(), 2);
+    let ends = Ends::default();
+    start_write(&kit, dev, 0, 1, &ends);
+    // That the region is clean again is written, too, but need not be durable.
+    let ops: Vec<Op> = log.noted().iter().map(|noted| noted.op).collect();
+    assert_eq!(ops[..2], [Op::Write, Op::Flush]);
+    assert!(ops[2..].iter().all(|op| *op == Op::Write), "{ops:?}");
+    second.fail(40..41, Fails::Writes);
+    start_write(&kit, dev, 40, 2, &ends);
+    assert!(kit.status("m", DmFlags::empty()).contains(" 3/4 1 AD "));
+    assert_eq!(times(), 2);
+    assert_eq!(*ends.lock(), [(1, BlkStatus::Ok), (2, BlkStatus::Ok)]);
 }
 
 /// Wherever the bios of a mirror wait: for a suspend, for a recovery, for the worker, which waits for the log.

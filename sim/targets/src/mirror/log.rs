@@ -201,8 +201,11 @@ impl DirtyLog {
         }
     }
 
+    /// A recovery has ended, or a write has failed. The device hears of either at once (recorded: a write and a flush for
+    /// each region that is recovered).
     pub(super) fn set_in_sync(&self, region: u64, is_in_sync: bool) {
         let mut state = self.state.lock();
+        state.has_cleared = true;
         let was_in_sync = self.is_in_sync(region);
         self.in_sync.set_aliased(region as usize, is_in_sync);
         match (was_in_sync, is_in_sync) {

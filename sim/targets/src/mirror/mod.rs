@@ -145,11 +145,6 @@ impl Target for Mirror {
         Box::pin(self.set.presuspend(noflush))
     }
 
-    fn presuspend_undo(&self) -> Later<'_, ()> {
-        self.set.undo_suspend();
-        Box::pin(async {})
-    }
-
     fn postsuspend(&self) -> Later<'_, ()> {
         Box::pin(self.set.postsuspend())
     }

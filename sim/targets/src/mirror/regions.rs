@@ -100,7 +100,6 @@ impl Regions {
             }
             RegionState::NoSync | RegionState::Clean => {
                 self.kept.remove(&region);
-                return false;
             }
         }
         true

@@ -521,6 +521,7 @@ impl Set {
 
     // Suspend and resume.
 
+    /// Whether the suspend is carried out or given up, no region is recovered before the next resume (recorded).
     pub(super) async fn presuspend(self: &Arc<Self>, noflush: bool) {
         let held = {
             let mut work = self.work.lock();
@@ -547,13 +548,6 @@ impl Set {
         if self.log.resume().await.is_err() {
             self.warn("log resume failed");
         }
-        self.kick(|work| {
-            work.is_suspended = false;
-            work.recovers = true;
-        });
-    }
-
-    pub(super) fn undo_suspend(self: &Arc<Self>) {
         self.kick(|work| {
             work.is_suspended = false;
             work.recovers = true;

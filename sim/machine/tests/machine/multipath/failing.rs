@@ -1,6 +1,6 @@
 //! Paths that fail, and what becomes of the bios on them.
 
-use dmlab_block::{Bio, BioFlags, BlkStatus, QueueLimits};
+use dmlab_block::{Bio, BioFlags, BlkStatus, QueueLimits, WriteCache};
 use dmlab_machine::target::{
     Area, Built, Constructor, Ctr, CtrError, Map, TableDevice, Target, TargetFeatures, TargetSettings,
     TargetType,
@@ -10,6 +10,7 @@ use dmlab_units::{Bytes, DevT, Sector, Sectors};
 
 use super::{INFO, Pending, SECTOR, events, kit, read, write};
 use crate::kit::Kit;
+use crate::kit::fault_disk::{Fails, FaultDisk};
 
 const FAILOVER: &str = "0 2048 multipath 2 queue_mode bio 0 1 1 queue-length 0 2 1 254:0 1 254:1 1";
 
@@ -44,6 +45,28 @@ fn paths_that_start_failing() {
     assert_eq!(waits.end(), Some(BlkStatus::Ok));
     assert_eq!(read(&kit, DevT::new(1, 0), 0, 8), Ok(vec![7; 4096]));
     assert_eq!(kit.status("m", INFO), "0 2048 multipath 2 0 0 0 1 1 A 0 2 1 254:0 A 1 0 254:1 F 2 0 ");
+}
+
+/// A forced write stays one on its second path, and another does not become one.
+#[test]
+fn what_goes_another_way_keeps_its_flags() {
+    let kit = kit();
+    let [first, second] = [0, 1].map(|i| FaultDisk::add_with(&kit, i, Sectors(2048), WriteCache::Volatile).1);
+    let dev = kit.create(
+        "m",
+        "0 2048 multipath 2 queue_mode bio 0 2 1 round-robin 0 1 1 7:0 1 round-robin 0 1 1 7:1 1",
+    );
+    first.fail(0..2048, Fails::Writes);
+    for flags in [BioFlags::empty(), BioFlags::FUA] {
+        kit.message("m", "reinstate_path 7:0").unwrap();
+        kit.message("m", "switch_group 1").unwrap();
+        second.noted();
+        let bio = Bio::write_owned(Sector(0), vec![1; SECTOR].into()).with_flags(flags);
+        assert_eq!(Pending::start(&kit, dev, bio).end(), Some(BlkStatus::Ok));
+        let came: Vec<bool> =
+            second.noted().iter().map(|noted| noted.flags.contains(BioFlags::FUA)).collect();
+        assert_eq!(came, [flags.contains(BioFlags::FUA)]);
+    }
 }
 
 #[test]

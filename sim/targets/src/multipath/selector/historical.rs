@@ -240,7 +240,7 @@ mod tests {
         selector.begin(0, 4096);
         selector.end(0, 4096, 1000, 3000);
         // (1024 * 972 + 2000 * 1024 * 52 + 512) >> 10
-        assert_eq!(selector.paths[0].average, 972 + 2000 * 52);
+        assert_eq!((selector.paths[0].average, selector.paths[0].outstanding), (972 + 2000 * 52, 0));
         assert_eq!(selector.paths[0].stale_after, 3000 + 2 * ((972 + 2000 * 52) >> 10));
         // One that began before the last had finished is counted from there on.
         let before = selector.paths[0].average;
@@ -275,6 +275,20 @@ mod tests {
         // One that has something to do comes after those that have not.
         selector.begin(0, 4096);
         assert_eq!([7, 8, 9].map(|now| selector.select(4096, now)), [1, 2, 1].map(Some));
+    }
+
+    /// Of two busy paths the one that will be done sooner, unless its average is too old: then the one with less to do.
+    #[test]
+    fn busy_paths_are_compared_by_what_they_have_to_do() {
+        let path =
+            |average, outstanding, stale_after| Path { average, outstanding, last_finish: 0, stale_after };
+        let (slow, fast) = (path(4000, 1, 100), path(1000, 2, 100));
+        let better = |a: &Path, b: &Path, now| is_better(a, b, 0, now);
+        assert_eq!((better(&slow, &fast, 50), better(&fast, &slow, 50)), (false, true));
+        assert_eq!((better(&slow, &fast, 150), better(&fast, &slow, 150)), (true, false));
+        // The average of the slower one is of no matter.
+        let slow = path(4000, 1, 0);
+        assert_eq!((better(&slow, &fast, 50), better(&fast, &slow, 50)), (false, true));
     }
 
     #[test]
