@@ -17,9 +17,9 @@ mod reply;
 pub use hosts::{Retold, host_dev_shows, is_modules, retold, tells_of_host_disks};
 pub use ioctls::{DM_HEADER_LEN, DM_IOCTL_TYPE, IoctlShape, STAGING_LIMIT, ioctl_shape};
 pub use layout::{
-    ALLOW_HOST, AREA_LEN, CLIENT_SLEEPS, DATA_LEN, DATA_OFFSET, GONE, GONE_DIR, HEADER_OFFSET, LAYER_DIR,
-    MIRROR_DIR, OWNERS_DIR, REPLY_OFFSET, SERVER_SLEEPS, SOCKET_NAME, TURN, TURN_CLIENT, TURN_REPLY,
-    TURN_SERVER, WAIT_AND_ASK, WAKE, stand_in_mode,
+    ALLOW_HOST, AREA_LEN, CLIENT_SLEEPS, DATA_LEN, DATA_OFFSET, GONE, GONE_DIR, HEADER_OFFSET, LAYER_CHANGED,
+    LAYER_DIR, MIRROR_DIR, OWNERS_DIR, REPLY_OFFSET, SERVER_SLEEPS, SOCKET_NAME, TURN, TURN_CLIENT,
+    TURN_REPLY, TURN_SERVER, WAIT_AND_ASK, WAKE, stand_in_mode,
 };
 pub use message::{HEADER_LEN, Header, Malformed, PROTOCOL, Request, io_flags, marker_mode, path_flags};
 pub use program::{Program, Unserved, judge};
