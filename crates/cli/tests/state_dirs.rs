@@ -319,3 +319,29 @@ fn lvm_writes_backups() {
     let text = "vgcreate -q vg0 /dev/ram0 >/dev/null; lvcreate -q -y -L 8M -n a vg0 >/dev/null; grep -c 'a {' /etc/lvm/backup/vg0";
     assert_eq!(script(User::Same, &scratch.0, text), "1\n");
 }
+
+/// A symlink of the host's leads to what the machine has, as soon as programs have changed anything.
+#[test]
+fn what_is_read_through_a_symlink_is_the_machines() {
+    both(
+        "read-by-link",
+        "ln -s /etc link; ln -s /etc/passwd pw; ln -s /run run
+         head -n 1 pw | cmp - /etc/passwd 2>&1 | grep -c EOF; echo new >>/etc/passwd
+         tail -n 1 pw; tail -n 1 link/passwd; tail -n 1 /proc/self/root/etc/passwd; (cd link; tail -n 1 passwd)
+         echo mine >/etc/dmlab-own; cat link/dmlab-own; cmp link/group /etc/group && echo same
+         rm /etc/services; cat link/services 2>&1 | sed 's/.*: //'; echo r >/run/dmlab-own; cat run/dmlab-own; cat run/dmlab-none 2>&1 | sed 's/.*: //'
+         python3 -c 'print(open(\"pw\").read().split(chr(10))[-2])'",
+        "
+1
+new
+new
+new
+new
+mine
+same
+No such file or directory
+r
+No such file or directory
+new",
+    );
+}

@@ -55,6 +55,9 @@ pub const LAYER_DIR: &str = "layer";
 /// Name of the directory beside the socket that says which names of the host's `/run` and `/etc` are gone: a regular file at
 /// the place of each.
 pub const GONE_DIR: &str = "gone";
+/// Name of the file beside the socket that every program maps: its first byte is not 0 as soon as programs have changed anything
+/// in the machine's own `/run` or `/etc`.
+pub const LAYER_CHANGED: &str = "layer-changed";
 /// Name of the directory beside the socket that holds the owners that programs gave to files, a symlink for each.
 pub const OWNERS_DIR: &str = "owners";
 /// Name of a file beside the socket: if it is there, programs that the preload library cannot stand in front of may run.

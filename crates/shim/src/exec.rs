@@ -211,13 +211,15 @@ fn complain(who: &[u8; 512], why: Unserved) {
     let _ = sys::write(2, line.as_ptr(), len);
 }
 
-/// Whether the loader finds the library where the new program will run.
+/// Whether the loader finds the library where the new program will run. One that may not read it, as it is another user by now,
+/// hears of that from the loader.
 fn is_within_reach() -> bool {
     let given = state::PRELOAD.get().strip_prefix(b"LD_PRELOAD=").unwrap_or_default();
     let mut path = PathBuf::new();
     let ours = given.split(|&b| b == b':' || b == b' ').find(|path| path.starts_with(state::RUN_DIR.get()));
     ours.is_none_or(|ours| {
-        path.set(ours) && sys::faccessat(libc::AT_FDCWD, path.c_str().cast(), libc::F_OK).is_ok()
+        let found = path.set(ours).then(|| sys::faccessat(libc::AT_FDCWD, path.c_str().cast(), libc::F_OK));
+        !matches!(found, Some(Err(libc::ENOENT | libc::ENOTDIR)))
     })
 }
 

@@ -259,6 +259,35 @@ pub(crate) fn at(
     Ok((libc::AT_FDCWD, out.c_str()))
 }
 
+/// Where an open with these flags, none of which writes, should have gone that has gone to `fd`: a symlink of the host's, or
+/// `/proc/self/root`, may have led it past what programs have changed. `None`: right there.
+#[cold]
+pub(crate) fn behind(fd: c_int, flags: c_int, out: &mut PathBuf) -> Result<Option<*const c_char>, i32> {
+    let mut buf = [0u8; crate::paths::PATH_MAX];
+    let path = fd_path(fd, &mut buf);
+    if !is_layered(path) || !out.set(path) {
+        return Ok(None);
+    }
+    real_place(How::Open(flags), false, out)?;
+    Ok((out.get() != path).then(|| out.c_str()))
+}
+
+/// Where an open with these flags, none of which writes, should go that has found nothing: a symlink of the host's may have led
+/// it past what programs have made.
+#[cold]
+pub(crate) fn made_behind(
+    dirfd: c_int,
+    path: *const c_char,
+    flags: c_int,
+    out: &mut PathBuf,
+) -> Option<*const c_char> {
+    if !leads_there(dirfd, c_bytes(path), flags & libc::O_NOFOLLOW == 0, out) {
+        return None;
+    }
+    real_place(How::Open(flags), c_bytes(path).ends_with(b"/"), out).ok()?;
+    Some(out.c_str())
+}
+
 /// Shadows a descriptor and a path with where the call has to go instead; an error ends the calling function.
 macro_rules! in_layer {
     ($dirfd:ident, $path:ident, $how:expr) => {

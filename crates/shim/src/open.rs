@@ -80,6 +80,7 @@ pub(crate) fn open_any(
     let (dirfd, path) = crate::layer::at(dirfd, path, crate::layer::How::Open(flags), &mut place)?;
     let mut buf = PathBuf::new();
     let follow = flags & libc::O_NOFOLLOW == 0;
+    let writes = flags & (libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC) != libc::O_RDONLY;
     // A dangling link that leads to a device must not be created as a file.
     let is_simulated = simulated(dirfd, path, &mut buf)
         || (flags & libc::O_CREAT != 0
@@ -96,6 +97,10 @@ pub(crate) fn open_any(
             set_errno(saved);
             match failed {
                 libc::ENOENT if leads_into_simulation(dirfd, path, follow, &mut buf) => {}
+                libc::ENOENT if !writes && state::is_layer_changed() => {
+                    let there = crate::layer::made_behind(dirfd, path, flags, &mut buf).ok_or(failed)?;
+                    return native(real(libc::AT_FDCWD, there, flags, mode));
+                }
                 libc::EACCES => {
                     let marker = stat::marker_at(dirfd, path, follow).ok_or(failed)?;
                     return open_marker(&marker, flags).map(|fd| (fd, FileKind::Block));
@@ -105,8 +110,16 @@ pub(crate) fn open_any(
         } else {
             match judge(fd, dirfd, path, flags, &mut buf)? {
                 Native::Fine(fd) => {
-                    if flags & libc::O_ACCMODE != libc::O_RDONLY {
+                    if writes {
                         ids::note_opened(fd, c_bytes(path));
+                    } else if state::is_layer_changed() && flags & libc::O_PATH == 0 {
+                        let there = crate::layer::behind(fd, flags, &mut buf);
+                        if !matches!(there, Ok(None)) {
+                            let _ = sys::close(fd);
+                        }
+                        if let Some(there) = there? {
+                            return native(real(libc::AT_FDCWD, there, flags, mode));
+                        }
                     }
                     return Ok((fd, FileKind::Plain));
                 }

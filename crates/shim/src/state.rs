@@ -77,6 +77,8 @@ static CWD_MATTERS: AtomicBool = AtomicBool::new(false);
 static FAKE_ROOT: AtomicBool = AtomicBool::new(false);
 /// Programs may run that the library cannot stand in front of.
 static HOST_IS_ALLOWED: AtomicBool = AtomicBool::new(false);
+/// The file of the machine's that says whether its `/run` or `/etc` has been changed, mapped; null where it could not be.
+static LAYER_CHANGED: AtomicPtr<AtomicU32> = AtomicPtr::new(core::ptr::null_mut());
 /// Processors this process may use.
 static NR_CPUS: AtomicU32 = AtomicU32::new(1);
 /// A page that the kernel zeroes in a forked child (not in a vfork child, which shares this memory).
@@ -129,6 +131,37 @@ pub(crate) fn fake_root() -> bool {
 /// Whether the machine's user lets programs run that the library cannot stand in front of.
 pub(crate) fn host_is_allowed() -> bool {
     HOST_IS_ALLOWED.load(Ordering::Relaxed)
+}
+
+/// Maps the file that says whether the layer has been changed.
+fn map_layer_changed() {
+    let mut path = crate::paths::PathBuf::new();
+    if !path.set(RUN_DIR.get()) || !path.push(dmlab_shim_proto::LAYER_CHANGED.as_bytes()) {
+        return;
+    }
+    let flags = libc::O_RDWR | libc::O_CLOEXEC;
+    let Ok(fd) = sys::openat(libc::AT_FDCWD, path.c_str().cast(), flags, 0) else { return };
+    if let Ok(at) = sys::mmap(4096, libc::PROT_READ | libc::PROT_WRITE, libc::MAP_SHARED, fd as i32) {
+        LAYER_CHANGED.store(at as *mut AtomicU32, Ordering::Relaxed);
+    }
+    let _ = sys::close(fd as i32);
+}
+
+fn layer_word() -> Option<&'static AtomicU32> {
+    // SAFETY: null, or a page that was mapped at start and is never unmapped; the server never makes its file shorter.
+    unsafe { LAYER_CHANGED.load(Ordering::Relaxed).as_ref() }
+}
+
+/// Whether programs have changed anything in the machine's own `/run` or `/etc`.
+pub(crate) fn is_layer_changed() -> bool {
+    layer_word().is_some_and(|word| word.load(Ordering::Acquire) != 0)
+}
+
+/// Notes that this program does.
+pub(crate) fn note_layer_change() {
+    if let Some(word) = layer_word() {
+        word.store(1, Ordering::Release);
+    }
 }
 
 /// Looks for the sign of that, while the machine's directory is sure to be in reach.
@@ -221,6 +254,7 @@ pub(crate) fn init(environment: *const *const libc::c_char) {
     ENABLED.store(true, Ordering::Release);
     crate::filter::install();
     look_for_allowance();
+    map_layer_changed();
     look_at_cwd();
     look_at_descriptors();
 }

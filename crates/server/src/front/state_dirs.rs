@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
-use dmlab_shim_proto::{GONE_DIR, LAYER_DIR, OWNERS_DIR};
+use dmlab_shim_proto::{GONE_DIR, LAYER_CHANGED, LAYER_DIR, OWNERS_DIR};
 
 /// Directories that Debian's packages make at boot, with their modes: programs complain where they are absent.
 const AT_BOOT: [(&str, u32); 4] =
@@ -22,6 +22,7 @@ pub(super) fn make(dir: &Path) -> io::Result<()> {
         }
         DirBuilder::new().mode(0o700).create(&folder)?;
     }
+    fs::write(dir.join(LAYER_CHANGED), [0; 4096])?;
     let layer = dir.join(LAYER_DIR);
     DirBuilder::new().mode(0o755).create(layer.join("run"))?;
     for (name, mode) in AT_BOOT {

@@ -10,6 +10,7 @@ use crate::{state, sys};
 
 /// Makes a clean path's directories in the layer, like those that they lie over; the last component is one too.
 pub(super) fn make_dirs(path: &PathBuf) -> Result<(), i32> {
+    state::note_layer_change();
     let (mut at, mut real) = (PathBuf::new(), PathBuf::new());
     below(state::LAYER.get(), path.get(), &mut real)?;
     if look(&mut real).is_ok_and(|stat| is_dir(&stat)) {
@@ -223,6 +224,7 @@ fn stand_in(real: &mut PathBuf) -> Result<(), i32> {
 
 /// Notes that a name of the host's is gone.
 fn note_gone(path: &PathBuf) -> Result<(), i32> {
+    state::note_layer_change();
     if is_gone(path.get()) {
         return Ok(());
     }
