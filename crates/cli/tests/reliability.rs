@@ -323,3 +323,20 @@ fn programs_that_have_ended_leave_nothing_in_the_server() {
     // Each client's channel is 1 MiB.
     assert!(many < few + 24, "{few} MiB after 240 programs, {many} MiB after 1440");
 }
+
+#[test]
+fn a_program_at_its_limit_of_descriptors_is_told() {
+    need(PROGRAMS);
+    let scratch = Scratch::new("limit");
+    let script = r#"python3 - <<'X'
+import errno, os, resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+files = []
+try:
+    while len(files) < 100: files.append(os.open("/dev/ram0", os.O_RDONLY))
+except OSError as error: print(errno.errorcode[error.errno])
+os.close(files.pop())
+print(len(os.pread(files[0], 512, 0)), os.open("/dev/ram1", os.O_RDONLY) > 0)
+X"#;
+    assert_eq!(run(&scratch, &[], script), "EMFILE\n512 True\n");
+}

@@ -337,6 +337,10 @@ impl Call {
                 Err(_) => return Err(Lost::InTheCall),
             }
         }
+        let (reply, came) = match came {
+            Some(LOST) => (Reply::error(libc::EMFILE), None),
+            came => (reply, came),
+        };
         if interrupted {
             // Our half of the socket is shut: the payload is still needed, so only the descriptor goes now.
             close_socket(self.slot);
@@ -498,6 +502,9 @@ pub(crate) fn receive_now(fd: i32) -> Result<usize, i32> {
     sys::recv(fd, bytes.as_mut_ptr(), bytes.len(), libc::MSG_DONTWAIT)
 }
 
+/// In place of a descriptor that came and found no room: the program has as many as it may.
+const LOST: i32 = -1;
+
 /// One message: its length (0: the other side is gone) and the descriptor that came with it.
 fn receive(fd: i32) -> Result<(usize, Option<i32>), i32> {
     let mut bytes = [0u8; 8];
@@ -513,7 +520,8 @@ fn receive(fd: i32) -> Result<(usize, Option<i32>), i32> {
     let has_fd = msg.msg_controllen as usize >= size_of::<libc::cmsghdr>() + size_of::<i32>()
         && control.header.cmsg_level == libc::SOL_SOCKET
         && control.header.cmsg_type == libc::SCM_RIGHTS;
-    Ok((len, has_fd.then_some(control.fd)))
+    let is_lost = msg.msg_flags & libc::MSG_CTRUNC != 0;
+    Ok((len, if has_fd { Some(control.fd) } else { is_lost.then_some(LOST) }))
 }
 
 /// Moves a descriptor of ours to a high number, out of the way of programs that count on low ones.
