@@ -36,6 +36,34 @@ fn alarms_and_timers_are_up_in_their_second() {
 }
 
 #[test]
+fn waits_end_early_by_signals_and_leave_nothing_behind() {
+    check("signals", include_str!("clock/signals.txt"));
+}
+
+#[test]
+fn a_program_that_writes_over_its_environment_holds_the_clock() {
+    need(&[("perl", "perl")]);
+    let scratch = Scratch::new("clock-named");
+    // What it shows as its name lies where its environment was. Its child is about to sleep, and then it works for a while.
+    let program = r#"
+$0 = "worker " x 1000; $| = 1;
+if (!($pid = fork)) { sleep 3000000; exit }
+$begun = time; $x += $_ for 1 .. 5000000;
+print time - $begun < 1000000 ? "stood\n" : "ran\n";
+waitpid $pid, 0;
+print int((time - $begun) / 1000000), "\n""#;
+    assert_lines("named", &on_virtual_time(&scratch, &["perl", "-e", program]), "stood\n3\n");
+}
+
+#[test]
+fn a_crowd_of_programs_sleeps() {
+    need(&[("bash", "bash")]);
+    let scratch = Scratch::new("clock-crowd");
+    let script = "for n in {1..60}; do sleep ${n}000 & done; wait; echo $((SECONDS / 1000))";
+    assert_lines("crowd", &on_virtual_time(&scratch, &["bash", "-c", script]), "60\n");
+}
+
+#[test]
 fn what_python_waits_for_ends_in_its_second() {
     need(&[("python3", "python3"), ("timeout", "coreutils")]);
     let scratch = Scratch::new("clock-python");

@@ -11,7 +11,7 @@ pub use turns::{Turn, Witness, run_until_set, settle, this_call};
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, OnceLock};
-use std::thread::{self, JoinHandle, Thread};
+use std::thread::{self, JoinHandle, Thread, ThreadId};
 use std::time::Duration;
 
 use dmlab_machine::{Driver, Instant, Runtime, Stalled, WakeFlag};
@@ -31,6 +31,9 @@ pub enum Time {
 
 /// How long a thread waits before it looks again whether a virtual clock may jump.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
+
+/// The same for one who relies on another to look.
+const IN_CROWD: Duration = Duration::from_secs(2);
 
 /// A call of a client under way.
 pub struct CallGuard<'a>(&'a ThreadDriver);
@@ -85,6 +88,13 @@ impl Waited {
     }
 }
 
+/// The threads that wait for a machine with a virtual clock.
+#[derive(Default)]
+struct Crowd {
+    threads: Vec<Thread>,
+    looks: Option<ThreadId>,
+}
+
 /// Drives a machine with real threads.
 pub struct ThreadDriver {
     time: Time,
@@ -107,6 +117,9 @@ pub struct ThreadDriver {
     /// Told how far a virtual clock has come, before anybody is woken by it.
     on_jump: OnceLock<Box<dyn Fn(Instant) + Send + Sync>>,
     waited: Mutex<Waited>,
+    /// Who waits for the machine, and which of them looks whether a virtual clock may jump. The others sleep on: in a crowd that
+    /// looks around all the time, somebody would always be awake.
+    crowd: Mutex<Crowd>,
     /// There if callers take turns. The clock then is the virtual one, which may be told to follow the wall's.
     turns: Option<Turns>,
 }
@@ -141,6 +154,7 @@ impl ThreadDriver {
             others_wait: OnceLock::new(),
             on_jump: OnceLock::new(),
             waited: Mutex::default(),
+            crowd: Mutex::default(),
             turns,
         })
     }
@@ -335,6 +349,12 @@ impl Driver for ThreadDriver {
         self.note_change();
         let result = match &self.turns {
             Some(turns) => self.wait_by_turn(turns, runtime, flag),
+            None if self.time == Time::Virtual => {
+                self.crowd.lock().threads.push(thread::current());
+                let result = self.wait_for(runtime, flag);
+                self.leave_crowd();
+                result
+            }
             None => self.wait_for(runtime, flag),
         };
         self.nr_waiting.fetch_sub(1, Ordering::SeqCst);
@@ -362,13 +382,17 @@ impl ThreadDriver {
             if runtime.run_one() {
                 continue;
             }
+            if self.time == Time::Virtual && !self.may_look() {
+                thread::park_timeout(IN_CROWD);
+                continue;
+            }
             match self.jump(runtime, flag) {
                 Jump::Done => continue,
                 Jump::NotYet => {
                     thread::park_timeout(LOOK_AGAIN);
                     continue;
                 }
-                Jump::Nowhere => {}
+                Jump::Nowhere => self.look_no_more(),
             }
             if self.time == Time::Real && self.kicked.load(Ordering::SeqCst) {
                 // An earlier timer may have been set meanwhile: that is the worker's to wait for.
@@ -383,6 +407,33 @@ impl ThreadDriver {
 }
 
 impl ThreadDriver {
+    /// Whether the calling thread is the one that looks whether the clock may jump. It is if nobody else does.
+    fn may_look(&self) -> bool {
+        let me = thread::current().id();
+        *self.crowd.lock().looks.get_or_insert(me) == me
+    }
+
+    /// There is nothing to look for.
+    fn look_no_more(&self) {
+        let mut crowd = self.crowd.lock();
+        crowd.looks = crowd.looks.filter(|&looks| looks != thread::current().id());
+    }
+
+    /// The calling thread waits no more. If it looked for all, another one does so from now on.
+    fn leave_crowd(&self) {
+        let me = thread::current().id();
+        let mut crowd = self.crowd.lock();
+        if let Some(at) = crowd.threads.iter().rposition(|thread| thread.id() == me) {
+            crowd.threads.swap_remove(at);
+        }
+        if crowd.looks == Some(me) {
+            crowd.looks = None;
+            if let Some(next) = crowd.threads.last() {
+                next.unpark();
+            }
+        }
+    }
+
     /// Stops running tasks with some perhaps left: the worker takes over.
     fn hand_over(&self) {
         self.nr_running.fetch_sub(1, Ordering::SeqCst);

@@ -2,7 +2,7 @@
 //! vfork children (which share this memory while their parent stands still) never wait for one another. A channel's data
 //! lies in shared memory; its socket only carries descriptors and wakes whoever sleeps.
 
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use dmlab_shim_proto as proto;
 use proto::{Reply, Request};
@@ -16,6 +16,11 @@ struct Slot {
     /// Inode of the socket: a program may close all its descriptors and get the number back for something else.
     ino: AtomicU64,
     area: AtomicPtr<u8>,
+    /// The process that connected it: for the server its calls are that one's.
+    process: AtomicI32,
+    /// The thread that waits for a limit on it, and where on its stack; 0: none does.
+    thread: AtomicI32,
+    frame: AtomicUsize,
 }
 
 const EMPTY: u32 = 0;
@@ -28,6 +33,9 @@ static SLOTS: [Slot; 512] = [const {
         fd: AtomicI32::new(-1),
         ino: AtomicU64::new(0),
         area: AtomicPtr::new(core::ptr::null_mut()),
+        process: AtomicI32::new(0),
+        thread: AtomicI32::new(0),
+        frame: AtomicUsize::new(0),
     }
 }; 512];
 
@@ -37,10 +45,16 @@ const SPINS: u32 = 200;
 /// A channel taken for one call.
 pub(crate) struct Call {
     slot: &'static Slot,
+    /// It is of no use to the next one.
+    is_only: bool,
 }
 
 impl Drop for Call {
     fn drop(&mut self) {
+        if self.is_only {
+            self.give_up();
+        }
+        self.slot.thread.store(0, Ordering::Relaxed);
         let free = if self.slot.area.load(Ordering::Relaxed).is_null() { EMPTY } else { FREE };
         self.slot.state.store(free, Ordering::Release);
     }
@@ -50,12 +64,20 @@ impl Drop for Call {
 /// see the parent die.
 pub(crate) fn forget_parents_channels() {
     for slot in &SLOTS {
+        slot.thread.store(0, Ordering::Relaxed);
         let area = slot.area.swap(core::ptr::null_mut(), Ordering::Relaxed);
         if slot.state.swap(EMPTY, Ordering::Relaxed) != EMPTY && !area.is_null() {
             close_socket(slot);
             let _ = sys::munmap(area, proto::AREA_LEN);
         }
     }
+}
+
+/// Whether the calling thread is in a signal's handler that has a stack of its own.
+fn is_on_signal_stack() -> bool {
+    // SAFETY: all zeroes are a valid place for it.
+    let mut stack: libc::stack_t = unsafe { core::mem::zeroed() };
+    sys::sigaltstack(core::ptr::null(), &mut stack).is_err() || stack.ss_flags & libc::SS_ONSTACK != 0
 }
 
 fn close_socket(slot: &Slot) {
@@ -79,6 +101,11 @@ pub(crate) fn ask(request: &Request<'_>) -> Result<Reply, i32> {
     Call::begin()?.send(request, 0, None).map(|(reply, _)| reply)
 }
 
+/// The same for what belongs to the calling process.
+pub(crate) fn ask_own(request: &Request<'_>) -> Result<Reply, i32> {
+    Call::begin_own()?.send(request, 0, None).map(|(reply, _)| reply)
+}
+
 impl Call {
     /// Takes a free channel, connecting one if there is none.
     pub(crate) fn begin() -> Result<Call, i32> {
@@ -90,7 +117,7 @@ impl Call {
                 if slot.state.load(Ordering::Relaxed) == wanted
                     && slot.state.compare_exchange(wanted, BUSY, Ordering::Acquire, Ordering::Relaxed).is_ok()
                 {
-                    let mut call = Call { slot };
+                    let mut call = Call { slot, is_only: false };
                     if wanted == FREE && slot.fd.load(Ordering::Relaxed) < 0 {
                         // Its last call was interrupted, which cost it its socket.
                         call.give_up();
@@ -103,6 +130,52 @@ impl Call {
             }
         }
         Err(libc::ENFILE)
+    }
+
+    /// Takes a channel for what belongs to the calling process. A child of a vfork has its parent's memory, but is somebody else.
+    pub(crate) fn begin_own() -> Result<Call, i32> {
+        let me = sys::getpid()? as i32;
+        let call = Call::begin()?;
+        if call.slot.process.load(Ordering::Relaxed) == me {
+            return Ok(call);
+        }
+        let is_mine = |slot: &&Slot| {
+            slot.state.compare_exchange(EMPTY, BUSY, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        };
+        let slot = SLOTS.iter().find(is_mine).ok_or(libc::ENFILE)?;
+        let mut own = Call { slot, is_only: true };
+        own.connect()?;
+        Ok(own)
+    }
+
+    /// Takes a channel for a wait that a signal's handler may jump out of. What this thread has left behind in this way is let
+    /// go of first.
+    ///
+    /// # Errors
+    /// ENFILE also if there are `most` such waits already.
+    pub(crate) fn begin_wait(most: usize) -> Result<Call, i32> {
+        if state::just_forked() {
+            forget_parents_channels();
+        }
+        let me = sys::gettid()? as i32;
+        let frame = core::ptr::from_ref(&me).addr();
+        let mut nr = 0;
+        for slot in &SLOTS {
+            let thread = slot.thread.load(Ordering::Relaxed);
+            nr += usize::from(slot.state.load(Ordering::Relaxed) == BUSY);
+            // The stack grows down: whoever waited below here does not any more, unless this is a handler with a stack of its own.
+            if thread == me && slot.frame.load(Ordering::Relaxed) < frame && !is_on_signal_stack() {
+                drop(Call { slot, is_only: true });
+                nr -= 1;
+            }
+        }
+        if nr >= most {
+            return Err(libc::ENFILE);
+        }
+        let call = Call::begin()?;
+        call.slot.frame.store(frame, Ordering::Relaxed);
+        call.slot.thread.store(me, Ordering::Relaxed);
+        Ok(call)
     }
 
     fn connect(&mut self) -> Result<(), i32> {
@@ -128,6 +201,7 @@ impl Call {
         let area = area? as *mut u8;
         self.slot.ino.store(sys::fstat(fd)?.st_ino, Ordering::Relaxed);
         self.slot.fd.store(fd, Ordering::Relaxed);
+        self.slot.process.store(sys::getpid()? as i32, Ordering::Relaxed);
         self.slot.area.store(area, Ordering::Release);
         match self.send(&Request::Hello { protocol: proto::PROTOCOL }, 0, None)?.0.value {
             0 => Ok(()),

@@ -128,9 +128,10 @@ const SEEN_BY_SELECT: [i16; 3] = [
 impl Sets {
     fn new(nfds: c_int, sets: [*mut fd_set; 3]) -> Sets {
         // SAFETY: all zeroes are an empty set.
-        let empty: fd_set = unsafe { core::mem::zeroed() };
-        // SAFETY: the program passes sets or null.
-        let wanted = sets.map(|set| unsafe { set.as_ref() }.copied().unwrap_or(empty));
+        let mut wanted: [fd_set; 3] = unsafe { core::mem::zeroed() };
+        for (set, wanted) in sets.iter().zip(&mut wanted) {
+            copy_set(*set, wanted, nfds);
+        }
         let mut entries = [pollfd { fd: -1, events: 0, revents: 0 }; 1024];
         let mut nr = 0;
         for fd in 0..nfds.clamp(0, 1024) {
@@ -150,13 +151,42 @@ impl Sets {
     }
 
     /// Puts back into the program's sets what it waits for.
-    fn restore(sets: &[*mut fd_set; 3], wanted: &[fd_set; 3]) {
+    fn restore(nfds: c_int, sets: &[*mut fd_set; 3], wanted: &[fd_set; 3]) {
         for (set, wanted) in sets.iter().zip(wanted) {
-            // SAFETY: the program passes sets or null.
-            if let Some(set) = unsafe { set.as_mut() } {
-                *set = *wanted;
-            }
+            copy_set(wanted, *set, nfds);
         }
+    }
+}
+
+/// Copies as much of a set as the kernel looks at; a program may have no room for more. Nothing from null or to it.
+fn copy_set<T>(from: *const fd_set, to: *mut T, nfds: c_int) {
+    if !from.is_null() && !to.is_null() {
+        let len = (nfds.max(0) as usize).div_ceil(64) * 8;
+        // SAFETY: the program's sets have so many bytes, and whoever calls this has seen that ours do.
+        unsafe { core::ptr::copy_nonoverlapping(from.cast::<u8>(), to.cast::<u8>(), len) };
+    }
+}
+
+/// More descriptors than a usual set has room for: looks at them from time to time.
+fn select_many(nfds: c_int, sets: [*mut fd_set; 3], nanos: u64, real: impl Fn(u64) -> c_int) -> c_int {
+    /// So many descriptors are enough for any program that uses such sets.
+    const MOST: usize = 1 << 16;
+    if nfds as usize > MOST {
+        return real(nanos);
+    }
+    let mut wanted = [[0u64; MOST / 64]; 3];
+    for (set, wanted) in sets.iter().zip(&mut wanted) {
+        copy_set(*set, wanted, nfds);
+    }
+    let again = |nanos| {
+        for (set, wanted) in sets.iter().zip(&wanted) {
+            copy_set(wanted.as_ptr().cast(), *set, nfds);
+        }
+        real(nanos)
+    };
+    match again(0) {
+        0 => descriptors::by_moments(clock::monotonic().saturating_add(nanos), again),
+        found => found,
     }
 }
 
@@ -169,12 +199,12 @@ fn select_limited(
     real: impl Fn(u64) -> c_int,
 ) -> c_int {
     if nfds > 1024 {
-        return real(nanos);
+        return select_many(nfds, sets, nanos, real);
     }
     let mut all = Sets::new(nfds, sets);
     let (sets, wanted) = (all.sets, all.wanted);
     let again = |nanos| {
-        Sets::restore(&sets, &wanted);
+        Sets::restore(nfds, &sets, &wanted);
         real(nanos)
     };
     descriptors::look_and_wait(&mut all.entries[..all.nr], nanos, mask, || again(0), again)
@@ -227,7 +257,11 @@ hook! {
                       timeout: *mut timeval) -> c_int {
         // SAFETY: a program passes a time or null.
         let wanted = unsafe { timeout.as_ref() }.filter(|_| clock::is_virtual());
-        let nanos = wanted.and_then(|time| clock::nanos(time.tv_sec, time.tv_usec.saturating_mul(1000)));
+        // More microseconds than a second has are more seconds.
+        let nanos = wanted.filter(|time| time.tv_usec >= 0).and_then(|time| {
+            let seconds = time.tv_sec.checked_add(time.tv_usec / 1_000_000).filter(|_| time.tv_sec >= 0)?;
+            clock::nanos(seconds, time.tv_usec % 1_000_000 * 1000)
+        });
         let by_host = |nanos: u64| {
             let time = descriptors::for_host(nanos);
             let mut time = timeval { tv_sec: time.tv_sec, tv_usec: time.tv_nsec / 1000 };

@@ -108,7 +108,6 @@ calls! {
         = SYS_renameat2(fromfd, from, tofd, to, flags);
     fn utimensat(fd: i32, path: *const u8, times: *const libc::timespec, flags: i32)
         = SYS_utimensat(fd, path, times, flags);
-    fn gettid() = SYS_gettid();
     fn getrandom(to: *mut u8, len: usize) = SYS_getrandom(to, len, 0usize);
     fn io_uring_setup(entries: u32, parameters: *const u8) = SYS_io_uring_setup(entries, parameters);
     fn seccomp(operation: usize, flags: usize, with: *const libc::sock_fprog) = SYS_seccomp(operation, flags, with);
@@ -118,6 +117,10 @@ calls! {
     fn recv(fd: i32, to: *mut u8, len: usize, flags: i32) = SYS_recvfrom(fd, to, len, flags, 0usize, 0usize);
     fn futex(word: *const u32, op: i32, value: u32, timeout: *const libc::timespec)
         = SYS_futex(word, op, value, timeout, 0usize, 0usize);
+    fn futex_bits(word: *const u32, op: i32, value: u32, timeout: *const libc::timespec, bits: u32)
+        = SYS_futex(word, op, value, timeout, 0usize, bits);
+    fn gettid() = SYS_gettid();
+    fn sigaltstack(new: *const libc::stack_t, old: *mut libc::stack_t) = SYS_sigaltstack(new, old);
     fn futex_waitv(words: *const u8, nr: usize, timeout: *const libc::timespec, clock: i32)
         = SYS_futex_waitv(words, nr, 0usize, timeout, clock);
 }

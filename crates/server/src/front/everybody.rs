@@ -1,8 +1,9 @@
 //! Whether everybody waits: all programs of a machine, in its calls or anywhere else.
 //!
 //! A virtual clock jumps when nothing else can happen. The machine knows that of its own tasks; what the programs around it are
-//! up to, the host's kernel knows. A program belongs to the machine if its environment names the machine's socket, as
-//! that of each program which `dmlab run` starts does.
+//! up to, the host's kernel knows. A program belongs to the machine if it is its client, if its environment names the machine's
+//! socket, as that of each program which `dmlab run` starts does, or if the server or such a one has started it: programs that
+//! show what they do as their name write over their environment.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -129,41 +130,57 @@ fn of_our_user() -> Option<Vec<u32>> {
     Some(found)
 }
 
+/// What a look at a process says of it.
+struct Seen {
+    pid: u32,
+    parent: u32,
+    /// In the middle of an exec a program has no environment yet, and at its end none any more.
+    has_environment: bool,
+    is_ours: bool,
+}
+
 /// All threads of the machine's programs, or `None` when one of them runs. `roots`: processes that are known to be its clients.
 fn look(socket: &Path, roots: &[u32], asking: Asking) -> Option<Vec<Waiting>> {
     let mark = [b"DMLAB_SOCKET=", socket.as_os_str().as_bytes()].concat();
     let us = rustix::process::getuid().as_raw();
-    let mut found = Vec::new();
-    let (mut ours, mut nameless) = (Vec::new(), Vec::new());
+    let mut all = Vec::new();
     for pid in candidates(roots)? {
         let process = Path::new("/proc").join(pid.to_string());
         // A program that a run started as somebody else is no client, who would be refused, and has no say.
         // One that has just ended has woken its parent.
         let status = fs::read_to_string(process.join("status")).ok()?;
-        if user(&status) != Some(us) {
+        if number(&status, "Uid:") != Some(us) {
             continue;
         }
-        // A program that ends has no environment to be read, but runs until it has ended.
         let environment = fs::read(process.join("environ")).unwrap_or_default();
-        if environment.is_empty() {
-            nameless.push(process.clone());
-        }
-        if !environment.split(|&b| b == 0).any(|variable| variable == mark) {
-            continue;
-        }
-        ours.push(pid);
-        threads(&process, asking, &mut found)?;
+        let parent = number(&status, "PPid:")?;
+        let has_mark = environment.split(|&b| b == 0).any(|variable| variable == mark);
+        let is_ours = has_mark || parent == std::process::id() || roots.contains(&pid);
+        all.push(Seen { pid, parent, has_environment: !environment.is_empty(), is_ours });
     }
-    // In the middle of an exec a program has no environment yet, and at its end none any more, but it has a parent.
-    for path in nameless {
-        let status = fs::read_to_string(path.join("status")).ok()?;
-        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")?.trim().parse::<u32>().ok());
-        if parent.is_some_and(|parent| ours.contains(&parent)) {
-            threads(&path, asking, &mut Vec::new())?;
+    add_children(&mut all);
+    let mut found = Vec::new();
+    for seen in all.iter().filter(|seen| seen.is_ours) {
+        let process = Path::new("/proc").join(seen.pid.to_string());
+        if seen.has_environment {
+            threads(&process, asking, &mut found)?;
+        } else {
+            threads(&process, asking, &mut Vec::new())?;
         }
     }
     found.sort_unstable_by_key(|waiting| waiting.thread);
     Some(found)
+}
+
+/// What ours have started, is ours.
+fn add_children(all: &mut [Seen]) {
+    loop {
+        let ours: BTreeSet<u32> = all.iter().filter(|seen| seen.is_ours).map(|seen| seen.pid).collect();
+        let children = all.iter_mut().filter(|seen| !seen.is_ours && ours.contains(&seen.parent));
+        if children.map(|child| child.is_ours = true).count() == 0 {
+            return;
+        }
+    }
 }
 
 /// Adds the threads of a process to `found`, or answers `None` when one of them runs.
@@ -190,16 +207,16 @@ fn has_ended(status: &str) -> bool {
         .any(|line| line.strip_prefix("State:").is_some_and(|state| state.trim().starts_with(['Z', 'X'])))
 }
 
-/// The real user that a `status` names.
-fn user(status: &str) -> Option<u32> {
-    status.lines().find_map(|line| line.strip_prefix("Uid:"))?.split_ascii_whitespace().next()?.parse().ok()
+/// The first number that a `status` names under `key`.
+fn number(status: &str, key: &str) -> Option<u32> {
+    status.lines().find_map(|line| line.strip_prefix(key))?.split_ascii_whitespace().next()?.parse().ok()
 }
 
 /// What a thread's `status` says of it, or `None` when it runs.
 fn waiting(thread: u32, status: &str) -> Option<Waiting> {
     let value = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
-    // Waiting for a disk of the host is running: it ends by itself.
-    if value("State:")?.starts_with(['R', 'D']) {
+    // Waiting for a disk of the host is running: it ends by itself. So does what stands until who traces it has looked at it.
+    if value("State:")?.starts_with(['R', 'D', 't']) {
         return None;
     }
     let count = |key| value(key).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
@@ -223,14 +240,27 @@ mod tests {
         assert!(waiting(1, "").is_none());
         assert!(!has_ended(status));
         assert!(has_ended(&status.replace("S (sleeping)", "X (dead)")));
-        assert_eq!(user("Name:\tsh\nUid:\t1000\t0\t0\t0\nGid:\t7\t7\t7\t7\n"), Some(1000));
-        assert_eq!(user(""), None);
+        assert!(waiting(1, &status.replace("S (sleeping)", "t (tracing stop)")).is_none());
+        assert!(waiting(1, &status.replace("S (sleeping)", "T (stopped)")).is_some());
+        assert_eq!(number("Name:\tsh\nUid:\t1000\t0\t0\t0\nGid:\t7\t7\t7\t7\n", "Uid:"), Some(1000));
+        assert_eq!(number("", "Uid:"), None);
+    }
+
+    #[test]
+    fn what_ours_have_started_is_ours() {
+        let seen = |pid, parent, is_ours| Seen { pid, parent, has_environment: true, is_ours };
+        let mut all = [seen(2, 4, false), seen(3, 1, false), seen(4, 5, false), seen(5, 1, true)];
+        add_children(&mut all);
+        assert_eq!(all.map(|seen| seen.is_ours), [true, false, true, true]);
     }
 
     #[test]
     fn a_program_that_runs_is_seen_until_it_waits() {
         let socket = Path::new("/nowhere/of/this/test");
-        assert!(wait_all_along(socket, &[], || true), "nobody belongs to a machine that isn't there");
+        // What other tests have started, ends.
+        while !wait_all_along(socket, &[], || true) {
+            std::thread::yield_now();
+        }
         // Runs for as long as its input has nothing to say, then waits for more.
         let script = "i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo waits; read -r line";
         let mut child = Command::new("sh")

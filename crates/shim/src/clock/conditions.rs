@@ -1,38 +1,13 @@
 //! Condition variables with a limit: the thread waits for the variable alone, and the helper wakes it when the time is up.
 
-use core::ffi::c_void;
-
 use libc::{c_int, clockid_t, pthread_cond_t, pthread_mutex_t, timespec};
 
-use super::helper::{self, Noted};
+use super::cancelling::holding;
+use super::helper::{self, For, Noted};
 use super::{away, clock_of, for_host, is_no_time, is_virtual, monotonic};
 use crate::hook::{Next, hook};
 
 static WAIT: Next = Next::new(c"pthread_cond_wait");
-
-/// glibc's record of what a thread does when it is cancelled.
-#[repr(C)]
-struct Cleanup {
-    routine: Option<extern "C" fn(*mut c_void)>,
-    argument: *mut c_void,
-    cancel_type: c_int,
-    previous: *mut Cleanup,
-}
-
-unsafe extern "C" {
-    fn _pthread_cleanup_push(
-        record: *mut Cleanup,
-        routine: extern "C" fn(*mut c_void),
-        argument: *mut c_void,
-    );
-    fn _pthread_cleanup_pop(record: *mut Cleanup, execute: c_int);
-}
-
-/// The thread is cancelled in its wait, and gone before it could forget it.
-extern "C" fn forget(noted: *mut c_void) {
-    // SAFETY: `wait` passes its own note, which it has no further use for.
-    drop(unsafe { noted.cast::<Option<Noted>>().as_mut() }.and_then(Option::take));
-}
 
 /// Waits without a limit of the C library's. `None`: the C library must do it.
 fn limited(
@@ -41,7 +16,7 @@ fn limited(
     clock: clockid_t,
     moment: *const timespec,
 ) -> Option<c_int> {
-    if !is_virtual() || is_no_time(moment) || !super::tells_time(clock) {
+    if !is_virtual() || is_no_time(moment) || !matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC) {
         return None;
     }
     let at = WAIT.get();
@@ -52,15 +27,9 @@ fn limited(
     // SAFETY: every C library has it with this signature.
     let wait: unsafe extern "C" fn(*mut pthread_cond_t, *mut pthread_mutex_t) -> c_int =
         unsafe { core::mem::transmute(at) };
-    let mut noted = Some(helper::note(condition, monotonic().saturating_add(away))?);
-    // SAFETY: all zeroes are a valid record; the program's condition and mutex; the record and the note live until the pop.
-    let waited = unsafe {
-        let mut cleanup: Cleanup = core::mem::zeroed();
-        _pthread_cleanup_push(&mut cleanup, forget, (&raw mut noted).cast());
-        let waited = wait(condition, mutex);
-        _pthread_cleanup_pop(&mut cleanup, 0);
-        waited
-    };
+    let mut noted = Some(helper::note(For::Condition(condition), monotonic().saturating_add(away))?);
+    // SAFETY: the program's condition and mutex.
+    let waited = holding(&mut noted, |_| unsafe { wait(condition, mutex) });
     let is_over = noted.as_ref().is_some_and(Noted::is_over);
     Some(if waited == 0 && is_over { libc::ETIMEDOUT } else { waited })
 }

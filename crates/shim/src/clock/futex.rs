@@ -1,10 +1,12 @@
-//! Waiting for words: a program's futex and the end of a limit, whichever comes first.
+//! Waiting for words: a program's futex until the helper says that the time is up, and the helper's own word until a limit ends.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use libc::{c_int, c_long, timespec};
 
-use super::{Limit, State, for_host, is_virtual, nanos_at, note};
+use super::cancelling::cancellable;
+use super::helper::{self, For, Noted};
+use super::{Limit, State, for_host, is_virtual, monotonic, nanos_at, note};
 use crate::sys;
 
 /// A word that is waited for while it has a value.
@@ -55,17 +57,44 @@ pub(crate) fn wake(word: &AtomicU32, most: u32) {
     let _ = sys::futex(word.as_ptr(), op, most, core::ptr::null());
 }
 
-/// Whether the host's kernel can wait for several words.
-static CANT: AtomicBool = AtomicBool::new(false);
+/// Among the bits of those whose limit the helper keeps. A program's own wakes are for all bits.
+pub(super) const LIMITED: u32 = 1 << 31;
 
-/// Whether limits on words can be had. Says so once if not.
-pub(crate) fn can_limit() -> bool {
-    if CANT.load(Ordering::Relaxed) {
-        note::takes_host_time("futexes", "time limits of locks (this kernel has no futex_waitv)");
-        return false;
-    }
-    true
+/// Wakes who waits with a limit.
+pub(super) fn wake_limited(word: *mut u32, is_private: bool) {
+    let op = libc::FUTEX_WAKE_BITSET | if is_private { libc::FUTEX_PRIVATE_FLAG } else { 0 };
+    let _ = sys::futex_bits(word, op, i32::MAX as u32, core::ptr::null(), LIMITED);
 }
+
+/// Whether a thread can be cancelled where it waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cancel {
+    Yes,
+    No,
+}
+
+/// Waits for a word until the helper says that the time of `noted` is up: ETIMEDOUT then; EAGAIN: the word has another value
+/// already; EINTR: a signal came.
+pub(super) fn wait_noted(word: &Word<'_>, noted: &Noted, cancel: Cancel) -> Result<(), i32> {
+    let op = libc::FUTEX_WAIT_BITSET | if word.is_private { libc::FUTEX_PRIVATE_FLAG } else { 0 };
+    while !noted.is_over() {
+        // A signal ends only such waits for good as have a limit. This one is beyond all that the machine's clock could say.
+        let most = super::time(super::host(libc::CLOCK_MONOTONIC).unwrap_or(0) + 3600 * super::SECOND);
+        let wait = || sys::futex_bits(word.at.as_ptr(), op, word.while_is, &raw const most, LIMITED);
+        let woken = if cancel == Cancel::Yes { cancellable(wait) } else { wait() };
+        match woken {
+            // Woken by the helper, or by the program just then, which it does when it has changed the word.
+            Ok(_) if noted.is_over() && word.at.load(Ordering::SeqCst) == word.while_is => break,
+            Ok(_) => return Ok(()),
+            Err(libc::ETIMEDOUT) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Err(libc::ETIMEDOUT)
+}
+
+/// The host's kernel can't wait for several words.
+static CANT: AtomicBool = AtomicBool::new(false);
 
 /// Waits for a word until a limit is over. ETIMEDOUT: it is; EAGAIN: the word has another value already; EINTR: a signal came;
 /// ENOSYS: this can't be had, and nothing was waited for.
@@ -78,6 +107,7 @@ pub(crate) fn wait_until(word: &Word<'_>, limit: &mut Limit) -> Result<(), i32> 
             Ok(0) => return Ok(()),
             Err(libc::ENOSYS | libc::EPERM | libc::EINVAL) => {
                 CANT.store(true, Ordering::Relaxed);
+                note::takes_host_time("futexes", "time limits of locks (this kernel has no futex_waitv)");
                 return Err(libc::ENOSYS);
             }
             Err(errno @ (libc::EINTR | libc::EFAULT)) => return Err(errno),
@@ -119,7 +149,7 @@ pub(crate) fn by_number(a: &mut [usize; 6], place: &mut timespec) -> Option<c_lo
         && (command == libc::FUTEX_WAIT || a[5] as u32 == ANY_BIT)
         && !address.is_null()
         && address.is_aligned();
-    if is_plain && can_limit() {
+    if is_plain {
         // SAFETY: the program's own word; a wrong address is the program's fault here as in the C library.
         let at = unsafe { &*address };
         let word = Word { at, while_is: a[2] as u32, is_private: op & libc::FUTEX_PRIVATE_FLAG != 0 };
@@ -127,7 +157,7 @@ pub(crate) fn by_number(a: &mut [usize; 6], place: &mut timespec) -> Option<c_lo
         if waited != Err(libc::ENOSYS) {
             return Some(c_long::from(crate::c_result::<c_int>(waited.map(|()| 0))));
         }
-    } else if !is_plain {
+    } else {
         note::takes_host_time("pi-futexes", "time limits of futexes that lend priority or choose bits");
     }
     if is_moment {
@@ -138,13 +168,23 @@ pub(crate) fn by_number(a: &mut [usize; 6], place: &mut timespec) -> Option<c_lo
 }
 
 /// Waits for a word for so long by the machine's clock. ENOSYS: it can't be had.
-pub(crate) fn limited(word: &Word<'_>, nanos: u64) -> Result<(), i32> {
+fn limited(word: &Word<'_>, nanos: u64) -> Result<(), i32> {
     debug_assert!(is_virtual());
     if word.at.load(Ordering::SeqCst) != word.while_is {
         return Err(libc::EAGAIN);
     }
     if nanos == 0 {
         return Err(libc::ETIMEDOUT);
+    }
+    let end = monotonic().saturating_add(nanos);
+    let noted = helper::note(For::Word(word), end).ok_or(libc::ENOSYS)?;
+    wait_noted(word, &noted, Cancel::No)
+}
+
+/// The same for the helper itself, by a limit of its own.
+pub(super) fn until_limit(word: &Word<'_>, nanos: u64) -> Result<(), i32> {
+    if CANT.load(Ordering::Relaxed) {
+        return Err(libc::ENOSYS);
     }
     let mut limit = Limit::on_word(nanos).ok_or(libc::ENOSYS)?;
     wait_until(word, &mut limit)

@@ -1,9 +1,9 @@
-//! Waits that nothing of ours can be beside: a condition variable keeps to itself what it waits for. Each is noted in a table with
+//! Waits for words of memory, and for condition variables, which keep to themselves what they wait for. Each is noted in a table with
 //! when it is to end, and a thread of the process waits for the earliest of these by the machine's clock and then wakes it.
 //!
 //! The thread is there while there are such waits and a moment longer, so that a program whose own threads have all ended, ends.
 
-use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 use libc::{c_int, c_void, pthread_cond_t, timespec};
 
@@ -25,17 +25,23 @@ const OVER: u32 = 4;
 struct Place {
     state: AtomicU32,
     /// What it waits for; null if it looks by itself from time to time.
-    condition: AtomicPtr<pthread_cond_t>,
+    at: AtomicPtr<c_void>,
+    /// That is a word of memory, and no condition variable.
+    is_word: AtomicBool,
+    /// A word that only this process uses.
+    is_private: AtomicBool,
     until: AtomicU64,
 }
 
-static PLACES: [Place; 1024] = [const {
+static PLACES: [Place; 4096] = [const {
     Place {
         state: AtomicU32::new(FREE),
-        condition: AtomicPtr::new(core::ptr::null_mut()),
+        at: AtomicPtr::new(core::ptr::null_mut()),
+        is_word: AtomicBool::new(false),
+        is_private: AtomicBool::new(false),
         until: AtomicU64::new(0),
     }
-}; 1024];
+}; 4096];
 
 /// Changes when the helper is to look again.
 static CHANGES: AtomicU32 = AtomicU32::new(0);
@@ -47,15 +53,31 @@ static HELPER: AtomicI32 = AtomicI32::new(0);
 /// A wait that is noted, until it is dropped.
 pub(super) struct Noted(&'static Place);
 
-/// Notes a wait for a condition variable, or for something that is looked at from time to time (null), until a moment of the
-/// monotonic clock. `None`: the host's clock must do.
-pub(super) fn note(condition: *mut pthread_cond_t, until: u64) -> Option<Noted> {
+/// What a thread waits for.
+#[derive(Clone, Copy)]
+pub(super) enum For<'a> {
+    Condition(*mut pthread_cond_t),
+    /// Whoever waits for this word of memory with [`futex::LIMITED`] among his bits.
+    Word(&'a Word<'a>),
+    /// It looks by itself from time to time.
+    Nothing,
+}
+
+/// Notes a wait until a moment of the monotonic clock. `None`: the host's clock must do.
+pub(super) fn note(what: For<'_>, until: u64) -> Option<Noted> {
     start()?;
     let free = |place: &&Place| {
         place.state.compare_exchange(FREE, TAKEN, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     };
     let place = PLACES.iter().find(free)?;
-    place.condition.store(condition, Ordering::Relaxed);
+    let (at, word) = match what {
+        For::Condition(condition) => (condition.cast(), None),
+        For::Word(word) => (word.at.as_ptr().cast(), Some(word)),
+        For::Nothing => (core::ptr::null_mut(), None),
+    };
+    place.at.store(at, Ordering::Relaxed);
+    place.is_word.store(word.is_some(), Ordering::Relaxed);
+    place.is_private.store(word.is_some_and(|word| word.is_private), Ordering::Relaxed);
     place.until.store(until, Ordering::Relaxed);
     place.state.store(WAITING, Ordering::SeqCst);
     if until < EARLIEST.load(Ordering::SeqCst) {
@@ -134,16 +156,27 @@ fn start() -> Option<()> {
 
 static BROADCAST: Next = Next::new(c"pthread_cond_broadcast");
 
-/// Wakes all that wait for a condition variable. For the others it is a wake without a reason, which they must expect.
-fn wake_all(condition: *mut pthread_cond_t) {
-    let at = BROADCAST.get();
-    if at.is_null() || condition.is_null() {
-        return;
+impl Place {
+    /// Wakes who waits here. For others that wait for the same it is a wake without a reason, which they must expect.
+    fn wake(&self) {
+        let what = self.at.load(Ordering::Relaxed);
+        if what.is_null() {
+            return;
+        }
+        if self.is_word.load(Ordering::Relaxed) {
+            futex::wake_limited(what.cast(), self.is_private.load(Ordering::Relaxed));
+            return;
+        }
+        let at = BROADCAST.get();
+        if at.is_null() {
+            return;
+        }
+        // SAFETY: every C library has it with this signature.
+        let broadcast: unsafe extern "C" fn(*mut pthread_cond_t) -> c_int =
+            unsafe { core::mem::transmute(at) };
+        // SAFETY: one waits for it, who cannot leave while its place is in hand.
+        unsafe { broadcast(what.cast()) };
     }
-    // SAFETY: every C library has it with this signature.
-    let broadcast: unsafe extern "C" fn(*mut pthread_cond_t) -> c_int = unsafe { core::mem::transmute(at) };
-    // SAFETY: one waits for it, who cannot leave while its place is in hand.
-    unsafe { broadcast(condition) };
 }
 
 /// Ends what is over.
@@ -173,13 +206,12 @@ fn look() -> Seen {
             }
             continue;
         }
-        let condition = place.condition.load(Ordering::Relaxed);
         seen.any_to_leave = true;
-        if state == OVER && condition.is_null() {
+        if state == OVER && place.at.load(Ordering::Relaxed).is_null() {
             continue;
         }
         if place.state.compare_exchange(state, IN_HAND, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
-            wake_all(condition);
+            place.wake();
             place.state.store(OVER, Ordering::SeqCst);
         }
     }
@@ -216,7 +248,7 @@ extern "C" fn help(_: *mut c_void) -> *mut c_void {
         first_told = None;
         if seen.earliest < u64::MAX {
             let away = seen.earliest.saturating_sub(monotonic());
-            if away > 0 && futex::limited(&word, away) == Err(libc::ENOSYS) {
+            if away > 0 && futex::until_limit(&word, away) == Err(libc::ENOSYS) {
                 let by_host = super::time(away);
                 let _ = futex::wait(&word, Some(&by_host));
             }

@@ -27,20 +27,20 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    /// Begins a limit that shows its end on a socket. `None`: it can't be had.
-    pub(crate) fn on_socket(nanos: u64) -> Option<Limit> {
-        Limit::begin(nanos, ON_SOCKET)
+    /// Begins a limit that shows its end on a socket. ENFILE or EMFILE: there are too many, `most` at least; other errors: the
+    /// machine is gone.
+    pub(crate) fn on_socket(nanos: u64, most: usize) -> Result<Limit, i32> {
+        Limit::begin(Call::begin_wait(most)?, nanos, ON_SOCKET)
     }
 
     /// Begins a limit that shows its end in a word. `None`: it can't be had.
     pub(crate) fn on_word(nanos: u64) -> Option<Limit> {
-        Limit::begin(nanos, ON_TURN)
+        Limit::begin(Call::begin().ok()?, nanos, ON_TURN).ok()
     }
 
-    fn begin(nanos: u64, on: u32) -> Option<Limit> {
-        let mut call = Call::begin().ok()?;
-        call.start(&Request::Sleep { nanos }, on).ok()?;
-        Some(Limit { call, on, state: State::UnderWay, is_read: false })
+    fn begin(mut call: Call, nanos: u64, on: u32) -> Result<Limit, i32> {
+        call.start(&Request::Sleep { nanos }, on)?;
+        Ok(Limit { call, on, state: State::UnderWay, is_read: false })
     }
 
     /// What becomes readable at the end.

@@ -8,7 +8,8 @@ use libc::{
     sigset_t, size_t, socklen_t, ssize_t, timespec,
 };
 
-use super::{away, for_host, helper, host, is_no_time, is_virtual, monotonic, nanos_at, note, time};
+use super::helper::{self, For};
+use super::{away, for_host, host, is_no_time, is_virtual, monotonic, nanos_at, note, time};
 use crate::errno;
 use crate::hook::hook;
 
@@ -32,7 +33,7 @@ fn until<R>(
         return result;
     }
     let end = monotonic().saturating_add(away);
-    let Some(_noted) = helper::note(core::ptr::null_mut(), end) else {
+    let Some(_noted) = helper::note(For::Nothing, end) else {
         let moment = for_host(clock, moment);
         return attempt(moment.as_ref().map_or(core::ptr::null(), core::ptr::from_ref));
     };
@@ -56,7 +57,7 @@ fn within<R>(
         return result;
     }
     let end = monotonic().saturating_add(nanos);
-    let Some(_noted) = helper::note(core::ptr::null_mut(), end) else { return attempt(limit) };
+    let Some(_noted) = helper::note(For::Nothing, end) else { return attempt(limit) };
     loop {
         let result = attempt(&time(MOMENT));
         if !is_timeout(&result) || monotonic() >= end {

@@ -11,6 +11,7 @@
 //!
 //! On a machine that lives by the wall clock none of this does anything.
 
+mod cancelling;
 mod conditions;
 pub(crate) mod descriptors;
 pub(crate) mod futex;
@@ -89,6 +90,15 @@ fn tells_time(clock: clockid_t) -> bool {
             | libc::CLOCK_BOOTTIME_ALARM
             | libc::CLOCK_TAI
     )
+}
+
+/// Whether programs can sleep by a clock, and set timers.
+fn has_timers(clock: clockid_t) -> bool {
+    tells_time(clock)
+        && !matches!(
+            clock,
+            libc::CLOCK_MONOTONIC_RAW | libc::CLOCK_REALTIME_COARSE | libc::CLOCK_MONOTONIC_COARSE
+        )
 }
 
 /// What the host's clock shows.

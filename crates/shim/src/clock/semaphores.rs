@@ -1,4 +1,4 @@
-//! Semaphores with a limit. A thread waits for the semaphore's word and the limit, as the C library waits for the word alone: the lower
+//! Semaphores with a limit. A thread waits for the semaphore's word until the helper wakes it, as the C library waits for it: the lower
 //! half of the first 64 bits counts, the upper half says how many wait, so that a post wakes one; the word after them says
 //! whether other processes use it too. A semaphore made here is looked at first whether that is so.
 
@@ -6,8 +6,10 @@ use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use libc::{c_int, clockid_t, sem_t, timespec};
 
-use super::futex::{self, Word};
-use super::{Limit, away, for_host, is_no_time, is_virtual, note};
+use super::cancelling::holding;
+use super::futex::{self, Cancel, Word};
+use super::helper::{self, For, Noted};
+use super::{away, for_host, is_no_time, is_virtual, monotonic, note};
 use crate::c_result;
 use crate::hook::hook;
 
@@ -52,49 +54,59 @@ fn is_known() -> bool {
     if !is_known {
         note::takes_host_time("semaphores", "time limits of semaphores (this C library's are unknown here)");
     }
-    is_known && futex::can_limit()
+    is_known
 }
 
-/// Takes one if there is one, and stops being one of those who wait.
-fn take(count: &AtomicU64, waiters: u64) -> bool {
-    let taken = count
-        .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |all| (all as u32 > 0).then(|| all - 1 - waiters));
-    taken.is_ok()
+/// Takes one if there is one.
+fn take(count: &AtomicU64) -> bool {
+    count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |all| (all as u32 > 0).then(|| all - 1)).is_ok()
+}
+
+/// One of those who wait for a semaphore.
+struct Waiter {
+    count: &'static AtomicU64,
+    noted: Noted,
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.count.fetch_sub(ONE_WAITER, Ordering::SeqCst);
+    }
 }
 
 /// Waits for a semaphore. ENOSYS: this can't be had here.
 fn wait(semaphore: *mut sem_t, clock: clockid_t, moment: *const timespec) -> Result<(), i32> {
     let count = count(semaphore);
-    if take(count, 0) {
+    if take(count) {
         return Ok(());
     }
     let nanos = away(clock, moment).ok_or(libc::ENOSYS)?;
     if nanos == 0 {
         return Err(libc::ETIMEDOUT);
     }
-    let mut limit = Limit::on_word(nanos).ok_or(libc::ENOSYS)?;
-    count.fetch_add(ONE_WAITER, Ordering::SeqCst);
     // SAFETY: the lower half comes first, and is aligned.
     let at = unsafe { &*semaphore.cast::<AtomicU32>() };
     let word = Word { at, while_is: 0, is_private: sharing(semaphore) == PRIVATE.load(Ordering::Relaxed) };
-    loop {
-        if take(count, ONE_WAITER) {
-            return Ok(());
-        }
-        match futex::wait_until(&word, &mut limit) {
-            Ok(()) | Err(libc::EAGAIN) => {}
-            Err(errno) => {
-                count.fetch_sub(ONE_WAITER, Ordering::SeqCst);
-                return Err(errno);
+    let noted = helper::note(For::Word(&word), monotonic().saturating_add(nanos)).ok_or(libc::ENOSYS)?;
+    count.fetch_add(ONE_WAITER, Ordering::SeqCst);
+    holding(&mut Some(Waiter { count, noted }), |waiter| {
+        let Some(waiter) = waiter else { return Err(libc::ENOSYS) };
+        loop {
+            if take(count) {
+                return Ok(());
+            }
+            match futex::wait_noted(&word, &waiter.noted, Cancel::Yes) {
+                Ok(()) | Err(libc::EAGAIN) => {}
+                Err(errno) => return Err(errno),
             }
         }
-    }
+    })
 }
 
 /// Waits by the machine's clock. `None`: the C library must do it.
 fn limited(semaphore: *mut sem_t, clock: clockid_t, moment: *const timespec) -> Option<c_int> {
     if !is_virtual()
-        || !super::tells_time(clock)
+        || !matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_MONOTONIC)
         || is_no_time(moment)
         || !semaphore.is_aligned()
         || !is_known()

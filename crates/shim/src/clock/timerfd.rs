@@ -22,7 +22,8 @@ fn timer(fd: c_int) -> Option<u64> {
 }
 
 fn make(clock: clockid_t, flags: c_int) -> Option<Result<i64, i32>> {
-    if !is_virtual() || !super::tells_time(clock) || flags & !(libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) != 0 {
+    let is_known = super::has_timers(clock) && clock != libc::CLOCK_TAI;
+    if !is_virtual() || !is_known || flags & !(libc::TFD_NONBLOCK | libc::TFD_CLOEXEC) != 0 {
         return None;
     }
     let request = Request::NewTimer {

@@ -23,7 +23,7 @@ pub(super) struct Setting {
 const ALARM: u64 = 0;
 
 fn ask(request: &Request<'_>) -> Result<Setting, i32> {
-    let mut call = Call::begin()?;
+    let mut call = Call::begin_own()?;
     let (reply, _) = call.send(request, 0, None)?;
     let word = |bytes: &[u8]| bytes.try_into().map(u64::from_le_bytes).map_err(|_| libc::EIO);
     let payload = call.payload(&reply);
@@ -101,7 +101,7 @@ static HAS_MADE: AtomicBool = AtomicBool::new(false);
 
 /// Makes a timer. `None`: the C library must do it.
 fn make(clock: clockid_t, event: *mut sigevent, out: *mut timer_t) -> Option<Result<i64, i32>> {
-    if !is_virtual() || !super::tells_time(clock) || out.is_null() {
+    if !is_virtual() || !super::has_timers(clock) || out.is_null() {
         return None;
     }
     // SAFETY: the program passes an event or null.
@@ -123,7 +123,7 @@ fn make(clock: clockid_t, event: *mut sigevent, out: *mut timer_t) -> Option<Res
         }
     };
     let request = Request::NewTimer { kind, signal, thread, value, nonblocking: false };
-    let made = match crate::channel::ask(&request) {
+    let made = match crate::channel::ask_own(&request) {
         // The machine is gone, or cannot see this process.
         Err(libc::ENOSYS | libc::EIO | libc::ENXIO) => return None,
         made => made,
@@ -139,10 +139,10 @@ fn make(clock: clockid_t, event: *mut sigevent, out: *mut timer_t) -> Option<Res
 
 /// The program becomes another one: what it has made ends, as in a kernel, but its alarm goes on.
 pub(crate) fn before_exec() {
-    // A child of a vfork has its parent's memory, and no timers.
+    // A child of a vfork has none, but its parent's memory, which says that there are some.
     if HAS_MADE.load(Ordering::Relaxed) {
         // The machine is gone, and they with it.
-        let _ = crate::channel::ask(&Request::DropTimer { timer: 0 });
+        let _ = crate::channel::ask_own(&Request::DropTimer { timer: 0 });
     }
 }
 
@@ -236,7 +236,7 @@ hook! {
     timer_delete => |real| (timer: timer_t) -> c_int {
         match ours(timer) {
             Some((number, _)) => {
-                c_result(crate::channel::ask(&Request::DropTimer { timer: number }).map(|_| 0))
+                c_result(crate::channel::ask_own(&Request::DropTimer { timer: number }).map(|_| 0))
             }
             None => real(timer),
         }
