@@ -181,7 +181,8 @@ hook! {
     }
 
     getitimer => |real| (which: c_int, out: *mut itimerval) -> c_int {
-        match get(ALARM).ok().filter(|_| which == libc::ITIMER_REAL && is_virtual() && !out.is_null()) {
+        let is_ours = which == libc::ITIMER_REAL && is_virtual() && !out.is_null();
+        match is_ours.then(|| get(ALARM).ok()).flatten() {
             Some(setting) => {
                 tell_micros(out, setting);
                 0
