@@ -106,3 +106,23 @@ for i in range(2):
     let note = "dmlab: time limits of sockets (SO_RCVTIMEO, SO_SNDTIMEO) take the host's time, not the machine's virtual time";
     assert_lines("note", &printed, &format!("1\n{note}\n"));
 }
+
+#[test]
+fn nobody_sets_the_hosts_clock() {
+    need(&[("python3", "python3"), ("date", "coreutils")]);
+    let scratch = Scratch::new("clock-set");
+    // To what it is: if it could be set, nothing would change.
+    let script = r#"date -s "$(date -R)" >/dev/null 2>&1; echo $?
+python3 -c 'import time
+try: time.clock_settime(time.CLOCK_REALTIME, time.time())
+except PermissionError: print("refused")
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+now = (ctypes.c_long * 2)(int(time.time()), 0)
+print(libc.syscall(227, 0, now) if __import__("platform").machine() == "x86_64" else libc.syscall(112, 0, now), ctypes.get_errno())'"#;
+    for time in ["real", "virtual"] {
+        let words = ["run", "--time", time, "--ram", "1", "--", "sh", "-c", script];
+        let output = command(&scratch, &words).output().unwrap();
+        assert_lines(time, &String::from_utf8_lossy(&output.stdout), "1\nrefused\n-1 1\n");
+    }
+}

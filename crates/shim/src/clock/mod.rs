@@ -22,6 +22,7 @@ mod note;
 mod numbers;
 mod reading;
 mod semaphores;
+mod setting;
 mod sleep;
 mod timerfd;
 pub(crate) mod timers;

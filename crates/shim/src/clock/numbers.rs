@@ -4,11 +4,14 @@ use core::ffi::c_void;
 
 use libc::{c_int, c_long, fd_set, nfds_t, pollfd, timespec, timeval};
 
-use super::{for_host, futex, is_virtual};
+use super::{for_host, futex, is_virtual, setting};
 
 /// The call by its own function, which this library exports. `None`: pass it on, with the arguments as they are then; a time that
 /// they point to lies in `place`.
 pub(crate) fn by_number(nr: c_long, a: &mut [usize; 6], place: &mut timespec) -> Option<c_long> {
+    if let Some(result) = setting::by_number(nr, a) {
+        return Some(result);
+    }
     if !is_virtual() {
         return None;
     }
