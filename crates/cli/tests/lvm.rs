@@ -125,6 +125,18 @@ assert b\"lvmpolld\" in polld.recv(1000)'";
     let output =
         start(User::Same, &scratch.0, &["crash", "--time", "real", "--workload", &workload, "--check", call]);
     assert!(output.status.success(), "{output:?}");
-    let left = std::process::Command::new("pgrep").args(["-x", "lvmpolld"]).output().unwrap();
-    assert!(left.stdout.is_empty(), "{left:?}");
+    let left = daemons_of(&scratch, "lvmpolld");
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// The processes of this name that were started for a test: its folder is their home. Others have their own.
+fn daemons_of(scratch: &Scratch, name: &str) -> Vec<std::path::PathBuf> {
+    let home = format!("HOME={}\0", scratch.0.display());
+    let is_one = |process: &std::path::PathBuf| {
+        let read = |file: &str| std::fs::read(process.join(file)).unwrap_or_default();
+        let environment = String::from_utf8_lossy(&read("environ")).into_owned();
+        read("comm") == format!("{name}\n").as_bytes() && environment.contains(&home)
+    };
+    let processes = std::fs::read_dir("/proc").unwrap().flatten().map(|process| process.path());
+    processes.filter(is_one).collect()
 }
