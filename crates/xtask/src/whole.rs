@@ -58,8 +58,29 @@ fn program_is_small() -> Result<(), String> {
 const PRIVATE: [&str; 5] =
     ["xtask", "dmlab-conformance", "dmlab-shim", "dmlab-benches", "dmlab-fuzz-entries"];
 
+/// Lets cargo unpack our packages anew. It keeps what it unpacked by name and version, and both stay the same while the crates
+/// change. Packages of a registry without a host, whose folders begin with a dash, are those that it made itself.
+fn forget_packages() {
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    let Some(cargo_home) = std::env::var_os("CARGO_HOME").map(PathBuf::from).or(home) else { return };
+    for kept in ["registry/src", "registry/cache"] {
+        let registries = std::fs::read_dir(cargo_home.join(kept)).into_iter().flatten().flatten();
+        let own = registries.filter(|registry| registry.file_name().to_string_lossy().starts_with('-'));
+        for package in
+            own.flat_map(|registry| std::fs::read_dir(registry.path()).into_iter().flatten().flatten())
+        {
+            if package.file_name().to_string_lossy().starts_with("dmlab") {
+                // What cannot be removed is found by cargo, which says so.
+                let _ = std::fs::remove_dir_all(package.path());
+                let _ = std::fs::remove_file(package.path());
+            }
+        }
+    }
+}
+
 /// Packs every crate that is to be published and builds each as its users will: without the workspace around it.
 fn packages() -> Command {
+    forget_packages();
     let mut package = cargo_with(&["package", "--workspace", "--quiet", "--allow-dirty"]);
     package.args(PRIVATE.iter().flat_map(|name| ["--exclude", name]));
     package
