@@ -3,7 +3,7 @@
 use crate::steps::Steps;
 use crate::{cargo, needs, repository, twice};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Seconds that each fuzz entry gets in the whole run.
@@ -58,23 +58,25 @@ fn program_is_small() -> Result<(), String> {
 const PRIVATE: [&str; 5] =
     ["xtask", "dmlab-conformance", "dmlab-shim", "dmlab-benches", "dmlab-fuzz-entries"];
 
-/// Lets cargo unpack our packages anew. It keeps what it unpacked by name and version, and both stay the same while the crates
-/// change. Packages of a registry without a host, whose folders begin with a dash, are those that it made itself.
+/// Lets cargo unpack and build our packages anew. It knows what it unpacked and built of a package by name and version, and both stay
+/// the same while the crates change. Registries whose folders begin with a dash have no host: they are those that it made itself.
 fn forget_packages() {
+    let folders =
+        |of: PathBuf| std::fs::read_dir(of).into_iter().flatten().flatten().map(|entry| entry.path());
+    let begins = |path: &Path, with: &str| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(with))
+    };
     let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
-    let Some(cargo_home) = std::env::var_os("CARGO_HOME").map(PathBuf::from).or(home) else { return };
-    for kept in ["registry/src", "registry/cache"] {
-        let registries = std::fs::read_dir(cargo_home.join(kept)).into_iter().flatten().flatten();
-        let own = registries.filter(|registry| registry.file_name().to_string_lossy().starts_with('-'));
-        for package in
-            own.flat_map(|registry| std::fs::read_dir(registry.path()).into_iter().flatten().flatten())
-        {
-            if package.file_name().to_string_lossy().starts_with("dmlab") {
-                // What cannot be removed is found by cargo, which says so.
-                let _ = std::fs::remove_dir_all(package.path());
-                let _ = std::fs::remove_file(package.path());
-            }
-        }
+    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or(home).unwrap_or_default();
+    let own = ["registry/src", "registry/cache"]
+        .into_iter()
+        .flat_map(|kept| folders(cargo_home.join(kept)))
+        .filter(|registry| begins(registry, "-"));
+    let built = target_folder().join("new-target/debug/.fingerprint");
+    for package in own.chain([built]).flat_map(folders).filter(|package| begins(package, "dmlab")) {
+        // What cannot be removed is found by cargo, which says so.
+        let _ = std::fs::remove_dir_all(&package);
+        let _ = std::fs::remove_file(&package);
     }
 }
 
