@@ -72,8 +72,17 @@ fn forget_packages() {
         .into_iter()
         .flat_map(|kept| folders(cargo_home.join(kept)))
         .filter(|registry| begins(registry, "-"));
-    let built = target_folder().join("new-target/debug/.fingerprint");
-    for package in own.chain([built]).flat_map(folders).filter(|package| begins(package, "dmlab")) {
+    // What was built of them lies among the rest, and names the files that it was built of.
+    let is_of_package = |note: &PathBuf| {
+        let text = std::fs::read_to_string(note).unwrap_or_default();
+        note.extension().is_some_and(|end| end == "d") && text.contains("/registry/src/-")
+    };
+    let debug = target_folder().join("debug");
+    let built = folders(debug.join("deps"))
+        .filter(|note| begins(note, "dmlab") && is_of_package(note))
+        .filter_map(|note| Some(note.file_stem()?.to_string_lossy().replace('_', "-")))
+        .map(|name| debug.join(".fingerprint").join(name));
+    for package in own.flat_map(folders).filter(|package| begins(package, "dmlab")).chain(built) {
         // What cannot be removed is found by cargo, which says so.
         let _ = std::fs::remove_dir_all(&package);
         let _ = std::fs::remove_file(&package);
