@@ -1,56 +1,19 @@
-/* Waits that a signal, a cancellation or a jump ends before their limit, and what a child of a vfork sets. A second is as long as
-   the environment says (UNIT). */
+/* Waits that a signal, a cancellation or a jump ends before their limit, and what a child of a vfork sets. */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <linux/futex.h>
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <setjmp.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/resource.h>
 #include <sys/select.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-static double start;
-static long unit = 1;
-
-#define sleep(seconds) sleep((seconds) * unit)
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
-
-static void at(const char *what)
-{
-    printf("%s: %.0f\n", what, (now() - start) / unit);
-    fflush(stdout);
-}
-
-static void result(const char *what, int ret)
-{
-    printf("%s ", ret < 0 ? strerror(errno) : ret ? strerror(ret) : "done");
-    at(what);
-}
-
-static struct timespec in(clockid_t clock, int seconds)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    t.tv_sec += seconds * unit;
-    return t;
-}
+#include "seconds.h"
 
 static volatile int got;
 static sigjmp_buf out;
@@ -248,9 +211,7 @@ static void clocks(void)
 
 int main(void)
 {
-    if (getenv("UNIT"))
-        unit = atol(getenv("UNIT"));
-    start = now();
+    begin();
     sem_init(&s, 0, 0);
     puts("restarts");
     interrupted(SA_RESTART);

@@ -1,45 +1,17 @@
-/* Alarms, timers and timer descriptors: what each does, and the second at which it does. A second is as long as the
-   environment says (UNIT), so that what the program itself takes is nothing beside it. */
+/* Alarms, timers and timer descriptors: what each does, and the second at which it does. */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-static double start;
-static long unit = 1;
+#include "seconds.h"
 
-#define sleep(seconds) sleep((seconds) * unit)
 #define alarm(seconds) ((alarm((seconds) * unit) + unit / 2) / unit)
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
-
-static void at(const char *what)
-{
-    printf("%s: %.0f\n", what, (now() - start) / unit);
-    fflush(stdout);
-}
-
-static void result(const char *what, int ret)
-{
-    printf("%s ", ret < 0 ? strerror(errno) : "done");
-    at(what);
-}
 
 static int code;
 static void *value;
@@ -185,9 +157,7 @@ int main(void)
 {
     struct sigaction action = { .sa_sigaction = handler, .sa_flags = SA_SIGINFO };
 
-    if (getenv("UNIT"))
-        unit = atol(getenv("UNIT"));
-    start = now();
+    begin();
     sigaction(SIGALRM, &action, NULL);
     sigaction(SIGUSR1, &action, NULL);
     alarms();

@@ -1,7 +1,5 @@
-/* Waits with a limit: what each returns, and the second at which it does. A second is as long as the
-   environment says (UNIT), so that what the program itself takes is nothing beside it. */
+/* Waits with a limit: what each returns, and the second at which it does. */
 #define _GNU_SOURCE
-#include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
 #include <mqueue.h>
@@ -9,48 +7,13 @@
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/select.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <threads.h>
-#include <time.h>
-#include <unistd.h>
 
-static double start;
-static long unit = 1;
-
-#define sleep(seconds) sleep((seconds) * unit)
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return t.tv_sec + t.tv_nsec / 1e9;
-}
-
-static void at(const char *what)
-{
-    printf("%s: %.0f\n", what, (now() - start) / unit);
-    fflush(stdout);
-}
-
-static void result(const char *what, int ret)
-{
-    printf("%s ", ret < 0 ? strerror(errno) : ret ? strerror(ret) : "done");
-    at(what);
-}
-
-static struct timespec in(clockid_t clock, int seconds)
-{
-    struct timespec t;
-    clock_gettime(clock, &t);
-    t.tv_sec += seconds * unit;
-    return t;
-}
+#include "seconds.h"
 
 static pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER, held = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t c = PTHREAD_COND_INITIALIZER;
@@ -349,9 +312,7 @@ static void sleeps(void)
 int main(void)
 {
     time_t began = time(NULL);
-    if (getenv("UNIT"))
-        unit = atol(getenv("UNIT"));
-    start = now();
+    begin();
     conditions();
     semaphores();
     futexes();

@@ -4,10 +4,10 @@
 //! all jumps so far, which a page shows that the server writes. So a limit that a program sets is up when the clock that it reads
 //! says so, and a loop that asks for the time after each wait ends.
 //!
-//! A wait with a limit has two ends: what it waits for, which the host's kernel knows, and the limit, which the server knows. It
-//! waits for both at once ([`limit::Limit`]): for a message beside the descriptors of a poll, for a word in shared memory beside
-//! the futex of a semaphore. What can't be waited for in this way has a helper thread ([`helper`]) that wakes it, or says once that
-//! it takes the host's time ([`note`]).
+//! A wait with a limit has two ends: what it waits for, which the host's kernel knows, and the limit, which the server knows. A wait
+//! for descriptors waits for both at once: a message of the server comes beside them ([`limit::Limit`]). A semaphore, a futex or a
+//! condition variable is waited for as ever, and a helper thread ([`helper`]), which waits for the earliest limit, wakes who waits
+//! there. What can't be had says once that it takes the host's time ([`note`]).
 //!
 //! On a machine that lives by the wall clock none of this does anything.
 
