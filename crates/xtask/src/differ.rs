@@ -14,6 +14,8 @@ use crate::repository;
 
 /// Scripts in one start of the machine.
 const BATCH: u64 = 50;
+/// Seconds that recording a batch may take. It needs one or two minutes on an idle machine.
+const RECORDING_SECONDS: &str = "1200";
 /// Times that a script is shortened at most.
 const ROUNDS: usize = 8;
 
@@ -95,12 +97,21 @@ fn compare(scripts: &[Script], kernel: &str) -> Result<Outcome, String> {
     }
     let golden = repository().join("crates/conformance/golden");
     let engine = std::env::var("ORACLE_ENGINE").unwrap_or_else(|_| "uml".to_owned());
-    let recorded = Command::new(golden.join("record"))
+    let recorded = Command::new("timeout")
+        .args(["-k", "5", RECORDING_SECONDS])
+        .arg(golden.join("record"))
         .args(["-d", &dir.to_string_lossy()])
         .env("ORACLE_ENGINE", engine)
         .env("ORACLE_KERNEL", kernel)
         .output()
         .map_err(|error| format!("record: {error}"))?;
+    if recorded.status.code() == Some(124) {
+        let seeds: Vec<String> = scripts.iter().map(|script| script.seed.to_string()).collect();
+        let seeds = seeds.join(" ");
+        return Err(format!(
+            "recording takes more than {RECORDING_SECONDS} s; one of these seeds may hang: {seeds}"
+        ));
+    }
     let text = String::from_utf8_lossy(&recorded.stdout);
     if !text.lines().any(|line| line.ends_with(" not") && line.contains(" recorded, ")) {
         return Err(format!("record: {text}{}", String::from_utf8_lossy(&recorded.stderr)));
