@@ -257,22 +257,21 @@ impl Argument {
 
     /// What would be right in place of `word`.
     pub(crate) fn right_for(&self, word: &str, line: Sectors) -> String {
+        if self.allows(word, line) {
+            return self.right.to_owned();
+        }
         let near = match self.kind {
             Kind::Number(_, bounds) | Kind::Count(bounds) => {
                 let near = decimal(word).map(|number| bounds.near(number, line)).unwrap_or_default();
-                near.iter().map(u64::to_string).collect::<Vec<_>>().join(" or ")
+                let near: Vec<String> = near.iter().map(u64::to_string).collect();
+                (!near.is_empty()).then(|| format!(": {}", near.join(" or ")))
             }
             Kind::Choice(words) | Kind::AnyCase(words) => {
-                let near = meant(word, words.iter().copied()).map(|near| format!("did you mean {near}?"));
-                near.unwrap_or_default()
+                meant(word, words.iter().copied()).map(|near| format!("; did you mean {near}?"))
             }
-            _ => String::new(),
+            Kind::Device | Kind::Offset | Kind::Word => None,
         };
-        if near.is_empty() || self.allows(word, line) {
-            self.right.to_owned()
-        } else {
-            format!("{}: {near}", self.right)
-        }
+        format!("{}{}", self.right, near.unwrap_or_default())
     }
 }
 

@@ -149,7 +149,7 @@ fn of_every_target_the_argument_at_fault_is_marked() {
             "0 8 mirror cor 1 8 2 a 0 b 0",
             "254:0: mirror: Error creating mirror dirty log (-EINVAL)".into(),
             "cor",
-            "core or disk",
+            "did you mean core?",
         ),
         (
             "0 8 multipath 2 queue_mode zz 0 1 1 round-robin 0 1 0 a",
