@@ -130,7 +130,7 @@ fn fault(table: &Table, text: &str, errno: Option<&str>, known: &Surroundings<'_
     if let Some(target) = alone {
         return alone_in_table(table, target);
     }
-    if let Some(fault) = arguments::of_table(table, text) {
+    if let Some(fault) = arguments::of_table(table, text).or_else(|| of_requests(table, text)) {
         return Some(fault);
     }
     let (target, said) = text.split_once(": ")?;
@@ -170,6 +170,20 @@ fn unknown_type(table: &Table, target: &str, known: &Surroundings<'_>) -> Option
 fn alone_in_table(table: &Table, target: &str) -> Option<Fault> {
     let line = of_type(table, target).next()?.0;
     Some(Fault::word(line, 2, "TYPE", format!("a table whose only line is that of {target}")))
+}
+
+/// What the table says of a device that has taken requests, not bios, since its first table.
+fn of_requests(table: &Table, text: &str) -> Option<Fault> {
+    let (line, right) = match text {
+        "request-based DM doesn't support multiple targets" => {
+            (1, "no second line: this device takes requests, and such a device has one target")
+        }
+        "table load rejected: immutable target is required" => {
+            (0, "a target that takes requests, as that of the device's first table does")
+        }
+        _ => return None,
+    };
+    (line < table.lines.len()).then(|| Fault::word(line, 2, "TYPE", right))
 }
 
 /// Largest end of a device in sectors (LLONG_MAX >> 9).

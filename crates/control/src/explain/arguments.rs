@@ -96,11 +96,11 @@ pub(super) fn by_form(
 ) -> Option<Fault> {
     let read = |&(number, line): &(usize, _)| Line { number, line, reading: form.read_line(line) };
     let lines: Vec<Line<'_>> = lines.iter().map(read).collect();
-    let refusals = || form.errors.iter().filter(|refusal| refusal.text == said);
+    let errors = || form.errors.iter().filter(|error| error.text == said);
     // Of a text that two mistakes share, the errno tells which it was.
     let is_lookup = errno.is_some_and(devices::is_lookup);
-    let lookup = refusals().find_map(|refusal| match refusal.about {
-        About::Lookup(names) if is_lookup || refusals().count() == 1 => Some(names),
+    let lookup = errors().find_map(|error| match error.about {
+        About::Lookup(names) if is_lookup || errors().count() == 1 => Some(names),
         _ => None,
     });
     if let Some(names) = lookup {
@@ -109,8 +109,8 @@ pub(super) fn by_form(
             return fault;
         }
     }
-    let found = refusals().filter(|refusal| !matches!(refusal.about, About::Lookup(_))).find_map(|refusal| {
-        let faults = lines.iter().filter_map(|line| about(form, line, refusal, known));
+    let found = errors().filter(|error| !matches!(error.about, About::Lookup(_))).find_map(|error| {
+        let faults = lines.iter().filter_map(|line| about(form, line, error, known));
         // The first line of those that it is most surely.
         faults.reduce(|best, other| if other.0 > best.0 { other } else { best })
     });
@@ -121,23 +121,23 @@ pub(super) fn by_form(
 pub(super) fn of_table(table: &Table, text: &str) -> Option<Fault> {
     table.lines.iter().enumerate().find_map(|(number, line)| {
         let form = form_of(line.target.as_bytes())?;
-        let refusal = form.errors.iter().find(|refusal| refusal.text == text)?;
         let line = Line { number, line, reading: form.read_line(line) };
-        about(form, &line, refusal, &Surroundings::default()).map(|(_, fault)| fault)
+        let mut errors = form.errors.iter().filter(|error| error.text == text);
+        errors.find_map(|error| about(form, &line, error, &Surroundings::default())).map(|(_, fault)| fault)
     })
 }
 
-/// What a refusal is about in one line.
+/// What an error is about in one line.
 fn about(
     form: &'static Form,
     line: &Line<'_>,
-    refusal: &TargetError,
+    error: &TargetError,
     known: &Surroundings<'_>,
 ) -> Option<(Sure, Fault)> {
     let reading = &line.reading;
     let shape = || line.shape(form).map(|fault| (Sure::Wrong, fault));
-    let named = |place: &Place| line.fault(place, refusal.right);
-    match refusal.about {
+    let named = |place: &Place| line.fault(place, error.right);
+    match error.about {
         About::Shape => shape(),
         About::Arguments(names) => {
             let places = || names.iter().flat_map(|name| reading.of_argument(name));

@@ -6,6 +6,7 @@ use crate::form::{Argument, Bounds, Feature, Form, Item, Message, TargetError, V
 
 /// Most groups, paths of a group, and arguments of a handler, a selector or a path.
 const MOST: Bounds = Bounds::between(0, 1024);
+const BIOS: &str = "queue_mode bio among the features: a path below takes bios, not requests, and so do RAM disks and mapped devices";
 const SELECTORS: &[&str] =
     &["round-robin", "queue-length", "service-time", "historical-service-time", "io-affinity"];
 
@@ -25,6 +26,14 @@ pub(crate) static FORM: Form = Form {
             &["pg_init_delay_msecs"],
             "MSECS",
         ),
+        TargetError::feature_argument(
+            "table load rejected: including non-request-stackable devices",
+            &["queue_mode"],
+            "MODE",
+        )
+        .right(BIOS),
+        TargetError::feature("table load rejected: including non-request-stackable devices", &["queue_mode"])
+            .right(BIOS),
         TargetError::of("invalid number of hardware handler args", &["N_HANDLER"]),
         TargetError::of("error attaching hardware handler", &["HANDLER"])
             .right("a handler that the paths' driver has, or N_HANDLER 0: none"),

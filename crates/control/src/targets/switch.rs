@@ -34,7 +34,7 @@ pub(crate) static FORM: Form = Form {
             Item::One(Argument::count(
                 "N_OPTIONS",
                 Bounds::between(0, 0),
-                "0: there are no optional arguments yet",
+                "0, since there are no optional arguments yet",
             )),
             Item::Each {
                 count: "PATHS",
