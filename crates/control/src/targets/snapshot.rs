@@ -26,12 +26,12 @@ pub(super) static ITEMS: &[Item] = &[
             Feature {
                 name: "discard_zeroes_cow",
                 arguments: &[],
-                does: "a discard of the whole device empties the store",
+                does: "a discard of whole chunks zeroes them in the store",
             },
             Feature {
                 name: "discard_passdown_origin",
                 arguments: &[],
-                does: "beside discard_zeroes_cow: a discard reaches the origin as well",
+                does: "beside discard_zeroes_cow: a discard reaches the origin as well, past its other snapshots",
             },
         ])],
     }]),
