@@ -42,12 +42,7 @@ pub use request::{Reply, Request};
 pub use stack::Stack;
 pub use status::{StatusLine, TargetStatus};
 pub use table::{Params, Table, TableError, TableErrorKind, TableLine};
-pub use targets::{
-    Delay, Delayed, Device, Dust, Ebs, ErrorTarget, FORMS, Flakey, Linear, LogWrites, Mirror, MirrorSync,
-    Multipath, PathGroup, PoolMode, PoolStatus, Snapshot, SnapshotMerge, SnapshotOrigin, SnapshotStatus,
-    Striped, StripedStatus, Switch, TargetLine, TargetParamsError, Thin, ThinPool, ThinStatus, Unstriped,
-    Usage, Zero, form_of,
-};
+pub use targets::*;
 pub use transport::{Transport, TransportError};
 
 /// A decimal number without sign that fits 64 bits.

@@ -9,7 +9,6 @@ const ORDINARY: &[&str] = &["linear", "zero", "error", "delay", "switch", "thin"
 /// Places that are about targets one by one, or that list them, each with its reason.
 const PLACES: &[(&str, &str)] = &[
     ("crates/control/src/targets.rs", "the list of what user space knows of targets"),
-    ("crates/control/src/lib.rs", "the names that this crate gives away"),
     ("crates/control/src/status.rs", "the list of typed status lines"),
     ("crates/dmlab/src/force.rs", "the list of forced states"),
     ("crates/dmlab/src/crash/judge/mod.rs", "the list of judges"),
