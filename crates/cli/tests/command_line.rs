@@ -369,6 +369,23 @@ fn a_refused_table_has_its_argument_named() {
 }
 
 #[test]
+fn a_refused_message_has_those_that_there_are() {
+    let scratch = Scratch::new("messages");
+    let said = |table: &str, message: &str| {
+        let script = format!("dmlab create a --table '{table}' && dmlab message a 0 {message}");
+        text(&on_machine(&scratch, &script).stderr)
+    };
+    let pool = "0 1024 thin-pool /dev/ram0 /dev/ram1 128 0";
+    assert!(
+        said(pool, "create_thn 0").contains("did you mean create_thin? thin-pool takes create_thin ID, ")
+    );
+    assert!(
+        said(pool, "delete").contains("  thin-pool takes delete ID: forgets one and frees what only it had")
+    );
+    assert!(said("0 8 zero", "a").contains("  zero takes no messages"));
+}
+
+#[test]
 fn a_run_that_proved_nothing_says_so() {
     let scratch = Scratch::new("vacuous");
     let said = scratch.refused(&["crash", "--workload", "true", "--check", "true"]);

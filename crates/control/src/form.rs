@@ -293,6 +293,13 @@ pub struct Message {
     pub does: &'static str,
 }
 
+impl Message {
+    /// The word that it begins with.
+    fn name(&self) -> &'static str {
+        self.words.split(' ').next().unwrap_or_default()
+    }
+}
+
 /// A text of a constructor.
 pub struct TargetError {
     /// What it says in the kernel log, behind the type's name.
@@ -461,6 +468,22 @@ impl Form {
         let mut found = Vec::new();
         of(self.items, &mut found);
         found
+    }
+
+    /// What would be right in place of a message that the target has refused.
+    pub fn explain_message(&self, message: &str) -> String {
+        let target = self.target;
+        if self.messages.is_empty() {
+            return format!("{target} takes no messages");
+        }
+        let word = message.split_ascii_whitespace().next().unwrap_or_default();
+        if let Some(known) = self.messages.iter().find(|known| known.name().eq_ignore_ascii_case(word)) {
+            return format!("{target} takes {}: {}", known.words, known.does);
+        }
+        let near = meant(word, self.messages.iter().map(Message::name));
+        let near = near.map(|near| format!("did you mean {near}? ")).unwrap_or_default();
+        let all: Vec<&str> = self.messages.iter().map(|known| known.words).collect();
+        format!("{near}{target} takes {}", all.join(", "))
     }
 
     /// Reads a line of this target.

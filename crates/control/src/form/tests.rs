@@ -103,6 +103,21 @@ fn a_page_is_written_between_its_marks() {
     assert_eq!(form.write_into("# another\n"), None);
 }
 
+#[test]
+fn a_refused_message_has_its_form_or_a_likely_one() {
+    let right = |target: &str, message: &str| form_of(target.as_bytes()).unwrap().explain_message(message);
+    assert_eq!(right("zero", "a"), "zero takes no messages");
+    assert_eq!(
+        right("thin-pool", "create_thin"),
+        "thin-pool takes create_thin ID: makes an empty thin device"
+    );
+    assert!(
+        right("thin-pool", "create_thn 0")
+            .starts_with("did you mean create_thin? thin-pool takes create_thin ID, ")
+    );
+    assert!(right("dust", "").starts_with("dust takes addbadblock BLOCK [COUNT], "));
+}
+
 /// Each name that an error of a constructor has is that of an argument or of a feature.
 #[test]
 fn errors_are_about_what_there_is() {
