@@ -2,7 +2,10 @@
 
 use dmlab::machine::faults::MEANINGS;
 use dmlab_conformance::{repository, tidy};
-use dmlab_persistent_data::format::Kind;
+use dmlab_formats::bitmap::BITMAP;
+use dmlab_formats::btree_node::NODE;
+use dmlab_formats::index::INDEX;
+use dmlab_formats::thin::SUPERBLOCK;
 use std::collections::BTreeSet;
 use std::fs;
 
@@ -24,8 +27,8 @@ fn every_tag_of_the_kernel_side_is_a_meaning() {
             );
         }
     }
-    let kinds = [Kind::Superblock, Kind::Node, Kind::Index, Kind::Bitmap];
-    said.extend(kinds.map(|kind| kind.name().to_owned()));
+    let kinds = [&SUPERBLOCK, &NODE, &INDEX, &BITMAP];
+    said.extend(kinds.map(|kind| kind.name.to_owned()));
     let known: BTreeSet<String> = MEANINGS.iter().map(|meaning| meaning.name.to_owned()).collect();
     assert_eq!(said, known, "sim/faults/src/meaning.rs lists what bios are tagged with");
 }

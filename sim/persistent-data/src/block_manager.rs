@@ -6,7 +6,8 @@ use dmlab_block::{Bio, BlockDevice, Tag, read_bio_async, run_async};
 use dmlab_runtime::{Level, Planted};
 use dmlab_units::{Errno, MetaBlock, Sector, Sectors};
 
-use crate::format::{BLOCK_SECTORS, BLOCK_SIZE, Block, CheckError, Kind, check, seal};
+use dmlab_formats::btree_node::NODE;
+use dmlab_formats::{BLOCK_SECTORS, BLOCK_SIZE, Block, CheckError, Problem, Validator};
 
 /// Blocks that stand side by side in the cache's directory.
 const PAGE: usize = 512;
@@ -17,15 +18,23 @@ const CLEAN_LIMIT: usize = 65_536;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Role {
     /// How it is sealed and checked.
-    pub kind: Kind,
+    pub kind: &'static Validator,
     /// What it means: the tag of the bios that read and write it.
     pub meaning: &'static str,
 }
 
-impl From<Kind> for Role {
+impl From<&'static Validator> for Role {
     /// Of a block of which nothing more is known: it has the kernel's name of its validator.
-    fn from(kind: Kind) -> Role {
-        Role { kind, meaning: kind.name() }
+    fn from(kind: &'static Validator) -> Role {
+        Role { kind, meaning: kind.name }
+    }
+}
+
+/// ENOTBLK for a wrong number, EILSEQ for all else.
+fn errno_of(error: CheckError) -> Errno {
+    match error.problem {
+        Problem::BlockNumber { .. } => Errno::ENOTBLK,
+        Problem::Magic { .. } | Problem::Checksum { .. } | Problem::Shape(_) => Errno::EILSEQ,
     }
 }
 
@@ -122,22 +131,22 @@ impl BlockManager {
     ///
     /// # Errors
     /// As [`BlockManager::load`], for a block that was read before and found bad.
-    pub fn cached(&self, block: MetaBlock, kind: Kind) -> Option<Result<&Block, Errno>> {
+    pub fn cached(&self, block: MetaBlock, kind: &'static Validator) -> Option<Result<&Block, Errno>> {
         let slot = self.slot(block)?;
         match slot.role {
             Some(known) if known.kind == kind => Some(Ok(&slot.data)),
             Some(_) => None,
-            None => match check(kind, block, &slot.data) {
+            None => match kind.check(block, &slot.data) {
                 Ok(()) => None,
                 Err(error) => Some(Err(self.log_bad(block, kind, error))),
             },
         }
     }
 
-    fn log_bad(&self, block: MetaBlock, kind: Kind, error: CheckError) -> Errno {
-        self.log(error.log_prefix(), error);
-        self.log("block manager", format_args!("{} validator check failed for block {block}", kind.name()));
-        error.errno()
+    fn log_bad(&self, block: MetaBlock, kind: &'static Validator, error: CheckError) -> Errno {
+        self.log(kind.log_prefix, error);
+        self.log("block manager", format_args!("{} validator check failed for block {block}", kind.name));
+        errno_of(error)
     }
 
     /// Brings a block into memory and checks that it is of the role's kind.
@@ -153,7 +162,7 @@ impl BlockManager {
             match slot.role {
                 Some(known) if known.kind == kind => return Ok(()),
                 Some(known) => {
-                    let (old, new) = (known.kind.name(), kind.name());
+                    let (old, new) = (known.kind.name, kind.name);
                     let text = format!("validator mismatch (old={old} vs new={new}) for block {block}");
                     self.log("block manager", text);
                     return Err(Errno::EINVAL);
@@ -166,7 +175,7 @@ impl BlockManager {
             self.put(block, Slot { data, role: None, is_dirty: false, is_recent: true });
         }
         let slot = self.slot_mut(block).expect("just put there or found");
-        match check(kind, block, &slot.data) {
+        match kind.check(block, &slot.data) {
             Ok(()) => {
                 slot.role = Some(role);
                 Ok(())
@@ -305,8 +314,8 @@ impl BlockManager {
             return Err(Errno::EPERM);
         }
         let slot = self.slot_mut(block).expect("a changed block is in memory");
-        let role = slot.role.unwrap_or(Kind::Node.into());
-        seal(role.kind, block, &mut slot.data);
+        let role = slot.role.unwrap_or((&NODE).into());
+        role.kind.seal(block, &mut slot.data);
         let bio = Bio::write_owned(Sector(block.0 * BLOCK_SECTORS), Arc::from(&slot.data[..]));
         let written = run_async(bio.with_tag(role.tag(block)).to(&self.device)).await;
         written.map_err(|status| status.errno().unwrap_or(Errno::EIO))?;
@@ -348,6 +357,7 @@ impl BlockManager {
 mod tests {
     use super::*;
     use dmlab_block::{RamDisk, Registry, WriteCache};
+    use dmlab_formats::thin::SUPERBLOCK;
     use dmlab_runtime::{Runtime, VirtualDriver};
     use dmlab_units::DevT;
 
@@ -363,9 +373,9 @@ mod tests {
         blocks.clean_limit = 32;
         let transactions = async {
             for transaction in 0..20 {
-                blocks.make_zero(MetaBlock(0), Kind::Superblock);
+                blocks.make_zero(MetaBlock(0), &SUPERBLOCK);
                 for i in 0..10 {
-                    blocks.make_zero(MetaBlock(1 + 10 * transaction + i), Kind::Node);
+                    blocks.make_zero(MetaBlock(1 + 10 * transaction + i), &NODE);
                 }
                 blocks.write_all_but_superblock().await.unwrap();
                 blocks.write_superblock().await.unwrap();

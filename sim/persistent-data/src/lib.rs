@@ -1,6 +1,6 @@
 //! Persistent data: metadata that survives crashes, as thin provisioning keeps it.
 //!
-//! Three layers, from the bottom: [`mod@format`], the bytes; then mechanism: the block manager, transactions, space
+//! Three layers, from the bottom: `dmlab-formats`, the bytes; then mechanism: the block manager, transactions, space
 //! maps and B-trees of [`Store`], and [`ThinMetadata`] on top of them; then policy, which block to map and when to
 //! commit, in the target that uses it. Allocation order and node shapes are Linux's, so that the same operations leave
 //! the same bytes.
@@ -8,7 +8,6 @@
 
 mod block_manager;
 mod btree;
-pub mod format;
 mod space_map;
 mod store;
 mod thin;
@@ -17,4 +16,4 @@ pub use block_manager::{BlockManager, Role};
 pub use btree::{Cached, Tree};
 pub use space_map::Which;
 pub use store::{Rule, Store};
-pub use thin::{Lookup, Run, ThinMetadata, metadata_reserve};
+pub use thin::{Lookup, Run, ThinMetadata};

@@ -8,9 +8,11 @@ use std::pin::Pin;
 use dmlab_units::{Errno, MetaBlock};
 
 use crate::block_manager::Role;
-use crate::format::{Bitmap, Kind, Mapping, Node, Value};
 use crate::space_map::{DataMap, MetadataMap, Which};
 use crate::{BlockManager, Tree};
+use dmlab_formats::bitmap::{BITMAP, Bitmap};
+use dmlab_formats::btree_node::{Node, Value};
+use dmlab_formats::thin::Mapping;
 
 /// Something that takes time.
 pub(crate) type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -148,7 +150,7 @@ impl Store {
             return Err(Errno::EINVAL);
         }
         let entry = self.load_entry(which, index).await?;
-        self.blocks.load(entry.bitmap, Kind::Bitmap).await?;
+        self.blocks.load(entry.bitmap, &BITMAP).await?;
         Ok(Bitmap::new(self.blocks.get(entry.bitmap)).get(bit))
     }
 

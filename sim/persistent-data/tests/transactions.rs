@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use dmlab_block::{Bio, BlockDevice, RamDisk, Registry, WriteCache, read_async, run_async};
+use dmlab_formats::BLOCK_SIZE;
+use dmlab_formats::thin::{SUPERBLOCK, Superblock};
 use dmlab_persistent_data::ThinMetadata;
-use dmlab_persistent_data::format::{BLOCK_SIZE, Kind, Superblock, seal};
 use dmlab_runtime::{Runtime, VirtualDriver};
 use dmlab_units::{DataBlock, DevT, Errno, MetaBlock, Sector, Sectors, ThinBlock, ThinId};
 
@@ -60,7 +61,7 @@ impl Bench {
         let mut superblock = Superblock::decode(&block);
         edit(&mut superblock);
         superblock.encode(&mut block);
-        seal(Kind::Superblock, MetaBlock(0), &mut block);
+        SUPERBLOCK.seal(MetaBlock(0), &mut block);
         self.run(run_async(Bio::write_owned(Sector(0), Arc::from(&block[..])).to(&self.device))).unwrap();
     }
 }

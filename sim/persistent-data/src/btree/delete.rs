@@ -3,9 +3,9 @@
 use dmlab_units::{Errno, MetaBlock};
 
 use super::{MAX_DEPTH, Tree};
-use crate::format::Mapping;
 use crate::store::{Later, runs};
 use crate::{Rule, Store};
+use dmlab_formats::thin::Mapping;
 
 impl Store {
     /// Takes a parent from a tree's root, and if it was the last deletes all that is below, depth first, children

@@ -3,8 +3,9 @@
 use dmlab_units::{Errno, MetaBlock};
 
 use super::{MAX_DEPTH, Tree};
-use crate::format::{Mapping, Node, Value};
 use crate::{Rule, Store};
+use dmlab_formats::btree_node::{Node, Value};
+use dmlab_formats::thin::Mapping;
 
 /// Where a walk from a root has ended: the root's new number, the leaf, and the entry there that is not above the key.
 pub(crate) struct Walked {

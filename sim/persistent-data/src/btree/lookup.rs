@@ -4,8 +4,8 @@ use dmlab_units::{Errno, MetaBlock};
 
 use super::{MAX_DEPTH, Tree};
 use crate::Store;
-use crate::format::{Kind, Node, Value};
 use crate::store::Later;
+use dmlab_formats::btree_node::{NODE, Node, Value};
 
 /// What a lookup without waiting finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ impl Store {
     pub fn lookup_cached<V: Value>(&self, root: MetaBlock, key: u64) -> Cached<V> {
         let mut block = root;
         for _ in 0..MAX_DEPTH {
-            let node = match self.blocks.cached(block, Kind::Node) {
+            let node = match self.blocks.cached(block, &NODE) {
                 Some(Ok(bytes)) => Node::new(bytes),
                 Some(Err(errno)) => return Cached::Bad(errno),
                 None => return Cached::Unknown,

@@ -16,8 +16,8 @@ pub use lookup::Cached;
 use dmlab_units::{Errno, MetaBlock};
 
 use crate::block_manager::Role;
-use crate::format::{INTERNAL_VALUE_SIZE, Kind, Node, NodeMut, max_entries};
 use crate::{Rule, Store};
+use dmlab_formats::btree_node::{INTERNAL_VALUE_SIZE, NODE, Node, NodeMut, max_entries};
 
 /// Most levels that a sound tree can have: more means a loop.
 pub(crate) const MAX_DEPTH: usize = 64;
@@ -35,7 +35,7 @@ pub struct Tree {
 
 impl From<Tree> for Role {
     fn from(tree: Tree) -> Role {
-        Role { kind: Kind::Node, meaning: tree.meaning }
+        Role { kind: &NODE, meaning: tree.meaning }
     }
 }
 
@@ -64,7 +64,7 @@ impl Store {
     }
 
     /// A node that is in memory because it was shadowed a moment ago.
-    pub(crate) fn node_here(&self, block: MetaBlock) -> crate::format::Node<'_> {
-        crate::format::Node::new(self.blocks.get(block))
+    pub(crate) fn node_here(&self, block: MetaBlock) -> dmlab_formats::btree_node::Node<'_> {
+        dmlab_formats::btree_node::Node::new(self.blocks.get(block))
     }
 }

@@ -3,8 +3,9 @@
 use dmlab_units::{Errno, MetaBlock};
 
 use super::{MAX_DEPTH, Tree};
-use crate::format::{Mapping, Value};
 use crate::{Rule, Store};
+use dmlab_formats::btree_node::Value;
+use dmlab_formats::thin::Mapping;
 
 impl Store {
     /// Takes an entry out. Returns the new root.

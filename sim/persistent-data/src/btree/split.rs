@@ -4,21 +4,21 @@ use dmlab_units::{Errno, MetaBlock};
 
 use super::Tree;
 use crate::Store;
-use crate::format::INTERNAL_VALUE_SIZE;
+use dmlab_formats::btree_node::INTERNAL_VALUE_SIZE;
 
 /// A sibling with fewer free entries than this is not worth moving entries to.
 const WORTH_REBALANCING: usize = 8;
 
 impl Store {
     /// A copy of a node's bytes, to move entries from while the original changes.
-    fn copy_of(&self, block: MetaBlock) -> crate::format::Block {
+    fn copy_of(&self, block: MetaBlock) -> dmlab_formats::Block {
         *self.blocks.get(block)
     }
 
     async fn new_node_like(&mut self, tree: Tree, model: MetaBlock) -> Result<MetaBlock, Errno> {
         let block = self.new_block(tree).await?;
         let model = self.copy_of(model);
-        self.node_mut(block).format_like(crate::format::Node::new(&model));
+        self.node_mut(block).format_like(dmlab_formats::btree_node::Node::new(&model));
         Ok(block)
     }
 
@@ -32,7 +32,7 @@ impl Store {
         count: usize,
     ) {
         let from = self.copy_of(from);
-        self.node_mut(to).copy_from(crate::format::Node::new(&from), source, target, count);
+        self.node_mut(to).copy_from(dmlab_formats::btree_node::Node::new(&from), source, target, count);
     }
 
     pub(crate) fn len_of(&self, block: MetaBlock) -> usize {

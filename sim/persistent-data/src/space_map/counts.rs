@@ -4,9 +4,10 @@ use dmlab_runtime::Planted;
 use dmlab_units::{Errno, MetaBlock};
 
 use super::{Counts, Which, place};
-use crate::format::{BITMAP_ENTRIES, Bitmap, BitmapMut, IndexEntry, Kind};
 use crate::store::value_bytes;
 use crate::{Rule, Store, Tree};
+use dmlab_formats::bitmap::{BITMAP, BITMAP_ENTRIES, Bitmap, BitmapMut};
+use dmlab_formats::index::IndexEntry;
 
 /// Counts that no bitmap can hold: block to count.
 pub(super) const OVERFLOW: Tree = Tree { value_size: 4, rule: Rule::None, meaning: "count_tree_node" };
@@ -64,7 +65,7 @@ impl Store {
                 continue;
             }
             let end = (nr_blocks - index * BITMAP_ENTRIES).min(BITMAP_ENTRIES);
-            self.blocks.load(entry.bitmap, Kind::Bitmap).await?;
+            self.blocks.load(entry.bitmap, &BITMAP).await?;
             let bitmap = Bitmap::new(self.blocks.get(entry.bitmap));
             while let Some(free) = bitmap.find_free(from, end) {
                 let number = index * BITMAP_ENTRIES + free;
@@ -158,7 +159,7 @@ impl Store {
     }
 
     async fn shadow_bitmap(&mut self, bitmap: MetaBlock) -> Result<MetaBlock, Errno> {
-        let shadow = self.shadow(bitmap, Kind::Bitmap).await;
+        let shadow = self.shadow(bitmap, &BITMAP).await;
         Ok(shadow.inspect_err(|_| self.blocks.log("space map common", "dm_tm_shadow_block() failed"))?.0)
     }
 
@@ -166,7 +167,7 @@ impl Store {
         let root = self.counts(which).ref_count_root;
         let (root, leaf, at) = self.shadow_path(OVERFLOW, root, block).await?;
         self.counts_mut(which).ref_count_root = root;
-        let mut node = crate::format::NodeMut::new(self.blocks.get_mut(leaf));
+        let mut node = dmlab_formats::btree_node::NodeMut::new(self.blocks.get_mut(leaf));
         let count: u32 = node.value(at);
         node.set_value(at, count.wrapping_add(1));
         Ok(())
@@ -177,7 +178,7 @@ impl Store {
         let root = self.counts(which).ref_count_root;
         let (root, leaf, at) = self.shadow_path(OVERFLOW, root, block).await?;
         self.counts_mut(which).ref_count_root = root;
-        let mut node = crate::format::NodeMut::new(self.blocks.get_mut(leaf));
+        let mut node = dmlab_formats::btree_node::NodeMut::new(self.blocks.get_mut(leaf));
         let count: u32 = node.value(at);
         if count > 3 {
             node.set_value(at, count - 1);

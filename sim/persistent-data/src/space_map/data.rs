@@ -3,9 +3,10 @@
 use dmlab_units::{DataBlock, Errno};
 
 use super::{Counts, Which};
-use crate::format::{IndexEntry, SpaceMapRoot};
 use crate::store::{Later, value_bytes};
 use crate::{Rule, Store, Tree};
+use dmlab_formats::index::IndexEntry;
+use dmlab_formats::space_map_root::SpaceMapRoot;
 
 /// Number of a bitmap to where it is.
 const INDEX: Tree = Tree { value_size: 16, rule: Rule::None, meaning: "index_tree_node" };

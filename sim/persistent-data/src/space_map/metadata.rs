@@ -10,8 +10,10 @@ use dmlab_units::{Errno, MetaBlock};
 
 use super::{Counts, Which};
 use crate::Store;
-use crate::format::{BITMAP_ENTRIES, IndexBlock, IndexEntry, Kind, MAX_INDEX_ENTRIES, SpaceMapRoot};
 use crate::store::Later;
+use dmlab_formats::bitmap::{BITMAP, BITMAP_ENTRIES};
+use dmlab_formats::index::{INDEX, IndexBlock, IndexEntry, MAX_INDEX_ENTRIES};
+use dmlab_formats::space_map_root::SpaceMapRoot;
 
 /// Operations that may wait; the kernel's ring has as many places.
 const MAX_WAITING: usize = 1024;
@@ -195,7 +197,7 @@ impl Store {
             return Ok(());
         }
         let root = self.metadata.counts.bitmap_root;
-        let (block, _) = self.shadow(root, Kind::Index).await?;
+        let (block, _) = self.shadow(root, &INDEX).await?;
         let index = self.metadata.index;
         index.encode(self.blocks.get_mut(block));
         self.metadata.counts.bitmap_root = block;
@@ -210,7 +212,7 @@ impl Store {
             return Err(Errno::EINVAL);
         }
         self.metadata = MetadataMap::bootstrapping(1);
-        self.metadata.counts.bitmap_root = self.new_block(Kind::Index).await?;
+        self.metadata.counts.bitmap_root = self.new_block(&INDEX).await?;
         self.metadata.counts.ref_count_root = self.empty_tree(super::counts::OVERFLOW).await?;
         self.extend_map(Which::Metadata, nr_blocks).await?;
         let used = self.metadata.bootstrap.take().unwrap_or_default();
@@ -231,7 +233,7 @@ impl Store {
         let new = nr_blocks.div_ceil(BITMAP_ENTRIES);
         self.counts_mut(which).nr_blocks = nr_blocks;
         for index in old..new {
-            let bitmap = self.new_block(Kind::Bitmap).await?;
+            let bitmap = self.new_block(&BITMAP).await?;
             let entry = IndexEntry { bitmap, nr_free: BITMAP_ENTRIES as u32, none_free_before: 0 };
             match which {
                 Which::Metadata => self.metadata.save_entry(index, entry)?,

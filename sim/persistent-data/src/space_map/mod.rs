@@ -15,7 +15,8 @@ use dmlab_units::MetaBlock;
 pub(crate) use data::DataMap;
 pub(crate) use metadata::{LowWater, MetadataMap};
 
-use crate::format::{BITMAP_ENTRIES, SpaceMapRoot};
+use dmlab_formats::bitmap::BITMAP_ENTRIES;
+use dmlab_formats::space_map_root::SpaceMapRoot;
 
 /// One of the two maps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,13 +6,14 @@ use dmlab_block::BlockDevice;
 use dmlab_runtime::Level;
 use dmlab_units::{Errno, MetaBlock, Sectors};
 
-use super::{SUPERBLOCK, ThinMetadata};
-use crate::format::{
-    BITMAP_ENTRIES, BLOCK_SECTORS, IndexBlock, Kind, MAX_INDEX_ENTRIES, SpaceMapRoot, Superblock,
-    THIN_VERSION,
-};
+use super::{LOCATION, ThinMetadata};
 use crate::space_map::{DataMap, MetadataMap};
 use crate::{BlockManager, Store};
+use dmlab_formats::BLOCK_SECTORS;
+use dmlab_formats::bitmap::BITMAP_ENTRIES;
+use dmlab_formats::index::{INDEX, IndexBlock, MAX_INDEX_ENTRIES};
+use dmlab_formats::space_map_root::SpaceMapRoot;
+use dmlab_formats::thin::{SUPERBLOCK, Superblock, THIN_VERSION};
 
 /// Most metadata blocks that can be used: what one index block covers.
 const MAX_BLOCKS: u64 = MAX_INDEX_ENTRIES as u64 * BITMAP_ENTRIES;
@@ -43,7 +44,7 @@ impl ThinMetadata {
     ) -> Result<ThinMetadata, Errno> {
         let blocks = BlockManager::new(device.clone());
         // What can't even be looked at goes without a word of the metadata's own (recorded: thin-errors/needs-check-fail).
-        let first = blocks.read(SUPERBLOCK, Kind::Superblock).await?;
+        let first = blocks.read(LOCATION, &SUPERBLOCK).await?;
         if first.iter().any(|&byte| byte != 0) {
             return ThinMetadata::open_formatted(blocks, Some(data_block_size)).await;
         }
@@ -70,7 +71,7 @@ impl ThinMetadata {
         let mapping_root = store.empty_tree(super::TOP).await?;
         let details_root =
             store.empty_tree(super::DETAILS).await.inspect_err(failed("couldn't create devices root"))?;
-        store.blocks.make_zero(SUPERBLOCK, Kind::Superblock);
+        store.blocks.make_zero(LOCATION, &SUPERBLOCK);
         let superblock = Superblock {
             flags: 0,
             uuid: [0; 16],
@@ -100,9 +101,9 @@ impl ThinMetadata {
         data_block_size: Option<Sectors>,
     ) -> Result<ThinMetadata, Errno> {
         let device = blocks.device().clone();
-        let read = blocks.load(SUPERBLOCK, Kind::Superblock).await;
+        let read = blocks.load(LOCATION, &SUPERBLOCK).await;
         read.inspect_err(|_| log(&device, "couldn't read superblock"))?;
-        let superblock = Superblock::decode(blocks.get(SUPERBLOCK));
+        let superblock = Superblock::decode(blocks.get(LOCATION));
         if let Some(wanted) = data_block_size
             && wanted != superblock.data_block_size
         {
@@ -125,7 +126,7 @@ impl ThinMetadata {
             return Err(Errno::EINVAL);
         }
         let index_block = superblock.metadata_space_map.bitmap_root;
-        let read = blocks.load(index_block, Kind::Index).await;
+        let read = blocks.load(index_block, &INDEX).await;
         read.inspect_err(|_| {
             log_as(&device, "transaction manager", "couldn't open metadata space map");
             log(&device, "tm_open_with_sm failed");
@@ -161,7 +162,7 @@ impl ThinMetadata {
     pub async fn abort(&mut self) -> Result<(), Errno> {
         let device = self.store.blocks.device().clone();
         let blocks = BlockManager::new(device);
-        blocks.read(SUPERBLOCK, Kind::Superblock).await?;
+        blocks.read(LOCATION, &SUPERBLOCK).await?;
         let mut again = ThinMetadata::open_formatted(blocks, None).await?;
         again.store.metadata.low_water = self.store.metadata.low_water.take();
         // Linux's old cache writes what it has when it goes, after the metadata was opened anew. All of it lies in

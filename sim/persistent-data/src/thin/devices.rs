@@ -3,8 +3,8 @@
 use dmlab_units::{Errno, ThinId};
 
 use super::{BOTTOM, DETAILS, TOP, ThinMetadata};
-use crate::format::DeviceDetails;
 use crate::store::value_bytes;
+use dmlab_formats::thin::DeviceDetails;
 
 /// A thin device in memory.
 #[derive(Clone, Debug)]

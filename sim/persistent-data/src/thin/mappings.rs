@@ -4,8 +4,8 @@ use dmlab_units::{DataBlock, Errno, MetaBlock, ThinBlock, ThinId};
 
 use super::{BOTTOM, Lookup, Run, TOP, ThinMetadata};
 use crate::Cached;
-use crate::format::Mapping;
 use crate::store::value_bytes;
+use dmlab_formats::thin::Mapping;
 
 impl ThinMetadata {
     fn seen_by(&self, id: ThinId, mapping: Mapping) -> Lookup {

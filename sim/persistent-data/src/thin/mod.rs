@@ -8,28 +8,21 @@ mod snapshot;
 use std::sync::Arc;
 
 use dmlab_block::{Bio, BlockDevice, Tag, run_async};
+use dmlab_formats::thin::metadata_reserve;
 use dmlab_runtime::{Level, Planted};
 use dmlab_units::{DataBlock, Errno, MetaBlock, Sectors, ThinId};
 
-use crate::format::{Kind, NEEDS_CHECK, Superblock};
 use crate::{Rule, Store, Tree};
 use devices::InCore;
+use dmlab_formats::thin::{NEEDS_CHECK, SUPERBLOCK, Superblock};
 
-pub(crate) const SUPERBLOCK: MetaBlock = MetaBlock(0);
+pub(crate) const LOCATION: MetaBlock = MetaBlock(0);
 /// Top level of the mapping tree: thin id to root of that device's tree.
 pub(crate) const TOP: Tree = Tree { value_size: 8, rule: Rule::Roots(&BOTTOM), meaning: "mapping_top_node" };
 /// Bottom level: thin block to mapping.
 pub(crate) const BOTTOM: Tree = Tree { value_size: 8, rule: Rule::Data, meaning: "mapping_tree_node" };
 /// Thin id to what is known of the device.
 pub(crate) const DETAILS: Tree = Tree { value_size: 24, rule: Rule::None, meaning: "details_tree_node" };
-
-/// Most metadata blocks kept in reserve, so that deleting is possible when all others are used.
-const MAX_RESERVE: u64 = 4096;
-
-/// Metadata blocks that a pool keeps back of `nr_blocks`; its status line shows them as used.
-pub fn metadata_reserve(nr_blocks: u64) -> u64 {
-    MAX_RESERVE.min(nr_blocks / 10)
-}
 
 /// A mapped thin block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,8 +102,8 @@ impl ThinMetadata {
         self.is_in_service = true;
         self.superblock.flags |= NEEDS_CHECK;
         let superblock = self.superblock.clone();
-        if matches!(self.store.blocks.cached(SUPERBLOCK, Kind::Superblock), Some(Ok(_))) {
-            superblock.encode(self.store.blocks.get_mut(SUPERBLOCK));
+        if matches!(self.store.blocks.cached(LOCATION, &SUPERBLOCK), Some(Ok(_))) {
+            superblock.encode(self.store.blocks.get_mut(LOCATION));
         }
     }
 
@@ -255,7 +248,7 @@ impl ThinMetadata {
     async fn write_transaction(&mut self) -> Result<(), Errno> {
         self.store.commit_metadata_map().await?;
         self.store.blocks.write_all_but_superblock().await?;
-        self.store.blocks.load(SUPERBLOCK, Kind::Superblock).await?;
+        self.store.blocks.load(LOCATION, &SUPERBLOCK).await?;
         self.superblock.time = self.time;
         self.superblock.trans_id = self.trans_id;
         self.superblock.mapping_root = self.mapping_root;
@@ -264,7 +257,7 @@ impl ThinMetadata {
         if !self.has_planted(Planted::SpaceMapRootMissing) {
             self.superblock.metadata_space_map = self.store.metadata.counts.root();
         }
-        self.superblock.encode(self.store.blocks.get_mut(SUPERBLOCK));
+        self.superblock.encode(self.store.blocks.get_mut(LOCATION));
         self.store.blocks.write_superblock().await?;
         self.store.forget_shadows();
         Ok(())
@@ -286,8 +279,10 @@ impl ThinMetadata {
     pub async fn device_ids(&mut self) -> Result<Vec<ThinId>, Errno> {
         let mut ids = Vec::new();
         let mut next = 0;
-        while let Some((id, _)) =
-            self.store.lookup_next::<crate::format::DeviceDetails>(DETAILS, self.details_root, next).await?
+        while let Some((id, _)) = self
+            .store
+            .lookup_next::<dmlab_formats::thin::DeviceDetails>(DETAILS, self.details_root, next)
+            .await?
         {
             ids.push(ThinId(id));
             let Some(after) = id.checked_add(1) else { break };

@@ -3,8 +3,9 @@
 use dmlab_runtime::Level;
 use dmlab_units::{Errno, MetaBlock};
 
-use super::{DETAILS, SUPERBLOCK, TOP, ThinMetadata};
-use crate::format::{Kind, SpaceMapRoot, Superblock};
+use super::{DETAILS, LOCATION, TOP, ThinMetadata};
+use dmlab_formats::space_map_root::SpaceMapRoot;
+use dmlab_formats::thin::{SUPERBLOCK, Superblock};
 
 impl ThinMetadata {
     /// Block of the metadata snapshot, if there is one.
@@ -20,7 +21,7 @@ impl ThinMetadata {
         self.is_in_service = true;
         // One more parent makes the shadow a copy; the copy takes that parent back.
         self.store.increment_metadata(0, 1).await?;
-        let (copy, _) = self.store.shadow(SUPERBLOCK, Kind::Superblock).await?;
+        let (copy, _) = self.store.shadow(LOCATION, &SUPERBLOCK).await?;
         if self.held_root().is_some() {
             self.store.decrement_metadata(copy.0, copy.0 + 1).await?;
             let text = "Pool metadata snapshot already exists: release this before taking another.";
@@ -52,7 +53,7 @@ impl ThinMetadata {
             return Err(Errno::EINVAL);
         };
         self.set_held_root(MetaBlock(0));
-        self.store.blocks.load(held, Kind::Superblock).await?;
+        self.store.blocks.load(held, &SUPERBLOCK).await?;
         let copy = Superblock::decode(self.store.blocks.get(held));
         self.store.delete_tree(copy.mapping_root, TOP).await?;
         self.store.delete_tree(copy.details_root, DETAILS).await?;
@@ -62,6 +63,6 @@ impl ThinMetadata {
     fn set_held_root(&mut self, root: MetaBlock) {
         self.superblock.held_root = root;
         let superblock = self.superblock.clone();
-        superblock.encode(self.store.blocks.get_mut(SUPERBLOCK));
+        superblock.encode(self.store.blocks.get_mut(LOCATION));
     }
 }

@@ -28,7 +28,6 @@
 //! Behaviour: targets-basic.md section 11, recorded cases `mirror/*`.
 
 mod bios;
-mod format;
 mod leg;
 mod log;
 mod recovery;

@@ -1,4 +1,4 @@
-//! The disk log as bytes (targets-basic.md section 11.1).
+//! The disk log of a mirror (targets-basic.md section 11.1).
 //!
 //! ```text
 //! byte 0      magic u32 "rRiM"
@@ -10,31 +10,35 @@
 //! Integers are little-endian.
 
 /// `rRiM` as a little-endian number.
-pub(super) const MAGIC: u32 = 0x4d69_5272;
+pub const MAGIC: u32 = 0x4d69_5272;
 /// The version that is written; version 1 is the same.
-pub(super) const VERSION: u32 = 2;
+pub const VERSION: u32 = 2;
 /// Bytes of the header that mean something.
-pub(super) const HEADER_BYTES: usize = 16;
+pub const HEADER_BYTES: usize = 16;
 /// Where the bits begin.
-pub(super) const BITS_OFFSET: usize = 1024;
+pub const BITS_OFFSET: usize = 1024;
 
 /// The header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) magic: u32,
-    pub(super) version: u32,
+pub struct Header {
+    /// [`MAGIC`], if it is a mirror's log.
+    pub magic: u32,
+    /// [`VERSION`], or 1.
+    pub version: u32,
     /// How many regions the bits are of.
-    pub(super) regions: u64,
+    pub regions: u64,
 }
 
 impl Header {
-    pub(super) fn decode(bytes: &[u8; HEADER_BYTES]) -> Header {
+    /// Reads the first bytes of a log.
+    pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Header {
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         let regions = u64::from(word(8)) | u64::from(word(12)) << 32;
         Header { magic: word(0), version: word(4), regions }
     }
 
-    pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
+    /// The header as bytes.
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..4].copy_from_slice(&self.magic.to_le_bytes());
         bytes[4..8].copy_from_slice(&self.version.to_le_bytes());
@@ -44,7 +48,7 @@ impl Header {
 }
 
 /// Bytes of header and bits, without what rounds them up to the device's block.
-pub(super) fn log_bytes(regions: u64) -> u64 {
+pub fn log_bytes(regions: u64) -> u64 {
     BITS_OFFSET as u64 + 8 * regions.div_ceil(64)
 }
 

@@ -1,4 +1,4 @@
-//! The persistent exception store on disk, as bytes (targets-basic.md section 13.2).
+//! The exception store of a persistent snapshot (targets-basic.md section 13.2).
 //!
 //! ```text
 //! chunk 0                    header: magic u32 "SnAp", valid u32, version u32 = 1, chunk size u32 in sectors
@@ -8,34 +8,38 @@
 //! Integers are little-endian. There are no checksums. A record whose new chunk is 0 ends the list.
 
 /// `SnAp` as a little-endian number.
-pub(super) const MAGIC: u32 = 0x7041_6e53;
+pub const MAGIC: u32 = 0x7041_6e53;
 /// The only version of the format.
-pub(super) const VERSION: u32 = 1;
+pub const VERSION: u32 = 1;
 /// Bytes of the header that mean something.
-pub(super) const HEADER_BYTES: usize = 16;
+pub const HEADER_BYTES: usize = 16;
 /// Bytes of a record.
-pub(super) const RECORD_BYTES: usize = 16;
+pub const RECORD_BYTES: usize = 16;
 /// Chunk of the first metadata area.
-pub(super) const FIRST_AREA: u64 = 1;
+pub const FIRST_AREA: u64 = 1;
 
 /// The header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Header {
-    pub(super) magic: u32,
+pub struct Header {
+    /// [`MAGIC`], if it is an exception store.
+    pub magic: u32,
     /// Not 0 unless the snapshot was invalidated.
-    pub(super) valid: u32,
-    pub(super) version: u32,
+    pub valid: u32,
+    /// [`VERSION`].
+    pub version: u32,
     /// Chunk size in sectors.
-    pub(super) chunk_size: u32,
+    pub chunk_size: u32,
 }
 
 impl Header {
-    pub(super) fn decode(bytes: &[u8; HEADER_BYTES]) -> Header {
+    /// Reads the first bytes of a store.
+    pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Header {
         let word = |at: usize| u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
         Header { magic: word(0), valid: word(4), version: word(8), chunk_size: word(12) }
     }
 
-    pub(super) fn encode(&self) -> [u8; HEADER_BYTES] {
+    /// The header as bytes.
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         for (i, word) in [self.magic, self.valid, self.version, self.chunk_size].into_iter().enumerate() {
             bytes[4 * i..4 * i + 4].copy_from_slice(&word.to_le_bytes());
@@ -46,14 +50,16 @@ impl Header {
 
 /// One exception: chunk `old` of the origin lives in chunk `new` of the COW device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Record {
-    pub(super) old: u64,
-    pub(super) new: u64,
+pub struct Record {
+    /// The chunk of the origin.
+    pub old: u64,
+    /// The chunk of the COW device; 0 ends the list.
+    pub new: u64,
 }
 
 impl Record {
     /// Record `index` of an area; `None` beyond its end.
-    pub(super) fn decode(area: &[u8], index: usize) -> Option<Record> {
+    pub fn decode(area: &[u8], index: usize) -> Option<Record> {
         let bytes = area.get(index * RECORD_BYTES..(index + 1) * RECORD_BYTES)?;
         let (old, new) = bytes.split_at(8);
         Some(Record {
@@ -63,7 +69,7 @@ impl Record {
     }
 
     /// Writes this as record `index`, which lies inside `area`.
-    pub(super) fn encode(&self, area: &mut [u8], index: usize) {
+    pub fn encode(&self, area: &mut [u8], index: usize) {
         let at = index * RECORD_BYTES;
         area[at..at + 8].copy_from_slice(&self.old.to_le_bytes());
         area[at + 8..at + 16].copy_from_slice(&self.new.to_le_bytes());
@@ -71,17 +77,17 @@ impl Record {
 }
 
 /// Records in an area of `chunk_bytes`.
-pub(super) fn records_per_area(chunk_bytes: usize) -> usize {
+pub fn records_per_area(chunk_bytes: usize) -> usize {
     chunk_bytes / RECORD_BYTES
 }
 
 /// Chunk of metadata area `area`.
-pub(super) fn area_chunk(area: u64, records: usize) -> u64 {
+pub fn area_chunk(area: u64, records: usize) -> u64 {
     FIRST_AREA + area * (records as u64 + 1)
 }
 
 /// Whether `chunk` is a metadata area.
-pub(super) fn is_area(chunk: u64, records: usize) -> bool {
+pub fn is_area(chunk: u64, records: usize) -> bool {
     chunk % (records as u64 + 1) == FIRST_AREA
 }
 

@@ -11,7 +11,6 @@
 //! numbers are little-endian, what is not named is zero.
 //!
 //! Nothing in an entry says whether it is one: where a log ends, the superblock's count says, and it may lag behind.
-#![forbid(unsafe_code)]
 
 /// First word of a log.
 pub const MAGIC: u64 = 0x006a_7366_7773_6872;

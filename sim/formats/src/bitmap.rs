@@ -2,8 +2,19 @@
 //!
 //! Entry `i` is in byte `16 + i / 4`, at bits `2 * (i % 4)` and the one above. The **lower** of the two is the high bit
 //! of the count: 1 is stored as `10b`, 2 as `01b`, 3 ("more than two, see the overflow tree") as `11b`.
+//!
+//! ```text
+//!  0 csum u32   4 unused u32   8 blocknr u64   16 counts, 4 to a byte
+//! ```
 
-use super::{BLOCK_SIZE, Block};
+use crate::{BLOCK_SIZE, Block, Validator};
+
+/// The validator of bitmap blocks.
+pub static BITMAP: Validator = Validator {
+    log_prefix: "space map common",
+    failed: "bitmap check failed",
+    ..Validator::new("sm_bitmap", 240_779)
+};
 
 const HEADER: usize = 16;
 /// Entries of a bitmap block.

@@ -1,17 +1,33 @@
-//! The superblock of a thin pool's metadata (thin.md section 2).
+//! The metadata of a thin pool: its superblock, mappings and device details (thin.md sections 2 and 3).
 //!
 //! ```text
+//! superblock
 //!   0 csum u32     4 flags u32    8 blocknr u64   16 uuid[16]    32 magic u64   40 version u32
 //!  44 time u32    48 trans_id u64   56 held_root u64
 //!  64 data space map root[128]   192 metadata space map root[128]
 //! 320 mapping root u64   328 details root u64   336 data block size u32 (sectors)
 //! 340 metadata block size u32 (sectors)   344 metadata blocks u64
 //! 352 compat u32   356 compat_ro u32   360 incompat u32
+//! mapping
+//!   u64: data block << 24 | time
+//! device details
+//!   0 mapped blocks u64   8 transaction id u64   16 creation time u32   20 snapshotted time u32
 //! ```
 
-use dmlab_units::{MetaBlock, Sectors};
+use dmlab_units::{DataBlock, MetaBlock, Sectors};
 
-use super::{Block, SpaceMapRoot, put_u32, put_u64, u32_at, u64_at};
+use crate::btree_node::Value;
+use crate::space_map_root::SpaceMapRoot;
+use crate::{Block, Magic, Validator, put_u32, put_u64, u32_at, u64_at};
+
+/// The validator of the superblock, and of its copy in a metadata snapshot.
+pub static SUPERBLOCK: Validator = Validator {
+    magic: Some(Magic { at: 32, value: SUPERBLOCK_MAGIC }),
+    log_prefix: "thin metadata",
+    failed: "sb_check failed",
+    wanted: ": wanted",
+    ..Validator::new("superblock", 160_774)
+};
 
 /// `magic` of a thin pool's metadata.
 pub const SUPERBLOCK_MAGIC: u64 = 27_022_010;
@@ -21,6 +37,14 @@ pub const THIN_VERSION: u32 = 2;
 pub const NEEDS_CHECK: u32 = 1;
 
 const ROOT_ROOM: usize = 128;
+
+/// Most metadata blocks kept in reserve, so that deleting is possible when all others are used.
+const MAX_RESERVE: u64 = 4096;
+
+/// Metadata blocks that a pool keeps back of `nr_blocks`; its status line shows them as used.
+pub fn metadata_reserve(nr_blocks: u64) -> u64 {
+    MAX_RESERVE.min(nr_blocks / 10)
+}
 
 /// A superblock. What it does not name (checksum, number, spare bytes) is kept by editing the block in place.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,5 +132,70 @@ impl Superblock {
     /// Whether the needs-check flag is set.
     pub fn needs_check(&self) -> bool {
         self.flags & NEEDS_CHECK != 0
+    }
+}
+
+/// A mapping: which data block, and at what time of the pool's snapshot clock it was mapped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// The data block, 40 bits.
+    pub block: DataBlock,
+    /// The time, 24 bits.
+    pub time: u32,
+}
+
+impl Value for Mapping {
+    const SIZE: usize = 8;
+    fn decode(bytes: &[u8]) -> Mapping {
+        let packed = u64_at(bytes, 0);
+        Mapping { block: DataBlock(packed >> 24), time: (packed & 0xff_ffff) as u32 }
+    }
+    fn encode(&self, bytes: &mut [u8]) {
+        put_u64(bytes, 0, self.block.0 << 24 | u64::from(self.time & 0xff_ffff));
+    }
+}
+
+/// What the pool knows of a thin device besides its mappings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DeviceDetails {
+    /// Blocks mapped.
+    pub mapped_blocks: u64,
+    /// The pool's transaction id when it was made.
+    pub transaction_id: u64,
+    /// The snapshot clock when it was made.
+    pub creation_time: u32,
+    /// The snapshot clock when it was last part of a snapshot.
+    pub snapshotted_time: u32,
+}
+
+impl Value for DeviceDetails {
+    const SIZE: usize = 24;
+    fn decode(bytes: &[u8]) -> DeviceDetails {
+        DeviceDetails {
+            mapped_blocks: u64_at(bytes, 0),
+            transaction_id: u64_at(bytes, 8),
+            creation_time: u32_at(bytes, 16),
+            snapshotted_time: u32_at(bytes, 20),
+        }
+    }
+    fn encode(&self, bytes: &mut [u8]) {
+        put_u64(bytes, 0, self.mapped_blocks);
+        put_u64(bytes, 8, self.transaction_id);
+        put_u32(bytes, 16, self.creation_time);
+        put_u32(bytes, 20, self.snapshotted_time);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mappings_pack_block_and_time() {
+        let mut bytes = [0; 8];
+        let mapping = Mapping { block: DataBlock(0xff_ffff_ffff), time: 5 };
+        mapping.encode(&mut bytes);
+        assert_eq!(bytes, [5, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff]);
+        assert_eq!(Mapping::decode(&bytes), mapping);
     }
 }

@@ -1,7 +1,20 @@
-//! Index entries: where each bitmap is, and what it has left.
+//! Index entries: where each bitmap of a space map is, and what it has left.
+//!
+//! ```text
+//! index block    0 csum u32   4 padding u32   8 blocknr u64   16 entries, 255 of them
+//! index entry    0 bitmap's block u64   8 free entries u32   12 none free before u32
+//! ```
 
-use super::{BLOCK_SIZE, Block, put_u32, put_u64, u32_at, u64_at};
 use dmlab_units::MetaBlock;
+
+use crate::{BLOCK_SIZE, Block, Validator, put_u32, put_u64, u32_at, u64_at};
+
+/// The validator of the metadata space map's index block.
+pub static INDEX: Validator = Validator {
+    log_prefix: "space map common",
+    failed: "index_check failed",
+    ..Validator::new("index", 160_478)
+};
 
 /// Bytes of an index entry.
 const ENTRY: usize = 16;

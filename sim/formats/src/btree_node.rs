@@ -8,9 +8,34 @@
 //! Entries past `nr_entries` are whatever stood there before: nothing is ever cleared, and what is left behind is part
 //! of what must come out byte for byte.
 
-use dmlab_units::{DataBlock, MetaBlock};
+use dmlab_units::MetaBlock;
 
-use super::{BLOCK_SIZE, Block, IndexEntry, put_u32, put_u64, u32_at, u64_at};
+use crate::index::IndexEntry;
+use crate::{BLOCK_SIZE, Block, Validator, put_u32, put_u64, u32_at, u64_at};
+
+/// The validator of nodes.
+pub static NODE: Validator = Validator {
+    log_prefix: "btree spine",
+    failed: "node_check failed",
+    shape: check_shape,
+    ..Validator::new("btree_node", 121_107)
+};
+
+fn check_shape(block: &Block) -> Result<(), &'static str> {
+    let node = Node::new(block);
+    let entry = 8 + node.value_size() as u64;
+    // Both come from the disk: their product may be larger than 64 bits.
+    let size = entry.saturating_mul(node.max_entries() as u64).saturating_add(HEADER as u64);
+    if size > BLOCK_SIZE as u64 {
+        Err("max_entries too large")
+    } else if node.len() > node.max_entries() {
+        Err("too many entries")
+    } else if !node.is_internal() && !node.is_leaf() {
+        Err("node is neither INTERNAL or LEAF")
+    } else {
+        Ok(())
+    }
+}
 
 const HEADER: usize = 32;
 const INTERNAL: u32 = 1;
@@ -70,57 +95,6 @@ impl Value for IndexEntry {
     }
     fn encode(&self, bytes: &mut [u8]) {
         IndexEntry::encode(self, bytes);
-    }
-}
-
-/// A mapping: which data block, and at what time of the pool's snapshot clock it was mapped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mapping {
-    /// The data block, 40 bits.
-    pub block: DataBlock,
-    /// The time, 24 bits.
-    pub time: u32,
-}
-
-impl Value for Mapping {
-    const SIZE: usize = 8;
-    fn decode(bytes: &[u8]) -> Mapping {
-        let packed = u64_at(bytes, 0);
-        Mapping { block: DataBlock(packed >> 24), time: (packed & 0xff_ffff) as u32 }
-    }
-    fn encode(&self, bytes: &mut [u8]) {
-        put_u64(bytes, 0, self.block.0 << 24 | u64::from(self.time & 0xff_ffff));
-    }
-}
-
-/// What the pool knows of a thin device besides its mappings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct DeviceDetails {
-    /// Blocks mapped.
-    pub mapped_blocks: u64,
-    /// The pool's transaction id when it was made.
-    pub transaction_id: u64,
-    /// The snapshot clock when it was made.
-    pub creation_time: u32,
-    /// The snapshot clock when it was last part of a snapshot.
-    pub snapshotted_time: u32,
-}
-
-impl Value for DeviceDetails {
-    const SIZE: usize = 24;
-    fn decode(bytes: &[u8]) -> DeviceDetails {
-        DeviceDetails {
-            mapped_blocks: u64_at(bytes, 0),
-            transaction_id: u64_at(bytes, 8),
-            creation_time: u32_at(bytes, 16),
-            snapshotted_time: u32_at(bytes, 20),
-        }
-    }
-    fn encode(&self, bytes: &mut [u8]) {
-        put_u64(bytes, 0, self.mapped_blocks);
-        put_u64(bytes, 8, self.transaction_id);
-        put_u32(bytes, 16, self.creation_time);
-        put_u32(bytes, 20, self.snapshotted_time);
     }
 }
 
@@ -325,14 +299,5 @@ mod tests {
         assert_eq!((node.len(), node.key(1), node.value::<u64>(2)), (3, 20, 60));
         // The stale last entry stays.
         assert_eq!(node.key(3), 30);
-    }
-
-    #[test]
-    fn mappings_pack_block_and_time() {
-        let mut bytes = [0; 8];
-        let mapping = Mapping { block: DataBlock(0xff_ffff_ffff), time: 5 };
-        mapping.encode(&mut bytes);
-        assert_eq!(bytes, [5, 0, 0, 0xff, 0xff, 0xff, 0xff, 0xff]);
-        assert_eq!(Mapping::decode(&bytes), mapping);
     }
 }

@@ -1,8 +1,12 @@
-//! Roots of space maps, as the superblock keeps them.
+//! Roots of space maps, as superblocks keep them.
+//!
+//! ```text
+//! 0 blocks u64   8 allocated u64   16 bitmap root u64   24 reference count root u64
+//! ```
 
 use dmlab_units::MetaBlock;
 
-use super::{put_u64, u64_at};
+use crate::{put_u64, u64_at};
 
 /// Where a space map is and what it counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
