@@ -13,7 +13,7 @@ use dmlab_thin_tools::{
 use dmlab_units::{MetaBlock, Sectors, ThinId};
 use proptest::prelude::*;
 
-const KINDS: [&'static Validator; 4] = [&SUPERBLOCK, &NODE, &INDEX, &BITMAP];
+const KINDS: [&Validator; 4] = [&SUPERBLOCK, &NODE, &INDEX, &BITMAP];
 
 /// Runs every tool; what they say does not matter.
 fn run_all(metadata: &BytesMetadata) {
