@@ -256,12 +256,12 @@ impl<'a> NodeMut<'a> {
     }
 
     /// Puts an entry in at index `i`, moving those from there on up.
-    pub fn insert_at(&mut self, i: usize, key: u64, value: &[u8]) {
+    pub fn insert_at<V: Value>(&mut self, i: usize, key: u64, value: V) {
         let len = self.len();
         self.move_within(i, i + 1, len - i);
         self.set_len(len + 1);
         self.set_key(i, key);
-        self.set_value_bytes(i, value);
+        self.set_value(i, value);
     }
 
     /// Takes entry `i` out, moving those behind it down; the last one stays behind, twice.
@@ -287,9 +287,9 @@ mod tests {
         let mut node = NodeMut::new(&mut block);
         node.format(true, 8);
         for (i, key) in [10u64, 20, 30].into_iter().enumerate() {
-            node.insert_at(i, key, &(key * 2).to_le_bytes());
+            node.insert_at(i, key, key * 2);
         }
-        node.insert_at(1, 15, &7u64.to_le_bytes());
+        node.insert_at(1, 15, 7u64);
         assert_eq!((0..4).map(|i| node.key(i)).collect::<Vec<_>>(), [10, 15, 20, 30]);
         assert_eq!(
             (node.lower(9), node.lower(15), node.lower(29), node.find(21)),

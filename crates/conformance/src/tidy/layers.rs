@@ -103,7 +103,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-runtime",
             "dmlab-block",
             "dmlab-formats",
-            "dmlab-persistent-data",
+            "dmlab-targets",
             "dmlab-control",
             "dmlab",
             "dmlab-thin-tools",

@@ -9,12 +9,12 @@ use dmlab_dm::{
     Area, Built, Constructor, Ctr, CtrError, Later, Map, Memory, MessageResult, StatusKind, TableDevice,
     TableEvents, Target, TargetFeatures, TargetType, parse_u64_strict,
 };
-use dmlab_persistent_data::ThinMetadata;
 use dmlab_runtime::Level;
 use dmlab_units::{Bytes, Errno, SECTOR_SIZE, Sector, Sectors};
 use parking_lot::Mutex;
 
 use super::discard::MAX_RUN;
+use super::metadata::ThinMetadata;
 use super::modes::Mode;
 use super::pool::{Features, Pool, Pools};
 

@@ -9,13 +9,14 @@ use dmlab_dm::{
     Area, Built, Constructor, Ctr, CtrError, Later, Map, StatusKind, TableDevice, Target, TargetFeatures,
     TargetType, parse_u64_strict,
 };
-use dmlab_persistent_data::{Cached, Lookup};
+use dmlab_persistent_data::Cached;
 use dmlab_runtime::Level;
 use dmlab_units::{Bytes, DataBlock, Sector, Sectors, ThinBlock, ThinId};
 use parking_lot::Mutex;
 
 use super::mapping_cache::MappingCache;
 use super::messages::MAX_ID;
+use super::metadata::Lookup;
 use super::modes::Mode;
 use super::pool::{Pool, Pools, ThinCore};
 use super::pool_target::max_discard;

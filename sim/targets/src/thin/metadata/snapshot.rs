@@ -1,11 +1,13 @@
 //! The metadata snapshot: a superblock copy that holds the trees as they were, for tools to read at leisure.
 
+use dmlab_formats::space_map_root::SpaceMapRoot;
+use dmlab_formats::thin::{SUPERBLOCK, Superblock};
 use dmlab_runtime::Level;
 use dmlab_units::{Errno, MetaBlock};
 
-use super::{DETAILS, LOCATION, TOP, ThinMetadata};
-use dmlab_formats::space_map_root::SpaceMapRoot;
-use dmlab_formats::thin::{SUPERBLOCK, Superblock};
+use super::errors::errno;
+use super::trees::{details, top};
+use super::{LOCATION, ThinMetadata};
 
 impl ThinMetadata {
     /// Block of the metadata snapshot, if there is one.
@@ -20,10 +22,10 @@ impl ThinMetadata {
     pub async fn reserve_metadata_snapshot(&mut self) -> Result<(), Errno> {
         self.is_in_service = true;
         // One more parent makes the shadow a copy; the copy takes that parent back.
-        self.store.increment_metadata(0, 1).await?;
-        let (copy, _) = self.store.shadow(LOCATION, &SUPERBLOCK).await?;
+        self.tm.inc(LOCATION).await.map_err(errno)?;
+        let (copy, _) = self.tm.shadow(LOCATION, &SUPERBLOCK).await.map_err(errno)?;
         if self.held_root().is_some() {
-            self.store.decrement_metadata(copy.0, copy.0 + 1).await?;
+            self.tm.dec(copy).await.map_err(errno)?;
             let text = "Pool metadata snapshot already exists: release this before taking another.";
             self.log(Level::Warning, text);
             return Err(Errno::EBUSY);
@@ -31,13 +33,13 @@ impl ThinMetadata {
         let held = Superblock {
             data_space_map: SpaceMapRoot::default(),
             metadata_space_map: SpaceMapRoot::default(),
-            ..Superblock::decode(self.store.blocks.get(copy))
+            ..Superblock::decode(self.tm.blocks().get(copy))
         };
-        let block = self.store.blocks.get_mut(copy);
+        let block = self.tm.blocks_mut().get_mut(copy);
         block[64..320].fill(0);
         held.encode(block);
-        self.store.increment_metadata(held.mapping_root.0, held.mapping_root.0 + 1).await?;
-        self.store.increment_metadata(held.details_root.0, held.details_root.0 + 1).await?;
+        self.tm.inc(held.mapping_root).await.map_err(errno)?;
+        self.tm.inc(held.details_root).await.map_err(errno)?;
         self.set_held_root(copy);
         Ok(())
     }
@@ -53,16 +55,16 @@ impl ThinMetadata {
             return Err(Errno::EINVAL);
         };
         self.set_held_root(MetaBlock(0));
-        self.store.blocks.load(held, &SUPERBLOCK).await?;
-        let copy = Superblock::decode(self.store.blocks.get(held));
-        self.store.delete_tree(copy.mapping_root, TOP).await?;
-        self.store.delete_tree(copy.details_root, DETAILS).await?;
-        self.store.decrement_metadata(held.0, held.0 + 1).await
+        self.tm.blocks_mut().load(held, &SUPERBLOCK).await.map_err(errno)?;
+        let copy = Superblock::decode(self.tm.blocks().get(held));
+        top(&mut self.data).delete(&mut self.tm, copy.mapping_root).await.map_err(errno)?;
+        details().delete(&mut self.tm, copy.details_root).await.map_err(errno)?;
+        self.tm.dec(held).await.map_err(errno)
     }
 
     fn set_held_root(&mut self, root: MetaBlock) {
         self.superblock.held_root = root;
         let superblock = self.superblock.clone();
-        superblock.encode(self.store.blocks.get_mut(LOCATION));
+        superblock.encode(self.tm.blocks_mut().get_mut(LOCATION));
     }
 }

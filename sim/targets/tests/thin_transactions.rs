@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use dmlab_block::{Bio, BlockDevice, RamDisk, Registry, WriteCache, read_async, run_async};
 use dmlab_formats::BLOCK_SIZE;
 use dmlab_formats::thin::{SUPERBLOCK, Superblock};
-use dmlab_persistent_data::ThinMetadata;
 use dmlab_runtime::{Runtime, VirtualDriver};
+use dmlab_targets::thin::metadata::ThinMetadata;
 use dmlab_units::{DataBlock, DevT, Errno, MetaBlock, Sector, Sectors, ThinBlock, ThinId};
 
 struct Bench {

@@ -3,27 +3,24 @@
 use std::sync::Arc;
 
 use dmlab_block::BlockDevice;
+use dmlab_formats::BLOCK_SECTORS;
+use dmlab_formats::bitmap::BITMAP_ENTRIES;
+use dmlab_formats::index::MAX_INDEX_ENTRIES;
+use dmlab_formats::space_map_root::SpaceMapRoot;
+use dmlab_formats::thin::{SUPERBLOCK, Superblock, THIN_VERSION};
+use dmlab_persistent_data::{BlockManager, DiskSpaceMap, TransactionManager};
 use dmlab_runtime::Level;
 use dmlab_units::{Errno, MetaBlock, Sectors};
 
+use super::errors::errno;
+use super::trees::{details, top};
 use super::{LOCATION, ThinMetadata};
-use crate::space_map::{DataMap, MetadataMap};
-use crate::{BlockManager, Store};
-use dmlab_formats::BLOCK_SECTORS;
-use dmlab_formats::bitmap::BITMAP_ENTRIES;
-use dmlab_formats::index::{INDEX, IndexBlock, MAX_INDEX_ENTRIES};
-use dmlab_formats::space_map_root::SpaceMapRoot;
-use dmlab_formats::thin::{SUPERBLOCK, Superblock, THIN_VERSION};
 
 /// Most metadata blocks that can be used: what one index block covers.
 const MAX_BLOCKS: u64 = MAX_INDEX_ENTRIES as u64 * BITMAP_ENTRIES;
 
 fn log(device: &BlockDevice, text: impl std::fmt::Display) {
-    log_as(device, "thin metadata", text);
-}
-
-fn log_as(device: &BlockDevice, prefix: &str, text: impl std::fmt::Display) {
-    device.runtime().log(Level::Err, format!("device-mapper: {prefix}: {text}"));
+    device.runtime().log(Level::Err, format!("device-mapper: thin metadata: {text}"));
 }
 
 impl ThinMetadata {
@@ -44,7 +41,7 @@ impl ThinMetadata {
     ) -> Result<ThinMetadata, Errno> {
         let blocks = BlockManager::new(device.clone());
         // What can't even be looked at goes without a word of the metadata's own (recorded: thin-errors/needs-check-fail).
-        let first = blocks.read(LOCATION, &SUPERBLOCK).await?;
+        let first = blocks.read(LOCATION, &SUPERBLOCK).await.map_err(errno)?;
         if first.iter().any(|&byte| byte != 0) {
             return ThinMetadata::open_formatted(blocks, Some(data_block_size)).await;
         }
@@ -57,21 +54,19 @@ impl ThinMetadata {
     async fn format(blocks: BlockManager, data_block_size: Sectors) -> Result<ThinMetadata, Errno> {
         let device = blocks.device().clone();
         let nr_blocks = ThinMetadata::usable_blocks(&device);
-        let mut store =
-            Store::new(blocks, MetadataMap::bootstrapping(1), DataMap::open(SpaceMapRoot::default()));
         let failed = |text: &'static str| {
             let device = device.clone();
-            move |_: &Errno| log(&device, text)
+            move |error| {
+                log(&device, text);
+                errno(error)
+            }
         };
-        store.create_metadata_map(nr_blocks).await.inspect_err(|_| {
-            log_as(&device, "transaction manager", "couldn't create metadata space map");
-            log(&device, "tm_create_with_sm failed");
-        })?;
-        store.create_data_map().await.inspect_err(failed("sm_disk_create failed"))?;
-        let mapping_root = store.empty_tree(super::TOP).await?;
-        let details_root =
-            store.empty_tree(super::DETAILS).await.inspect_err(failed("couldn't create devices root"))?;
-        store.blocks.make_zero(LOCATION, &SUPERBLOCK);
+        let created = TransactionManager::create(blocks, nr_blocks).await;
+        let mut tm = created.map_err(failed("tm_create_with_sm failed"))?;
+        let mut data = DiskSpaceMap::create(&mut tm).await.map_err(failed("sm_disk_create failed"))?;
+        let mapping_root = top(&mut data).empty(&mut tm).await.map_err(errno)?;
+        let details_root = details().empty(&mut tm).await.map_err(failed("couldn't create devices root"))?;
+        tm.blocks_mut().make_zero(LOCATION, &SUPERBLOCK);
         let superblock = Superblock {
             flags: 0,
             uuid: [0; 16],
@@ -90,8 +85,8 @@ impl ThinMetadata {
             compat_ro_flags: 0,
             incompat_flags: 0,
         };
-        let mut metadata = ThinMetadata::around(store, superblock);
-        metadata.store.commit_data_map().await?;
+        let mut metadata = ThinMetadata::around(tm, data, superblock);
+        metadata.commit_data_map().await?;
         metadata.write_transaction().await?;
         Ok(metadata)
     }
@@ -101,7 +96,7 @@ impl ThinMetadata {
         data_block_size: Option<Sectors>,
     ) -> Result<ThinMetadata, Errno> {
         let device = blocks.device().clone();
-        let read = blocks.load(LOCATION, &SUPERBLOCK).await;
+        let read = blocks.load(LOCATION, &SUPERBLOCK).await.map_err(errno);
         read.inspect_err(|_| log(&device, "couldn't read superblock"))?;
         let superblock = Superblock::decode(blocks.get(LOCATION));
         if let Some(wanted) = data_block_size
@@ -125,24 +120,16 @@ impl ThinMetadata {
             log(&device, format!("{text} ({flags:x})."));
             return Err(Errno::EINVAL);
         }
-        let index_block = superblock.metadata_space_map.bitmap_root;
-        let read = blocks.load(index_block, &INDEX).await;
-        read.inspect_err(|_| {
-            log_as(&device, "transaction manager", "couldn't open metadata space map");
-            log(&device, "tm_open_with_sm failed");
-        })?;
-        let index = IndexBlock::decode(blocks.get(index_block));
-        let store = Store::new(
-            blocks,
-            MetadataMap::open(superblock.metadata_space_map, index),
-            DataMap::open(superblock.data_space_map),
-        );
-        Ok(ThinMetadata::around(store, superblock))
+        let opened = TransactionManager::open(blocks, superblock.metadata_space_map).await.map_err(errno);
+        let tm = opened.inspect_err(|_| log(&device, "tm_open_with_sm failed"))?;
+        let data = DiskSpaceMap::open(superblock.data_space_map);
+        Ok(ThinMetadata::around(tm, data, superblock))
     }
 
-    fn around(store: Store, superblock: Superblock) -> ThinMetadata {
+    fn around(tm: TransactionManager, data: DiskSpaceMap, superblock: Superblock) -> ThinMetadata {
         ThinMetadata {
-            store,
+            tm,
+            data,
             mapping_root: superblock.mapping_root,
             details_root: superblock.details_root,
             time: superblock.time,
@@ -160,15 +147,16 @@ impl ThinMetadata {
     /// # Errors
     /// What reading the metadata again says; then it cannot be used any more.
     pub async fn abort(&mut self) -> Result<(), Errno> {
-        let device = self.store.blocks.device().clone();
+        let device = self.device().clone();
         let blocks = BlockManager::new(device);
-        blocks.read(LOCATION, &SUPERBLOCK).await?;
+        blocks.read(LOCATION, &SUPERBLOCK).await.map_err(errno)?;
         let mut again = ThinMetadata::open_formatted(blocks, None).await?;
-        again.store.metadata.low_water = self.store.metadata.low_water.take();
+        again.tm.space_map_mut().take_low_water(self.tm.space_map_mut());
         // Linux's old cache writes what it has when it goes, after the metadata was opened anew. All of it lies in
         // blocks that the last commit does not use (recorded: sequences that run out of metadata blocks).
-        let mut old = std::mem::replace(&mut self.store, again.store);
-        old.blocks.write_leftovers().await;
+        let mut old = std::mem::replace(&mut self.tm, again.tm);
+        old.blocks_mut().write_leftovers().await;
+        self.data = again.data;
         self.mapping_root = again.mapping_root;
         self.details_root = again.details_root;
         self.time = again.time;

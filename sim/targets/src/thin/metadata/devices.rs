@@ -1,10 +1,11 @@
 //! Thin devices: made, deleted, opened, and written down when they changed.
 
+use dmlab_formats::thin::DeviceDetails;
 use dmlab_units::{Errno, ThinId};
 
-use super::{BOTTOM, DETAILS, TOP, ThinMetadata};
-use crate::store::value_bytes;
-use dmlab_formats::thin::DeviceDetails;
+use super::ThinMetadata;
+use super::errors::errno;
+use super::trees::{bottom, details};
 
 /// A thin device in memory.
 #[derive(Clone, Debug)]
@@ -19,7 +20,7 @@ pub(super) struct InCore {
 
 impl ThinMetadata {
     async fn stored_details(&mut self, id: ThinId) -> Result<Option<DeviceDetails>, Errno> {
-        self.store.lookup::<DeviceDetails>(DETAILS, self.details_root, id.0).await
+        details().lookup(&mut self.tm, self.details_root, id.0).await.map_err(errno)
     }
 
     /// The entry of a device, made from the tree if it is not in memory.
@@ -46,9 +47,8 @@ impl ThinMetadata {
         if self.stored_details(id).await?.is_some() {
             return Err(Errno::EEXIST);
         }
-        let root = self.store.empty_tree(BOTTOM).await?;
-        let (top, _) = self.store.insert(TOP, self.mapping_root, id.0, &value_bytes(root)).await?;
-        self.mapping_root = top;
+        let root = bottom(&mut self.data).empty(&mut self.tm).await.map_err(errno)?;
+        self.insert_root(id, root).await?;
         let details = DeviceDetails {
             mapped_blocks: 0,
             transaction_id: self.trans_id,
@@ -68,10 +68,9 @@ impl ThinMetadata {
         if self.stored_details(id).await?.is_some() {
             return Err(Errno::EEXIST);
         }
-        let root = self.store.lookup::<u64>(TOP, self.mapping_root, origin.0).await?.ok_or(Errno::ENODATA)?;
-        self.store.increment_metadata(root, root + 1).await?;
-        let (top, _) = self.store.insert(TOP, self.mapping_root, id.0, &value_bytes(root)).await?;
-        self.mapping_root = top;
+        let root = self.root_of(origin).await?.ok_or(Errno::ENODATA)?;
+        self.tm.inc(root).await.map_err(errno)?;
+        self.insert_root(id, root).await?;
         self.time = self.time.wrapping_add(1);
         let details = DeviceDetails {
             mapped_blocks: 0,
@@ -102,9 +101,9 @@ impl ThinMetadata {
             return Err(Errno::EBUSY);
         }
         self.devices.remove(at);
-        self.details_root = self.store.remove(DETAILS, self.details_root, id.0).await?;
-        self.mapping_root = self.store.remove(TOP, self.mapping_root, id.0).await?;
-        Ok(())
+        let removed = details().remove(&mut self.tm, self.details_root, id.0).await;
+        self.details_root = removed.map_err(errno)?;
+        self.remove_root(id).await
     }
 
     /// Opens a device for a target.
@@ -155,8 +154,9 @@ impl ThinMetadata {
                 at += 1;
                 continue;
             }
-            let value = value_bytes(device.details);
-            let (root, _) = self.store.insert(DETAILS, self.details_root, device.id.0, &value).await?;
+            let (id, known) = (device.id.0, device.details);
+            let inserted = details().insert(&mut self.tm, self.details_root, id, known).await;
+            let (root, _) = inserted.map_err(errno)?;
             self.details_root = root;
             if device.openers > 0 {
                 self.devices[at].is_changed = false;

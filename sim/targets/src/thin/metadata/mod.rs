@@ -2,27 +2,25 @@
 
 mod create;
 mod devices;
+mod errors;
 mod mappings;
 mod snapshot;
+mod trees;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use dmlab_block::{Bio, BlockDevice, Tag, run_async};
-use dmlab_formats::thin::metadata_reserve;
+use dmlab_formats::thin::{NEEDS_CHECK, SUPERBLOCK, Superblock, metadata_reserve};
+use dmlab_persistent_data::{DiskSpaceMap, TransactionManager};
 use dmlab_runtime::{Level, Planted};
-use dmlab_units::{DataBlock, Errno, MetaBlock, Sectors, ThinId};
+use dmlab_units::{DataBlock, Errno, MetaBlock, Sectors, ThinBlock, ThinId};
 
-use crate::{Rule, Store, Tree};
 use devices::InCore;
-use dmlab_formats::thin::{NEEDS_CHECK, SUPERBLOCK, Superblock};
+use errors::errno;
 
-pub(crate) const LOCATION: MetaBlock = MetaBlock(0);
-/// Top level of the mapping tree: thin id to root of that device's tree.
-pub(crate) const TOP: Tree = Tree { value_size: 8, rule: Rule::Roots(&BOTTOM), meaning: "mapping_top_node" };
-/// Bottom level: thin block to mapping.
-pub(crate) const BOTTOM: Tree = Tree { value_size: 8, rule: Rule::Data, meaning: "mapping_tree_node" };
-/// Thin id to what is known of the device.
-pub(crate) const DETAILS: Tree = Tree { value_size: 24, rule: Rule::None, meaning: "details_tree_node" };
+/// Block of the superblock.
+const LOCATION: MetaBlock = MetaBlock(0);
 
 /// A mapped thin block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,18 +35,32 @@ pub struct Lookup {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Run {
     /// First thin block.
-    pub thin_begin: u64,
-    /// The one after its last.
-    pub thin_end: u64,
+    pub thin: ThinBlock,
     /// Data block of the first.
-    pub data_begin: u64,
+    pub data: DataBlock,
+    /// How many blocks.
+    pub len: u64,
     /// Whether all of it may be shared, or none.
     pub is_shared: bool,
 }
 
+impl Run {
+    /// Its thin blocks.
+    pub fn thin_blocks(&self) -> Range<ThinBlock> {
+        self.thin..ThinBlock(self.thin.0 + self.len)
+    }
+
+    /// Its data blocks.
+    pub fn data_blocks(&self) -> Range<DataBlock> {
+        self.data..DataBlock(self.data.0 + self.len)
+    }
+}
+
 /// The metadata of one pool, with one transaction always open.
 pub struct ThinMetadata {
-    store: Store,
+    tm: TransactionManager,
+    /// The references to each data block.
+    data: DiskSpaceMap,
     superblock: Superblock,
     mapping_root: MetaBlock,
     details_root: MetaBlock,
@@ -101,31 +113,30 @@ impl ThinMetadata {
     pub fn set_needs_check(&mut self) {
         self.is_in_service = true;
         self.superblock.flags |= NEEDS_CHECK;
-        let superblock = self.superblock.clone();
-        if matches!(self.store.blocks.cached(LOCATION, &SUPERBLOCK), Some(Ok(_))) {
-            superblock.encode(self.store.blocks.get_mut(LOCATION));
+        let blocks = self.tm.blocks_mut();
+        if matches!(blocks.cached(LOCATION, &SUPERBLOCK), Some(Ok(_))) {
+            self.superblock.encode(blocks.get_mut(LOCATION));
         }
     }
 
     /// Refuses changes from now on, or takes them again.
     pub fn set_read_only(&mut self, is_read_only: bool) {
-        self.store.blocks.set_read_only(is_read_only);
+        self.tm.blocks_mut().set_read_only(is_read_only);
     }
 
     /// Metadata blocks in all.
     pub fn metadata_blocks(&self) -> u64 {
-        self.store.metadata.counts.nr_blocks
+        self.tm.space_map().nr_blocks()
     }
 
     /// Calls `tell` when an allocation leaves `mark` metadata blocks or fewer, once until there are more again.
     pub fn set_metadata_low_water(&mut self, mark: u64, tell: impl Fn() + Send + Sync + 'static) {
-        let low = crate::space_map::LowWater { mark, is_reached: false, tell: Box::new(tell) };
-        self.store.metadata.low_water = Some(low);
+        self.tm.space_map_mut().set_low_water(mark, tell);
     }
 
     /// The metadata device.
     pub fn device(&self) -> &Arc<BlockDevice> {
-        self.store.blocks.device()
+        self.tm.blocks().device()
     }
 
     /// Writes the superblock as it stands in memory, for a mark that must not be lost.
@@ -133,10 +144,11 @@ impl ThinMetadata {
     /// # Errors
     /// What the device says.
     pub async fn write_mark(&mut self) -> Result<(), Errno> {
-        self.store.blocks.set_read_only(false);
-        let written = self.store.blocks.write_superblock().await;
-        self.store.blocks.set_read_only(true);
-        written
+        let blocks = self.tm.blocks_mut();
+        blocks.set_read_only(false);
+        let written = blocks.write_superblock().await;
+        blocks.set_read_only(true);
+        written.map_err(errno)
     }
 
     fn reserve(&self) -> u64 {
@@ -145,17 +157,17 @@ impl ThinMetadata {
 
     /// Metadata blocks that can be taken, less a reserve.
     pub fn free_metadata(&self) -> u64 {
-        self.store.metadata.nr_free().saturating_sub(self.reserve())
+        self.tm.space_map().nr_free().saturating_sub(self.reserve())
     }
 
     /// Data blocks in all, as of the last commit.
     pub fn data_blocks(&self) -> u64 {
-        self.store.data.counts.committed.0
+        self.data.nr_blocks_committed()
     }
 
     /// Data blocks not in use.
     pub fn free_data(&self) -> u64 {
-        self.store.data.nr_free()
+        self.data.nr_free()
     }
 
     /// Takes a data block; `None` when none can be had before a commit.
@@ -164,25 +176,25 @@ impl ThinMetadata {
     /// What reading or changing the space maps says.
     pub async fn allocate_data(&mut self) -> Result<Option<DataBlock>, Errno> {
         self.is_in_service = true;
-        self.store.allocate_data().await
+        self.data.allocate(&mut self.tm).await.map_err(errno)
     }
 
     /// One more reference to each data block of a range.
     ///
     /// # Errors
     /// What reading or changing the space maps says.
-    pub async fn increment_data(&mut self, begin: u64, end: u64) -> Result<(), Errno> {
+    pub async fn increment_data(&mut self, blocks: Range<DataBlock>) -> Result<(), Errno> {
         self.is_in_service = true;
-        self.store.increment_data(begin, end).await
+        self.data.inc_range(&mut self.tm, blocks).await.map_err(errno)
     }
 
     /// One reference less to each data block of a range.
     ///
     /// # Errors
     /// What reading or changing the space maps says.
-    pub async fn decrement_data(&mut self, begin: u64, end: u64) -> Result<(), Errno> {
+    pub async fn decrement_data(&mut self, blocks: Range<DataBlock>) -> Result<(), Errno> {
         self.is_in_service = true;
-        self.store.decrement_data(begin, end).await
+        self.data.dec_range(&mut self.tm, blocks).await.map_err(errno)
     }
 
     /// Whether more than one mapping refers to a data block.
@@ -190,7 +202,7 @@ impl ThinMetadata {
     /// # Errors
     /// What reading the space map says.
     pub async fn is_data_shared(&mut self, block: DataBlock) -> Result<bool, Errno> {
-        Ok(self.store.data_count(block).await? > 1)
+        Ok(self.data.count(&mut self.tm, block).await.map_err(errno)? > 1)
     }
 
     /// Gives the data device another size; only growth is possible.
@@ -199,11 +211,11 @@ impl ThinMetadata {
     /// EINVAL when it would shrink; ENOSPC.
     pub async fn resize_data(&mut self, nr_blocks: u64) -> Result<(), Errno> {
         self.is_in_service = true;
-        if nr_blocks < self.store.data.counts.nr_blocks {
+        if nr_blocks < self.data.nr_blocks() {
             self.log(Level::Err, "cannot reduce size of space map");
             return Err(Errno::EINVAL);
         }
-        self.store.extend_map(crate::Which::Data, nr_blocks).await
+        self.data.extend(&mut self.tm, nr_blocks).await.map_err(errno)
     }
 
     /// Uses more of the metadata device; only growth is possible.
@@ -216,7 +228,7 @@ impl ThinMetadata {
             self.log(Level::Err, "cannot reduce size of space map");
             return Err(Errno::EINVAL);
         }
-        self.store.grow_metadata_map(nr_blocks).await
+        self.tm.grow(nr_blocks).await.map_err(errno)
     }
 
     /// Ends the transaction and begins the next: data flushed, then all blocks, then the superblock.
@@ -229,7 +241,7 @@ impl ThinMetadata {
         }
         if self.has_planted(Planted::SuperblockBeforeData) {
             self.write_details().await?;
-            self.store.commit_data_map().await?;
+            self.commit_data_map().await?;
             self.write_transaction().await?;
         }
         if let Some(device) = &self.data_device
@@ -240,35 +252,36 @@ impl ThinMetadata {
             return Err(status.errno().unwrap_or(Errno::EIO));
         }
         self.write_details().await?;
-        self.store.commit_data_map().await?;
+        self.commit_data_map().await?;
         self.write_transaction().await
+    }
+
+    async fn commit_data_map(&mut self) -> Result<(), Errno> {
+        self.data.commit(&mut self.tm).await.map_err(errno)
     }
 
     /// Steps 4 to 6 of a commit.
     async fn write_transaction(&mut self) -> Result<(), Errno> {
-        self.store.commit_metadata_map().await?;
-        self.store.blocks.write_all_but_superblock().await?;
-        self.store.blocks.load(LOCATION, &SUPERBLOCK).await?;
+        self.tm.pre_commit().await.map_err(errno)?;
+        self.tm.blocks_mut().load(LOCATION, &SUPERBLOCK).await.map_err(errno)?;
         self.superblock.time = self.time;
         self.superblock.trans_id = self.trans_id;
         self.superblock.mapping_root = self.mapping_root;
         self.superblock.details_root = self.details_root;
-        self.superblock.data_space_map = self.store.data.counts.root();
+        self.superblock.data_space_map = self.data.root();
         if !self.has_planted(Planted::SpaceMapRootMissing) {
-            self.superblock.metadata_space_map = self.store.metadata.counts.root();
+            self.superblock.metadata_space_map = self.tm.space_map().root();
         }
-        self.superblock.encode(self.store.blocks.get_mut(LOCATION));
-        self.store.blocks.write_superblock().await?;
-        self.store.forget_shadows();
-        Ok(())
+        self.superblock.encode(self.tm.blocks_mut().get_mut(LOCATION));
+        self.tm.commit().await.map_err(errno)
     }
 
     fn has_planted(&self, fault: Planted) -> bool {
-        self.store.blocks.device().runtime().has_planted(fault)
+        self.device().runtime().has_planted(fault)
     }
 
     fn log(&self, level: Level, text: impl std::fmt::Display) {
-        let runtime = self.store.blocks.device().runtime();
+        let runtime = self.device().runtime();
         runtime.log(level, format!("device-mapper: thin metadata: {text}"));
     }
 
@@ -279,10 +292,9 @@ impl ThinMetadata {
     pub async fn device_ids(&mut self) -> Result<Vec<ThinId>, Errno> {
         let mut ids = Vec::new();
         let mut next = 0;
-        while let Some((id, _)) = self
-            .store
-            .lookup_next::<dmlab_formats::thin::DeviceDetails>(DETAILS, self.details_root, next)
-            .await?
+        let details = trees::details();
+        while let Some((id, _)) =
+            details.lookup_next(&mut self.tm, self.details_root, next).await.map_err(errno)?
         {
             ids.push(ThinId(id));
             let Some(after) = id.checked_add(1) else { break };
