@@ -19,6 +19,9 @@ pub enum Cached<V> {
     Bad(PdError),
 }
 
+/// A key and its value.
+type Entry<V> = (u64, V);
+
 /// Most nodes that the search for the next entry looks at: two paths of a sound tree, and then some.
 const MAX_VISITS: usize = 4 * MAX_DEPTH;
 
@@ -107,7 +110,7 @@ impl<T: ValueType> Tree<T> {
         tm: &mut TransactionManager,
         root: MetaBlock,
         key: u64,
-    ) -> Result<Option<(u64, T::Value)>, PdError> {
+    ) -> Result<Option<Entry<T::Value>>, PdError> {
         let mut left = MAX_VISITS;
         self.lookup_next_below(tm, root, key, &mut left).await
     }
@@ -118,7 +121,7 @@ impl<T: ValueType> Tree<T> {
         block: MetaBlock,
         key: u64,
         left: &'a mut usize,
-    ) -> BoxFuture<'a, Result<Option<(u64, T::Value)>, PdError>> {
+    ) -> BoxFuture<'a, Result<Option<Entry<T::Value>>, PdError>> {
         Box::pin(async move {
             // Nodes that lead round in circles would be walked in every possible way.
             *left = left.checked_sub(1).ok_or(PdErrorKind::Loop.at(block).with_key(key))?;
