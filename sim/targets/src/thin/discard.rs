@@ -8,14 +8,14 @@ use dmlab_units::{DataBlock, Errno, Sector, Sectors, ThinBlock};
 
 use super::metadata::{Run, ThinMetadata};
 use super::modes::Mode;
-use super::pool::{Pool, ThinCore};
+use super::pool::{Pool, ThinDevice};
 
 /// Longest run that is handled at once, in data blocks, and its alignment.
 pub(super) const MAX_RUN: u64 = 1024;
 
 impl Pool {
     /// Unmaps the whole blocks that a discard covers.
-    pub(super) async fn process_discard(self: &Arc<Self>, thin: &Arc<ThinCore>, bio: Bio<'static>) {
+    pub(super) async fn process_discard(self: &Arc<Self>, thin: &Arc<ThinDevice>, bio: Bio<'static>) {
         let mode = self.mode();
         if mode >= Mode::OutOfMetadataSpace {
             bio.end(if mode == Mode::Fail { BlkStatus::IoErr } else { BlkStatus::Ok });
@@ -31,7 +31,7 @@ impl Pool {
 
     async fn discard_range(
         self: &Arc<Self>,
-        thin: &Arc<ThinCore>,
+        thin: &Arc<ThinDevice>,
         blocks: Range<ThinBlock>,
     ) -> Result<(), Errno> {
         let passes_down = self.state.lock().features.passes_discards_down;
@@ -60,7 +60,7 @@ impl Pool {
     async fn unmap(
         &self,
         metadata: &mut ThinMetadata,
-        thin: &ThinCore,
+        thin: &ThinDevice,
         blocks: Range<ThinBlock>,
     ) -> Result<(), Errno> {
         let unmapped = metadata.unmap(thin.id, blocks).await;
@@ -73,7 +73,7 @@ impl Pool {
 
     /// Unmaps a run and passes the discard down. The data blocks are held meanwhile, so that nobody can take them
     /// before the discard has reached them.
-    async fn discard_run(&self, thin: &Arc<ThinCore>, run: Run) -> Result<(), Errno> {
+    async fn discard_run(&self, thin: &Arc<ThinDevice>, run: Run) -> Result<(), Errno> {
         let free_runs = {
             let mut metadata = self.metadata().await;
             self.forget_mappings(thin.id, run.thin_blocks());
