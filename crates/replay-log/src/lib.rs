@@ -3,7 +3,7 @@
 //! ```
 //! use dmlab_replay_log::{Log, Stop, replay};
 //! # fn log() -> Vec<u8> {
-//! #     use dmlab_log_format::{Entry, EntryFlags, Superblock};
+//! #     use dmlab_formats::log_writes::{Entry, EntryFlags, Superblock};
 //! #     let mut log = Superblock { nr_entries: 2, block_size: 512 }.encode();
 //! #     let write = Entry { sector: 3, nr_sectors: 1, flags: EntryFlags::FUA, text: vec![] };
 //! #     log.extend(write.encode(512));
@@ -28,7 +28,7 @@ mod log;
 mod media;
 mod replay;
 
-pub use dmlab_log_format::{EntryFlags, FormatError};
+pub use dmlab_formats::log_writes::{EntryFlags, FormatError};
 pub use log::{Log, LogError, Logged};
 pub use media::{Disk, Source};
 pub use replay::{Replayed, Stop, find, replay, replay_entry};

@@ -5,7 +5,7 @@ use crate::entries::for_each_leaf;
 use crate::metadata::{BlockError, Metadata};
 use crate::stream::Run;
 use crate::survey::{OpenError, Survey, View};
-use dmlab_persistent_data::format::{DeviceDetails, Mapping};
+use dmlab_formats::thin::{DeviceDetails, Mapping};
 use dmlab_units::{DataBlock, MetaBlock, ThinBlock, ThinId};
 use std::collections::HashMap;
 

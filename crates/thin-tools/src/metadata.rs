@@ -1,6 +1,6 @@
 //! Where metadata is: blocks of a file, of a device, or of memory.
 
-use dmlab_persistent_data::format::{BLOCK_SIZE, Block, CheckError, Kind, check};
+use dmlab_formats::{BLOCK_SIZE, Block, CheckError, Validator};
 use dmlab_units::MetaBlock;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -188,7 +188,7 @@ pub enum BlockError {
 /// Why it can't be used.
 pub fn read_checked<M: Metadata + ?Sized>(
     metadata: &M,
-    kind: Kind,
+    kind: &'static Validator,
     block: MetaBlock,
     into: &mut Block,
 ) -> Result<(), BlockError> {
@@ -197,5 +197,5 @@ pub fn read_checked<M: Metadata + ?Sized>(
         return Err(BlockError::Beyond { nr_blocks });
     }
     metadata.read(block, into).map_err(|e| BlockError::Io(e.kind()))?;
-    Ok(check(kind, block, into)?)
+    Ok(kind.check(block, into)?)
 }

@@ -43,7 +43,7 @@ use dmlab_dm::{
     BoxFuture, Constructor, Ctr, CtrResult, DeviceRange, IoctlRoute, Map, MessageResult, Messages, OrRefuse,
     Saved, StatusKind, StatusResult, TableDevice, Target, TargetFeatures, TargetType,
 };
-use dmlab_log_format::{END_MARK, Entry, EntryFlags, Superblock};
+use dmlab_formats::log_writes::{END_MARK, Entry, EntryFlags, Superblock};
 use dmlab_runtime::{Runtime, WaitQueue};
 use dmlab_units::{Bytes, Errno, SECTOR_SIZE, Sector, Sectors};
 use parking_lot::Mutex;

@@ -16,7 +16,7 @@ use dmlab_runtime::AsyncMutex;
 use dmlab_units::{SECTOR_SIZE, Sector, Sectors};
 use parking_lot::Mutex;
 
-use super::format::{self, Header};
+use dmlab_formats::mirror_log::{self as format, Header};
 
 /// Most regions.
 const MAX_REGIONS: u64 = u32::MAX as u64;

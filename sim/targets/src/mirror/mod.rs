@@ -28,7 +28,6 @@
 //! Behaviour: targets-basic.md section 11, recorded cases `mirror/*`.
 
 mod dirty_log;
-mod format;
 mod leg;
 mod recovery;
 mod region_hash;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use dmlab_units::{SECTOR_SIZE, Sectors};
 
-use super::format::{RECORD_BYTES, Record};
+use dmlab_formats::snapshot_store::{RECORD_BYTES, Record};
 
 /// How much of a chunk is read or written with one bio: 256 pages, as Linux does it when its memory lies scattered
 /// (recorded; a chunk whose memory lies in one piece goes with one bio there).

@@ -32,7 +32,6 @@
 
 mod area;
 mod cow;
-mod format;
 mod handover;
 mod merge;
 mod origin;

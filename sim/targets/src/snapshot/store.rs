@@ -15,7 +15,7 @@ use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
 use parking_lot::Mutex;
 
 use super::area::{Area, PIECE};
-use super::format::{self, Header, Record};
+use dmlab_formats::snapshot_store::{self as format, Header, Record};
 
 /// Chunk size of a new persistent store that the table leaves open, in sectors.
 const DEFAULT_CHUNK: u64 = 32;

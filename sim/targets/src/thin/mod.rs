@@ -25,7 +25,7 @@
 //! ```
 //!
 //! What a pool may do depends on its **mode** (`modes.rs`): write, out of data space, out of metadata space, read only,
-//! fail. The metadata itself, down to the byte, is `dmlab-persistent-data`'s.
+//! fail. What stands on the metadata device, and in which order it gets there, is [`metadata`]'s.
 //!
 //! | | |
 //! |---|---|
@@ -39,6 +39,7 @@
 mod discard;
 mod mapping_cache;
 mod messages;
+pub mod metadata;
 mod modes;
 mod pool;
 mod pool_target;

@@ -10,11 +10,11 @@ use dmlab_dm::{
     Saved, StatusKind, StatusResult, TableDevice, TableEvents, Target, TargetFeatures, TargetType,
     parse_u64_strict,
 };
-use dmlab_persistent_data::ThinMetadata;
 use dmlab_runtime::{Level, Quirks};
 use dmlab_units::{Bytes, Errno, SECTOR_SIZE, Sector, Sectors};
 
 use super::discard::MAX_RUN;
+use super::metadata::ThinMetadata;
 use super::modes::Mode;
 use super::pool::{Features, Pool, Pools};
 
