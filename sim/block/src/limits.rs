@@ -382,11 +382,11 @@ impl QueueLimits {
     /// As [`QueueLimits::validate`].
     pub fn validate_for(&mut self, personality: &Personality) -> Result<(), Errno> {
         let default = if personality.has(Quirks::LIMITS_STAY_STACKED) {
-            self.max_sectors
+            None
         } else if personality.has(Quirks::LARGE_DEFAULT_IO) {
-            LARGE_MAX_SECTORS
+            Some(LARGE_MAX_SECTORS)
         } else {
-            DEFAULT_MAX_SECTORS
+            Some(DEFAULT_MAX_SECTORS)
         };
         self.validate_sizes()?;
         self.validate_requests(default)?;
@@ -414,7 +414,7 @@ impl QueueLimits {
         Ok(())
     }
 
-    fn validate_requests(&mut self, default: Sectors) -> Result<(), Errno> {
+    fn validate_requests(&mut self, default: Option<Sectors>) -> Result<(), Errno> {
         if self.max_hw_sectors.is_zero() {
             self.max_hw_sectors = SAFE_MAX_SECTORS;
         }
@@ -429,7 +429,7 @@ impl QueueLimits {
             }
             self.max_user_sectors
         } else {
-            Sectors(default.0.max(self.io_opt.0 >> 9))
+            default.map_or(self.max_sectors, |default| Sectors(default.0.max(self.io_opt.0 >> 9)))
         };
         self.max_sectors = round_down_to_block(hardware.min(wanted), self.logical_block_size);
 
@@ -458,7 +458,9 @@ impl QueueLimits {
     }
 
     fn validate_discard(&mut self, personality: &Personality) {
-        self.max_discard_sectors = self.max_hw_discard_sectors.min(self.max_user_discard_sectors);
+        if !personality.has(Quirks::LIMITS_STAY_STACKED) {
+            self.max_discard_sectors = self.max_hw_discard_sectors.min(self.max_user_discard_sectors);
+        }
         self.discard_granularity = if self.max_discard_sectors.is_zero() {
             Bytes(0)
         } else if personality.has(Quirks::LIMITS_STAY_STACKED) {

@@ -231,13 +231,16 @@ pub fn device_number(caller: &dyn Caller, word: &[u8], personality: &Personality
     }
 }
 
-/// The device number that a word of hex digits is, in the form of `st_rdev`: the lower 8 bits of the minor number, 12 bits of
+/// The device number that a word of hex digits, perhaps behind `0x`, is, in the form of `st_rdev`: the lower 8 bits of the minor number, 12 bits of
 /// the major number, the rest of the minor number. Of more than 32 bits the lower ones count; 0 is none (recorded: `linear/random-tables` of
 /// Linux 6.1).
 fn hex_number(word: &[u8]) -> Option<DevT> {
     let digit = |b: &u8| char::from(*b).to_digit(16);
-    let wrapping =
-        word.iter().try_fold(0u64, |n, b| Some(n.wrapping_mul(16).wrapping_add(u64::from(digit(b)?))));
+    let prefix = word.strip_prefix(b"0x").or_else(|| word.strip_prefix(b"0X"));
+    let wrapping = prefix
+        .unwrap_or(word)
+        .iter()
+        .try_fold(0u64, |n, b| Some(n.wrapping_mul(16).wrapping_add(u64::from(digit(b)?))));
     let number = wrapping.map(|n| n as u32).filter(|number| *number != 0)?;
     Some(DevT::new((number >> 8) & 0xfff, (number & 0xff) | ((number >> 12) & 0xf_ff00)))
 }

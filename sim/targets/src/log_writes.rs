@@ -44,7 +44,7 @@ use dmlab_dm::{
     Saved, StatusKind, StatusResult, TableDevice, Target, TargetFeatures, TargetType,
 };
 use dmlab_formats::log_writes::{END_MARK, Entry, EntryFlags, Superblock};
-use dmlab_runtime::{Runtime, WaitQueue};
+use dmlab_runtime::{Quirks, Runtime, WaitQueue};
 use dmlab_units::{Bytes, Errno, SECTOR_SIZE, Sector, Sectors};
 use parking_lot::Mutex;
 
@@ -186,7 +186,10 @@ impl Target for LogWrites {
         let below = self.device.device().limits();
         if !self.has_discards {
             limits.discard_granularity = Bytes(self.log.block_sectors() * SECTOR_SIZE);
-            limits.max_hw_discard_sectors = MAX_PRETENDED_DISCARD;
+            limits.max_discard_sectors = MAX_PRETENDED_DISCARD;
+            if !self.log.runtime.has(Quirks::LIMITS_STAY_STACKED) {
+                limits.max_hw_discard_sectors = MAX_PRETENDED_DISCARD;
+            }
         }
         limits.logical_block_size = below.logical_block_size;
         limits.physical_block_size = below.physical_block_size;
