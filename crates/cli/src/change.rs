@@ -3,8 +3,8 @@
 use crate::kernel::{Failure, Meant, Named, Where, device_name, device_uuid};
 use crate::output::{errln, outln};
 use clap::Args;
-use dmlab_control::{DeviceId, MessageReply, Query, SuspendOptions};
-use dmlab_units::Sector;
+use dmlab_control::{DeviceId, MessageReply, Query, StatusLine, SuspendOptions, form_of};
+use dmlab_units::{Errno, Sector};
 use std::ffi::OsString;
 
 /// How to suspend.
@@ -151,7 +151,23 @@ impl Message {
     pub(crate) fn run(&self, meant: &Meant) -> Result<(), Failure> {
         let device = DeviceId::Name(device_name(&self.name)?);
         let mut dm = self.kernel.open(meant)?;
-        match dm.message(&device, Sector(self.sector), &self.words.join(" "))? {
+        let words = self.words.join(" ");
+        let reply = match dm.message(&device, Sector(self.sector), &words) {
+            Err(error) if error.errno() == Some(Errno::EINVAL) && !words.starts_with('@') => {
+                let table =
+                    dm.table(&device, Query::default()).map(|report| report.lines).unwrap_or_default();
+                let has = |line: &StatusLine| {
+                    self.sector.checked_sub(line.start.0).is_some_and(|into| into < line.len.0)
+                };
+                let target = table.into_iter().find(has);
+                return Err(match target.and_then(|line| form_of(&line.target_type)) {
+                    Some(form) => format!("{error}\n  {}", form.explain_message(&words)).into(),
+                    None => error.into(),
+                });
+            }
+            other => other?,
+        };
+        match reply {
             MessageReply::Done => {}
             MessageReply::Text(text) => outln!("{}", String::from_utf8_lossy(&text).trim_end_matches('\n'))?,
             MessageReply::NoTable => {

@@ -11,16 +11,14 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::{Args, Subcommand};
-use dmlab::crash::{
-    CrashRun, MirrorLog, Moment, Outcome, RecordedDisks, Report, Shard, SnapshotStore, ThinCheck,
-};
+use dmlab::crash::{CrashRun, Moment, Outcome, RecordedDisks, Report, Shard};
 use dmlab_units::{Bytes, Sectors};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::boot::Clock;
 use crate::kernel::Failure;
 use crate::output::{out, outln};
-use judges::{parse_mirror_log, parse_snapshot_store};
+use judges::Judges;
 pub(crate) use programs::Programs;
 use programs::{Said, check_is_there};
 
@@ -44,18 +42,10 @@ pub(crate) struct Crash {
     #[arg(long, value_name = "WORKLOAD", required_unless_present = "recorded", conflicts_with = "recorded")]
     workload: Vec<String>,
     /// Says with its exit status whether what is left is sound.
-    #[arg(long, value_name = "CHECK", required_unless_present_any = ["save", "thin_check", "mirror_log", "snapshot_store"])]
+    #[arg(long, value_name = "CHECK", required_unless_present_any = ["save", judges::GROUP])]
     check: Option<String>,
-    /// Also check the metadata of the thin pool on /dev/ramN.
-    #[arg(long, value_name = "N")]
-    thin_check: Vec<usize>,
-    /// Also check that the legs of a mirror hold the same where its log says so: log and legs are the numbers of disks, used
-    /// from their beginning, the size of a region and of the mirror are sectors.
-    #[arg(long, value_name = "LOG:LEG,LEG:REGION:LEN", value_parser = parse_mirror_log)]
-    mirror_log: Vec<MirrorLog>,
-    /// Also check the snapshot's store on /dev/ramN; the size of the origin is sectors.
-    #[arg(long, value_name = "N:LEN", value_parser = parse_snapshot_store)]
-    snapshot_store: Vec<SnapshotStore>,
+    #[command(flatten)]
+    judges: Judges,
     /// How many disks there are.
     #[arg(long, visible_alias = "ram", value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
     disks: u32,
@@ -136,9 +126,7 @@ impl Crash {
             let events = run.recording().events.len();
             outln!("{events} events are in {}", file.display())?;
         }
-        let has_judges =
-            !self.thin_check.is_empty() || !self.mirror_log.is_empty() || !self.snapshot_store.is_empty();
-        if self.check.is_none() && !has_judges {
+        if self.check.is_none() && self.judges.0.is_empty() {
             return Ok(ExitCode::SUCCESS);
         }
         if let Some(check) = &self.check {
@@ -184,14 +172,8 @@ impl Crash {
         if let Some(state) = &self.state {
             explore = explore.only(state).map_err(|error| error.to_string())?.patience(0);
         }
-        for disk in &self.thin_check {
-            explore = explore.judge(ThinCheck::on(*disk));
-        }
-        for judge in &self.mirror_log {
+        for judge in &self.judges.0 {
             explore = explore.judge(judge.clone());
-        }
-        for judge in &self.snapshot_store {
-            explore = explore.judge(*judge);
         }
         // Draws nothing where no terminal is.
         let bar = ProgressBar::new(0);

@@ -38,6 +38,9 @@ pub(crate) trait Kernel: Transport + Send {
 
     /// Events that the kernel sent to user space, oldest first: a header, then a variable a line.
     fn uevents(&mut self) -> io::Result<Vec<String>>;
+
+    /// Which Linux it is: `6.12.95`.
+    fn release(&mut self) -> io::Result<String>;
 }
 
 impl Kernel for RealControl {
@@ -58,6 +61,10 @@ impl Kernel for RealControl {
 
     fn log_lines(&mut self) -> io::Result<Vec<String>> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "a real kernel's log is read with dmesg"))
+    }
+
+    fn release(&mut self) -> io::Result<String> {
+        Ok(rustix::system::uname().release().to_string_lossy().into_owned())
     }
 
     fn uevents(&mut self) -> io::Result<Vec<String>> {

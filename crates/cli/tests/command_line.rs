@@ -314,6 +314,78 @@ fn a_machine_ends_when_its_time_is_over() {
 }
 
 #[test]
+fn judges_are_asked_for_by_name() {
+    let scratch = Scratch::new("judges");
+    // A mirror's log of a version that there is not.
+    let writes = "printf 'rRiM\\011\\0\\0\\0' | dd of=/dev/ram0 bs=512 conv=sync oflag=direct status=none";
+    let crash = ["crash", "--disks", "3", "--workload", writes];
+    for judge in [["--judge", "mirror-log:0:1,2:16:64"], ["--mirror-log", "0:1,2:16:64"]] {
+        let output = scratch.run(&[&crash[..], &judge].concat());
+        assert_eq!(output.status.code(), Some(1), "{judge:?}");
+        assert!(
+            text(&output.stdout).contains("the log has version 9"),
+            "{judge:?}: {}",
+            text(&output.stdout)
+        );
+    }
+    let sound =
+        scratch.ok(&[&crash[..], &["--judge", "thin-check:1", "--judge", "snapshot-store:1:128"]].concat());
+    assert!(sound.contains("none broke"), "{sound}");
+    let said = scratch.refused(&[&crash[..], &["--judge", "odd:1"]].concat());
+    assert!(said.contains("thin-check:N, mirror-log:LOG:LEG,LEG:REGION:LEN, snapshot-store:N:LEN"), "{said}");
+    let said = scratch.refused(&[&crash[..], &["--judge", "snapshot-store:1"]].concat());
+    assert!(said.contains("is not N:LEN, such as 1:128"), "{said}");
+    assert!(scratch.refused(&crash).contains("--check <CHECK>"));
+}
+
+#[test]
+fn a_refused_table_has_its_argument_named() {
+    let scratch = Scratch::new("named");
+    let cases = [
+        ("0 8 thin-pool /dev/ram0 /dev/ram1 300 0", "300", "BLOCK_SIZE: the size of a data block"),
+        ("0 8 thin-pool /dev/ram0 /dev/ram0 128 0", "/dev/ram0", "DATA: another device than METADATA"),
+        (
+            "0 8 thin-pool /dev/ram0 /dev/ram1 128 0 read_only",
+            "read_only",
+            "N_FEATURES: how many feature words follow",
+        ),
+        (
+            "0 8 snapshot /dev/ram0 /dev/ram1 P 7",
+            "7",
+            "a power of two and whole logical blocks of both devices: 4 or 8",
+        ),
+        ("0 8 mirror core 1 8 2 /dev/ram0 0 /dev/nope 0", "/dev/nope", "DEVICE of LEG 2: a path that exists"),
+        ("0 8 flakey /dev/ram0 0 1 1 1 drop_write", "drop_write", "did you mean drop_writes?"),
+        ("0 8 switch 2 8 0 /dev/ram0 0", " ", "DEVICE of PATH 2 is missing"),
+    ];
+    for (table, marked, right) in cases {
+        let said = text(&on_machine(&scratch, &format!("dmlab create a --table '{table}'")).stderr);
+        assert!(said.contains(right), "{table}: {said}");
+        let lines: Vec<&str> = said.lines().collect();
+        let marks = lines.iter().position(|line| line.contains('^')).expect("marks");
+        let (from, to) = (lines[marks].find('^').unwrap(), lines[marks].rfind('^').unwrap() + 1);
+        assert_eq!(lines[marks - 1].get(from..to).unwrap_or(" "), marked, "{table}: {said}");
+    }
+}
+
+#[test]
+fn a_refused_message_has_those_that_there_are() {
+    let scratch = Scratch::new("messages");
+    let said = |table: &str, message: &str| {
+        let script = format!("dmlab create a --table '{table}' && dmlab message a 0 {message}");
+        text(&on_machine(&scratch, &script).stderr)
+    };
+    let pool = "0 1024 thin-pool /dev/ram0 /dev/ram1 128 0";
+    assert!(
+        said(pool, "create_thn 0").contains("did you mean create_thin? thin-pool takes create_thin ID, ")
+    );
+    assert!(
+        said(pool, "delete").contains("  thin-pool takes delete ID: forgets one and frees what only it had")
+    );
+    assert!(said("0 8 zero", "a").contains("  zero takes no messages"));
+}
+
+#[test]
 fn a_run_that_proved_nothing_says_so() {
     let scratch = Scratch::new("vacuous");
     let said = scratch.refused(&["crash", "--workload", "true", "--check", "true"]);

@@ -4,12 +4,14 @@ mod files;
 mod layers;
 mod manifests;
 mod source;
+mod targets;
 mod words;
 
 pub use files::{dead_files, file_name, length, tracked_files};
 pub use layers::{arrows, target_independence};
 pub use manifests::{Manifest, outside_reasons, shared_versions};
 pub use source::code_only;
+pub use targets::{target_names, target_parts};
 pub use words::{banned_paths, banned_words, kernel_side_bans, unsafe_code};
 
 use std::fmt;

@@ -68,6 +68,28 @@ fn a_target_never_names_another() {
     hold(targets.flat_map(|f| tidy::target_independence(f, &read(f), &module(f), &names)).collect());
 }
 
+/// The target types that a machine has.
+fn target_types() -> Vec<String> {
+    let lab = dmlab::Lab::new(0);
+    let types = lab.dm().versions().expect("a machine lists its targets");
+    types.into_iter().map(|kind| String::from_utf8(kind.name).expect("a name")).collect()
+}
+
+#[test]
+fn each_target_has_its_parts() {
+    let files = files();
+    hold(target_types().iter().flat_map(|target| tidy::target_parts(target, &files)).collect());
+}
+
+#[test]
+fn a_target_is_known_in_one_place() {
+    let types = target_types();
+    let types: Vec<&str> = types.iter().map(String::as_str).collect();
+    let files = rust_files().into_iter().filter(|f| f.starts_with("crates/") && f.contains("/src/"));
+    let files = files.filter(|f| !is_unit_test(f) && !f.starts_with("crates/conformance/src/tidy/"));
+    hold(files.flat_map(|f| tidy::target_names(&f, &read(&f), &types)).collect());
+}
+
 /// Files that hold nothing but `#[cfg(test)] mod tests`.
 fn is_unit_test(file: &str) -> bool {
     file.ends_with("/tests.rs") || file.contains("/tests/")

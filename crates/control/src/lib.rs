@@ -21,11 +21,13 @@ mod device;
 mod dm;
 mod error;
 mod explain;
+mod form;
 mod real;
 mod request;
 mod stack;
 mod status;
 mod table;
+mod targets;
 mod transport;
 
 pub use device::{DeviceId, Info, ListedDevice};
@@ -34,15 +36,17 @@ pub use dm::{
 };
 pub use error::{Error, Refusal};
 pub use explain::{Explanation, Surroundings, explain};
+pub use form::{About, Argument, Bounds, Feature, Form, Item, Kind, Message, Step, TargetError};
 pub use real::RealControl;
 pub use request::{Reply, Request};
 pub use stack::Stack;
-pub use status::{
-    PoolMode, PoolStatus, SnapshotStatus, StatusLine, StripedStatus, TargetStatus, ThinStatus, Usage,
-};
-pub use table::{
-    Delay, Delayed, Device, Dust, Ebs, ErrorTarget, Flakey, Linear, LogWrites, Mirror, MirrorSync, Multipath,
-    Params, PathGroup, Snapshot, SnapshotMerge, SnapshotOrigin, Striped, Switch, Table, TableError,
-    TableLine, TargetLine, TargetParamsError, Thin, ThinPool, Unstriped, Zero,
-};
+pub use status::{StatusLine, TargetStatus};
+pub use table::{Params, Table, TableError, TableErrorKind, TableLine};
+pub use targets::*;
 pub use transport::{Transport, TransportError};
+
+/// A decimal number without sign that fits 64 bits.
+fn decimal(word: &str) -> Option<u64> {
+    // `parse` alone would take a `+` in front.
+    word.bytes().all(|b| b.is_ascii_digit()).then(|| word.parse().ok()).flatten()
+}

@@ -1,12 +1,10 @@
 //! Lines of a status or table reply.
 
-mod provisioning;
-
-pub use provisioning::{PoolMode, PoolStatus, SnapshotStatus, ThinStatus, Usage};
-
+use crate::form_of;
 use crate::table::{Params, TableLine};
+use crate::targets::{PoolStatus, SnapshotStatus, StripedStatus, ThinStatus};
 use dmlab_abi::TargetSpec;
-use dmlab_units::{DevT, NameError, Sector, Sectors, TargetName};
+use dmlab_units::{NameError, Sector, Sectors, TargetName};
 use std::fmt;
 
 /// One line of `dmsetup status` or `dmsetup table`, byte for byte as the kernel wrote it.
@@ -59,49 +57,12 @@ pub enum TargetStatus {
     Other(Vec<String>),
 }
 
-/// Health of the stripes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StripedStatus {
-    /// Each stripe's device, and whether no IO to that device has failed since the table was loaded.
-    pub stripes: Vec<(DevT, bool)>,
-}
-
-impl StripedStatus {
-    /// Reads `N (MAJ:MIN)×N 1 LETTERS`, `A` for a stripe without errors, `D` for one with.
-    fn parse(words: &[&str]) -> Option<StripedStatus> {
-        let (count, rest) = words.split_first()?;
-        let count: usize = count.parse().ok()?;
-        let [devices @ .., groups, letters] = rest else { return None };
-        if *groups != "1" || devices.len() != count || letters.len() != count {
-            return None;
-        }
-        let stripes = devices.iter().zip(letters.chars());
-        let stripes = stripes.map(|(dev, letter)| match letter {
-            'A' => Some((dev.parse().ok()?, true)),
-            'D' => Some((dev.parse().ok()?, false)),
-            _ => None,
-        });
-        Some(StripedStatus { stripes: stripes.collect::<Option<_>>()? })
-    }
-}
-
 impl StatusLine {
     /// The meaning of a status (not table) line.
     pub fn status(&self) -> TargetStatus {
         let text = String::from_utf8_lossy(&self.text);
         let words: Vec<&str> = text.split_ascii_whitespace().collect();
-        let known = match (&self.target_type[..], &words[..]) {
-            (b"linear", []) => Some(TargetStatus::Linear),
-            (b"zero", []) => Some(TargetStatus::Zero),
-            (b"error", []) => Some(TargetStatus::Error),
-            (b"striped", words) => StripedStatus::parse(words).map(TargetStatus::Striped),
-            (b"thin-pool", words) => PoolStatus::parse(words).map(TargetStatus::ThinPool),
-            (b"thin", words) => ThinStatus::parse(words).map(TargetStatus::Thin),
-            (b"snapshot" | b"snapshot-merge", words) => {
-                SnapshotStatus::parse(words).map(TargetStatus::Snapshot)
-            }
-            _ => None,
-        };
+        let known = form_of(&self.target_type).and_then(|form| (form.status)(&words));
         known.unwrap_or_else(|| TargetStatus::Other(words.into_iter().map(str::to_owned).collect()))
     }
 
@@ -118,6 +79,7 @@ impl StatusLine {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dmlab_units::DevT;
 
     fn line(target_type: &str, text: &str) -> StatusLine {
         StatusLine { start: Sector(0), len: Sectors(128), target_type: target_type.into(), text: text.into() }

@@ -1,19 +1,10 @@
 //! Tables: lines of START LEN TYPE PARAMETERS.
 
 mod params;
-mod provisioning;
-mod reader;
-mod several;
-mod targets;
-mod trying;
 
 pub use params::Params;
-pub use provisioning::{Snapshot, SnapshotMerge, SnapshotOrigin, Thin, ThinPool};
-pub use several::{Mirror, MirrorSync, Multipath, PathGroup, Switch, Unstriped};
-pub(crate) use targets::decimal;
-pub use targets::{Device, ErrorTarget, Linear, Striped, TargetLine, TargetParamsError, Zero};
-pub use trying::{Delay, Delayed, Dust, Ebs, Flakey, LogWrites};
 
+use crate::targets::TargetLine;
 use dmlab_abi::TargetSpec;
 use dmlab_units::{NameError, Sector, Sectors, TargetName};
 use std::fmt;
@@ -198,10 +189,3 @@ impl fmt::Display for Table {
 
 #[cfg(test)]
 mod tests;
-
-/// A target's parameters are this text, and are read from it again.
-#[cfg(test)]
-fn same<T: TargetLine + PartialEq + std::fmt::Debug>(target: &T, text: &str) {
-    assert_eq!(target.params().to_string(), text);
-    assert_eq!(T::parse(&Params::from_text(text.as_bytes())).as_ref(), Ok(target));
-}

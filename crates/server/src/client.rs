@@ -211,6 +211,15 @@ impl Client {
         }
     }
 
+    /// The release of the machine's kernel: `6.12.95`.
+    ///
+    /// # Errors
+    /// When the machine is gone.
+    pub fn release(&mut self) -> io::Result<String> {
+        let (reply, _) = self.simple(&Request::Release {})?;
+        Ok(String::from_utf8_lossy(&self.payload(&reply)).into_owned())
+    }
+
     /// The machine's block devices.
     ///
     /// # Errors

@@ -26,7 +26,7 @@ cargo xtask COMMAND
   oracle record [CASE…]       record cases on it (crates/conformance/golden/record says how)
   oracle record-thin-sequences FIRST LAST [EVERY]
                               record random sequences of pool operations on it (seeds FIRST to LAST)
-  new-target NAME             write sim/targets/src/NAME.rs, a target that compiles and says what to fill in
+  new-target NAME             write a target's files, which compile and say what to fill in
   twice                       run every lab test twice, and compare what each lab saw
   fuzz [TARGET] [SECONDS]     feed random bytes to the decoders (all targets, 10 s each)
   differ [--cases N] [--seed S] [--kernel 6.1|6.12|7.2]

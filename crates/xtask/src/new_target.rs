@@ -1,4 +1,4 @@
-//! A new target's first file: it compiles, passes IO through, and says what to fill in.
+//! A new target's first files: they compile, pass IO through, and say what to fill in.
 
 use crate::repository;
 use std::fs;
@@ -6,24 +6,31 @@ use std::path::Path;
 
 /// Longest target type name in bytes (`DM_MAX_TYPE_NAME` less the NUL).
 const NAME_MAX: usize = 15;
-const SKELETON: &str = include_str!("../skeleton/target.rs.txt");
+/// The kernel side's list of targets.
 const LIST: &str = "sim/targets/src/lib.rs";
+/// The user side's list of targets.
+const FORMS: &str = "crates/control/src/targets.rs";
+const SUMMARY: &str = "docs/src/SUMMARY.md";
+const EXPECTED: &str = "crates/conformance/golden-expected.txt";
 
-/// Writes `sim/targets/src/NAME.rs` and lists the target.
+/// Writes what a new target has, on both sides, and lists it.
 pub(crate) fn run(name: &str) -> Result<(), String> {
-    let file = add(&repository(), name)?;
+    let files = add(&repository(), name)?;
+    let [kernel, control, page, case] = &files;
     crate::eprint(&format!(
-        "{file} compiles and passes IO through. Next:\n  \
-         1. fill it in, top to bottom; docs/src/adding-a-target.md walks through linear\n  \
-         2. write cases in crates/conformance/golden/cases/{name}/ and record them: cargo xtask oracle record {name}\n  \
-         3. say `pass {name}/*` in crates/conformance/golden-expected.txt\n  \
-         4. describe it in docs/src/conformance/{name}.md and list that page in docs/src/SUMMARY.md\n"
+        "{kernel} compiles and passes IO through; {control} has its table line. Next:\n  \
+         1. fill both in, top to bottom; docs/src/adding-a-target.md walks through linear\n  \
+         2. write cases beside {case} and record them: cargo xtask oracle record {name}\n  \
+         3. say `pass {name}/*` in {EXPECTED}\n  \
+         4. write {page}; DMLAB_UPDATE=1 cargo test -p dmlab-conformance --test forms --test explained fills in its form\n     \
+         and takes the tables over that the cases have refused\n  \
+         5. describe what is held against Linux in docs/src/conformance/{name}.md and list that page in {SUMMARY}\n"
     ));
     Ok(())
 }
 
-/// Adds target `name` to the repository at `top`; the path of its file.
-fn add(top: &Path, name: &str) -> Result<String, String> {
+/// Adds target `name` to the repository at `top`; the paths of its files.
+fn add(top: &Path, name: &str) -> Result<[String; 4], String> {
     let is_valid = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && name.len() <= NAME_MAX;
@@ -33,21 +40,80 @@ fn add(top: &Path, name: &str) -> Result<String, String> {
         ));
     }
     let module = name.replace('-', "_");
-    let file = format!("sim/targets/src/{module}.rs");
-    if top.join(&file).exists() || top.join("sim/targets/src").join(&module).exists() {
+    let type_name: String = name.split('-').map(capitalized).collect();
+    let files = [
+        (format!("sim/targets/src/{module}.rs"), include_str!("../skeleton/target.rs.txt")),
+        (format!("crates/control/src/targets/{module}.rs"), include_str!("../skeleton/control.rs.txt")),
+        (format!("docs/src/targets/{name}.md"), include_str!("../skeleton/page.md.txt")),
+        (
+            format!("crates/conformance/golden/cases/{name}/bad-args.sh"),
+            include_str!("../skeleton/case.sh.txt"),
+        ),
+    ];
+    let there = |path: &str| top.join(path).exists();
+    if let Some((file, _)) = files.iter().find(|(file, _)| there(file)) {
         return Err(format!("{file} exists already"));
     }
-    let list = fs::read_to_string(top.join(LIST)).map_err(|e| format!("{LIST}: {e}"))?;
-    let list = listed(&list, &module)
-        .ok_or_else(|| format!("{LIST}: no `pub mod` lines and `ALL` list to add to"))?;
-    let type_name: String = name.split('-').map(capitalized).collect();
-    let text = SKELETON
-        .replace("{name}", name)
-        .replace("{TYPE}", &module.to_uppercase())
-        .replace("{Type}", &type_name);
-    fs::write(top.join(&file), text).map_err(|e| format!("{file}: {e}"))?;
-    fs::write(top.join(LIST), list).map_err(|e| format!("{LIST}: {e}"))?;
-    Ok(file)
+    if there(&format!("sim/targets/src/{module}")) {
+        return Err(format!("sim/targets/src/{module} exists already"));
+    }
+    let lists = [
+        (LIST, listed(&read(top, LIST)?, &module), "no `pub mod` lines and `ALL` list"),
+        (FORMS, with_form(&read(top, FORMS)?, &module, &type_name), "no `mod` lines and `FORMS` list"),
+        (SUMMARY, with_page(&read(top, SUMMARY)?, name), "no pages of targets"),
+        (
+            EXPECTED,
+            Some(read(top, EXPECTED)? + &format!("not yet {name}/*: the {name} target is being built\n")),
+            "",
+        ),
+    ];
+    for (file, text, lacks) in lists {
+        let text = text.ok_or_else(|| format!("{file}: {lacks} to add to"))?;
+        fs::write(top.join(file), text).map_err(|e| format!("{file}: {e}"))?;
+    }
+    for (file, skeleton) in &files {
+        let text = skeleton
+            .replace("{name}", name)
+            .replace("{TYPE}", &module.to_uppercase())
+            .replace("{Type}", &type_name);
+        let path = top.join(file);
+        let written = path.parent().map_or(Ok(()), fs::create_dir_all).and_then(|()| fs::write(&path, text));
+        written.map_err(|e| format!("{file}: {e}"))?;
+    }
+    Ok(files.map(|(file, _)| file))
+}
+
+fn read(top: &Path, file: &str) -> Result<String, String> {
+    fs::read_to_string(top.join(file)).map_err(|e| format!("{file}: {e}"))
+}
+
+/// The user side's list with `module` in it: declared in order, its type given away, its form listed last.
+fn with_form(list: &str, module: &str, type_name: &str) -> Option<String> {
+    let mut lines: Vec<String> = list.lines().map(str::to_owned).collect();
+    for (prefix, line) in
+        [("mod ", format!("mod {module};")), ("pub use ", format!("pub use {module}::{type_name};"))]
+    {
+        // Up to the first line of another kind: the tests' module stands at the end.
+        let first = lines.iter().position(|l| l.starts_with(prefix))?;
+        let end = first + lines[first..].iter().position(|l| l.is_empty())?;
+        let after = lines[first..end].iter().rposition(|l| l.starts_with(prefix) && *l < line);
+        let at = after.map_or(first, |at| first + at + 1);
+        // A list of names in braces may go over several lines.
+        let at = at + lines[at..end].iter().position(|l| l.starts_with(prefix)).unwrap_or(end - at);
+        lines.insert(at, line);
+    }
+    let start = lines.iter().position(|l| l.starts_with("pub static FORMS"))?;
+    let close = start + lines[start..].iter().position(|l| l == "];")?;
+    lines.insert(close, format!("    &{module}::FORM,"));
+    Some(lines.join("\n") + "\n")
+}
+
+/// The summary with the target's page behind those of the others.
+fn with_page(summary: &str, name: &str) -> Option<String> {
+    let mut lines: Vec<String> = summary.lines().map(str::to_owned).collect();
+    let last = lines.iter().rposition(|l| l.contains("](targets/"))?;
+    lines.insert(last + 1, format!("  - [{name}](targets/{name}.md)"));
+    Some(lines.join("\n") + "\n")
 }
 
 fn capitalized(word: &str) -> String {
@@ -103,10 +169,24 @@ mod tests {
         }
     }
 
-    /// A copy of the kernel side in which a new target can be tried.
-    fn copy_of_the_kernel_side() -> PathBuf {
+    #[test]
+    fn a_form_is_listed_in_three_places() {
+        let list = "mod error;\nmod zero;\n\npub use error::{\n    ErrorTarget, Other,\n};\npub use zero::Zero;\n\n\
+                    pub static FORMS: &[&Form] = &[\n    &zero::FORM,\n];\n\n#[cfg(test)]\nmod tests;\n";
+        let want = "mod error;\nmod new_one;\nmod zero;\n\npub use error::{\n    ErrorTarget, Other,\n};\n\
+                    pub use new_one::NewOne;\npub use zero::Zero;\n\n\
+                    pub static FORMS: &[&Form] = &[\n    &zero::FORM,\n    &new_one::FORM,\n];\n\n#[cfg(test)]\nmod tests;\n";
+        assert_eq!(with_form(list, "new_one", "NewOne").unwrap(), want);
+        assert_eq!(with_form("", "a", "A"), None);
+        let summary = "- [Targets](targets/README.md)\n  - [zero](targets/zero.md)\n- [More](more.md)\n";
+        assert!(with_page(summary, "a-b").unwrap().contains("zero.md)\n  - [a-b](targets/a-b.md)\n- [More]"));
+    }
+
+    /// A copy of the kernel side and of the user side's targets in which a new target can be tried.
+    fn copy() -> PathBuf {
         let top = std::env::temp_dir().join(format!("dmlab-new-target-{}", std::process::id()));
-        let mut waiting = vec![PathBuf::from("sim")];
+        let mut waiting =
+            vec![PathBuf::from("sim"), PathBuf::from("crates/control"), PathBuf::from("docs/src/targets")];
         while let Some(folder) = waiting.pop() {
             fs::create_dir_all(top.join(&folder)).unwrap();
             for entry in fs::read_dir(repository().join(&folder)).unwrap() {
@@ -123,18 +203,26 @@ mod tests {
         let (_, rest) = rest.split_once(']').unwrap();
         let keep = |line: &&str| !line.starts_with("default-members");
         let text: Vec<&str> = rest.lines().filter(keep).collect();
-        fs::write(top.join("Cargo.toml"), format!("{head}members = [\"sim/*\"]{}\n", text.join("\n")))
-            .unwrap();
-        fs::copy(repository().join("Cargo.lock"), top.join("Cargo.lock")).unwrap();
+        fs::write(
+            top.join("Cargo.toml"),
+            format!("{head}members = [\"sim/*\", \"crates/control\"]{}\n", text.join("\n")),
+        )
+        .unwrap();
+        fs::create_dir_all(top.join("crates/conformance")).unwrap();
+        for file in ["Cargo.lock", SUMMARY, EXPECTED] {
+            fs::copy(repository().join(file), top.join(file)).unwrap();
+        }
         top
     }
 
     #[test]
     fn the_skeleton_compiles_without_a_warning() {
-        let top = copy_of_the_kernel_side();
-        assert_eq!(add(&top, "brand-new").unwrap(), "sim/targets/src/brand_new.rs");
+        let top = copy();
+        let files = add(&top, "brand-new").unwrap();
+        assert_eq!(files[..2], ["sim/targets/src/brand_new.rs", "crates/control/src/targets/brand_new.rs"]);
+        assert!(files.iter().all(|file| top.join(file).is_file()));
         assert!(add(&top, "brand-new").unwrap_err().contains("exists already"));
-        let check = ["check", "--quiet", "--offline", "-p", "dmlab-targets"];
+        let check = ["check", "--quiet", "--offline", "-p", "dmlab-targets", "-p", "dmlab-control"];
         let target = repository().join("target/new-target");
         let output = Command::new(crate::cargo())
             .args(check)

@@ -33,10 +33,6 @@ pub use spec::{
     SPEC_SIZE, SpecError, StatusWriter, TargetSpec, TargetSpecs, decode_status, encode_load_payload,
 };
 
-/// Version of the ioctl interface of Linux 6.12.
-pub const DM_VERSION: [u32; 3] = [4, 48, 0];
-/// `DM_VERSION_EXTRA`, as the boot log shows it.
-pub const DM_VERSION_EXTRA: &str = "-ioctl (2023-03-01)";
 /// Bytes of `struct dm_ioctl` with its padding: where payloads start.
 pub const HEADER_SIZE: usize = 312;
 /// Bytes of `struct dm_ioctl` before `data`: what is read and written when there is no payload.

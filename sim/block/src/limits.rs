@@ -8,6 +8,7 @@
 //! [`QueueLimits::stack`] follows `blk_stack_limits` and [`QueueLimits::validate`] follows `blk_validate_limits` of
 //! Linux 6.12 as dm-core.md section 7 describes them; the tables in the tests were recorded on 6.12.95.
 
+use dmlab_runtime::{Personality, Quirks};
 use dmlab_units::{Bytes, Errno, Sector, Sectors};
 
 #[cfg(test)]
@@ -52,6 +53,8 @@ pub const UNLIMITED_SECTORS: Sectors = Sectors(u32::MAX as u64);
 pub const PAGE_SIZE: u64 = 4096;
 /// Largest request that file systems send unless told otherwise (`BLK_DEF_MAX_SECTORS_CAP`, 1280 KiB).
 const DEFAULT_MAX_SECTORS: Sectors = Sectors(2560);
+/// What that became: 4 MiB.
+const LARGE_MAX_SECTORS: Sectors = Sectors(8192);
 /// Read-ahead of devices that name no best IO size: 128 KiB.
 const DEFAULT_READ_AHEAD: Sectors = Sectors(256);
 /// `max_hw_sectors` of a driver that names none (`BLK_SAFE_MAX_SECTORS`).
@@ -370,9 +373,24 @@ impl QueueLimits {
     /// EINVAL: a logical block size that is no power of two from 512 to 4096, or requests, segments or segment
     /// boundaries smaller than a page, or a memory alignment above a page.
     pub fn validate(&mut self) -> Result<(), Errno> {
+        self.validate_for(Personality::REFERENCE)
+    }
+
+    /// Does what [`QueueLimits::validate`] does, as a kernel of some version does it.
+    ///
+    /// # Errors
+    /// As [`QueueLimits::validate`].
+    pub fn validate_for(&mut self, personality: &Personality) -> Result<(), Errno> {
+        let default = if personality.has(Quirks::LIMITS_STAY_STACKED) {
+            self.max_sectors
+        } else if personality.has(Quirks::LARGE_DEFAULT_IO) {
+            LARGE_MAX_SECTORS
+        } else {
+            DEFAULT_MAX_SECTORS
+        };
         self.validate_sizes()?;
-        self.validate_requests()?;
-        self.validate_discard();
+        self.validate_requests(default)?;
+        self.validate_discard(personality);
         if !self.features.contains(Features::WRITE_CACHE) {
             self.features.remove(Features::FUA);
         }
@@ -396,7 +414,7 @@ impl QueueLimits {
         Ok(())
     }
 
-    fn validate_requests(&mut self) -> Result<(), Errno> {
+    fn validate_requests(&mut self, default: Sectors) -> Result<(), Errno> {
         if self.max_hw_sectors.is_zero() {
             self.max_hw_sectors = SAFE_MAX_SECTORS;
         }
@@ -411,7 +429,7 @@ impl QueueLimits {
             }
             self.max_user_sectors
         } else {
-            Sectors(DEFAULT_MAX_SECTORS.0.max(self.io_opt.0 >> 9))
+            Sectors(default.0.max(self.io_opt.0 >> 9))
         };
         self.max_sectors = round_down_to_block(hardware.min(wanted), self.logical_block_size);
 
@@ -439,10 +457,12 @@ impl QueueLimits {
         Ok(())
     }
 
-    fn validate_discard(&mut self) {
+    fn validate_discard(&mut self, personality: &Personality) {
         self.max_discard_sectors = self.max_hw_discard_sectors.min(self.max_user_discard_sectors);
         self.discard_granularity = if self.max_discard_sectors.is_zero() {
             Bytes(0)
+        } else if personality.has(Quirks::LIMITS_STAY_STACKED) {
+            self.discard_granularity
         } else {
             self.discard_granularity.max(self.physical_block_size)
         };

@@ -322,7 +322,7 @@ impl LoopDevice {
         limits.logical_block_size = size;
         limits.physical_block_size = size;
         limits.io_min = size;
-        limits.validate()?;
+        limits.validate_for(dev.runtime().personality())?;
         dev.set_limits(limits);
         Ok(())
     }

@@ -8,7 +8,7 @@ use dmlab_units::{Errno, Sector, Sectors};
 
 use crate::kit::{LinearExtent, TargetLog};
 use crate::table::TableBuilder;
-use crate::{Args, MappedDevice, TableDevice, TableEvents, Target, parse_u64_wrapping};
+use crate::{Args, MappedDevice, TableDevice, TableEvents, Target};
 
 /// What a constructor gives: an instance, or why not.
 pub type CtrResult = Result<Box<dyn Target>, CtrError>;
@@ -185,7 +185,7 @@ impl Ctr<'_> {
     /// # Errors
     /// "Invalid device sector" and "Device lookup failed", as most targets say it.
     pub fn extent(&mut self, device: &[u8], offset: &[u8]) -> Result<LinearExtent, CtrError> {
-        let offset = parse_u64_wrapping(offset).or_refuse("Invalid device sector")?;
+        let offset = self.args.scan_u64(offset).or_refuse("Invalid device sector")?;
         let device = self.device(device).or_refuse("Device lookup failed")?;
         Ok(LinearExtent { device, offset: Sector(offset), start: self.start, len: self.len })
     }

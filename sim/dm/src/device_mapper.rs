@@ -84,13 +84,19 @@ impl DeviceMapper {
     /// A device mapper without targets or devices; its devices get `major`. Logs what a kernel logs at boot.
     pub fn new(registry: Arc<Registry>, major: u32) -> Arc<DeviceMapper> {
         let runtime = registry.runtime().clone();
+        let personality = runtime.personality();
+        let [major_version, minor_version, patch] = personality.dm_version;
+        let initialised = format!(
+            "ioctl: {major_version}.{minor_version}.{patch}-ioctl ({}) initialised: {}",
+            personality.dm_version_date, personality.dm_contact
+        );
         let lines = [
             (
                 Level::Warning,
                 "core: CONFIG_IMA_DISABLE_HTABLE is disabled. Duplicate IMA measurements will not be recorded in the IMA log.",
             ),
             (Level::Info, "uevent: version 1.0.3"),
-            (Level::Info, "ioctl: 4.48.0-ioctl (2023-03-01) initialised: dm-devel@lists.linux.dev"),
+            (Level::Info, &initialised),
         ];
         for (level, text) in lines {
             runtime.log(level, format!("device-mapper: {text}"));

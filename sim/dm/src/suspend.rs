@@ -180,7 +180,7 @@ impl MappedDevice {
 
     fn bind(&self, table: &Arc<Table>, base: dmlab_block::QueueLimits) -> Result<Option<Arc<Table>>, Errno> {
         let mut limits = base;
-        limits::restrict(table, &mut limits)?;
+        limits::restrict(table, &mut limits, self.io.runtime.personality())?;
         if table.size() != self.block.capacity() {
             *self.disk.geometry.lock() = Default::default();
         }

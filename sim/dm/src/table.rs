@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::{Arc, Weak};
 
 use dmlab_block::{BlockDevice, Caller, Holder, OpenDevice, OpenMode, Registry};
-use dmlab_runtime::{Level, Runtime};
+use dmlab_runtime::{Level, Personality, Quirks, Runtime};
 use dmlab_units::{DevT, Errno, ParseDevTError, Sector, Sectors};
 use parking_lot::Mutex;
 
@@ -108,7 +108,7 @@ impl TableEntry {
     }
 
     /// The status, table or measurement line of its target.
-    pub async fn status(&self, kind: StatusKind, noflush: bool) -> String {
+    pub async fn status(&self, kind: StatusKind, noflush: bool, personality: &Personality) -> String {
         let mut text = String::new();
         let written = match self.target.status(kind, noflush, &mut text) {
             StatusResult::Now(written) => written,
@@ -117,7 +117,7 @@ impl TableEntry {
         // A String takes whatever is written; a target that gives up all the same has written what there is.
         debug_assert_eq!(written, Ok(()), "{}", self.kind.name);
         if kind == StatusKind::Ima && !text.is_empty() {
-            let [major, minor, patch] = self.kind.version;
+            let [major, minor, patch] = personality.target_version(self.kind.name, self.kind.version);
             text = format!("target_name={},target_version={major}.{minor}.{patch},{text}", self.kind.name);
         }
         text
@@ -216,13 +216,30 @@ impl Table {
 /// (`dm_devt_from_path`). Whether there is a device with that number is another question.
 ///
 /// # Errors
-/// EOVERFLOW for a number too large; those of the path: ENOENT, ENOTBLK, EACCES.
-pub fn device_number(caller: &dyn Caller, word: &[u8]) -> Result<DevT, Errno> {
+/// EOVERFLOW for a number too large; those of the path: ENOENT, ENOTBLK, EACCES. On some kernels all of these are ENODEV,
+/// and hex numbers are devices ([`Quirks::LOOKUP_TAKES_HEX_NUMBERS`]).
+pub fn device_number(caller: &dyn Caller, word: &[u8], personality: &Personality) -> Result<DevT, Errno> {
     match std::str::from_utf8(word).map(str::parse::<DevT>) {
         Ok(Ok(number)) => Ok(number),
         Ok(Err(ParseDevTError::TooLarge)) => Err(Errno::EOVERFLOW),
-        Ok(Err(ParseDevTError::NotANumber)) | Err(_) => caller.lookup_bdev(word),
+        Ok(Err(ParseDevTError::NotANumber)) | Err(_) => match caller.lookup_bdev(word) {
+            Err(_) if personality.has(Quirks::LOOKUP_TAKES_HEX_NUMBERS) => {
+                hex_number(word).ok_or(Errno::ENODEV)
+            }
+            found => found,
+        },
     }
+}
+
+/// The device number that a word of hex digits is, in the form of `st_rdev`: the lower 8 bits of the minor number, 12 bits of
+/// the major number, the rest of the minor number. Of more than 32 bits the lower ones count; 0 is none (recorded: `linear/random-tables` of
+/// Linux 6.1).
+fn hex_number(word: &[u8]) -> Option<DevT> {
+    let digit = |b: &u8| char::from(*b).to_digit(16);
+    let wrapping =
+        word.iter().try_fold(0u64, |n, b| Some(n.wrapping_mul(16).wrapping_add(u64::from(digit(b)?))));
+    let number = wrapping.map(|n| n as u32).filter(|number| *number != 0)?;
+    Some(DevT::new((number >> 8) & 0xfff, (number & 0xff) | ((number >> 12) & 0xf_ff00)))
 }
 
 /// A table while it is being loaded, line by line.
@@ -340,7 +357,7 @@ impl TableBuilder {
         if start != end_before {
             return refused(self, "Gap in table");
         }
-        let args = Args::new(split_args(params));
+        let args = Args::new(split_args(params), self.runtime().personality());
         let mut ctr =
             Ctr { start, len, args, settings: TargetSettings::default(), table: &mut *self, caller };
         let built = match kind.ctr {
@@ -397,8 +414,8 @@ impl TableBuilder {
         word: &[u8],
         mode: OpenMode,
     ) -> Result<TableDevice, Errno> {
-        let number = device_number(caller, word)?;
-        if number == self.dev {
+        let number = device_number(caller, word, self.runtime().personality())?;
+        if number == self.dev && !self.runtime().has(Quirks::SELF_REFERENCE_ALLOWED) {
             return Err(Errno::EINVAL);
         }
         if let Some((_, opened, device)) = self.devices.iter_mut().find(|(dev, _, _)| *dev == number) {

@@ -142,7 +142,8 @@ impl Machine {
     }
 
     fn forked(&self, driver: Arc<dyn Driver>) -> Result<Machine, ForkError> {
-        let runtime = Runtime::new(self.runtime().seed(), driver);
+        let (seed, personality) = (self.runtime().seed(), self.runtime().personality());
+        let runtime = Runtime::with_personality(seed, driver, personality);
         let registry = Arc::new(Registry::new(runtime.clone()));
         for block in self.registry().all() {
             let major = block.dev().major();

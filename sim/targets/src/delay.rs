@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dmlab_block::{Bio, BlkStatus, Op, submit};
 use dmlab_dm::{
     BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, OrRefuse, StatusKind, StatusResult,
-    TableDevice, Target, TargetFeatures, TargetType, parse_u32_wrapping, parse_u64_wrapping,
+    TableDevice, Target, TargetFeatures, TargetType,
 };
 use dmlab_runtime::{Runtime, Tick, Ticks, WaitQueue};
 use dmlab_units::{Sector, Sectors};
@@ -94,8 +94,8 @@ fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
 /// Reads `DEVICE OFFSET MS`; the numbers are looked at before the device.
 fn open_class(ctr: &mut Ctr<'_>) -> Result<Class, CtrError> {
     let [device, offset, delay] = ctr.args.take("Requires exactly 3, 6 or 9 arguments")?;
-    let offset = parse_u64_wrapping(&offset).or_refuse("Invalid device sector")?;
-    let delay_ms = parse_u32_wrapping(&delay).or_refuse("Invalid delay")?;
+    let offset = ctr.args.scan_u64(&offset).or_refuse("Invalid device sector")?;
+    let delay_ms = ctr.args.scan_u32(&delay).or_refuse("Invalid delay")?;
     let device = ctr.device(&device).or_refuse("Device lookup failed")?;
     Ok(Class { device, offset: Sector(offset), delay_ms })
 }

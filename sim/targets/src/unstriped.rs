@@ -31,7 +31,7 @@ use std::fmt::Write;
 use dmlab_block::{Bio, QueueLimits};
 use dmlab_dm::{
     Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, OrRefuse, StatusKind, StatusResult, TableDevice,
-    Target, TargetFeatures, TargetType, parse_u32_strict, parse_u64_wrapping,
+    Target, TargetFeatures, TargetType, parse_u32_strict,
 };
 use dmlab_units::{Sector, Sectors};
 
@@ -71,7 +71,7 @@ fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
         return Err(CtrError::invalid("Please provide stripe between [0, # of stripes]"));
     }
     let device = ctr.device(&device).map_err(|_| CtrError::invalid("Couldn't get striped device"))?;
-    let offset = parse_u64_wrapping(&offset).or_refuse("Invalid striped device offset")?;
+    let offset = ctr.args.scan_u64(&offset).or_refuse("Invalid striped device offset")?;
     if !ctr.len.0.is_multiple_of(chunk.0) {
         return Err(CtrError::invalid("Target length not divisible by chunk size"));
     }

@@ -12,6 +12,7 @@
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, Op};
 use dmlab_dm::{Constructor, Ctr, CtrError, CtrResult, Map, Target, TargetFeatures, TargetType};
+use dmlab_runtime::Quirks;
 
 /// `zero` 1.2.0.
 pub static ZERO: TargetType = TargetType {
@@ -27,9 +28,11 @@ fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     if !ctr.args.is_empty() {
         return Err(CtrError::invalid("No arguments required"));
     }
-    // A discard has nothing to free, and says so at once.
-    ctr.settings.num_discard_bios = 1;
-    ctr.settings.discards_supported = true;
+    if !ctr.runtime().has(Quirks::ZERO_REFUSES_DISCARDS) {
+        // A discard has nothing to free, and says so at once.
+        ctr.settings.num_discard_bios = 1;
+        ctr.settings.discards_supported = true;
+    }
     Ok(Box::new(Zero))
 }
 

@@ -1,48 +1,56 @@
-//! What judges look at, as words of a command line.
+//! Which judges look at what is left, as options of a command line.
 
-use dmlab::crash::{MirrorLog, SnapshotStore};
-use dmlab_units::Sectors;
+use std::sync::Arc;
 
-fn number<T: std::str::FromStr>(word: &str) -> Option<T> {
-    // `parse` alone would take a `+` in front.
-    word.bytes().all(|byte| byte.is_ascii_digit()).then(|| word.parse().ok()).flatten()
+use clap::builder::ValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Args, FromArgMatches};
+use dmlab::crash::{JUDGES, Judge, judge_of_words};
+
+/// The group of all options that ask for a judge.
+pub(super) const GROUP: &str = "judges";
+/// The one that asks for a judge by its name.
+const BY_NAME: &str = "judge";
+
+/// The judges that were asked for.
+pub(super) struct Judges(pub(super) Vec<Arc<dyn Judge>>);
+
+impl Args for Judges {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        let kinds: Vec<String> =
+            JUDGES.iter().map(|kind| format!("{}:{} checks {}", kind.name, kind.form, kind.checks)).collect();
+        let help = format!("Also ask this judge about each state, before CHECK: {}", kinds.join("; "));
+        let by_name = Arg::new(BY_NAME).long(BY_NAME).value_name("NAME:WORDS").help(help);
+        let parser = ValueParser::new(judge_of_words);
+        let command = command.arg(by_name.action(ArgAction::Append).value_parser(parser));
+        // Each kind's name is an option of its own as well.
+        let command = JUDGES.iter().fold(command, |command, &kind| {
+            let arg = Arg::new(kind.name).long(kind.name).value_name(kind.form).hide(true);
+            let parser = ValueParser::new(|words: &str| kind.judge(words));
+            command.arg(arg.action(ArgAction::Append).value_parser(parser))
+        });
+        let names = JUDGES.iter().map(|kind| kind.name).chain([BY_NAME]);
+        command.group(ArgGroup::new(GROUP).args(names).multiple(true))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        Judges::augment_args(command)
+    }
 }
 
-/// `2:0,1:16:64`: the log is on disk 2, the legs are disks 0 and 1, regions have 16 sectors and the mirror 64.
-pub(super) fn parse_mirror_log(text: &str) -> Result<MirrorLog, String> {
-    let wrong = || format!("{text:?} is not LOG:LEG,LEG:REGION:LEN, such as 2:0,1:16:64");
-    let words: Vec<&str> = text.split(':').collect();
-    let [log, legs, region, len] = words[..] else { return Err(wrong()) };
-    let legs: Option<Vec<usize>> = legs.split(',').map(number).collect();
-    let legs = legs.filter(|legs| legs.len() > 1).ok_or_else(wrong)?;
-    let region = number(region).filter(|&region| region > 0).ok_or_else(wrong)?;
-    let len = number(len).ok_or_else(wrong)?;
-    Ok(MirrorLog::new(number(log).ok_or_else(wrong)?, legs, Sectors(region), Sectors(len)))
-}
+impl FromArgMatches for Judges {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Judges, clap::Error> {
+        let mut judges = Judges(Vec::new());
+        judges.update_from_arg_matches(matches)?;
+        Ok(judges)
+    }
 
-/// `1:128`: the store is disk 1, the origin has 128 sectors.
-pub(super) fn parse_snapshot_store(text: &str) -> Result<SnapshotStore, String> {
-    let wrong = || format!("{text:?} is not N:LEN, such as 1:128");
-    let (disk, len) = text.split_once(':').ok_or_else(wrong)?;
-    let (disk, len) = (number(disk).ok_or_else(wrong)?, number(len).ok_or_else(wrong)?);
-    Ok(SnapshotStore::on(disk, Sectors(len)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_are_judges_or_say_what_would_be() {
-        assert!(parse_mirror_log("2:0,1:16:64").is_ok() && parse_mirror_log("9:0,1,2:1024:2048").is_ok());
-        for wrong in
-            ["", "2", "2:0:16:64", "2:0,1:0:64", "2:0,x:16:64", "2:0,1:16", "+2:0,1:16:64", "2:0,1:16:64:"]
-        {
-            assert!(parse_mirror_log(wrong).unwrap_err().contains("such as"), "{wrong}");
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        for name in JUDGES.iter().map(|kind| kind.name).chain([BY_NAME]) {
+            let found = matches.try_get_many::<Arc<dyn Judge>>(name);
+            let found = found.map_err(|error| clap::Error::raw(ErrorKind::UnknownArgument, error))?;
+            self.0.extend(found.into_iter().flatten().cloned());
         }
-        assert!(parse_snapshot_store("1:128").is_ok());
-        for wrong in ["", "1", "1:", ":1", "x:1", "1:2:3"] {
-            assert!(parse_snapshot_store(wrong).is_err(), "{wrong}");
-        }
+        Ok(())
     }
 }

@@ -5,16 +5,34 @@
 /// Lines stay where they are, so a position in the answer is a position in the source. The rules of the kernel side
 /// don't hold for its unit tests (a test of thread safety needs threads), so those are blanked as well.
 pub fn code_only(source: &str) -> String {
-    without_tests(&without_comments(source))
+    without_tests(&blanked(source, false))
 }
 
-fn without_comments(source: &str) -> String {
+/// `source` with comments and the lines of items under `#[cfg(test)]` blanked out, and with its literals.
+pub(super) fn code_and_literals(source: &str) -> String {
+    let (kept, code) = (blanked(source, true), blanked(source, false));
+    let mut tests = vec![false; code.lines().count() + 1];
+    let mut from = 0;
+    while let Some(at) = code[from..].find(TEST_MARK) {
+        let start = from + at;
+        let end = start + item_end(&code[start..]);
+        let line = |at: usize| code[..at].matches('\n').count();
+        tests[line(start)..=line(end)].fill(true);
+        from = end.max(start + TEST_MARK.len());
+    }
+    let lines = kept.lines().zip(tests).map(|(line, is_test)| if is_test { "" } else { line });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// `source` without comments, and without the insides of literals unless they are kept.
+fn blanked(source: &str, keeps_literals: bool) -> String {
     let chars: Vec<char> = source.chars().collect();
     let mut out = String::with_capacity(source.len());
     let blank = |c: char| if c == '\n' { '\n' } else { ' ' };
     let mut i = 0;
     while i < chars.len() {
         let rest = &chars[i..];
+        let is_comment = rest.starts_with(&['/', '/']) || rest.starts_with(&['/', '*']);
         let end = if rest.starts_with(&['/', '/']) {
             i + rest.iter().position(|&c| c == '\n').unwrap_or(rest.len())
         } else if rest.starts_with(&['/', '*']) {
@@ -30,7 +48,8 @@ fn without_comments(source: &str) -> String {
             i += 1;
             continue;
         };
-        out.extend(chars[i..end].iter().map(|&c| blank(c)));
+        let keeps = keeps_literals && !is_comment;
+        out.extend(chars[i..end].iter().map(|&c| if keeps { c } else { blank(c) }));
         i = end;
     }
     out
@@ -96,11 +115,12 @@ fn character(rest: &[char]) -> Option<usize> {
     (rest.get(2) == Some(&'\'')).then_some(3)
 }
 
+const TEST_MARK: &str = "#[cfg(test)]";
+
 fn without_tests(code: &str) -> String {
-    const MARK: &str = "#[cfg(test)]";
     let mut out = String::with_capacity(code.len());
     let mut rest = code;
-    while let Some(at) = rest.find(MARK) {
+    while let Some(at) = rest.find(TEST_MARK) {
         out.push_str(&rest[..at]);
         let tail = &rest[at..];
         let end = item_end(tail);

@@ -1,390 +1,290 @@
-//! Which argument a constructor's text is about, for the targets beside `linear` and `striped`: the word at fault, and what
-//! would be right in its place.
+//! Which argument a constructor's text is about: what the target's form says of the text, looked up in the line.
 
-use super::{Fault, Surroundings, lookup, multiples};
-use crate::table::{TableLine, decimal};
+use super::{Fault, Surroundings, devices, multiples, number};
+use crate::form::{About, Flaw, Form, Kind, Place, Reading, TargetError, meant};
+use crate::form_of;
+use crate::table::{Table, TableLine};
 
-/// A pool's data block: a multiple of this many sectors, 64 KiB.
-const POOL_BLOCK_STEP: u64 = 128;
-/// The largest of them, 1 GiB.
-const POOL_BLOCK_MAX: u64 = 1 << 21;
-/// The largest id of a thin device.
-const THIN_ID_MAX: u64 = (1 << 24) - 1;
-
-const OFFSET: &str = "a decimal number of sectors, without sign or unit";
-const MILLISECONDS: &str = "a decimal number of milliseconds";
-
-/// A parameter at fault, and what would be right there.
-type Found = Option<(usize, String)>;
-
-fn at(parameter: usize, right: impl Into<String>) -> Found {
-    Some((parameter, right.into()))
+/// A line of a target, read by its form.
+pub(super) struct Line<'a> {
+    /// Its number in the table.
+    pub(super) number: usize,
+    pub(super) line: &'a TableLine,
+    pub(super) reading: Reading,
 }
 
-fn word(line: &TableLine, parameter: usize) -> &str {
-    line.params.word(parameter).unwrap_or_default()
+impl Line<'_> {
+    /// The word at a place.
+    pub(super) fn word(&self, place: &Place) -> String {
+        self.line.words().get(3 + place.word).cloned().unwrap_or_default()
+    }
+
+    fn is_right(&self, place: &Place) -> bool {
+        // An unreadable word is never right.
+        self.line.params.word(place.word).is_some_and(|word| place.argument.allows(word, self.line.len))
+    }
+
+    /// The fault of what stands at `place`; `right` is empty where the argument itself says what would be.
+    pub(super) fn fault(&self, place: &Place, right: &str) -> Fault {
+        let label = match place.feature {
+            Some(feature) if place.argument.name != "FEATURE" => {
+                format!("{} of {}", place.argument.name, feature.name)
+            }
+            _ => place.label(),
+        };
+        let right = match right {
+            "" => place.argument.right_for(&self.word(place), self.line.len),
+            right => right.to_owned(),
+        };
+        let follow = match (place.argument.kind, place.follow) {
+            (Kind::Count(_), Some(1)) => "; 1 word follows".to_owned(),
+            (Kind::Count(_), Some(words)) => format!("; {words} words follow"),
+            _ => String::new(),
+        };
+        Fault::word(self.number, 3 + place.word, label.clone(), format!("{label}: {right}{follow}"))
+    }
+
+    /// The fault of the words' number or form, if there is one.
+    fn shape(&self, form: &Form) -> Option<Fault> {
+        let mistake = self.reading.mistake.as_ref()?;
+        let takes = form.takes();
+        let (from, line) = (3 + mistake.word, self.number);
+        Some(match (mistake.flaw, mistake.label()) {
+            (Flaw::Missing, Some(label)) => {
+                let what = mistake.argument.map_or("", |argument| argument.right);
+                let right = format!("{label} is missing: {what}; {takes}");
+                // Within counted words there may be others behind the missing one.
+                let to = if from < 3 + self.line.params.len() { from + 1 } else { from };
+                Fault { line, from, to, argument: Some(label), right }
+            }
+            (Flaw::Bad, Some(label)) => {
+                let place = self.reading.places.iter().find(|place| place.word == mistake.word);
+                return Some(
+                    place
+                        .map_or_else(|| Fault::word(line, from, label, takes), |place| self.fault(place, "")),
+                );
+            }
+            (_, label) => {
+                let surplus = self.line.params.words().nth(mistake.word).unwrap_or_default();
+                let surplus = String::from_utf8_lossy(surplus).into_owned();
+                let right = match label {
+                    Some(label) => format!("nothing stands behind {label}: {takes}"),
+                    None => takes,
+                };
+                Fault { line, from, to: 3 + self.line.params.len(), argument: Some(surplus), right }
+            }
+        })
+    }
 }
 
-fn number(line: &TableLine, parameter: usize) -> Option<u64> {
-    line.params.word(parameter).and_then(decimal)
+/// How sure it is that a line is the one that was refused.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+enum Sure {
+    /// It has the argument.
+    Argument,
+    /// What it has there is wrong.
+    Wrong,
 }
 
-/// The first of some parameters that is no decimal number.
-fn no_number(line: &TableLine, parameters: &[usize], right: &str) -> Found {
-    parameters
-        .iter()
-        .find(|&&parameter| number(line, parameter).is_none())
-        .and_then(|&parameter| at(parameter, right))
-}
-
-/// The first feature word from `first` on that is none of `known`.
-fn unknown_feature(line: &TableLine, first: usize, known: &[&str]) -> Found {
-    let parameter = (first..line.params.len()).find(|&parameter| !known.contains(&word(line, parameter)))?;
-    at(parameter, format!("one of {}", known.join(", ")))
-}
-
-/// Explains what the constructor of `target` said, where a word of one of its lines is at fault.
-pub(super) fn by_argument(
+/// Explains what the constructor of a target said about one of its lines.
+pub(super) fn by_form(
+    form: &'static Form,
     lines: &[(usize, &TableLine)],
-    target: &str,
     said: &str,
     errno: Option<&str>,
     known: &Surroundings<'_>,
 ) -> Option<Fault> {
-    if let Some(devices) = devices_of(target, said) {
-        let opened =
-            |line: &TableLine| devices.iter().copied().filter(|&at| at < line.params.len()).collect();
-        return lookup(lines, opened, errno, known);
+    let read = |&(number, line): &(usize, _)| Line { number, line, reading: form.read_line(line) };
+    let lines: Vec<Line<'_>> = lines.iter().map(read).collect();
+    let errors = || form.errors.iter().filter(|error| error.text == said);
+    // Of a text that two mistakes share, the errno tells which it was.
+    let is_lookup = errno.is_some_and(devices::is_lookup);
+    let lookup = errors().find_map(|error| match error.about {
+        About::Lookup(names) if is_lookup || errors().count() == 1 => Some(names),
+        _ => None,
+    });
+    if let Some(names) = lookup {
+        let fault = devices::lookup(&lines, |place| names.contains(&place.argument.name), errno, known);
+        if fault.is_some() {
+            return fault;
+        }
     }
-    lines.iter().find_map(|(nr, line)| {
-        let (parameter, right) = match target {
-            "thin-pool" => thin_pool(line, said)?,
-            "thin" => thin(said)?,
-            "snapshot" | "snapshot-merge" => snapshot(line, said)?,
-            "delay" => delay(line, said)?,
-            "flakey" => flakey(line, said)?,
-            "dust" => dust(line, said)?,
-            "ebs" => ebs(line, said)?,
-            "switch" => switch(line, said)?,
-            "unstriped" => unstriped(line, said)?,
-            "mirror" => mirror(line, said)?,
-            "multipath" => multipath(line, said)?,
-            _ => return None,
-        };
-        Some(Fault::word(*nr, 3 + parameter, right))
+    let found = errors().filter(|error| !matches!(error.about, About::Lookup(_))).find_map(|error| {
+        let faults = lines.iter().filter_map(|line| about(form, line, error, known));
+        // The first line of those that it is most surely.
+        faults.reduce(|best, other| if other.0 > best.0 { other } else { best })
+    });
+    found.map(|(_, fault)| fault).or_else(|| unknown_text(form, &lines, said, errno, known))
+}
+
+/// Explains what the table says of a target's line without naming its type.
+pub(super) fn of_table(table: &Table, text: &str) -> Option<Fault> {
+    table.lines.iter().enumerate().find_map(|(number, line)| {
+        let form = form_of(line.target.as_bytes())?;
+        let line = Line { number, line, reading: form.read_line(line) };
+        let mut errors = form.errors.iter().filter(|error| error.text == text);
+        errors.find_map(|error| about(form, &line, error, &Surroundings::default())).map(|(_, fault)| fault)
     })
 }
 
-/// The parameters that a text about a device that could not be opened is about.
-fn devices_of(target: &str, said: &str) -> Option<&'static [usize]> {
-    Some(match (target, said) {
-        ("thin-pool", "Error opening metadata block device") => &[0],
-        ("thin-pool", "Error getting data device") => &[1],
-        ("thin", "Error opening pool device") => &[0],
-        ("thin", "Error opening origin device") => &[2],
-        ("snapshot" | "snapshot-merge", "Cannot get origin device") => &[0],
-        ("snapshot" | "snapshot-merge", "Cannot get COW device") => &[1],
-        ("snapshot-origin", "Cannot get target device") => &[0],
-        ("delay", "Device lookup failed") => &[0, 3, 6],
-        ("flakey" | "dust" | "ebs" | "log-writes", "Device lookup failed") => &[0],
-        ("log-writes", "Log device lookup failed") => &[1],
-        _ => return None,
-    })
-}
-
-fn thin_pool(line: &TableLine, said: &str) -> Found {
-    const FEATURES: [&str; 5] =
-        ["skip_block_zeroing", "ignore_discard", "no_discard_passdown", "read_only", "error_if_no_space"];
-    match said {
-        "Error setting metadata or data device" => at(1, "another device than the metadata's"),
-        "Invalid block size" => {
-            let near = number(line, 2).filter(|n| *n < POOL_BLOCK_MAX).map(|n| multiples(n, POOL_BLOCK_STEP));
-            let near = near.map(|near| format!(": {near}")).unwrap_or_default();
-            at(
-                2,
-                format!(
-                    "a data block is a multiple of {POOL_BLOCK_STEP} sectors, from {POOL_BLOCK_STEP} (64 KiB) to \
-                     {POOL_BLOCK_MAX} (1 GiB){near}"
-                ),
-            )
-        }
-        "Invalid low water mark" => {
-            at(3, "a decimal number of data blocks: an event comes when fewer are free")
-        }
-        "Invalid number of pool feature arguments" => at(4, "how many feature words follow, 0 to 4"),
-        "Unrecognised pool feature requested" => unknown_feature(line, 5, &FEATURES),
-        "Discard support cannot be disabled once enabled" => {
-            let parameter =
-                (5..line.params.len()).find(|&parameter| word(line, parameter) == "ignore_discard")?;
-            at(
-                parameter,
-                "not here: the pool that runs takes discards; no_discard_passdown keeps them from the data device",
-            )
-        }
-        "Error creating metadata object" => at(
-            0,
-            "the sound metadata of a pool, which `dmlab thin check` judges, or zeros in its first block for a new one",
-        ),
-        _ => None,
-    }
-}
-
-fn thin(said: &str) -> Found {
-    match said {
-        "Error setting origin device" => at(2, "an external origin is another device than the pool"),
-        "Invalid device id" => at(1, format!("the number of a thin device, 0 to {THIN_ID_MAX}")),
-        "Couldn't get pool mapped device" => at(0, "a mapped device: that of a thin-pool"),
-        "Couldn't find pool object" => at(0, "a mapped device whose live table is a thin-pool"),
-        "Couldn't open thin internal device" => {
-            at(1, "the number of a thin device that the pool has: the message `create_thin ID` makes one")
-        }
-        "Couldn't open thin device, Pool is in fail mode" => at(0, "a pool that works; this one has failed"),
-        "Unable to activate thin device while pool is suspended" => {
-            at(0, "a pool that runs: resume it first")
-        }
-        _ => None,
-    }
-}
-
-fn snapshot(line: &TableLine, said: &str) -> Found {
-    match said {
-        "COW device cannot be the same as origin device" => at(1, "another device than the origin"),
-        "Couldn't create exception store" => match (word(line, 2), number(line, 3)) {
-            ("P" | "PO" | "N" | "p" | "po" | "n", Some(chunk)) if chunk > 0 && !chunk.is_power_of_two() => {
-                let above = chunk.checked_next_power_of_two();
-                let above = above.map(|above| format!(" or {above}")).unwrap_or_default();
-                let below = 1u64 << chunk.ilog2();
-                at(3, format!("a chunk is a power of two, in sectors: {below}{above}"))
-            }
-            ("P" | "PO" | "N" | "p" | "po" | "n", Some(_)) => {
-                at(3, "a chunk of whole logical blocks of the COW device, in sectors, below 2^31")
-            }
-            ("P" | "PO" | "N" | "p" | "po" | "n", None) => at(3, "the chunk: a power of two, in sectors"),
-            _ => at(
-                2,
-                "the kind of store: P (persistent), PO (persistent, tells an overflow) or N (transient)",
-            ),
-        },
-        "Chunk size not set" => at(3, "a transient store has no default: a power of two, in sectors"),
-        "Snapshot exception store does not support snapshot-merge." => {
-            at(2, "a persistent store, P or PO: a transient one cannot be merged")
-        }
-        "Invalid number of feature arguments" => at(4, "how many feature words follow, 0 to 2"),
-        "Unrecognised feature requested" => {
-            unknown_feature(line, 5, &["discard_zeroes_cow", "discard_passdown_origin"])
-        }
-        _ => None,
-    }
-}
-
-fn delay(line: &TableLine, said: &str) -> Found {
-    match said {
-        "Requires exactly 3, 6 or 9 arguments" => {
-            let right = "delay takes DEVICE OFFSET MS once for all IO, twice for reads and writes, or three times with flushes";
-            at(line.params.len(), right)
-        }
-        "Invalid device sector" => no_number(line, &[1, 4, 7], OFFSET),
-        "Invalid delay" => no_number(line, &[2, 5, 8], MILLISECONDS),
-        _ => None,
-    }
-}
-
-fn flakey(line: &TableLine, said: &str) -> Found {
-    const FEATURES: [&str; 6] = [
-        "error_reads",
-        "drop_writes",
-        "error_writes",
-        "corrupt_bio_byte",
-        "random_read_corrupt",
-        "random_write_corrupt",
-    ];
-    let place = |name: &str| (5..line.params.len()).find(|&parameter| word(line, parameter) == name);
-    let second =
-        |name: &str| (place(name)? + 1..line.params.len()).find(|&parameter| word(line, parameter) == name);
-    match said {
-        "Invalid device sector" => no_number(line, &[1], OFFSET),
-        "Invalid up interval" | "Invalid down interval" => {
-            no_number(line, &[2, 3], "a decimal number of seconds")
-        }
-        "Total (up + down) interval is zero" => {
-            at(3, "seconds that the device is down; up and down are not both 0")
-        }
-        "Interval overflow" => at(3, "fewer seconds: up and down together stay below 2^32"),
-        "Invalid number of feature args" => at(4, "how many feature words follow"),
-        "Insufficient feature arguments" => at(4, "the number of the feature words that do follow"),
-        "Feature error_reads duplicated" => at(second("error_reads")?, "each feature once"),
-        "Feature drop_writes duplicated" => at(second("drop_writes")?, "each feature once"),
-        "Feature error_writes duplicated" => at(second("error_writes")?, "each feature once"),
-        "Feature drop_writes conflicts with feature error_writes" => {
-            at(place("drop_writes")?, "one of drop_writes and error_writes")
-        }
-        "Feature error_writes conflicts with feature drop_writes" => {
-            at(place("error_writes")?, "one of drop_writes and error_writes")
-        }
-        "Feature corrupt_bio_byte requires parameters" => {
-            at(place("corrupt_bio_byte")?, "corrupt_bio_byte BYTE r|w VALUE FLAGS")
-        }
-        "Invalid corrupt bio byte" => {
-            at(place("corrupt_bio_byte")? + 1, "which byte of the bio: 1 is the first")
-        }
-        "Invalid corrupt bio direction (r or w)" => {
-            at(place("corrupt_bio_byte")? + 2, "r for reads, w for writes")
-        }
-        "Invalid corrupt value to write into bio byte (0-255)" => {
-            at(place("corrupt_bio_byte")? + 3, "the byte's new value, 0 to 255")
-        }
-        "Invalid corrupt bio flags mask" => at(
-            place("corrupt_bio_byte")? + 4,
-            "flags that the bio must have, as a decimal number; 0 for any bio",
-        ),
-        "Feature random_read_corrupt requires a parameter" => {
-            at(place("random_read_corrupt")?, "random_read_corrupt CHANCE, of 1000000000")
-        }
-        "Feature random_write_corrupt requires a parameter" => {
-            at(place("random_write_corrupt")?, "random_write_corrupt CHANCE, of 1000000000")
-        }
-        "Invalid random corrupt argument" => {
-            let of = |name: &str| {
-                place(name).map(|at| at + 1).filter(|&at| number(line, at).is_none_or(|n| n > 1_000_000_000))
-            };
-            at(
-                of("random_read_corrupt").or_else(|| of("random_write_corrupt"))?,
-                "a chance of 1000000000, 0 to that",
-            )
-        }
-        "Unrecognised flakey feature requested" => {
-            let mut parameter = 5;
-            while FEATURES.contains(&word(line, parameter)) {
-                parameter += match word(line, parameter) {
-                    "corrupt_bio_byte" => 5,
-                    "random_read_corrupt" | "random_write_corrupt" => 2,
-                    _ => 1,
-                };
-            }
-            at(parameter, format!("one of {}", FEATURES.join(", ")))
-        }
-        _ => None,
-    }
-}
-
-fn dust(line: &TableLine, said: &str) -> Found {
-    match said {
-        "Invalid device offset sector" => no_number(line, &[1], OFFSET),
-        "Invalid block size parameter" => at(2, "a decimal number of bytes"),
-        "Block size must be at least 512" => at(2, "a block of at least 512 bytes"),
-        "Block size must be a power of 2" => {
-            let near = number(line, 2)
-                .filter(|n| *n > 0)
-                .map(|n| (1u64 << n.ilog2(), n.checked_next_power_of_two()));
-            let near = near.map(|(below, above)| match above {
-                Some(above) => format!(": {below} or {above}"),
-                None => format!(": {below}"),
+/// What an error is about in one line.
+fn about(
+    form: &'static Form,
+    line: &Line<'_>,
+    error: &TargetError,
+    known: &Surroundings<'_>,
+) -> Option<(Sure, Fault)> {
+    let reading = &line.reading;
+    let shape = || line.shape(form).map(|fault| (Sure::Wrong, fault));
+    let named = |place: &Place| line.fault(place, error.right);
+    match error.about {
+        About::Shape => shape(),
+        About::Arguments(names) => {
+            let places = || names.iter().flat_map(|name| reading.of_argument(name));
+            let wrong = places().find(|place| !line.is_right(place));
+            let missing = places().find(|place| {
+                let is_device = matches!(place.argument.kind, Kind::Device);
+                is_device && known.has_device.is_some_and(|has| !has(&line.word(place)))
             });
-            at(2, format!("a power of two, in bytes{}", near.unwrap_or_default()))
+            if let Some(place) = wrong.or(missing) {
+                return Some((Sure::Wrong, named(place)));
+            }
+            let mistake = reading.mistake.as_ref().and_then(|mistake| mistake.argument);
+            if mistake.is_some_and(|argument| names.contains(&argument.name)) {
+                return shape();
+            }
+            let last = names.iter().rev().find_map(|name| reading.of_argument(name).next());
+            last.map(|place| (Sure::Argument, named(place))).or_else(shape)
         }
-        "Block size is too large" => at(2, "a block no longer than the device"),
-        _ => None,
+        About::Below(name, count) => {
+            let place = reading.of_argument(name).next()?;
+            let count = reading.of_argument(count).next().and_then(|place| number(line.line, place.word));
+            let last = count.and_then(|count| count.checked_sub(1))?;
+            let is_right = number(line.line, place.word).is_some_and(|number| number <= last);
+            let right = format!("{}; here 0 to {last}", place.argument.right);
+            Some((if is_right { Sure::Argument } else { Sure::Wrong }, line.fault(place, &right)))
+        }
+        About::NoNumber(name) => {
+            let is_number = |place: &&Place| number(line.line, place.word).is_some();
+            let wrong = reading.of_argument(name).find(|place| !is_number(place));
+            wrong
+                .map(|place| (Sure::Wrong, named(place)))
+                .or_else(|| reading.of_argument(name).last().map(|place| (Sure::Argument, named(place))))
+                .or_else(shape)
+        }
+        About::Lookup(_) => None,
+        About::Length(names) => {
+            let factors = names.iter().map(|name| {
+                let place = reading.of_argument(name).next()?;
+                number(line.line, place.word)
+            });
+            let step = factors.collect::<Option<Vec<u64>>>()?.into_iter().try_fold(1u64, u64::checked_mul)?;
+            if step == 0 {
+                return None;
+            }
+            let len = line.line.len.0;
+            let sure = if len.is_multiple_of(step) { Sure::Argument } else { Sure::Wrong };
+            let right = format!(
+                "LENGTH: a multiple of {}{step} sectors: {}",
+                if names.len() > 1 {
+                    format!("{} = ", names.join(" × "))
+                } else {
+                    format!("{} = ", names[0])
+                },
+                multiples(len, step)
+            );
+            Some((sure, Fault::word(line.number, 1, "LENGTH", right)))
+        }
+        About::UnknownFeature => {
+            let features = form.features();
+            let is_unknown = |place: &&Place| place.argument.name == "FEATURE" && place.feature.is_none();
+            let unknown = reading.places.iter().find(is_unknown);
+            // A feature whose argument is not among the counted words is none either.
+            let bare = || reading.places.iter().rev().find(|place| place.argument.name == "FEATURE");
+            let place = match unknown {
+                Some(place) => place,
+                None => match bare() {
+                    Some(place) => place,
+                    None => return shape(),
+                },
+            };
+            let word = line.word(place);
+            let right = match place.feature {
+                Some(feature) if !feature.arguments.is_empty() => {
+                    format!("{}, all counted in front of the features", feature.usage())
+                }
+                _ => {
+                    let near = meant(&word, features.iter().map(|feature| feature.name));
+                    let near = near.map(|near| format!("did you mean {near}? ")).unwrap_or_default();
+                    let all: Vec<String> = features.iter().map(|feature| feature.usage()).collect();
+                    format!("{near}The features are {}", all.join(", "))
+                }
+            };
+            Some((Sure::Wrong, line.fault(place, &right)))
+        }
+        About::Feature(names) => {
+            let is_one = |place: &&Place| {
+                let name =
+                    place.feature.filter(|_| place.argument.name == "FEATURE").map(|feature| feature.name);
+                name.is_some_and(|name| names.contains(&name))
+            };
+            let found = reading.places.iter().rev().find(is_one);
+            let found = found.map(|place| (Sure::Wrong, named(place)));
+            // A feature that is not there should be: its number of words is at fault.
+            let count = || {
+                let is_count = |place: &&Place| place.argument.name == "N_FEATURES";
+                reading.places.iter().find(is_count).map(|place| (Sure::Argument, named(place)))
+            };
+            found.or_else(count).or_else(shape)
+        }
+        About::FeatureArgument(features, name) => {
+            let is_one = |place: &&Place| {
+                place.argument.name == name
+                    && place.feature.is_some_and(|feature| features.contains(&feature.name))
+            };
+            let all = || reading.places.iter().filter(is_one);
+            let wrong = all().find(|place| !line.is_right(place)).map(|place| (Sure::Wrong, named(place)));
+            let feature = || {
+                let feature = form.features().into_iter().find(|feature| features.contains(&feature.name))?;
+                let place = reading.places.iter().rev().find(|place| {
+                    place.argument.name == "FEATURE" && place.feature.is_some_and(|f| f.name == feature.name)
+                })?;
+                let right = format!("{}, all counted in front of the features", feature.usage());
+                Some((Sure::Argument, line.fault(place, &right)))
+            };
+            let any = || all().next().map(|place| (Sure::Argument, named(place)));
+            wrong.or_else(any).or_else(feature).or_else(shape)
+        }
     }
 }
 
-fn ebs(line: &TableLine, said: &str) -> Found {
-    match said {
-        "Invalid device offset sector" => no_number(line, &[1], OFFSET),
-        "Invalid emulated block size" => at(2, "the emulated block in sectors: a power of two"),
-        "Invalid underlying block size" | "Invalid retrieved underlying block size" => {
-            at(3, "the underlying block in sectors: a power of two")
-        }
-        "Device offset must be multiple of underlying block size" => {
-            at(1, "an offset that is a multiple of the underlying block")
-        }
-        _ => None,
+/// What can be said of a text that the form does not have: which device could not be opened, which word its line lacks, or
+/// how the line looks.
+fn unknown_text(
+    form: &'static Form,
+    lines: &[Line<'_>],
+    said: &str,
+    errno: Option<&str>,
+    known: &Surroundings<'_>,
+) -> Option<Fault> {
+    let is_device = |place: &Place| matches!(place.argument.kind, Kind::Device);
+    if errno.is_some_and(devices::is_lookup)
+        && let Some(fault) = devices::lookup(lines, is_device, errno, known)
+    {
+        return Some(fault);
     }
-}
-
-fn switch(line: &TableLine, said: &str) -> Found {
-    match said {
-        "Invalid number of paths" => at(0, "how many paths there are: at least 1"),
-        "Invalid region size" => at(1, "the size of a region in sectors: at least 1"),
-        "Invalid number of optional args" => at(2, "0: there are no optional arguments yet"),
-        "Incorrect number of path arguments" => at(0, "as many paths as DEVICE OFFSET pairs follow"),
-        "Invalid device starting offset" => {
-            no_number(line, &(4..line.params.len()).step_by(2).collect::<Vec<_>>(), OFFSET)
-        }
-        _ => None,
+    if let Some(fault) = lines.iter().find_map(|line| line.shape(form)) {
+        return Some(fault);
     }
-}
-
-fn unstriped(line: &TableLine, said: &str) -> Found {
-    match said {
-        "Invalid stripe count" => at(0, "how many stripes there are: at least 1"),
-        "Invalid chunk_size" => at(1, "the chunk in sectors: at least 1"),
-        "Invalid stripe number" => at(2, "which stripe, as a decimal number; the first is 0"),
-        "Please provide stripe between [0, # of stripes]" => {
-            let last = number(line, 0).and_then(|count| count.checked_sub(1));
-            at(
-                2,
-                format!(
-                    "which stripe: 0 to {}",
-                    last.map_or("one less than their number".to_owned(), |n| n.to_string())
-                ),
-            )
-        }
-        "Invalid striped device offset" => at(4, OFFSET),
-        _ => None,
+    let wrong = lines.iter().find_map(|line| {
+        let place = line.reading.places.iter().find(|place| !line.is_right(place))?;
+        Some(line.fault(place, ""))
+    });
+    if wrong.is_some() {
+        return wrong;
     }
-}
-
-/// Where the legs of a mirror begin: behind the log's words.
-fn mirror_legs(line: &TableLine) -> Option<usize> {
-    usize::try_from(number(line, 1)?).ok()?.checked_add(2).filter(|&at| at <= line.params.len())
-}
-
-fn mirror(line: &TableLine, said: &str) -> Found {
-    match said {
-        "Invalid mirror log argument count" | "Insufficient mirror log arguments" => {
-            at(1, "how many words the log takes: 1 to 2 for core, 2 to 3 for disk")
-        }
-        "Error creating mirror dirty log" => match word(line, 0) {
-            "core" => at(2, "a region in sectors, a power of two; behind it sync or nosync"),
-            "disk" => at(2, "a log device that can be opened; behind it a region in sectors, a power of two"),
-            _ => at(0, "the kind of log: core or disk"),
-        },
-        "Invalid number of mirrors" => at(mirror_legs(line)?, "how many legs there are: 2 to 8"),
-        "Too few mirror arguments" => at(mirror_legs(line)?, "as many legs as DEVICE OFFSET pairs follow"),
-        "Invalid offset" => {
-            let first = mirror_legs(line)? + 2;
-            no_number(line, &(first..line.params.len()).step_by(2).collect::<Vec<_>>(), OFFSET)
-        }
-        "Unrecognised feature requested" => {
-            let legs = mirror_legs(line)?;
-            let features = legs + 1 + 2 * usize::try_from(number(line, legs)?).ok()?;
-            unknown_feature(line, features + 1, &["handle_errors", "keep_log"])
-        }
-        _ => None,
-    }
-}
-
-fn multipath(line: &TableLine, said: &str) -> Found {
-    const FEATURES: [&str; 5] = [
-        "queue_if_no_path",
-        "retain_attached_hw_handler",
-        "pg_init_retries",
-        "pg_init_delay_msecs",
-        "queue_mode",
-    ];
-    match said {
-        "invalid number of feature args" => at(0, "how many feature words follow"),
-        "Unknown 'queue_mode' requested" => {
-            let parameter =
-                (1..line.params.len()).find(|&parameter| word(line, parameter) == "queue_mode")?;
-            at(parameter + 1, "bio, rq or mq")
-        }
-        "Unrecognised multipath feature request" => {
-            let parameter = (1..line.params.len()).find(|&parameter| {
-                !FEATURES.contains(&word(line, parameter)) && number(line, parameter).is_none()
-            })?;
-            at(parameter, format!("one of {}", FEATURES.join(", ")))
-        }
-        _ => None,
-    }
+    let line = lines.first()?;
+    let right = format!("{}; the kernel says \"{said}\"", form.takes());
+    let to = 3 + line.line.params.len();
+    Some(Fault { line: line.number, from: 3, to, argument: None, right })
 }

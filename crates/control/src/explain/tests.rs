@@ -109,7 +109,7 @@ fn of_every_target_the_argument_at_fault_is_marked() {
             "0 8 snapshot a a P 8",
             "254:0: snapshot: COW device cannot be the same as origin device (-EINVAL)".into(),
             "a",
-            "origin",
+            "ORIGIN",
         ),
         ("0 8 delay a 0 abc", "254:0: delay: Invalid delay (-EINVAL)".into(), "abc", "milliseconds"),
         ("0 8 delay a 0 1 b x 1", "254:0: delay: Invalid device sector (-EINVAL)".into(), "x", "sectors"),
@@ -143,13 +143,13 @@ fn of_every_target_the_argument_at_fault_is_marked() {
             "0 8 mirror core 1 8 1 a 0",
             "254:0: mirror: Invalid number of mirrors (-EINVAL)".into(),
             "1",
-            "2 to 8",
+            "2 to 9",
         ),
         (
             "0 8 mirror cor 1 8 2 a 0 b 0",
             "254:0: mirror: Error creating mirror dirty log (-EINVAL)".into(),
             "cor",
-            "core or disk",
+            "did you mean core?",
         ),
         (
             "0 8 multipath 2 queue_mode zz 0 1 1 round-robin 0 1 0 a",
@@ -179,10 +179,14 @@ fn a_misspelt_target_has_a_likely_one() {
 fn the_advice_holds_the_numbers() {
     let right = |table, line| explained(table, line).1;
     let line = "254:0: ram0 too small for target: start=8, len=1000000, dev_size=524288";
-    let advice = "ram0 has 524288 sectors, so from sector 8 on at most 524280; the table needs 1000000";
+    let advice =
+        "LENGTH: ram0 has 524288 sectors, so from sector 8 on at most 524280; the table needs 1000000";
     assert_eq!(right("0 1000000 linear /dev/ram0 8", line), advice);
     let line = "254:0: striped: Target length not divisible by number of stripes (-EINVAL)";
-    assert_eq!(right("0 10 striped 3 1 a 0 b 0 c 0", line), "a multiple of 3 stripes: 9 or 12");
+    assert_eq!(
+        right("0 10 striped 3 1 a 0 b 0 c 0", line),
+        "LENGTH: a multiple of STRIPES = 3 sectors: 9 or 12"
+    );
     assert_eq!(
         right("0 8 nosuch", "254:3: nosuch: unknown target type"),
         "one of the kernel's target types: linear, zero"
@@ -197,7 +201,7 @@ fn it_reads_as_a_picture() {
     let want = "kernel log: device-mapper: table: 254:0: linear: Invalid device sector (-EINVAL)
   0 8 linear /dev/ram0 x
                        ^
-  the offset is a decimal number of sectors, without sign or unit";
+  OFFSET: where on its device the target begins, a decimal number of sectors without sign or unit";
     assert_eq!(text, want);
 }
 
@@ -220,17 +224,21 @@ fn of_several_devices_the_missing_one_is_marked() {
     let has = |text: &str| text == "/dev/ram7";
     let found = explain(&table, &log, &Surroundings { types: &[], has_device: Some(&has) }).unwrap();
     assert_eq!((found.table_line.as_str(), found.span), ("8 8 linear /dev/rom7 0", (11, 20)));
-    assert_eq!(found.right, "a path that exists, or MAJOR:MINOR");
+    assert_eq!(found.right, "DEVICE: a path that exists, or MAJOR:MINOR");
     let unsure = explain(&table, &log, &Surroundings::default()).unwrap();
     assert!(unsure.right.contains("one of /dev/ram7, /dev/rom7"));
 }
 
 #[test]
-fn targets_with_long_lines_show_the_device_or_the_form() {
+fn a_text_that_no_form_has_shows_the_whole_line() {
     let (marked, right) = explained("0 8 dust /dev/ram0 0", "254:0: dust: Invalid argument count (-EINVAL)");
-    assert_eq!(marked, "/dev/ram0 0");
-    assert!(right.starts_with("dust takes DEVICE OFFSET BLOCK_BYTES"), "{right}");
-    assert!(right.ends_with("the kernel says \"Invalid argument count\""), "{right}");
+    assert_eq!(marked, "");
+    assert!(right.starts_with("BLOCK_SIZE is missing: the size of a block in bytes"), "{right}");
+    assert!(right.ends_with("; dust takes DEVICE OFFSET BLOCK_SIZE"), "{right}");
+    let (marked, right) =
+        explained("0 8 dust /dev/ram0 0 512", "254:0: dust: What nobody has seen (-EINVAL)");
+    assert_eq!(marked, "/dev/ram0 0 512");
+    assert!(right.ends_with("the kernel says \"What nobody has seen\""), "{right}");
     let (marked, _) = explained(
         "0 8 snapshot-origin",
         "254:0: snapshot-origin: origin: incorrect number of arguments (-EINVAL)",

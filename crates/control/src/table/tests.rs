@@ -1,4 +1,5 @@
 use super::*;
+use crate::{ErrorTarget, Linear, Striped, Zero};
 use proptest::prelude::*;
 
 #[test]
@@ -55,7 +56,11 @@ fn parameters_of_known_targets_are_checked() {
     let parse = |text: &str| Linear::parse(&Params::from_text(text.as_bytes()));
     assert_eq!(parse("1:0 8"), Ok(Linear::new("1:0", Sector(8))));
     let message = parse("/dev/ram0 x").unwrap_err().to_string();
-    assert_eq!(message, "linear x: linear takes DEVICE OFFSET, the offset in sectors");
+    assert_eq!(
+        message,
+        "linear x: OFFSET is where on its device the target begins, a decimal number of sectors without sign or unit; linear \
+         takes DEVICE OFFSET"
+    );
     for wrong in ["2 8 1:0 0", "x 8", "", "1 8 1:0 y", "18446744073709551615 8", "0 8 1:0 0"] {
         assert!(Striped::parse(&Params::from_text(wrong.as_bytes())).is_err(), "{wrong}");
     }

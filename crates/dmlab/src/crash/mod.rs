@@ -51,7 +51,7 @@ mod report;
 pub use dmlab_faults::power::{Choice, Event, LeftDisk, Recording, StateId, Written};
 pub use explore::{Explore, Moment};
 pub use file::FileError;
-pub use judge::{Judge, MirrorLog, SnapshotStore, ThinCheck};
+pub use judge::{JUDGES, Judge, JudgeKind, MirrorLog, SnapshotStore, ThinCheck, judge as judge_of_words};
 pub use record::{Crash, CrashError, CrashRun, CrashState, RecordedDisks, RecordedLab};
 pub use report::{Failure, MergeError, Report, Shard};
 

@@ -289,6 +289,7 @@ impl Session {
                 let next = events.last().map_or(from, |event| event.seqnum);
                 text_lines(out, next, events.iter().map(|event| (event.seqnum - 1, format!("{event}\n"))))
             }
+            Request::Release {} => payload(out, world.machine().runtime().personality().release.as_bytes()),
             Request::Devices {} => {
                 let devices = world.devices();
                 let line = |d: &dmlab_machine::DeviceInfo| {

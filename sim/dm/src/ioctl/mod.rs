@@ -12,9 +12,7 @@ mod table;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use dmlab_abi::{
-    Command, DM_IOCTL_TYPE, DM_VERSION, DmFlags, HEADER_MIN, HEADER_SIZE, Header, MAX_DATA_SIZE,
-};
+use dmlab_abi::{Command, DM_IOCTL_TYPE, DmFlags, HEADER_MIN, HEADER_SIZE, Header, MAX_DATA_SIZE};
 use dmlab_block::{Caller, UserMemory};
 use dmlab_runtime::{Level, Stalled};
 use dmlab_units::Errno;
@@ -156,7 +154,7 @@ impl ControlFile {
             header.terminate_strings();
         }
         self.show(command, Some(&header), caller, false).await?;
-        header.set_version(DM_VERSION);
+        header.set_version(self.mapper.runtime().personality().dm_version);
         header.set_data_size(HEADER_MIN as u32);
         // A device that the command removes or renames is known after it by what it was called before.
         let as_sent = self.mapper.ioctl_hook().is_some_and(|hook| hook.is_on()).then(|| header.clone());
@@ -184,7 +182,8 @@ impl ControlFile {
         memory.read(0, &mut bytes)?;
         let part = |i: usize| u32::from_le_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]);
         let (major, minor, patch) = (part(0), part(4), part(8));
-        let [our_major, our_minor, our_patch] = DM_VERSION;
+        let ours = self.mapper.runtime().personality().dm_version;
+        let [our_major, our_minor, our_patch] = ours;
         let matches = major == our_major && minor <= our_minor;
         if !matches {
             self.log(format_args!(
@@ -192,7 +191,7 @@ impl ControlFile {
                  user({major}.{minor}.{patch}), cmd({number})"
             ));
         }
-        for (i, part) in DM_VERSION.into_iter().enumerate() {
+        for (i, part) in ours.into_iter().enumerate() {
             bytes[4 * i..4 * i + 4].copy_from_slice(&part.to_le_bytes());
         }
         memory.write(0, &bytes)?;

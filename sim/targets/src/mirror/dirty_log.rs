@@ -11,7 +11,7 @@ use bitvec::boxed::BitBox;
 use bitvec::order::Lsb0;
 use dmlab_block::{Bio, Tag, read_bio_async, run_async};
 use dmlab_dm::kit::TargetLog;
-use dmlab_dm::{Ctr, TableDevice, TableEvents, parse_u32_wrapping};
+use dmlab_dm::{Ctr, TableDevice, TableEvents};
 use dmlab_runtime::AsyncMutex;
 use dmlab_units::{SECTOR_SIZE, Sector, Sectors};
 use parking_lot::Mutex;
@@ -122,7 +122,9 @@ impl DirtyLog {
                 return None;
             }
         };
-        let region_size = parse_u32_wrapping(&args[0])
+        let region_size = ctr
+            .args
+            .scan_u32(&args[0])
             .map(u64::from)
             .filter(|&size| size.is_power_of_two() && (2..=ctr.len.0).contains(&size));
         let Some(region_size) = region_size else {

@@ -494,7 +494,7 @@ impl SnapshotDevice {
             state.is_valid = false;
             state.store.clone()
         };
-        self.lines.err(&format!("Invalidating snapshot: {why}"));
+        self.lines.err(format_args!("Invalidating snapshot: {why}"));
         if let Some(store) = store {
             store.drop_snapshot().await;
         }

@@ -45,6 +45,7 @@ use dmlab_dm::{
     BoxFuture, Constructor, Ctr, CtrError, DeviceRange, Map, OrRefuse, Saved, StatusKind, StatusResult,
     Target, TargetFeatures, TargetType, parse_u32_strict,
 };
+use dmlab_runtime::Quirks;
 use dmlab_units::{Bytes, Errno, Sector, Sectors};
 
 use cow::{Devices, Features, SnapshotDevice, SnapshotState};
@@ -118,7 +119,8 @@ async fn construct(ctr: &mut Ctr<'_>, merges: bool) -> Result<Snapshot, CtrError
         Features { zeroes_cow: true, .. } => 1,
         _ => 0,
     };
-    ctr.settings.discards_supported = features.zeroes_cow;
+    let vouches = !ctr.runtime().has(Quirks::SNAPSHOT_DISCARDS_NEED_DEVICES);
+    ctr.settings.discards_supported = features.zeroes_cow && vouches;
     Ok(Snapshot { core, chunk, len: ctr.len })
 }
 

@@ -1,15 +1,33 @@
 //! A mirror and its disk log. This judge reads the log's bytes on its own: it does not share the target's codec.
 
+use std::sync::Arc;
+
 use dmlab_faults::power::LeftDisk;
 use dmlab_units::{SECTOR_SIZE, Sectors};
 
-use super::Judge;
+use super::{Judge, JudgeKind, number};
 use crate::crash::Moment;
 
 /// `rRiM`.
 const MAGIC: &[u8] = b"rRiM";
 /// Where the bits begin: one for each region, set when it is in sync.
 const BITS: u64 = 1024;
+
+pub(super) static KIND: JudgeKind = JudgeKind {
+    name: "mirror-log",
+    form: "LOG:LEG,LEG:REGION:LEN",
+    example: "2:0,1:16:64",
+    checks: "that the legs of a mirror hold the same where its log says so; log and legs are the numbers of disks, used from their \
+             beginning, the size of a region and of the mirror are sectors",
+    of_words: |words| {
+        let words: Vec<&str> = words.split(':').collect();
+        let [log, legs, region, len] = words[..] else { return None };
+        let legs: Vec<usize> = legs.split(',').map(number).collect::<Option<_>>()?;
+        let region = number(region).filter(|&region| region > 0)?;
+        let log = MirrorLog::new(number(log)?, legs, Sectors(region), Sectors(number(len)?));
+        (log.legs.len() > 1).then(|| Arc::new(log) as Arc<dyn Judge>)
+    },
+};
 
 /// Checks that a mirror's legs hold the same wherever its log says that a region is in sync. A disk without a log's magic
 /// is that of a mirror which was never made, and sound.

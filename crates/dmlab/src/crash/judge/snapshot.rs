@@ -1,15 +1,27 @@
 //! The exception store of a persistent snapshot. This judge reads its bytes on its own: it does not share the target's codec.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dmlab_units::{SECTOR_SIZE, Sectors};
 
-use super::Judge;
+use super::{Judge, JudgeKind, number};
 use crate::crash::Moment;
 
 /// `SnAp`.
 const MAGIC: &[u8] = b"SnAp";
 const RECORD: u64 = 16;
+
+pub(super) static KIND: JudgeKind = JudgeKind {
+    name: "snapshot-store",
+    form: "N:LEN",
+    example: "1:128",
+    checks: "the store of the snapshot on /dev/ramN; the size of the origin is sectors",
+    of_words: |words| {
+        let (disk, len) = words.split_once(':')?;
+        Some(Arc::new(SnapshotStore::on(number(disk)?, Sectors(number(len)?))))
+    },
+};
 
 /// Checks the exception store of a persistent snapshot: its header, that each record names an old chunk that the origin
 /// has and a new one that the store has and that holds data, and that none is named twice. A disk without the store's

@@ -1,13 +1,25 @@
 //! The metadata of a thin pool, as the thin tools check them: they share the target's codec, not its mechanism.
 
 use std::io;
+use std::sync::Arc;
 
 use dmlab_faults::power::LeftDisk;
 use dmlab_thin_tools::{BLOCK_SIZE, Block, CheckOptions, Metadata, check};
 use dmlab_units::{MetaBlock, SECTOR_SIZE, Sector, Sectors};
 
-use super::Judge;
+use super::{Judge, JudgeKind, number};
 use crate::crash::Moment;
+
+pub(super) static KIND: JudgeKind = JudgeKind {
+    name: "thin-check",
+    form: "N",
+    example: "0",
+    checks: "the metadata of the thin pool on /dev/ramN",
+    of_words: |words| {
+        let disk = number(words).filter(|_| !words.is_empty())?;
+        Some(Arc::new(ThinCheck::on(disk)))
+    },
+};
 
 /// Checks the metadata of a thin pool, as `thin_check` does and more. Metadata whose first block is zeros is that of a pool
 /// which was never made, and sound.

@@ -10,7 +10,7 @@
 use std::cmp::Ordering;
 use std::fmt::{Result as Written, Write};
 
-use dmlab_dm::parse_u32_wrapping;
+use dmlab_dm::scan_u32;
 
 use super::{Notices, Selector, ValidList};
 
@@ -92,7 +92,7 @@ impl Selector for ServiceTime {
         };
         let throughput = match args.get(1) {
             None => 1,
-            Some(word) => parse_u32_wrapping(word)
+            Some(word) => scan_u32(word, notices.runtime.personality())
                 .filter(|throughput| *throughput <= MOST_THROUGHPUT)
                 .ok_or("service-time ps: invalid relative_throughput value")?,
         };
