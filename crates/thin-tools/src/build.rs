@@ -53,12 +53,12 @@ impl<'w, W: MetadataMut + ?Sized> Builder<'w, W> {
         self.nr_blocks
     }
 
-    fn put(&mut self, kind: &'static Validator, block: &mut Block) -> Result<MetaBlock, BuildError> {
+    fn put(&mut self, validator: &'static Validator, block: &mut Block) -> Result<MetaBlock, BuildError> {
         let number = MetaBlock(self.next);
         if number.0 >= self.nr_blocks {
             return Err(BuildError::NoSpace { nr_blocks: self.nr_blocks });
         }
-        kind.seal(number, block);
+        validator.seal(number, block);
         self.waiting.extend_from_slice(block);
         self.next += 1;
         if self.waiting.len() >= BATCH * BLOCK_SIZE {
@@ -76,9 +76,9 @@ impl<'w, W: MetadataMut + ?Sized> Builder<'w, W> {
 
     /// Writes a tree of entries whose keys ascend, and gives its root.
     pub(crate) fn tree<V: Value>(&mut self, entries: &[(u64, V)]) -> Result<MetaBlock, BuildError> {
-        lay_out(entries, |kind, block| {
-            debug_assert_eq!(kind, &NODE);
-            self.put(kind, block)
+        lay_out(entries, |validator, block| {
+            debug_assert_eq!(validator, &NODE);
+            self.put(validator, block)
         })
     }
 

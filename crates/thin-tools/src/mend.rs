@@ -114,14 +114,14 @@ impl<'m, M: Metadata> Writes<'m, M> {
         Writes { metadata, done: Vec::new() }
     }
 
-    fn put(&mut self, kind: &'static Validator, block: MetaBlock, mut bytes: Box<Block>) {
-        kind.seal(block, &mut bytes);
+    fn put(&mut self, validator: &'static Validator, block: MetaBlock, mut bytes: Box<Block>) {
+        validator.seal(block, &mut bytes);
         self.done.push((block, bytes));
     }
 
-    fn read(&self, kind: &'static Validator, block: MetaBlock) -> io::Result<Box<Block>> {
+    fn read(&self, validator: &'static Validator, block: MetaBlock) -> io::Result<Box<Block>> {
         let mut bytes = Box::new([0; BLOCK_SIZE]);
-        read_checked(self.metadata, kind, block, &mut bytes)
+        read_checked(self.metadata, validator, block, &mut bytes)
             .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
         Ok(bytes)
     }

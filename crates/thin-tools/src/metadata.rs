@@ -188,7 +188,7 @@ pub enum BlockError {
 /// Why it can't be used.
 pub fn read_checked<M: Metadata + ?Sized>(
     metadata: &M,
-    kind: &'static Validator,
+    validator: &'static Validator,
     block: MetaBlock,
     into: &mut Block,
 ) -> Result<(), BlockError> {
@@ -197,5 +197,5 @@ pub fn read_checked<M: Metadata + ?Sized>(
         return Err(BlockError::Beyond { nr_blocks });
     }
     metadata.read(block, into).map_err(|e| BlockError::Io(e.kind()))?;
-    Ok(kind.check(block, into)?)
+    Ok(validator.check(block, into)?)
 }

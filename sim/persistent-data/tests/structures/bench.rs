@@ -7,7 +7,7 @@ use dmlab_block::{Bio, BlockDevice, RamDisk, Registry, WriteCache, read_async, r
 use dmlab_formats::array::ARRAY_BLOCK;
 use dmlab_formats::bitmap::BITMAP;
 use dmlab_formats::btree_node::{NODE, Node};
-use dmlab_formats::index::{INDEX, IndexBlock};
+use dmlab_formats::index::{INDEX, IndexBlock, IndexEntry};
 use dmlab_formats::space_map_root::SpaceMapRoot;
 use dmlab_formats::{BLOCK_SIZE, Block, Validator};
 use dmlab_persistent_data::{BlockManager, TransactionManager};
@@ -28,6 +28,8 @@ pub(crate) enum Holds {
     Roots,
     /// An array or a bitset.
     Array,
+    /// The bitmaps of another device's space map.
+    Bitmaps,
 }
 
 pub(crate) struct Bench {
@@ -147,6 +149,10 @@ fn walk(bytes: &[u8], root: MetaBlock, holds: Holds, counts: &mut BTreeMap<MetaB
             let array_block: MetaBlock = node.value(i);
             ARRAY_BLOCK.check(array_block, block(bytes, array_block)).unwrap();
             *counts.entry(array_block).or_default() += 1;
+        } else if holds == Holds::Bitmaps {
+            let bitmap = node.value::<IndexEntry>(i).bitmap;
+            BITMAP.check(bitmap, block(bytes, bitmap)).unwrap();
+            *counts.entry(bitmap).or_default() += 1;
         }
     }
 }

@@ -4,5 +4,6 @@ mod arrays;
 mod bench;
 mod bitsets;
 mod errors;
+mod maps;
 mod recorded;
 mod trees;
