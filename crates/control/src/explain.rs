@@ -1,8 +1,9 @@
 //! Which word of a table the kernel refused, and what would be right.
 //!
 //! The kernel answers a bad table with an errno and a line in its log. The line names the target type and what its
-//! constructor found; the table says which word that must be. Texts: dm-core.md sections 5.1 and 7, targets-basic.md
-//! sections 1 to 4. Where a text is about no single word, the answer is the form of the target's line.
+//! constructor found; the table says which word that must be. Texts: kernel/dm-core.md#adding-a-target,
+//! kernel/dm-core.md#queue-limits, kernel/targets.md. Where a text is about no single word, the answer is the form of
+//! the target's line.
 
 mod arguments;
 mod forms;

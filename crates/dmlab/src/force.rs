@@ -183,7 +183,7 @@ impl Force<'_> {
         Err(wrong())
     }
 
-    /// The pool's transaction number is one further than whoever keeps it believes.
+    /// The pool's transaction number is one further than its keeper believes.
     ///
     /// # Errors
     /// EINVAL when it is no pool that may be written.
@@ -275,7 +275,7 @@ impl Force<'_> {
 
     /// No region is clean any more, says the log of a mirror on this device.
     fn wipe_mirror_log(&self, device: &str) -> Result<(), Error> {
-        // Where the bits begin, behind the header (targets-basic.md section 11.1).
+        // Where the bits begin, behind the header (kernel/mirror.md#the-mirrors-log-on-disk).
         const BITS: usize = 1024;
         let file = self.lab.open(device)?;
         let block = file.device().limits().logical_block_size.0.max(SECTOR_SIZE) as usize;

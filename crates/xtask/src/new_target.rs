@@ -17,7 +17,7 @@ pub(crate) fn run(name: &str) -> Result<(), String> {
          1. fill it in, top to bottom; docs/src/adding-a-target.md walks through linear\n  \
          2. write cases in crates/conformance/golden/cases/{name}/ and record them: cargo xtask oracle record {name}\n  \
          3. say `pass {name}/*` in crates/conformance/golden-expected.txt\n  \
-         4. describe it in docs/src/conformance/{name}.md and list that page in docs/src/SUMMARY.md\n"
+         4. describe it in docs/src/targets/{name}.md and list that page in docs/src/SUMMARY.md\n"
     ));
     Ok(())
 }

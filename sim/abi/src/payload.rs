@@ -144,7 +144,7 @@ pub struct TargetVersion {
 const VERSION_NAME_AT: usize = 16;
 
 /// Bytes that the kernel demands, and reports, for a list of versions: seven bytes of slack for each record,
-/// whatever its alignment needs (dm-core.md section 4, LIST_VERSIONS).
+/// whatever its alignment needs (kernel/dm-core.md#list_versions).
 pub fn versions_len(versions: &[TargetVersion]) -> usize {
     versions.iter().map(|v| VERSION_NAME_AT + v.name.len() + 1 + 7).sum()
 }

@@ -43,7 +43,7 @@ pub struct CarriedMemory {
     bytes: Vec<u8>,
     /// Bytes that are really the program's; behind them lies what is only written.
     readable: usize,
-    /// There was more than anybody carries.
+    /// There was more than a transport carries.
     is_cut: bool,
     /// What the kernel side wrote: from, to.
     written: Option<(usize, usize)>,

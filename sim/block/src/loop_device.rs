@@ -140,7 +140,7 @@ impl State {
 }
 
 impl LoopDevice {
-    /// A new unbound device `loopN`, known to nobody yet.
+    /// Makes an unbound device `loopN` that is in no registry yet.
     fn create(
         registry: &Arc<Registry>,
         binding: &Arc<Mutex<()>>,
@@ -541,7 +541,7 @@ fn check_backing(dev: &BlockDevice, backing: &dyn LoopBacking) -> Result<(), Err
     Ok(())
 }
 
-/// What only an exclusive opener may do, or anybody while there is none.
+/// Checks that the opener is the exclusive one, or that there is none.
 fn exclusive(dev: &BlockDevice, mode: OpenMode) -> Result<(), Errno> {
     if mode.contains(OpenMode::EXCLUSIVE) || dev.claimed_by().is_none() { Ok(()) } else { Err(Errno::EBUSY) }
 }

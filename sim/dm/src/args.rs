@@ -9,7 +9,7 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r' | 0xa0)
 }
 
-/// Splits parameters or a message into words (dm-core.md section 5.2).
+/// Splits parameters or a message into words (kernel/dm-core.md#splitting-parameters).
 ///
 /// A backslash makes the next byte ordinary, whatever it is; one right before the end stands for itself.
 pub fn split_args(params: &[u8]) -> Vec<Vec<u8>> {
@@ -41,13 +41,13 @@ fn decimal_wrapping(word: &[u8]) -> Option<u64> {
     Some(word.iter().fold(0u64, |n, b| n.wrapping_mul(10).wrapping_add(u64::from(b - b'0'))))
 }
 
-/// A decimal number as `sscanf("%llu%c")` reads it: digits only, the whole word, **modulo 2^64** (recorded: a linear
-/// offset of 18446744073709551617 is 1).
+/// A decimal number as `sscanf("%llu%c")` reads it: digits only, the whole word, **modulo 2^64** (recorded:
+/// `linear/random-tables`, where an offset of 18446744073709551617 is 1).
 pub fn parse_u64_wrapping(word: &[u8]) -> Option<u64> {
     decimal_wrapping(word)
 }
 
-/// The same for `%u`: modulo 2^32.
+/// A decimal number as `sscanf("%u%c")` reads it: digits only, the whole word, modulo 2^32.
 pub fn parse_u32_wrapping(word: &[u8]) -> Option<u32> {
     decimal_wrapping(word).map(|n| n as u32)
 }
@@ -57,7 +57,7 @@ pub fn parse_u32_strict(word: &[u8]) -> Option<u32> {
     parse_u64_strict(word)?.try_into().ok()
 }
 
-/// The same for 64 bits.
+/// A decimal number as `kstrtoull` reads it: an overflow of 64 bits is an error.
 pub fn parse_u64_strict(word: &[u8]) -> Option<u64> {
     let word = word.strip_prefix(b"+").unwrap_or(word);
     let word = word.strip_suffix(b"\n").unwrap_or(word);

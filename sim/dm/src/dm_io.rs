@@ -29,7 +29,7 @@ impl Region {
     }
 }
 
-/// Who hears what failed.
+/// The callback that gets the bits of the regions that failed.
 type Done = Box<dyn FnOnce(u64) + Send>;
 
 /// Submits every bio to the device it names and calls `done` when the last has ended, with a bit set for each that
@@ -72,7 +72,7 @@ pub fn submit_all(bios: Vec<Bio<'static>>, done: impl FnOnce(u64) + Send + 'stat
     shared.one_less();
 }
 
-/// The same, to wait for: the bits of those that failed.
+/// Sends bios to their devices and waits for all of them; returns the bits of those that failed.
 pub async fn run_all(bios: Vec<Bio<'static>>) -> u64 {
     let ended = Arc::new((Mutex::new(None), WaitQueue::default()));
     let tell = ended.clone();

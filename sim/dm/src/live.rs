@@ -123,7 +123,7 @@ impl Flight {
 /// The driver behind a mapped device's disk.
 pub(crate) struct MappedDisk {
     pub(crate) flight: Arc<Flight>,
-    /// The live table. It stays as long as a bio is in flight: who swaps it drains first.
+    /// The live table. It stays as long as a bio is in flight: a swap drains first.
     pub(crate) live: ArcSwapOption<Table>,
     pub(crate) geometry: Mutex<Geometry>,
     /// Whether its tables are request-based.
@@ -255,7 +255,7 @@ impl MappedDisk {
             queue.push(bio);
             bio = piece;
         }
-        // It was cut off first, so it goes before what the line has left (recorded).
+        // It was cut off first, so it goes before what the line has left (`sim/machine/tests/machine/cutting.rs`).
         if let Some(mut rest) = rest {
             rest.set_dev(dev);
             queue.push(rest);
@@ -360,16 +360,17 @@ impl MappedDisk {
                 }
             }
         }
-        // Linux counts a flush of a mapped device as a write of no sectors (recorded).
+        // Linux counts a flush of a mapped device as a write of no sectors (recorded: `core/statistics-of-a-disk`).
         dev.stats().count(Op::Write, Sectors(0));
         self.flight.leave();
         bio.end_ok();
     }
 
     /// A write that wants a flush before it: the flush goes first, the data follow whatever became of it
-    /// (dm-core.md section 8, step 4).
+    /// (kernel/dm-core.md#the-path-of-a-bio, step 4).
     fn flush_then_write(&self, dev: &Arc<BlockDevice>, mut bio: Bio<'_>, queue: &mut BioQueue<'_>) {
-        // The flush has the place and the flags of the write, which a log of writes shows (recorded).
+        // The flush has the place and the flags of the write, which a log of writes shows (recorded:
+        // `log-writes-images/07-stack`).
         let mut flush = Bio::flush().with_flags(bio.flags);
         flush.sector = bio.sector;
         bio.flags.remove(BioFlags::PREFLUSH);
@@ -394,7 +395,7 @@ fn room(line: &Line, sector: Sector) -> Sectors {
 const WANTS_END_IO: u64 = 1 << 63;
 /// Set in the word of a clone whose target may send it again.
 const MAY_RETRY: u64 = 1 << 62;
-/// Set in the word of a clone that its target has refused: Linux counts no such bio (recorded).
+/// Set in the word of a clone that its target has refused: Linux counts no such bio (recorded: `core/statistics-of-a-disk`).
 const UNCOUNTED: u64 = 1 << 61;
 
 /// Ends a bio that a target took ([`Map::Submitted`]) and never sent on: it is refused as by [`Map::Kill`], and not counted.

@@ -23,7 +23,7 @@ pub struct Names {
     pub uuid: Option<Vec<u8>>,
 }
 
-/// How bios reach the targets of a device (dm-core.md section 5.5).
+/// How bios reach the targets of a device (kernel/dm-core.md#the-type-of-a-table).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum QueueMode {
@@ -48,7 +48,7 @@ pub struct MappedDevice {
     pub(crate) inactive: Mutex<Option<Arc<Table>>>,
     /// Held over every suspend, resume and swap.
     pub(crate) suspend_lock: AsyncMutex<()>,
-    /// How many others have stopped it, and who waits for them.
+    /// How many internal suspends are in force, and the tasks that wait for their end.
     pub(crate) internal_suspends: AtomicU32,
     pub(crate) internal_changed: WaitQueue,
     pub(crate) shared: Arc<SharedDevices>,

@@ -1,4 +1,4 @@
-//! Suspend, resume, swap: how a device changes its table under running IO (dm-core.md section 6.2).
+//! Suspend, resume, swap: how a device changes its table under running IO (kernel/dm-core.md#life-of-a-target).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -172,7 +172,7 @@ impl MappedDevice {
     /// EINVAL when the table does not fit its devices; the old one then stays.
     pub(crate) fn swap_table(&self, table: &Arc<Table>) -> Result<Option<Arc<Table>>, Errno> {
         let live = self.live_table();
-        // A table without data devices keeps what the live one had (dm-core.md section 7).
+        // A table without data devices keeps what the live one had (kernel/dm-core.md#queue-limits).
         let base = match live {
             Some(_) if table.has_no_data_devices() => *self.block.limits(),
             _ => limits::calculate(self, table)?,

@@ -14,7 +14,7 @@ use crate::{
     TargetSettings, TargetType, split_args,
 };
 
-/// Largest end of a target: `LLONG_MAX >> 9` sectors, and exactly that is allowed (recorded).
+/// Largest end of a target: `LLONG_MAX >> 9` sectors, and exactly that is allowed (recorded: `core/huge-sizes`).
 const MAX_END: u64 = (i64::MAX >> 9) as u64;
 
 /// A device that tables of one mapped device use, opened once for all of them.
@@ -277,7 +277,7 @@ impl TableBuilder {
         errno
     }
 
-    /// Adds a line, with the checks and the log lines of dm-core.md section 5.1 in their order.
+    /// Adds a line, with the checks and the log lines of kernel/dm-core.md#adding-a-target in their order.
     ///
     /// # Errors
     /// The errno of TABLE_LOAD; the log says why.

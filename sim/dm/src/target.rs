@@ -2,7 +2,7 @@
 //!
 //! A target has two halves. Its [`TargetType`] is one static value: name, version, features, constructor. Each line of
 //! a table that names it makes one [`Target`]: an instance that maps bios. Only [`Target::map`] must be written; every
-//! other method has a default that means "this target does not have it". `dmlab-targets/src/linear.rs` is the
+//! other method has a default that means "this target does not have it". `sim/targets/src/linear.rs` is the
 //! worked example.
 
 use std::any::Any;
@@ -18,7 +18,7 @@ use crate::table::TableBuilder;
 use crate::{Args, MappedDevice, Memory, TableDevice, TableEvents};
 
 bitflags::bitflags! {
-    /// Features of a target type, with the kernel's bits (dm-core.md section 5.4).
+    /// Features of a target type, with the kernel's bits (kernel/dm-core.md#target-features).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct TargetFeatures: u32 {
         /// It must be the only target of its table.
@@ -93,7 +93,7 @@ impl CtrError {
     }
 }
 
-/// In which form a target takes IO: what decides about the type of its table (dm-core.md section 5.5).
+/// In which form a target takes IO: what decides about the type of its table (kernel/dm-core.md#the-type-of-a-table).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Intake {
     /// Bios: almost every target.
@@ -175,13 +175,13 @@ impl Ctr<'_> {
     /// Opens the device that a word names, as `MAJOR:MINOR` or as a path, with the table's mode (`dm_get_device`).
     ///
     /// # Errors
-    /// ENOENT, ENOTBLK, ENXIO, EOVERFLOW, EBUSY, or EINVAL for the mapped device itself (dm-core.md section 5.3).
+    /// ENOENT, ENOTBLK, ENXIO, EOVERFLOW, EBUSY, or EINVAL for the mapped device itself (kernel/dm-core.md#opening-devices).
     pub fn device(&mut self, word: &[u8]) -> Result<TableDevice, Errno> {
         let mode = self.table.mode();
         self.device_with_mode(word, mode)
     }
 
-    /// The same with another mode.
+    /// Opens a device as [`Ctr::device`] does, with another mode than the table's.
     ///
     /// # Errors
     /// As [`Ctr::device`].
@@ -380,7 +380,8 @@ pub trait Target: Send + Sync {
         Box::pin(async { Err(Errno::EINVAL) })
     }
 
-    /// The same for a target whose messages name devices: `caller` knows the paths ([`device_number`]).
+    /// Answers a message, as [`Target::message`] does, of a target whose messages name devices: `caller` knows the paths
+    /// ([`device_number`]).
     ///
     /// # Errors
     /// The errno of the ioctl.
@@ -396,8 +397,8 @@ pub trait Target: Send + Sync {
         None
     }
 
-    /// The same for a target that can't always tell: several paths, none of which may work. Called without the lock of
-    /// the mapped device.
+    /// Which device an ioctl is passed to, of a target that can't always tell: several paths, none of which may work. The
+    /// call holds no lock of the mapped device.
     fn route_ioctl(&self) -> IoctlRoute<'_> {
         match self.prepare_ioctl() {
             Some((device, is_whole)) => IoctlRoute::To { device, is_whole },

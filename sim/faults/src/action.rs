@@ -65,8 +65,9 @@ pub(crate) fn bits_of(len: Sectors) -> u64 {
     len.0.saturating_mul(SECTOR_SIZE * 8)
 }
 
-/// Whether a block device can report this error: the errnos of block status codes (dm-core.md section 8), except the one
-/// that asks a mapped device above to try again, which no disk says.
+/// Whether a block device can report this error: the errnos of block status codes
+/// (kernel/dm-core.md#status-codes-and-errnos), except the one that asks a mapped device above to try again, which no
+/// disk says.
 pub(crate) fn is_block_error(errno: Errno) -> bool {
     errno != Errno::EREMCHG && BlkStatus::from(errno).errno() == Some(errno)
 }

@@ -110,7 +110,7 @@ impl Ops {
     }
 }
 
-/// What the bytes of a bio mean to whoever sent it, and perhaps whose and which they are ([`dmlab_block::Tag`]).
+/// What the bytes of a bio mean to its sender, and perhaps their owner and number ([`dmlab_block::Tag`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Aim {
     /// The kind: one of [`crate::MEANINGS`] (those [within](crate::Meaning::within) it are struck too), or what a target of one's own writes on its bios.

@@ -74,7 +74,7 @@ impl std::fmt::Display for TraceEvent {
 
 type Sink = Arc<dyn Fn(&TraceEvent) + Send + Sync>;
 
-/// Hands trace events to whoever asked for them.
+/// Hands trace events to those that subscribed to them.
 #[derive(Default)]
 pub struct Tracer {
     is_on: AtomicBool,
@@ -82,7 +82,7 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Whether anybody listens. Ask this before making an event.
+    /// Whether there is a subscriber. Ask this before making an event.
     #[inline]
     pub fn is_on(&self) -> bool {
         self.is_on.load(Ordering::Relaxed)

@@ -31,7 +31,7 @@
 //!
 //! Every target draws from a stream of its own, split off the machine's seed: the same run corrupts the same bytes.
 //!
-//! Behaviour: targets-basic.md section 6, recorded cases `flakey/*`.
+//! Behaviour: kernel/targets.md#flakey, recorded cases `flakey/*`.
 
 use std::any::Any;
 use std::fmt::Write;
@@ -334,7 +334,8 @@ impl Target for Flakey {
                 }
             }
             _ if features.drop_writes => return Map::Done(BlkStatus::Ok),
-            // Taken and failed, where a read is refused: it counts in the device's statistics (recorded).
+            // Taken and failed, where a read is refused: it counts in the device's statistics
+            // (recorded: `core/statistics-of-a-disk`).
             _ if features.error_writes => return Map::Done(BlkStatus::IoErr),
             Op::Write => self.corrupt_write(bio),
             Op::Flush | Op::Discard | Op::SecureErase | Op::WriteZeroes => {}

@@ -30,7 +30,7 @@
 //! Sectors are not moved: a target that does not start at 0 writes to DEVICE where it stands in the mapped device, as
 //! on Linux.
 //!
-//! Behaviour: targets-basic.md section 8, recorded cases `log-writes/*` and the recorded logs in
+//! Behaviour: kernel/targets.md#log-writes, recorded cases `log-writes/*` and the recorded logs in
 //! `golden/log-writes-images`.
 
 use std::any::Any;

@@ -31,7 +31,7 @@ pub enum PoolMode {
     ReadOnly,
 }
 
-/// The status of a `thin-pool` (thin.md section 18).
+/// The status of a `thin-pool` (kernel/thin.md#status-of-a-pool).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PoolStatus {
     /// `Fail`: all IO ends with an error.

@@ -6,8 +6,8 @@
 //!   of major 259.
 //! - It has a page cache, a size, holders and statistics of its own; limits, read-ahead and the disk's sequence number are
 //!   its disk's, and it is read-only when its disk is.
-//! - Who opens it opens its disk as well. Who claims it claims the disk for its partitions: then nobody can claim the
-//!   whole, and the other way round.
+//! - An open of it opens its disk as well. A claim of it claims the disk for its partitions: then the whole cannot be
+//!   claimed, and the other way round.
 
 use std::sync::{Arc, Weak};
 
@@ -187,7 +187,7 @@ impl BlockDevice {
         part.send_uevent(UeventAction::Remove, Vec::new());
     }
 
-    /// Forgets all its partitions; nobody has one of them open.
+    /// Forgets all partitions of the disk, none of which is open.
     pub(crate) fn forget_partitions(&self) {
         for part in self.partitions() {
             self.forget_partition(part.partition().map_or(0, |part| part.number));

@@ -27,7 +27,7 @@ pub(super) enum Unread {
     Failed,
 }
 
-/// The disk as those who look for a table read it, and what they find.
+/// A scan for a partition table: the disk as it reads it, and what was found.
 pub(super) struct Scan<'a> {
     file: &'a BlockFile,
     /// Bytes of a logical block.
@@ -80,7 +80,7 @@ impl Scan<'_> {
 }
 
 impl BlockDevice {
-    /// Forgets all partitions and makes those that the disk's table names now. Nobody has one of the old ones open. A disk
+    /// Forgets all partitions and makes those that the disk's table names now. None of the old ones is open. A disk
     /// without a table, or with one that can't be read, has none.
     ///
     /// # Errors

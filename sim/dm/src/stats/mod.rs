@@ -1,4 +1,4 @@
-//! IO statistics of ranges of a device: the `@stats_*` messages (dm-core.md section 9).
+//! IO statistics of ranges of a device: the `@stats_*` messages (kernel/dm-core.md#statistics).
 //!
 //! A region is a range cut into areas of equal length. Each piece of IO counts in every area it touches: once as an
 //! io, with the sectors that lie there. Times are counted in ticks of 4 ms (jiffies at HZ=250), or in nanoseconds
@@ -43,7 +43,7 @@ struct Piece {
 }
 
 impl Stats {
-    /// The same regions with the same counters.
+    /// A copy of these regions with their counters.
     pub(crate) fn copy(&self) -> Stats {
         let copy = Stats::default();
         copy.become_copy(self);

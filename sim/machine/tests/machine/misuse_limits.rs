@@ -1,5 +1,5 @@
-//! Misuse of disks with large blocks and of read-only disks (dm-core.md section 13.1, rows 66, 67, 68 and 75). The
-//! other rows of that section are in crates/dmlab/tests/misuse.
+//! Misuse of disks with large blocks and of read-only disks (kernel/misuse.md#rows-through-dmsetup, rows 66, 67, 68 and
+//! 75). The other rows of that table are in crates/dmlab/tests/misuse.
 
 use crate::kit;
 

@@ -2,7 +2,7 @@
 //!
 //! A metadata device is an array of 4096-byte blocks. There are four kinds; each begins with a checksum and keeps its
 //! own block number at offset 8, so that a block which was written to the wrong place, or only in part, is found out
-//! (thin.md section 1). Integers are little-endian.
+//! (kernel/thin-metadata.md#blocks-and-checksums). Integers are little-endian.
 //!
 //! ```text
 //! kind         salt     0        4           8             then

@@ -1,4 +1,4 @@
-//! The superblock of a thin pool's metadata (thin.md section 2).
+//! The superblock of a thin pool's metadata (kernel/thin-metadata.md#the-superblock).
 //!
 //! ```text
 //!   0 csum u32     4 flags u32    8 blocknr u64   16 uuid[16]    32 magic u64   40 version u32

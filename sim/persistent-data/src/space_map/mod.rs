@@ -1,4 +1,4 @@
-//! Space maps: how many parents each block has (thin.md sections 4, 7 and 8).
+//! Space maps: how many parents each block has (kernel/thin-metadata.md#space-maps).
 //!
 //! Counts up to 2 stand in bitmaps, larger ones in an overflow tree. There are two maps: one for the data device, one
 //! for the metadata device itself. The second changes while it is being used, so what it is asked to do meanwhile is

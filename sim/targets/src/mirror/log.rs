@@ -201,8 +201,8 @@ impl DirtyLog {
         }
     }
 
-    /// A recovery has ended, or a write has failed. The device hears of either at once (recorded: a write and a flush for
-    /// each region that is recovered).
+    /// A recovery has ended, or a write has failed. The device hears of either at once (recorded:
+    /// `mirror/flushes-and-log`, where each region that is recovered is a write).
     pub(super) fn set_in_sync(&self, region: u64, is_in_sync: bool) {
         let mut state = self.state.lock();
         state.has_cleared = true;
@@ -269,7 +269,7 @@ impl DirtyLog {
         {
             let mut state = self.state.lock();
             // What is set or cleared here is written below, but counts as not yet flushed: the first pass of the worker
-            // writes once more (recorded: two writes a resume).
+            // writes once more (recorded: `mirror/flushes-and-log`, where a resume writes twice).
             let grows = header.regions < self.regions;
             state.has_set |= grows && self.sync == Sync::Never;
             state.has_cleared |= !self.regions.is_multiple_of(64) || (grows && self.sync != Sync::Never);

@@ -25,7 +25,7 @@
 //!
 //! Not built: the `userspace` log, which is a module of its own that asks a daemon.
 //!
-//! Behaviour: targets-basic.md section 11, recorded cases `mirror/*`.
+//! Behaviour: kernel/mirror.md, recorded cases `mirror/*`.
 
 mod bios;
 mod format;

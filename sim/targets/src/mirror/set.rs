@@ -69,7 +69,7 @@ pub(super) struct Work {
     reads: Bios,
     writes: Bios,
     failed: Bios,
-    /// Writes kept until the next suspend, so that whoever watches can act before their data counts as written.
+    /// Writes kept until the next suspend, so that user space can act before their data counts as written.
     held: Bios,
     has_work: bool,
     is_running: bool,
@@ -125,7 +125,7 @@ impl Set {
         self.runtime.log(Level::Err, format!("device-mapper: raid1: {text}"));
     }
 
-    /// The same for a line that may come in great numbers.
+    /// Logs an error of a kind that may come in great numbers, as often as `limit` allows.
     pub(super) fn err_limited(&self, limit: &RateLimit, text: String) {
         if limit.allows(self.runtime.now()) {
             self.err(text);
@@ -388,7 +388,7 @@ impl Set {
             // No leg is worse for it.
             self.end_write(bio, BlkStatus::NotSupp);
         } else {
-            // A flush too (recorded): `F` is for the flushes of the log's own.
+            // A flush too (recorded: `mirror/flushes-and-log`): `F` is for the flushes of the log's own.
             self.fail_legs(failed, Failure::Write);
             self.kick(|work| work.failed.push_back(bio));
         }
@@ -453,7 +453,7 @@ impl Set {
     }
 
     fn end_write(self: &Arc<Self>, bio: Bio<'static>, status: BlkStatus) {
-        // Before its end is heard: who waits for it may suspend the device, and then finds the log up to date.
+        // Before its end is heard: its waiter may suspend the device, and then finds the log up to date.
         if is_accounted(&bio) {
             self.write_has_ended(self.region_of(bio.sector));
         }
@@ -469,7 +469,7 @@ impl Set {
 
     // Failures.
 
-    /// Remembers that legs have failed. All of them together are one event (recorded).
+    /// Remembers that legs have failed. All of them together are one event (recorded: `mirror/legs-fail-together`).
     fn fail_legs(&self, failed: u64, kind: Failure) {
         let mut is_news = false;
         for leg in (0..self.legs.len()).filter(|leg| failed & 1 << leg != 0) {
@@ -521,7 +521,8 @@ impl Set {
 
     // Suspend and resume.
 
-    /// Whether the suspend is carried out or given up, no region is recovered before the next resume (recorded).
+    /// Whether the suspend is carried out or given up, no region is recovered before the next resume
+    /// (`sim/machine/tests/machine/mirror.rs`).
     pub(super) async fn presuspend(self: &Arc<Self>, noflush: bool) {
         let held = {
             let mut work = self.work.lock();

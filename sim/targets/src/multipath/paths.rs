@@ -419,7 +419,8 @@ impl Core {
         self.retry();
     }
 
-    /// The suspend was given up. Queueing stays switched off until the next one (recorded).
+    /// The suspend was given up. Queueing stays switched off until the next one
+    /// (recorded: `multipath/suspend-given-up`).
     pub(super) fn presuspend_undo(&self) {
         self.state.lock().is_noflush = false;
         self.changes.raise();

@@ -9,8 +9,8 @@ use dmlab_units::{SECTOR_SIZE, Sectors};
 
 use super::format::{RECORD_BYTES, Record};
 
-/// How much of a chunk is read or written with one bio: 256 pages, as Linux does it when its memory lies scattered
-/// (recorded; a chunk whose memory lies in one piece goes with one bio there).
+/// How much of a chunk is read or written with one bio: 256 pages, as Linux 6.12 does it when its memory lies
+/// scattered. A chunk whose memory lies in one piece goes with one bio there.
 pub(super) const PIECE: Sectors = Sectors(2048);
 
 #[derive(Clone)]

@@ -1,4 +1,4 @@
-//! The snapshot itself: which chunks were copied, which are being copied, and who waits for that.
+//! The snapshot itself: which chunks were copied, which are being copied, and the bios that wait for that.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -69,7 +69,7 @@ pub(super) struct Core {
     /// It gives its chunks back to the origin (`snapshot-merge`).
     pub(super) merges: bool,
     pub(super) state: Mutex<State>,
-    /// Held while one run is merged. Who begins to share the origin takes it in between.
+    /// Held while one run is merged. A snapshot that begins to share the origin takes it in between.
     pub(super) merge_turn: AsyncMutex<()>,
     /// Moves when a copy has ended, or a tracked bio, or a merge.
     pub(super) changed: WaitQueue,
@@ -390,8 +390,8 @@ impl Core {
         }
     }
 
-    /// Whether a write to the origin at `sector` has to wait for this snapshot: until its chunk has a copy, and until those
-    /// have ended who read it from the origin before that.
+    /// Whether a write to the origin at `sector` has to wait for this snapshot: until its chunk has a copy, and until the
+    /// reads of it from the origin that came before that have ended.
     pub(super) fn wants_copy(&self, sector: Sector) -> bool {
         let state = self.state.lock();
         let Some(store) = &state.store else { return false };
@@ -403,8 +403,8 @@ impl Core {
             && (state.pending.contains_key(&chunk) || !state.exceptions.contains_key(&chunk))
     }
 
-    /// Begins to copy the chunk at `sector` of the origin, if nobody has: at once, so that chunks are copied in the order
-    /// in which the origin is written.
+    /// Begins to copy the chunk at `sector` of the origin, unless that has begun: at once, so that chunks are copied in
+    /// the order in which the origin is written.
     pub(super) fn begin_preserving(self: &Arc<Self>, sector: Sector) -> Preserving {
         let mut state = self.state.lock();
         let Some(store) = state.store.clone() else { return Preserving::Done };
@@ -473,7 +473,7 @@ impl Core {
             self.invalidate("Error reading/writing.").await;
         } else {
             self.state.lock().exceptions.insert(chunk, slot.new);
-            // The origin may be written now, but not under those who still read it for the snapshot.
+            // The origin may be written now, but not under reads of it for the snapshot.
             self.changed.until(|| !self.state.lock().tracked.contains_key(&chunk)).await;
         }
         let (waiting, is_valid) = {

@@ -1,4 +1,4 @@
-//! The persistent exception store on disk, as bytes (targets-basic.md section 13.2).
+//! The persistent exception store on disk, as bytes (kernel/snapshot.md#the-persistent-store).
 //!
 //! ```text
 //! chunk 0                    header: magic u32 "SnAp", valid u32, version u32 = 1, chunk size u32 in sectors

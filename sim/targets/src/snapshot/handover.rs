@@ -1,4 +1,4 @@
-//! Handover: a snapshot takes over from the one that stands on the same COW device (targets-basic.md section 13.7).
+//! Handover: a snapshot takes over from the one that stands on the same COW device (kernel/snapshot.md#handover).
 //!
 //! ```text
 //!   source (suspended)        destination (loaded)            writes of the origin
@@ -72,7 +72,8 @@ impl Core {
         }
         let mut to = self.state.lock();
         // The store goes over as it is, but for what it shows of an overflow: that is the destination's affair. The
-        // source is left with what the destination had asked for, and its table shows that (recorded).
+        // source is left with what the destination had asked for, and its table shows that (recorded:
+        // `snapshot/handover-letters`).
         let asked = std::mem::replace(&mut to.kind, from.kind);
         to.kind.show_overflow_as(asked);
         from.kind = asked;

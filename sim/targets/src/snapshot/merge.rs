@@ -275,7 +275,7 @@ impl Core {
         let sector = store.sector(old);
         let room = Sector(self.origin.device().capacity().0).checked_since(sector).unwrap_or(Sectors::ZERO);
         let whole = Sectors(store.chunk().0 * count);
-        // A run that begins beyond the end is not cut: the write fails, and the merge with it (recorded).
+        // Linux does not cut a run that begins beyond the end: the write fails, and the merge with it.
         let len = if room == Sectors::ZERO { whole } else { whole.min(room) };
         let from = Region { dev: self.cow.device().clone(), sector: store.sector(new), len };
         (from, Region { dev: self.origin.device().clone(), sector, len })

@@ -200,7 +200,7 @@ impl Store {
         let block = cow.limits().logical_block_size.sectors_floor();
         let supposed_chunk = if asked_chunk == 0 { DEFAULT_CHUNK.max(block.0) } else { asked_chunk };
         let store = Store::new(kind, cow.clone(), Sectors(supposed_chunk));
-        // All of a chunk, whatever its size will turn out to be (recorded: a device that is shorter has no store).
+        // All of a chunk, whatever its size will turn out to be (recorded: `snapshot/short-stores`).
         let first = store.read_chunk(0, HEADER).await.map_err(io_error)?;
         let first = first.pieces().next();
         let first = first.as_deref().and_then(<[u8]>::first_chunk);

@@ -29,7 +29,7 @@
 //! | passes on | reads, writes, discards (whole, by their first region), ioctls (to the path of region 0) |
 //! | splits | reads and writes at regions |
 //!
-//! Behaviour: targets-basic.md section 10, recorded cases `switch-unstriped/switch*`.
+//! Behaviour: kernel/targets.md#switch, recorded cases `switch-unstriped/switch*`.
 
 mod regions;
 
@@ -55,7 +55,8 @@ pub static SWITCH: TargetType = TargetType {
     ctr: Constructor::Now(construct),
 };
 
-/// Most paths: what fits into the largest piece of memory that the kernel hands out (recorded).
+/// Most paths: what fits into the largest piece of memory that the kernel hands out (recorded:
+/// `switch-unstriped/switch-args`).
 const MAX_PATHS: u32 = 262_141;
 
 struct Path {
@@ -175,7 +176,7 @@ fn split(word: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     Some((&word[..place], &word[place + 1..]))
 }
 
-/// Hexadecimal digits and nothing else, at least one, modulo 2^64 (recorded).
+/// Hexadecimal digits and nothing else, at least one, modulo 2^64 (recorded: `switch-unstriped/switch-messages`).
 fn hex(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;
