@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dmlab::control::{CreateOptions, LoadOptions, Table};
 use dmlab::machine::target::{
-    Area, Bio, Built, Constructor, Ctr, CtrError, Map, Op, StatusKind, TableDevice, Target, TargetFeatures,
-    TargetType, parse_u64_wrapping,
+    Bio, Constructor, Ctr, CtrResult, DeviceRange, Map, Op, OrRefuse, StatusKind, StatusResult, Target,
+    TargetFeatures, TargetType, kit::LinearExtent, parse_u64_wrapping,
 };
 use dmlab::units::{DmName, Errno, Sector, Sectors};
 use dmlab::{Lab, OrErrno};
@@ -27,23 +27,18 @@ static EVERY_NTH: TargetType = TargetType {
 
 /// One line of a table.
 struct EveryNth {
-    device: TableDevice,
-    start: Sector,
-    len: Sectors,
+    extent: LinearExtent,
     n: u64,
     /// Reads so far. Bios come from any thread, so it is counted with an atomic.
     reads: AtomicU64,
 }
 
-fn construct(ctr: &mut Ctr<'_>) -> Built {
-    if ctr.args.len() != 2 {
-        return Err(CtrError::invalid("Invalid argument count"));
-    }
-    let (device, n) = (ctr.args.shift().unwrap_or_default(), ctr.args.shift().unwrap_or_default());
-    let n = parse_u64_wrapping(&n).filter(|&n| n > 0).ok_or(CtrError::invalid("Invalid number of reads"))?;
-    let device = ctr.device(&device).map_err(|errno| CtrError::new(errno, "Device lookup failed"))?;
+fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
+    let [device, n] = ctr.args.all("Invalid argument count")?;
+    let n = parse_u64_wrapping(&n).filter(|&n| n > 0).or_refuse("Invalid number of reads")?;
+    let extent = ctr.extent(&device, b"0")?;
     ctr.settings.num_flush_bios = 1;
-    Ok(Box::new(EveryNth { device, start: ctr.start, len: ctr.len, n, reads: AtomicU64::new(0) }))
+    Ok(Box::new(EveryNth { extent, n, reads: AtomicU64::new(0) }))
 }
 
 impl Target for EveryNth {
@@ -51,24 +46,21 @@ impl Target for EveryNth {
         if bio.op == Op::Read && (self.reads.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(self.n) {
             return Map::Kill;
         }
-        bio.set_dev(self.device.device());
-        if !bio.is_empty() {
-            bio.sector = Sector((bio.sector - self.start).0);
-        }
+        self.extent.remap(bio);
         Map::Remapped
     }
 
-    fn status(&self, kind: StatusKind, out: &mut String) {
-        // Writing to a String cannot fail.
-        let _ = match kind {
+    fn status<'a>(&'a self, kind: StatusKind, _noflush: bool, out: &'a mut String) -> StatusResult<'a> {
+        let written = match kind {
             StatusKind::Info => write!(out, "{}", self.reads.load(Ordering::Relaxed)),
-            StatusKind::Table => write!(out, "{} {}", self.device.dev(), self.n),
+            StatusKind::Table => write!(out, "{} {}", self.extent.device.dev(), self.n),
             StatusKind::Ima => Ok(()),
         };
+        written.into()
     }
 
-    fn devices(&self) -> Option<Vec<Area<'_>>> {
-        Some(vec![Area { dev: &self.device, start: Sector::ZERO, len: self.len }])
+    fn devices(&self) -> Option<Vec<DeviceRange>> {
+        Some(vec![self.extent.range()])
     }
 }
 

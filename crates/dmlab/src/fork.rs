@@ -1,7 +1,7 @@
 //! A second lab that goes on from where this one is, and going back.
 
 use dmlab_control::{CreateOptions, DeviceId, LoadOptions, Query, SuspendOptions, Table};
-use dmlab_machine::{DeviceMemory, ForkError, Forked, MappedDevice};
+use dmlab_machine::{ForkError, Forked, MappedDevice, SavedDevice};
 use dmlab_units::{DevT, DmName, DmUuid};
 
 use crate::turns::LabDriver;
@@ -80,17 +80,17 @@ impl Lab {
         let recipes: Vec<Recipe> =
             devices.iter().rev().map(|device| self.recipe(device)).collect::<Result<_, _>>()?;
         let clock = LabDriver::starting_at(self.now());
-        let Forked { machine, memories } = self.machine().fork_disks(clock.clone())?;
+        let Forked { machine, saved } = self.machine().fork_disks(clock.clone())?;
         drop(paused);
         let fork = Lab::of(machine, Clock::Virtual(clock));
         for recipe in &recipes {
             let failed = |error| LabForkError::Device { device: recipe.name.to_string(), error };
-            fork.make(recipe, memories.get(&recipe.dev)).map_err(failed)?;
+            fork.make(recipe, saved.get(&recipe.dev)).map_err(failed)?;
         }
         for recipe in &recipes {
             let device = fork.machine().mapper().by_dev(recipe.dev);
-            if let (Some(device), Some(memory)) = (device, memories.get(&recipe.dev)) {
-                device.recall(memory);
+            if let (Some(device), Some(saved)) = (device, saved.get(&recipe.dev)) {
+                device.restore(saved);
             }
         }
         self.machine().faults().copy_to(fork.machine().faults());
@@ -147,7 +147,7 @@ impl Lab {
         })
     }
 
-    fn make(&self, recipe: &Recipe, memory: Option<&DeviceMemory>) -> Result<(), Error> {
+    fn make(&self, recipe: &Recipe, saved: Option<&SavedDevice>) -> Result<(), Error> {
         let mut dm = self.dm();
         let options = CreateOptions { uuid: recipe.uuid.clone(), minor: Some(recipe.dev.minor()) };
         dm.create(&recipe.name, &options)?;
@@ -157,8 +157,8 @@ impl Lab {
             dm.load(&device, table, *options)?;
             let loaded =
                 self.machine().mapper().by_dev(recipe.dev).and_then(|device| device.inactive_table());
-            if let (Some(table), Some(memory)) = (loaded, memory) {
-                table.recall(memory);
+            if let (Some(table), Some(saved)) = (loaded, saved) {
+                table.restore(saved);
             }
             dm.resume(&device, resume)?;
         }

@@ -377,20 +377,27 @@ impl<'a> Bio<'a> {
         self.is_done = false;
     }
 
-    /// Leaves a word with the layer that sends the bio on: its [`EndIo::end_io`] finds it as the last of its three.
-    pub fn set_layer_word(&mut self, word: u64) {
-        let layers = self.frames.iter_mut().rev().skip_while(|frame| matches!(frame, Frame::Restore(_)));
-        if let Some(Frame::Layer { data, .. } | Frame::Device { data, .. }) = { layers }.next() {
-            data[2] = word;
+    /// Sets bits in the first, and the whole of the last, of the three words that the nearest mapped device keeps with the
+    /// bio ([`FrameData`]). A bio that passed none stays as it is.
+    pub fn set_device_data(&mut self, bits: u64, last: u64) {
+        if let Some(data) = self.device_data() {
+            data[0] |= bits;
+            data[2] = last;
         }
     }
 
-    /// Sets bits in the first of the three words of the layer that sends the bio on, or would have.
-    pub fn set_layer_bits(&mut self, bits: u64) {
-        let layers = self.frames.iter_mut().rev().skip_while(|frame| matches!(frame, Frame::Restore(_)));
-        if let Some(Frame::Layer { data, .. } | Frame::Device { data, .. }) = { layers }.next() {
+    /// Sets bits in the first of the three words that the nearest mapped device keeps with the bio.
+    pub fn set_device_bits(&mut self, bits: u64) {
+        if let Some(data) = self.device_data() {
             data[0] |= bits;
         }
+    }
+
+    fn device_data(&mut self) -> Option<&mut FrameData> {
+        self.frames.iter_mut().rev().find_map(|frame| match frame {
+            Frame::Device { data, .. } => Some(data),
+            _ => None,
+        })
     }
 
     /// Takes back what [`Bio::push_frame`] or [`Bio::push_device_frame`] did last.

@@ -94,6 +94,28 @@ impl Args {
         self.words.pop_front()
     }
 
+    /// The next `N` words.
+    ///
+    /// # Errors
+    /// EINVAL with `text` when fewer are left.
+    pub fn take<const N: usize>(&mut self, text: &'static str) -> Result<[Vec<u8>; N], CtrError> {
+        if self.words.len() < N {
+            return Err(CtrError::invalid(text));
+        }
+        Ok(std::array::from_fn(|_| self.words.pop_front().unwrap_or_default()))
+    }
+
+    /// All words that are left, which must be `N`.
+    ///
+    /// # Errors
+    /// EINVAL with `text` when they are fewer or more.
+    pub fn all<const N: usize>(&mut self, text: &'static str) -> Result<[Vec<u8>; N], CtrError> {
+        if self.words.len() != N {
+            return Err(CtrError::invalid(text));
+        }
+        self.take(text)
+    }
+
     /// The next word, left in its place.
     pub fn peek(&self) -> Option<&[u8]> {
         self.words.front().map(Vec::as_slice)

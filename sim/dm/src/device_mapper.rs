@@ -11,7 +11,7 @@ use dmlab_units::{DevT, Errno};
 use parking_lot::{Mutex, RwLock};
 
 use crate::events::EventCounter;
-use crate::live::{DRAINING, SUSPENDED};
+use crate::io_state::SUSPENDED;
 use crate::mapped_device::Names;
 use crate::{IoctlHook, MachineStates, MappedDevice, TargetType};
 
@@ -26,16 +26,16 @@ pub enum Minor {
 
 /// A device and, beside it, what a list of all devices tells of each: a list of many thousands would else spend its time
 /// waiting for their memory.
-pub(crate) struct Named {
+pub(crate) struct IndexEntry {
     device: Arc<MappedDevice>,
     pub(crate) dev: DevT,
     pub(crate) uuid: Option<Vec<u8>>,
     pub(crate) events: Arc<EventCounter>,
 }
 
-impl Named {
-    fn new(device: &Arc<MappedDevice>, names: &Names) -> Named {
-        Named {
+impl IndexEntry {
+    fn new(device: &Arc<MappedDevice>, names: &Names) -> IndexEntry {
+        IndexEntry {
             device: device.clone(),
             dev: device.dev,
             uuid: names.uuid.clone(),
@@ -47,7 +47,7 @@ impl Named {
 #[derive(Default)]
 pub(crate) struct Devices {
     by_minor: BTreeMap<u32, Arc<MappedDevice>>,
-    by_name: BTreeMap<Vec<u8>, Named>,
+    by_name: BTreeMap<Vec<u8>, IndexEntry>,
     by_uuid: BTreeMap<Vec<u8>, Arc<MappedDevice>>,
     /// Every minor number below this is taken.
     no_free_minor_below: u32,
@@ -197,7 +197,7 @@ impl DeviceMapper {
 
     /// Shows every device that has a name to `visit`, in byte order of names. No device comes, goes or is renamed
     /// meanwhile.
-    pub(crate) fn each_named(&self, mut visit: impl FnMut(&[u8], &Named)) {
+    pub(crate) fn each_named(&self, mut visit: impl FnMut(&[u8], &IndexEntry)) {
         for (name, named) in &self.devices.lock().by_name {
             visit(name, named);
         }
@@ -243,7 +243,7 @@ impl DeviceMapper {
             Box::new(on_release),
         );
         devices.by_minor.insert(minor, device.clone());
-        devices.by_name.insert(name.to_vec(), Named::new(&device, &names));
+        devices.by_name.insert(name.to_vec(), IndexEntry::new(&device, &names));
         if !uuid.is_empty() {
             devices.by_uuid.insert(uuid.to_vec(), device.clone());
         }
@@ -256,7 +256,7 @@ impl DeviceMapper {
         let mut names = device.names.lock();
         devices.by_name.remove(&names.name);
         names.name = name.to_vec();
-        devices.by_name.insert(name.to_vec(), Named::new(device, &names));
+        devices.by_name.insert(name.to_vec(), IndexEntry::new(device, &names));
     }
 
     /// Gives a device its uuid.
@@ -264,7 +264,7 @@ impl DeviceMapper {
         let mut devices = self.devices.lock();
         let mut names = device.names.lock();
         names.uuid = Some(uuid.to_vec());
-        devices.by_name.insert(names.name.clone(), Named::new(device, &names));
+        devices.by_name.insert(names.name.clone(), IndexEntry::new(device, &names));
         devices.by_uuid.insert(uuid.to_vec(), device.clone());
     }
 
@@ -295,16 +295,15 @@ impl DeviceMapper {
             for line in table.lines() {
                 line.target.presuspend(false).await;
             }
-            device.flight.set(SUSPENDED, true);
+            device.io.set(SUSPENDED, true);
             for line in table.lines() {
                 line.target.postsuspend().await;
             }
         }
         drop(held);
-        // It is not open, but bios of its last opener may still be on their way.
-        device.flight.set(DRAINING, true);
-        device.flight.drained.until(|| device.flight.in_flight() == 0).await;
-        device.flight.fail_deferred();
+        // Nobody has it open, but bios of its last opener may still be on their way.
+        device.io.in_flight.drain().await;
+        device.io.fail_deferred();
         if let Some(table) = device.set_live(None) {
             table.destroy().await;
         }
@@ -352,7 +351,7 @@ impl Drop for DeviceMapper {
     /// Devices that map each other in a loop, or hold bios that wait for a resume, would otherwise stay for ever.
     fn drop(&mut self) {
         for device in self.devices.get_mut().by_minor.values() {
-            device.flight.fail_deferred();
+            device.io.fail_deferred();
             *device.inactive.lock() = None;
             drop(device.set_live(None));
         }

@@ -8,24 +8,36 @@ use dmlab_runtime::WaitQueue;
 use dmlab_units::{Sector, Sectors};
 use parking_lot::Mutex;
 
+use crate::TableDevice;
+
 /// Most bios in one [`submit_all`]: one bit each in what failed.
 pub const MAX_REGIONS: usize = 64;
 
-/// A stretch of a device.
+/// A range of sectors of a device (`struct dm_io_region`): what a target uses, copies or zeroes.
 #[derive(Clone)]
-pub struct Region {
+pub struct DeviceRange {
     /// The device.
     pub dev: Arc<BlockDevice>,
     /// Its first sector.
-    pub sector: Sector,
+    pub start: Sector,
     /// How many sectors it has.
     pub len: Sectors,
 }
 
-impl Region {
-    /// The part that begins `into` the region and has `len` sectors.
-    pub fn part(&self, into: Sectors, len: Sectors) -> Region {
-        Region { dev: self.dev.clone(), sector: self.sector + into, len }
+impl DeviceRange {
+    /// The range of `len` sectors from `start` on of a device that a table has opened.
+    pub fn new(device: &TableDevice, start: Sector, len: Sectors) -> DeviceRange {
+        DeviceRange { dev: device.device().clone(), start, len }
+    }
+
+    /// The whole of a device that a table has opened, as long as it is now.
+    pub fn whole(device: &TableDevice) -> DeviceRange {
+        DeviceRange::new(device, Sector::ZERO, device.device().capacity())
+    }
+
+    /// The part that begins `into` the range and has `len` sectors.
+    pub fn part(&self, into: Sectors, len: Sectors) -> DeviceRange {
+        DeviceRange { dev: self.dev.clone(), start: self.start + into, len }
     }
 }
 
@@ -72,7 +84,8 @@ pub fn submit_all(bios: Vec<Bio<'static>>, done: impl FnOnce(u64) + Send + 'stat
     shared.one_less();
 }
 
-/// Sends bios to their devices and waits for all of them; returns the bits of those that failed.
+/// Submits every bio to the device it names, and ends when the last has: with a bit set for each that failed, as
+/// [`submit_all`] has it.
 pub async fn run_all(bios: Vec<Bio<'static>>) -> u64 {
     let ended = Arc::new((Mutex::new(None), WaitQueue::default()));
     let tell = ended.clone();

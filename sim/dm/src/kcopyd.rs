@@ -1,7 +1,7 @@
 //! Copying between devices (the role of Linux's kcopyd): one source, several destinations.
 //!
 //! ```text
-//!   Region ──cut into sub-jobs of 512 KiB──> read ──> written to every destination at once
+//!   DeviceRange ──cut into sub-jobs of 512 KiB──> read ──> written to every destination at once
 //!                                            │ up to 8 sub-jobs are under way at the same time
 //! ```
 
@@ -12,7 +12,7 @@ use dmlab_runtime::Runtime;
 use dmlab_units::{SECTOR_SIZE, Sectors};
 use parking_lot::Mutex;
 
-use crate::Region;
+use crate::DeviceRange;
 use crate::dm_io::{MAX_REGIONS, run_all};
 
 /// Largest piece read and written at once: 512 KiB (`kcopyd_subjob_size_kb`).
@@ -47,15 +47,20 @@ pub enum OnError {
 }
 
 /// Copies a region to the same number of sectors of every destination.
-pub async fn copy(runtime: &Arc<Runtime>, from: &Region, to: &[Region], on_error: OnError) -> CopyErrors {
+pub async fn copy(
+    runtime: &Arc<Runtime>,
+    from: &DeviceRange,
+    to: &[DeviceRange],
+    on_error: OnError,
+) -> CopyErrors {
     copy_tagged(runtime, from, to, on_error, Tag::default()).await
 }
 
 /// Copies as [`copy`] does, with a tag about what is copied, which its reads and writes carry.
 pub async fn copy_tagged(
     runtime: &Arc<Runtime>,
-    from: &Region,
-    to: &[Region],
+    from: &DeviceRange,
+    to: &[DeviceRange],
     on_error: OnError,
     tag: Tag,
 ) -> CopyErrors {
@@ -83,12 +88,12 @@ pub async fn copy_tagged(
 }
 
 /// Fills regions with zeros; bit k of the result for each that failed. After a failure no further piece is begun.
-pub async fn zero(regions: &[Region]) -> u64 {
+pub async fn zero(regions: &[DeviceRange]) -> u64 {
     zero_tagged(regions, Tag::default()).await
 }
 
-/// Zeroes as [`zero`] does, with a tag about what is zeroed, which its writes carry.
-pub async fn zero_tagged(regions: &[Region], tag: Tag) -> u64 {
+/// The same with a word about what is zeroed, which its writes carry.
+pub async fn zero_tagged(regions: &[DeviceRange], tag: Tag) -> u64 {
     let longest = regions.iter().map(|region| region.len).max().unwrap_or_default();
     let zeros: Arc<[u8]> = vec![0; (longest.min(SUB_JOB).0 * SECTOR_SIZE) as usize].into();
     let at_once = SPLIT_COUNT.min(MAX_REGIONS / regions.len().max(1)).max(1);
@@ -102,7 +107,7 @@ pub async fn zero_tagged(regions: &[Region], tag: Tag) -> u64 {
                     whole if whole == zeros.len() => zeros.clone(),
                     short => vec![0; short].into(),
                 };
-                writes.push(Bio::write_owned(region.sector + done, bytes).with_tag(tag).to(&region.dev));
+                writes.push(Bio::write_owned(region.start + done, bytes).with_tag(tag).to(&region.dev));
                 owners.push(number);
             }
             done += SUB_JOB;
@@ -114,8 +119,8 @@ pub async fn zero_tagged(regions: &[Region], tag: Tag) -> u64 {
 }
 
 struct Job {
-    from: Region,
-    to: Vec<Region>,
+    from: DeviceRange,
+    to: Vec<DeviceRange>,
     on_error: OnError,
     tag: Tag,
     progress: Mutex<Progress>,
@@ -132,7 +137,7 @@ impl Job {
     async fn run(&self) {
         while let Some((into, len)) = self.next() {
             let from = self.from.part(into, len);
-            let to: Vec<Region> = self.to.iter().map(|region| region.part(into, len)).collect();
+            let to: Vec<DeviceRange> = self.to.iter().map(|region| region.part(into, len)).collect();
             let errors = copy_piece(&from, &to, self.on_error, self.tag).await;
             let mut progress = self.progress.lock();
             progress.errors.read |= errors.read;
@@ -152,12 +157,12 @@ impl Job {
     }
 }
 
-async fn copy_piece(from: &Region, to: &[Region], on_error: OnError, tag: Tag) -> CopyErrors {
-    let write = |region: &Region, data: Arc<[u8]>| {
-        Bio::write_owned(region.sector, data).with_tag(tag).to(&region.dev)
+async fn copy_piece(from: &DeviceRange, to: &[DeviceRange], on_error: OnError, tag: Tag) -> CopyErrors {
+    let write = |region: &DeviceRange, data: Arc<[u8]>| {
+        Bio::write_owned(region.start, data).with_tag(tag).to(&region.dev)
     };
-    let read = |region: &Region| {
-        read_bio_async(Bio::read_owned(region.sector, region.len).with_tag(tag).to(&region.dev))
+    let read = |region: &DeviceRange| {
+        read_bio_async(Bio::read_owned(region.start, region.len).with_tag(tag).to(&region.dev))
     };
     let mut writes = Vec::with_capacity(to.len());
     let read_failed = match read(from).await {
@@ -228,9 +233,12 @@ mod tests {
         }
 
         fn copy(&self, on_error: OnError) -> CopyErrors {
-            let region =
-                |(dev, _): &(Arc<BlockDevice>, _)| Region { dev: dev.clone(), sector: Sector(0), len: SIZE };
-            let to: Vec<Region> = self.disks[1..].iter().map(region).collect();
+            let region = |(dev, _): &(Arc<BlockDevice>, _)| DeviceRange {
+                dev: dev.clone(),
+                start: Sector(0),
+                len: SIZE,
+            };
+            let to: Vec<DeviceRange> = self.disks[1..].iter().map(region).collect();
             let runtime = self.registry.runtime();
             runtime.block_on(copy(runtime, &region(&self.disks[0]), &to, on_error)).expect("it ends")
         }
@@ -271,8 +279,8 @@ mod tests {
     #[test]
     fn zeros_are_written() {
         let disks = Disks::new(&[None, Some(Op::Write)]);
-        let regions: Vec<Region> = (disks.disks.iter())
-            .map(|(dev, _)| Region { dev: dev.clone(), sector: Sector(8), len: Sectors(8) })
+        let regions: Vec<DeviceRange> = (disks.disks.iter())
+            .map(|(dev, _)| DeviceRange { dev: dev.clone(), start: Sector(8), len: Sectors(8) })
             .collect();
         let failed = disks.registry.runtime().block_on(zero(&regions));
         assert_eq!(failed, Ok(0b10));
@@ -284,9 +292,9 @@ mod tests {
         let disks = Disks::new(&[None, None, Some(Op::Write)]);
         let region = |disk: usize, len| {
             let dev = disks.disks[disk].0.clone();
-            Region { dev, sector: Sector(8), len: Sectors(len) }
+            DeviceRange { dev, start: Sector(8), len: Sectors(len) }
         };
-        let run = |regions: &[Region]| disks.registry.runtime().block_on(zero(regions));
+        let run = |regions: &[DeviceRange]| disks.registry.runtime().block_on(zero(regions));
         assert_eq!(run(&[region(0, 2100), region(1, 1024)]), Ok(0));
         assert_eq!(*disks.disks[0].1.bios.lock(), ["W 8+1024", "W 1032+1024", "W 2056+52"]);
         assert_eq!(*disks.disks[1].1.bios.lock(), ["W 8+1024"]);

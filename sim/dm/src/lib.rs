@@ -8,17 +8,19 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod constructor;
 mod device_mapper;
 mod dm_io;
 mod events;
+mod io_state;
 mod ioctl;
 pub mod kcopyd;
+pub mod kit;
 mod limits;
 mod live;
 mod mapped_device;
-mod memory;
+mod saved;
 mod stats;
-mod stretch;
 mod suspend;
 mod table;
 mod table_type;
@@ -27,19 +29,19 @@ mod target;
 pub use args::{
     Args, parse_u32_strict, parse_u32_wrapping, parse_u64_strict, parse_u64_wrapping, split_args,
 };
+pub use constructor::{Ctr, CtrError, CtrResult, OrRefuse, QueueType, TargetSettings};
 pub use device_mapper::{DeviceMapper, Minor};
-pub use dm_io::{MAX_REGIONS, Region, run_all, submit_all};
+pub use dm_io::{DeviceRange, MAX_REGIONS, run_all, submit_all};
 pub use events::{EventCounter, TableEvents};
 pub use ioctl::{ControlFile, IoctlHook, IoctlSeen};
-pub use live::refuse;
+pub use live::{follow, hear_end, refuse};
 pub use mapped_device::{MappedDevice, Names, QueueMode};
-pub use memory::{DeviceMemory, Memory};
-pub use stretch::Stretch;
+pub use saved::{Saved, SavedDevice};
 pub use suspend::SuspendFlags;
 pub use table::{
-    Line, MachineStates, SharedDevice, SharedDevices, Table, TableBuilder, TableDevice, device_number,
+    MachineStates, SharedDevice, SharedDevices, Table, TableBuilder, TableDevice, TableEntry, device_number,
 };
 pub use target::{
-    Area, Built, Constructor, Ctr, CtrError, Intake, IoctlRoute, Later, Map, MessageResult, StatusKind,
-    Target, TargetFeatures, TargetSettings, TargetType,
+    BoxFuture, Constructor, IoctlRoute, Map, MessageResult, Messages, StatusKind, StatusResult, Target,
+    TargetFeatures, TargetType,
 };

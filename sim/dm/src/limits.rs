@@ -4,7 +4,7 @@ use dmlab_block::{Alignment, Features, Op, QueueLimits};
 use dmlab_runtime::Level;
 use dmlab_units::{Bytes, Errno, Sector, Sectors};
 
-use crate::{Area, Line, MappedDevice, QueueMode, Table, TargetFeatures};
+use crate::{DeviceRange, MappedDevice, QueueMode, Table, TableEntry, TargetFeatures};
 
 /// The limits that the lines of `table` give together, before the table's own restrictions.
 ///
@@ -14,8 +14,8 @@ pub(crate) fn calculate(device: &MappedDevice, table: &Table) -> Result<QueueLim
     let mut limits = QueueLimits::stacking();
     for line in table.lines() {
         let below = line_limits(device, line);
-        for area in line.target.devices().iter().flatten() {
-            check_area(device, area, &below)?;
+        for range in line.target.devices().iter().flatten() {
+            check_range(device, range, &below)?;
         }
         if limits.stack(&below, Sector::ZERO) == Alignment::Inconsistent {
             let (start, len) = (line.start, line.len);
@@ -72,33 +72,33 @@ fn supports(table: &Table, op: Op) -> bool {
             _ => (line.settings.num_write_zeroes_bios, false),
         };
         let below = || {
-            let can = |areas: &[Area<'_>]| areas.iter().all(|area| area.dev.device().supports(op));
-            let areas = line.target.devices();
-            areas.is_some_and(|areas| can(&areas) && (op != Op::Discard || !areas.is_empty()))
+            let can = |ranges: &[DeviceRange]| ranges.iter().all(|range| range.dev.supports(op));
+            let ranges = line.target.devices();
+            ranges.is_some_and(|ranges| can(&ranges) && (op != Op::Discard || !ranges.is_empty()))
         };
         clones > 0 && (vouches || below())
     })
 }
 
 /// Limits of the devices of one line, with the target's own hints. Misaligned devices go to the log, each time that
-/// this is asked (recorded: `raw/attributes`).
-fn line_limits(device: &MappedDevice, line: &Line) -> QueueLimits {
+/// this is asked (recorded).
+fn line_limits(device: &MappedDevice, line: &TableEntry) -> QueueLimits {
     let mut limits = QueueLimits::stacking();
-    for area in line.target.devices().iter().flatten() {
-        let below = area.dev.device().limits();
+    for range in line.target.devices().iter().flatten() {
+        let below = range.dev.limits();
         // Where it begins on the disk is what blocks of the disk go by.
-        let start = area.start.0.wrapping_add(area.dev.device().start_sector().0);
+        let start = range.start.0.wrapping_add(range.dev.start_sector().0);
         if limits.stack(&below, Sector(start)) == Alignment::Inconsistent {
             warn(
                 device,
                 format_args!(
                     "adding target device {} caused an alignment inconsistency: physical_block_size={}, \
                      logical_block_size={}, alignment_offset={}, start={}",
-                    area.dev.device().name(),
+                    range.dev.name(),
                     below.physical_block_size.0,
                     below.logical_block_size.0,
                     below.alignment_offset.0,
-                    area.start.0.wrapping_mul(512),
+                    range.start.0.wrapping_mul(512),
                 ),
             );
         }
@@ -107,11 +107,11 @@ fn line_limits(device: &MappedDevice, line: &Line) -> QueueLimits {
     limits
 }
 
-/// Whether a stretch lies on its device, in whole logical blocks.
-fn check_area(device: &MappedDevice, area: &Area<'_>, limits: &QueueLimits) -> Result<(), Errno> {
-    let (start, len) = (area.start, area.len);
-    let name = area.dev.device().name();
-    let size = area.dev.device().capacity();
+/// Whether a range lies on its device, in whole logical blocks.
+fn check_range(device: &MappedDevice, range: &DeviceRange, limits: &QueueLimits) -> Result<(), Errno> {
+    let (start, len) = (range.start, range.len);
+    let name = range.dev.name();
+    let size = range.dev.capacity();
     if size.is_zero() {
         return Ok(());
     }

@@ -14,116 +14,29 @@
 //!   end_io  <── the clone's end: Target::end_io, statistics, one less in flight
 //! ```
 //!
-//! In flight are the clones whose end has not been heard. A suspend first raises [`BLOCKED`], then waits until the
+//! In flight are the clones whose end has not come. A suspend first raises [`BLOCKED`](crate::io_state::BLOCKED), then waits until the
 //! count is zero; a bio first counts itself, then looks at the flag. Whatever the order, one of them sees the other.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwapOption;
 use dmlab_abi::Geometry;
 use dmlab_block::{
     Bio, BioFlags, BioQueue, BlkStatus, BlockDevice, Caller, DiskOps, End, FrameData, Op, OpenMode, Redirect,
-    UserMemory,
+    UserMemory, submit,
 };
-use dmlab_runtime::{
-    Interrupted, Level, RateLimit, Runtime, ShardedCounter, Stalled, TraceEvent, TracePoint, WaitQueue,
-    interruptible,
-};
-use dmlab_units::{DevT, Errno, Sector, Sectors};
+use dmlab_runtime::{Interrupted, Level, RateLimit, Stalled, TraceEvent, TracePoint, interruptible};
+use dmlab_units::{Errno, Sector, Sectors};
 use parking_lot::Mutex;
 
-use crate::stats::Stats;
-use crate::{IoctlRoute, Line, Map, Table, TargetFeatures};
-
-/// No bio goes to the table: they queue.
-pub(crate) const BLOCKED: u32 = 1 << 0;
-/// A suspend with noflush is under way or done: targets may have bios queued again.
-pub(crate) const NOFLUSH: u32 = 1 << 1;
-/// A suspend waits for the count of bios in flight to reach zero.
-pub(crate) const DRAINING: u32 = 1 << 2;
-/// The device is suspended.
-pub(crate) const SUSPENDED: u32 = 1 << 3;
-
-/// What mapped bios share with their device: it outlives every table.
-pub(crate) struct Flight {
-    pub(crate) dev: DevT,
-    pub(crate) runtime: Arc<Runtime>,
-    pub(crate) state: AtomicU32,
-    in_flight: ShardedCounter,
-    pub(crate) drained: WaitQueue,
-    deferred: Mutex<VecDeque<Bio<'static>>>,
-    pub(crate) stats: Stats,
-}
-
-impl Flight {
-    pub(crate) fn new(dev: DevT, runtime: Arc<Runtime>) -> Arc<Flight> {
-        Arc::new(Flight {
-            dev,
-            stats: Stats::default(),
-            runtime,
-            state: AtomicU32::new(0),
-            in_flight: ShardedCounter::default(),
-            drained: WaitQueue::default(),
-            deferred: Mutex::default(),
-        })
-    }
-
-    pub(crate) fn has(&self, flag: u32) -> bool {
-        self.state.load(Ordering::SeqCst) & flag != 0
-    }
-
-    pub(crate) fn set(&self, flag: u32, on: bool) {
-        if on {
-            self.state.fetch_or(flag, Ordering::SeqCst);
-        } else {
-            self.state.fetch_and(!flag, Ordering::SeqCst);
-        }
-    }
-
-    pub(crate) fn in_flight(&self) -> i64 {
-        self.in_flight.sum()
-    }
-
-    /// Counts a bio in, or says that it must not go on.
-    fn enter(&self) -> bool {
-        self.in_flight.add(1);
-        if self.state.load(Ordering::SeqCst) & BLOCKED == 0 {
-            return true;
-        }
-        self.leave();
-        false
-    }
-
-    fn leave(&self) {
-        self.in_flight.add(-1);
-        if self.has(DRAINING) {
-            self.drained.wake_all();
-        }
-    }
-
-    fn defer(&self, bio: Bio<'static>) {
-        self.deferred.lock().push_back(bio);
-    }
-
-    /// Fails what waits for a resume that will never come. A waiting bio holds its device, and so this list.
-    pub(crate) fn fail_deferred(&self) {
-        while let Some(bio) = self.next_deferred() {
-            bio.end(BlkStatus::IoErr);
-        }
-    }
-
-    /// The bio that has waited longest.
-    pub(crate) fn next_deferred(&self) -> Option<Bio<'static>> {
-        self.deferred.lock().pop_front()
-    }
-}
+use crate::io_state::{IoState, NOFLUSH, SUSPENDED};
+use crate::{IoctlRoute, Map, Table, TableEntry, TargetFeatures};
 
 /// The driver behind a mapped device's disk.
 pub(crate) struct MappedDisk {
-    pub(crate) flight: Arc<Flight>,
-    /// The live table. It stays as long as a bio is in flight: a swap drains first.
+    pub(crate) io: Arc<IoState>,
+    /// The live table. It stays as long as a bio is in flight: who swaps it drains first.
     pub(crate) live: ArcSwapOption<Table>,
     pub(crate) geometry: Mutex<Geometry>,
     /// Whether its tables are request-based.
@@ -134,9 +47,9 @@ pub(crate) struct MappedDisk {
 }
 
 impl MappedDisk {
-    pub(crate) fn new(flight: Arc<Flight>, on_release: Box<dyn Fn(u32) + Send + Sync>) -> MappedDisk {
+    pub(crate) fn new(io: Arc<IoState>, on_release: Box<dyn Fn(u32) + Send + Sync>) -> MappedDisk {
         MappedDisk {
-            flight,
+            io,
             live: ArcSwapOption::empty(),
             geometry: Mutex::default(),
             takes_requests: AtomicBool::new(false),
@@ -153,11 +66,11 @@ impl MappedDisk {
             bio.end(BlkStatus::IoErr);
         } else {
             bio.set_dev(dev);
-            let runtime = &self.flight.runtime;
+            let runtime = &self.io.runtime;
             if runtime.tracer().is_on() {
                 runtime.tracer().emit(&TraceEvent {
                     time: runtime.now(),
-                    dev: self.flight.dev,
+                    dev: self.io.dev,
                     point: TracePoint::Defer,
                     op: bio.op.letters(),
                     sector: bio.sector,
@@ -165,14 +78,14 @@ impl MappedDisk {
                     sum: None,
                 });
             }
-            self.flight.defer(bio.into_owned());
+            self.io.defer(bio.into_owned());
         }
     }
 
     fn no_table(&self, bio: Bio<'_>) {
-        let runtime = &self.flight.runtime;
+        let runtime = &self.io.runtime;
         if self.no_table_limit.allows(runtime.now()) {
-            let dev = self.flight.dev;
+            let dev = self.io.dev;
             runtime.log(
                 Level::Err,
                 format!("device-mapper: core: {dev}: mapping table unavailable, erroring io"),
@@ -184,13 +97,13 @@ impl MappedDisk {
     /// Reads and writes: cut to what one target takes at once, and mapped.
     fn map_data<'a>(&self, dev: &Arc<BlockDevice>, live: &Table, mut bio: Bio<'a>, queue: &mut BioQueue<'a>) {
         let Some(at) = live.find(bio.sector) else {
-            self.flight.leave();
+            self.io.in_flight.leave();
             bio.end(BlkStatus::IoErr);
             return;
         };
         let line = &live.lines()[at];
         if bio.flags.contains(BioFlags::NOWAIT) && !line.kind.features.contains(TargetFeatures::NOWAIT) {
-            self.flight.leave();
+            self.io.in_flight.leave();
             bio.end(BlkStatus::NotSupp);
             return;
         }
@@ -219,7 +132,7 @@ impl MappedDisk {
             _ => (limits.max_write_zeroes_sectors, Sectors(1)),
         };
         let Some(at) = live.find(bio.sector) else {
-            self.flight.leave();
+            self.io.in_flight.leave();
             bio.end(BlkStatus::IoErr);
             return;
         };
@@ -230,7 +143,7 @@ impl MappedDisk {
             _ => line.settings.num_write_zeroes_bios,
         };
         if clones == 0 {
-            self.flight.leave();
+            self.io.in_flight.leave();
             bio.end(BlkStatus::NotSupp);
             return;
         }
@@ -275,7 +188,7 @@ impl MappedDisk {
     ) {
         for clone_nr in 1..clones {
             let twin = bio.duplicate(clone_nr);
-            self.flight.in_flight.add(1);
+            self.io.in_flight.enter();
             self.map_one(dev, live, at, twin, queue);
         }
         bio.clone_nr = 0;
@@ -299,36 +212,42 @@ impl MappedDisk {
     #[inline]
     fn map_in_place(&self, dev: &Arc<BlockDevice>, live: &Table, at: usize, bio: &mut Bio<'_>) -> Redirect {
         let line = &live.lines()[at];
-        let started = self.flight.stats.start(&self.flight.runtime, bio);
-        let listens = if line.settings.wants_end_io { WANTS_END_IO } else { 0 };
-        let retries = if line.settings.may_retry { MAY_RETRY } else { 0 };
-        bio.push_device_frame(dev.clone(), [at as u64 | listens | retries, started, 0]);
+        let started = self.io.stats.start(&self.io.runtime, bio);
+        bio.push_device_frame(dev.clone(), [at as u64, started, 0]);
         let from = bio.sector;
-        let status = match line.target.map(bio) {
-            Map::Remapped => {
-                if self.flight.runtime.tracer().is_on() {
-                    self.trace_remap(bio, from);
-                }
-                return Redirect::Down;
-            }
+        let (bits, bio_data) = match line.target.map(bio) {
+            Map::Remapped => (0, 0),
+            Map::RemappedAndHear(bio_data) => (HEARS_END, bio_data),
+            Map::RemappedMayRetry(bio_data) => (HEARS_END | MAY_RETRY, bio_data),
             Map::Submitted => return Redirect::Gone,
-            Map::Done(status) => status,
-            Map::Requeue => BlkStatus::DmRequeue,
+            Map::Done(status) => {
+                bio.take().end(status);
+                return Redirect::Gone;
+            }
+            Map::Requeue => {
+                bio.take().end(BlkStatus::DmRequeue);
+                return Redirect::Gone;
+            }
             Map::Kill => {
-                bio.set_layer_bits(UNCOUNTED);
-                BlkStatus::IoErr
+                refuse(bio.take(), BlkStatus::IoErr);
+                return Redirect::Gone;
             }
         };
-        bio.take().end(status);
-        Redirect::Gone
+        if bits != 0 {
+            bio.set_device_data(bits, bio_data);
+        }
+        if self.io.runtime.tracer().is_on() {
+            self.trace_remap(bio, from);
+        }
+        Redirect::Down
     }
 
     #[cold]
     fn trace_remap(&self, bio: &Bio<'_>, from: Sector) {
         let Some(to) = bio.dev() else { return };
-        self.flight.runtime.tracer().emit(&TraceEvent {
-            time: self.flight.runtime.now(),
-            dev: self.flight.dev,
+        self.io.runtime.tracer().emit(&TraceEvent {
+            time: self.io.runtime.now(),
+            dev: self.io.dev,
             point: TracePoint::Remap { to: to.dev(), to_sector: bio.sector },
             op: bio.op.letters(),
             sector: from,
@@ -355,14 +274,14 @@ impl MappedDisk {
             for (at, line) in live.lines().iter().enumerate() {
                 for clone_nr in 0..line.settings.num_flush_bios {
                     let twin = bio.duplicate(clone_nr);
-                    self.flight.in_flight.add(1);
+                    self.io.in_flight.enter();
                     self.map_one(dev, live, at, twin, queue);
                 }
             }
         }
         // Linux counts a flush of a mapped device as a write of no sectors (recorded: `core/statistics-of-a-disk`).
         dev.stats().count(Op::Write, Sectors(0));
-        self.flight.leave();
+        self.io.in_flight.leave();
         bio.end_ok();
     }
 
@@ -376,12 +295,12 @@ impl MappedDisk {
         bio.flags.remove(BioFlags::PREFLUSH);
         bio.set_dev(dev);
         let data = bio.into_owned();
-        queue.push(flush.to(dev).on_end(move |_, _| dmlab_block::submit(data)));
+        queue.push(flush.to(dev).on_end(move |_, _| submit(data)));
     }
 }
 
 /// How far a bio at `sector` may reach: to the end of the line, and to the next multiple of its longest IO.
-fn room(line: &Line, sector: Sector) -> Sectors {
+fn room(line: &TableEntry, sector: Sector) -> Sectors {
     let to_end = line.end() - sector;
     let longest = line.settings.max_io_len.0;
     if longest == 0 {
@@ -391,24 +310,51 @@ fn room(line: &Line, sector: Sector) -> Sectors {
     to_end.min(Sectors(longest - into))
 }
 
-/// Set in the word of a clone whose target wants to hear of its end; the rest of the word is its line.
-const WANTS_END_IO: u64 = 1 << 63;
-/// Set in the word of a clone whose target may send it again.
+/// Set in the first word of a clone whose target hears its end; what is below the flags is the number of its table entry.
+const HEARS_END: u64 = 1 << 63;
+/// Set in the first word of a clone that its target may send again.
 const MAY_RETRY: u64 = 1 << 62;
-/// Set in the word of a clone that its target has refused: Linux counts no such bio (recorded: `core/statistics-of-a-disk`).
+/// Set in the first word of a clone that its target has refused: Linux counts no such bio (recorded).
 const UNCOUNTED: u64 = 1 << 61;
+/// Every flag in the first word of a clone.
+const FLAGS: u64 = HEARS_END | MAY_RETRY | UNCOUNTED;
+
+/// Has a target that took a bio ([`Map::Submitted`]) and is about to send it on hear its end, with this word: what
+/// [`Map::RemappedAndHear`] says of one that is sent on at once.
+pub fn hear_end(bio: &mut Bio<'_>, bio_data: u64) {
+    bio.set_device_data(HEARS_END, bio_data);
+}
 
 /// Ends a bio that a target took ([`Map::Submitted`]) and never sent on: it is refused as by [`Map::Kill`], and not counted.
 pub fn refuse(mut bio: Bio<'_>, status: BlkStatus) {
-    bio.set_layer_bits(UNCOUNTED);
+    bio.set_device_bits(UNCOUNTED);
     bio.end(status);
+}
+
+/// Does with a bio that was taken ([`Map::Submitted`]) what a later call of `map` said.
+pub fn follow(mut bio: Bio<'static>, said: Map) {
+    match said {
+        Map::Remapped => submit(bio),
+        Map::RemappedAndHear(bio_data) => {
+            bio.set_device_data(HEARS_END, bio_data);
+            submit(bio);
+        }
+        Map::RemappedMayRetry(bio_data) => {
+            bio.set_device_data(HEARS_END | MAY_RETRY, bio_data);
+            submit(bio);
+        }
+        Map::Submitted => {}
+        Map::Done(status) => bio.end(status),
+        Map::Requeue => bio.end(BlkStatus::DmRequeue),
+        Map::Kill => refuse(bio, BlkStatus::IoErr),
+    }
 }
 
 impl DiskOps for MappedDisk {
     /// A read or write that one target takes whole, on a device that runs: nothing but counting and mapping.
     fn redirect(&self, dev: &Arc<BlockDevice>, bio: &mut Bio<'_>) -> Redirect {
         let is_data = matches!(bio.op, Op::Read | Op::Write);
-        if !is_data || bio.flags.intersects(BioFlags::PREFLUSH | BioFlags::NOWAIT) || !self.flight.enter() {
+        if !is_data || bio.flags.intersects(BioFlags::PREFLUSH | BioFlags::NOWAIT) || !self.io.enter() {
             return Redirect::No;
         }
         let live = self.live.load();
@@ -420,7 +366,7 @@ impl DiskOps for MappedDisk {
                 return self.map_in_place(dev, live, at, bio);
             }
         }
-        self.flight.leave();
+        self.io.in_flight.leave();
         Redirect::No
     }
 
@@ -429,13 +375,13 @@ impl DiskOps for MappedDisk {
             self.flush_then_write(dev, bio, queue);
             return;
         }
-        if !self.flight.enter() {
+        if !self.io.enter() {
             self.hold(dev, bio);
             return;
         }
         let live = self.live.load();
         let Some(live) = &*live else {
-            self.flight.leave();
+            self.io.in_flight.leave();
             self.no_table(bio);
             return;
         };
@@ -450,21 +396,21 @@ impl DiskOps for MappedDisk {
         &self,
         dev: &Arc<BlockDevice>,
         bio: &mut Bio<'_>,
-        [at, started, word]: FrameData,
+        [at, started, bio_data]: FrameData,
         status: BlkStatus,
     ) -> End {
         let mut status = status;
-        // Most targets do not listen, and then the table is not even looked up.
-        if at & WANTS_END_IO != 0
+        // Most bios have nobody who hears their end, and then the table is not even looked up.
+        if at & HEARS_END != 0
             && let Some(live) = &*self.live.load()
-            && let Some(line) = live.lines().get((at & !(WANTS_END_IO | MAY_RETRY | UNCOUNTED)) as usize)
+            && let Some(line) = live.lines().get((at & !FLAGS) as usize)
         {
             let may_come_back = at & MAY_RETRY != 0 && !status.is_ok();
             if may_come_back {
-                // What is kept passes here once more.
-                bio.push_device_frame(dev.clone(), [at & !UNCOUNTED, started, word]);
+                // A bio that is kept stands as it stood before it was mapped, and passes here once more.
+                bio.push_device_frame(dev.clone(), [at & !FLAGS, started, 0]);
             }
-            match line.target.end_io(bio, word, status) {
+            match line.target.end_io(bio, bio_data, status) {
                 End::Done(said) => status = said,
                 End::Kept => return End::Kept,
             }
@@ -474,22 +420,22 @@ impl DiskOps for MappedDisk {
         }
         if status == BlkStatus::DmRequeue {
             // From the suspend's first step on: targets give back what they have queued before bios are held.
-            if self.flight.has(NOFLUSH) {
+            if self.io.has(NOFLUSH) {
                 let mut again = bio.take_owned();
                 again.set_dev(dev);
-                self.flight.deferred.lock().push_front(again);
-                self.flight.leave();
+                self.io.defer_again(again);
+                self.io.in_flight.leave();
                 return End::Kept;
             }
             status = BlkStatus::IoErr;
         }
         if at & UNCOUNTED == 0 {
-            self.flight.stats.end(&self.flight.runtime, bio, started);
+            self.io.stats.end(&self.io.runtime, bio, started);
             dev.stats().count(bio.op, bio.len());
         } else {
-            self.flight.stats.forget(bio, started);
+            self.io.stats.forget(bio, started);
         }
-        self.flight.leave();
+        self.io.in_flight.leave();
         End::Done(status)
     }
 
@@ -525,21 +471,21 @@ impl DiskOps for MappedDisk {
             if matches!(route, IoctlRoute::Nowhere) {
                 return Err(Errno::ENOTTY);
             }
-            if self.flight.has(SUSPENDED) {
+            if self.io.has(SUSPENDED) {
                 return Err(Errno::EAGAIN);
             }
             match route {
                 IoctlRoute::Nowhere => return Err(Errno::ENOTTY),
                 IoctlRoute::Failed(errno) => return Err(errno),
                 IoctlRoute::To { device, is_whole } => break (device, is_whole),
-                IoctlRoute::Later(way) => {
-                    let waited = self.flight.runtime.block_on(interruptible(caller.interrupt(), way));
+                IoctlRoute::Wait(way) => {
+                    let waited = self.io.runtime.block_on(interruptible(caller.interrupt(), way));
                     waited.map_err(|Stalled| Errno::EDEADLK)?.map_err(|Interrupted| Errno::EINTR)?;
                 }
             }
         };
         if !is_whole && !caller.is_admin() {
-            self.flight.runtime.log(
+            self.io.runtime.log(
                 Level::Warning,
                 format!("device-mapper: core: {}: sending ioctl {request:x} to DM device without required privilege.", dev.name()),
             );

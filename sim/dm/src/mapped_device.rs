@@ -10,7 +10,8 @@ use dmlab_units::{DevT, Errno};
 use parking_lot::Mutex;
 
 use crate::events::{EventCounter, EventTarget};
-use crate::live::{Flight, MappedDisk, SUSPENDED};
+use crate::io_state::{IoState, SUSPENDED};
+use crate::live::MappedDisk;
 use crate::table::SharedDevices;
 use crate::{Table, TargetType};
 
@@ -41,7 +42,7 @@ pub enum QueueMode {
 pub struct MappedDevice {
     pub(crate) dev: DevT,
     pub(crate) registry: Arc<Registry>,
-    pub(crate) flight: Arc<Flight>,
+    pub(crate) io: Arc<IoState>,
     pub(crate) disk: Arc<MappedDisk>,
     pub(crate) block: Arc<BlockDevice>,
     pub(crate) names: Arc<Mutex<Names>>,
@@ -70,8 +71,8 @@ impl MappedDevice {
         on_release: Box<dyn Fn(u32) + Send + Sync>,
     ) -> Arc<MappedDevice> {
         let runtime = registry.runtime().clone();
-        let flight = Flight::new(dev, runtime.clone());
-        let disk = Arc::new(MappedDisk::new(flight.clone(), on_release));
+        let io = IoState::new(dev, runtime.clone());
+        let disk = Arc::new(MappedDisk::new(io.clone(), on_release));
         let name = format!("dm-{}", dev.minor());
         let disk_seq = registry.next_disk_seq();
         let block = BlockDevice::new(dev, name, disk_seq, runtime, disk.clone(), QueueLimits::stacking());
@@ -82,7 +83,7 @@ impl MappedDevice {
         Arc::new(MappedDevice {
             dev,
             registry,
-            flight,
+            io,
             disk,
             block,
             names,
@@ -127,12 +128,12 @@ impl MappedDevice {
 
     /// Whether it is suspended.
     pub fn is_suspended(&self) -> bool {
-        self.flight.has(SUSPENDED)
+        self.io.has(SUSPENDED)
     }
 
     /// How many bios it has taken that have not ended.
     pub fn in_flight(&self) -> u64 {
-        u64::try_from(self.flight.in_flight()).unwrap_or(0)
+        u64::try_from(self.io.in_flight.count()).unwrap_or(0)
     }
 
     /// Whether it has a disk: true from the first load on.
@@ -173,12 +174,12 @@ impl MappedDevice {
         vars.push(("DEVTYPE", "disk".to_owned()));
         vars.push(("DISKSEQ", self.block.disk_seq().to_string()));
         let path = format!("/devices/virtual/block/{}", self.block.name());
-        self.flight.runtime.uevents().send(action, path, "block", vars);
+        self.io.runtime.uevents().send(action, path, "block", vars);
     }
 
     fn bdi_uevent(&self, action: UeventAction) {
         let path = format!("/devices/virtual/bdi/{}", self.dev);
-        self.flight.runtime.uevents().send(action, path, "bdi", Vec::new());
+        self.io.runtime.uevents().send(action, path, "bdi", Vec::new());
     }
 
     /// Sends the event that a caller with a udev cookie waits for. `false`: there is no disk to send it for.

@@ -7,8 +7,8 @@ use dmlab_block::submit;
 use dmlab_runtime::{AsyncMutexGuard, Interrupt, Interrupted, Level, UeventAction, interruptible};
 use dmlab_units::Errno;
 
+use crate::io_state::{BLOCKED, NOFLUSH, SUSPENDED};
 use crate::limits;
-use crate::live::{BLOCKED, DRAINING, NOFLUSH, SUSPENDED};
 use crate::{MappedDevice, Table};
 
 /// How to suspend.
@@ -51,7 +51,7 @@ impl MappedDevice {
 
     async fn suspend_locked(&self, flags: SuspendFlags, interrupt: Option<&Interrupt>) -> Result<(), Errno> {
         let table = self.live_table();
-        self.flight.set(NOFLUSH, flags.noflush);
+        self.io.set(NOFLUSH, flags.noflush);
         if let Some(table) = &table {
             for line in table.lines() {
                 line.target.presuspend(flags.noflush).await;
@@ -67,15 +67,14 @@ impl MappedDevice {
             self.give_up(table.as_ref()).await;
             return Err(errno);
         }
-        self.flight.set(BLOCKED | DRAINING, true);
-        let drained = self.flight.drained.until(|| self.flight.in_flight() == 0);
+        self.io.set(BLOCKED, true);
+        let drained = self.io.in_flight.drain();
         let waited = interruptible(interrupt, drained).await;
-        self.flight.set(DRAINING, false);
         if waited == Err(Interrupted) {
             self.give_up(table.as_ref()).await;
             return Err(Errno::EINTR);
         }
-        self.flight.set(SUSPENDED, true);
+        self.io.set(SUSPENDED, true);
         if let Some(table) = &table {
             for line in table.lines() {
                 line.target.postsuspend().await;
@@ -106,14 +105,14 @@ impl MappedDevice {
             if let Err(errno) = line.target.preresume().await {
                 let (dev, kind) = (self.dev, line.kind.name);
                 let text = format!("{dev}: {kind}: preresume failed, error = -{}", errno.raw());
-                self.flight.runtime.log(Level::Err, format!("device-mapper: table: {text}"));
+                self.io.runtime.log(Level::Err, format!("device-mapper: table: {text}"));
                 return Err(errno);
             }
         }
         for line in table.lines() {
             line.target.resume().await;
         }
-        self.flight.set(SUSPENDED, false);
+        self.io.set(SUSPENDED, false);
         self.release_bios();
         Ok(())
     }
@@ -127,13 +126,12 @@ impl MappedDevice {
             return;
         }
         let table = self.live_table();
-        self.flight.set(NOFLUSH, true);
+        self.io.set(NOFLUSH, true);
         for line in table.iter().flat_map(|table| table.lines()) {
             line.target.presuspend(true).await;
         }
-        self.flight.set(BLOCKED | DRAINING, true);
-        self.flight.drained.until(|| self.flight.in_flight() == 0).await;
-        self.flight.set(DRAINING, false);
+        self.io.set(BLOCKED, true);
+        self.io.in_flight.drain().await;
         for line in table.iter().flat_map(|table| table.lines()) {
             line.target.postsuspend().await;
         }
@@ -160,8 +158,8 @@ impl MappedDevice {
 
     /// Lets bios go to the table again, those that waited first, in their order.
     fn release_bios(&self) {
-        self.flight.set(BLOCKED | NOFLUSH, false);
-        while let Some(bio) = self.flight.next_deferred() {
+        self.io.set(BLOCKED | NOFLUSH, false);
+        while let Some(bio) = self.io.next_deferred() {
             submit(bio);
         }
     }

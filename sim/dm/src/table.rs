@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 
 use crate::events::EventTarget;
 use crate::{
-    Args, Constructor, Ctr, CtrError, MappedDevice, QueueMode, TableEvents, Target, TargetFeatures,
-    TargetSettings, TargetType, split_args,
+    Args, Constructor, Ctr, CtrError, MappedDevice, QueueMode, StatusKind, StatusResult, TableEvents, Target,
+    TargetFeatures, TargetSettings, TargetType, split_args,
 };
 
 /// Largest end of a target: `LLONG_MAX >> 9` sectors, and exactly that is allowed (recorded: `core/huge-sizes`).
@@ -88,7 +88,7 @@ impl MachineStates {
 }
 
 /// One line of a table with the target that serves it.
-pub struct Line {
+pub struct TableEntry {
     /// First sector of the mapped device that it serves.
     pub start: Sector,
     /// How many sectors it serves.
@@ -101,16 +101,32 @@ pub struct Line {
     pub target: Box<dyn Target>,
 }
 
-impl Line {
+impl TableEntry {
     /// The sector after its last.
     pub fn end(&self) -> Sector {
         self.start + self.len
+    }
+
+    /// The status, table or measurement line of its target.
+    pub async fn status(&self, kind: StatusKind, noflush: bool) -> String {
+        let mut text = String::new();
+        let written = match self.target.status(kind, noflush, &mut text) {
+            StatusResult::Now(written) => written,
+            StatusResult::Waiting(written) => written.await,
+        };
+        // A String takes whatever is written; a target that gives up all the same has written what there is.
+        debug_assert_eq!(written, Ok(()), "{}", self.kind.name);
+        if kind == StatusKind::Ima && !text.is_empty() {
+            let [major, minor, patch] = self.kind.version;
+            text = format!("target_name={},target_version={major}.{minor}.{patch},{text}", self.kind.name);
+        }
+        text
     }
 }
 
 /// A complete table.
 pub struct Table {
-    lines: Vec<Line>,
+    lines: Vec<TableEntry>,
     devices: Vec<TableDevice>,
     mode: OpenMode,
     events: TableEvents,
@@ -120,7 +136,7 @@ pub struct Table {
 
 impl Table {
     /// Its lines in order of their sectors, without gaps, from 0 on.
-    pub fn lines(&self) -> &[Line] {
+    pub fn lines(&self) -> &[TableEntry] {
         &self.lines
     }
 
@@ -162,7 +178,7 @@ impl Table {
 
     /// Whether each line can name its devices and there are none at all: `error`, but not `zero`.
     pub fn has_no_data_devices(&self) -> bool {
-        self.lines.iter().all(|line| line.target.devices().is_some_and(|areas| areas.is_empty()))
+        self.lines.iter().all(|line| line.target.devices().is_some_and(|ranges| ranges.is_empty()))
     }
 
     /// Whether an empty flush may go straight to the devices.
@@ -216,7 +232,7 @@ pub struct TableBuilder {
     registry: Arc<Registry>,
     shared: Arc<SharedDevices>,
     mode: OpenMode,
-    lines: Vec<Line>,
+    lines: Vec<TableEntry>,
     devices: Vec<(DevT, OpenMode, TableDevice)>,
     events: TableEvents,
     states: Arc<MachineStates>,
@@ -320,7 +336,7 @@ impl TableBuilder {
         {
             return refused(self, "immutable target type cannot be mixed with other target types");
         }
-        let end_before = self.lines.last().map_or(Sector::ZERO, Line::end);
+        let end_before = self.lines.last().map_or(Sector::ZERO, TableEntry::end);
         if start != end_before {
             return refused(self, "Gap in table");
         }
@@ -339,7 +355,7 @@ impl TableBuilder {
                     let line = format!("device-mapper: table: {}: {}: {text}", self.dev, kind.name);
                     self.runtime().log(Level::Warning, line);
                 }
-                self.lines.push(Line { start, len, kind, settings, target });
+                self.lines.push(TableEntry { start, len, kind, settings, target });
                 Ok(())
             }
             Err(CtrError { errno, text }) => Err(self.refuse_target(kind.name, text, errno)),

@@ -7,7 +7,7 @@
 use dmlab_runtime::Level;
 use dmlab_units::Errno;
 
-use crate::{Intake, Line, MappedDevice, QueueMode, TableBuilder, TableDevice, TargetFeatures};
+use crate::{MappedDevice, QueueMode, QueueType, TableBuilder, TableDevice, TableEntry, TargetFeatures};
 
 impl TableBuilder {
     /// The type that the lines make together, for a device that may have a type already.
@@ -17,7 +17,7 @@ impl TableBuilder {
     pub(crate) fn determine_type(
         &self,
         device: &MappedDevice,
-        lines: &[Line],
+        lines: &[TableEntry],
         devices: &[TableDevice],
     ) -> Result<QueueMode, Errno> {
         let refuse = |text: &str| {
@@ -26,8 +26,8 @@ impl TableBuilder {
             }
             Err(Errno::EINVAL)
         };
-        let has = |intake| lines.iter().any(|line| line.settings.intake == intake);
-        let (bios, requests) = (has(Intake::Bios), has(Intake::Requests));
+        let has = |queue_type| lines.iter().any(|line| line.settings.queue_type == queue_type);
+        let (bios, requests) = (has(QueueType::Bios), has(QueueType::Requests));
         if bios && requests {
             return refuse("Inconsistent table: different target types can't be mixed up");
         }

@@ -5,17 +5,15 @@
 //! other method has a default that means "this target does not have it". `sim/targets/src/linear.rs` is the
 //! worked example.
 
-use std::any::Any;
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use dmlab_block::{Bio, BlkStatus, BlockDevice, Caller, End, OpenMode, QueueLimits};
-use dmlab_runtime::{Level, Runtime};
-use dmlab_units::{Errno, Sector, Sectors};
+use dmlab_block::{Bio, BlkStatus, BlockDevice, Caller, End, QueueLimits};
+use dmlab_units::{Errno, Sectors};
 
-use crate::table::TableBuilder;
-use crate::{Args, MappedDevice, Memory, TableDevice, TableEvents};
+use crate::{Ctr, CtrResult, DeviceRange, Saved};
 
 bitflags::bitflags! {
     /// Features of a target type, with the kernel's bits (kernel/dm-core.md#target-features).
@@ -44,19 +42,16 @@ bitflags::bitflags! {
     }
 }
 
-/// Something that takes time.
-pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// What a constructor gives: an instance, or why not.
-pub type Built = Result<Box<dyn Target>, CtrError>;
+/// A future that owns what it needs, boxed: what a method gives that may have to wait.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// How a target type builds its instances.
 #[derive(Clone, Copy)]
 pub enum Constructor {
     /// At once.
-    Now(fn(&mut Ctr<'_>) -> Built),
+    Now(fn(&mut Ctr<'_>) -> CtrResult),
     /// With IO on the way: what reads its metadata while the table is being loaded.
-    Waiting(for<'a> fn(&'a mut Ctr<'_>) -> Later<'a, Built>),
+    Waiting(for<'a> fn(&'a mut Ctr<'_>) -> BoxFuture<'a, CtrResult>),
 }
 
 /// A kind of target: what `dmsetup targets` lists.
@@ -71,167 +66,20 @@ pub struct TargetType {
     pub ctr: Constructor,
 }
 
-/// Why a constructor refuses its line: the errno of the load, and the text of the kernel log
-/// (`device-mapper: table: 254:0: linear: TEXT (-ERRNO)`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CtrError {
-    /// What TABLE_LOAD returns.
-    pub errno: Errno,
-    /// What the log says.
-    pub text: &'static str,
-}
-
-impl CtrError {
-    /// A refusal.
-    pub const fn new(errno: Errno, text: &'static str) -> CtrError {
-        CtrError { errno, text }
-    }
-
-    /// A refusal with EINVAL, the usual one.
-    pub const fn invalid(text: &'static str) -> CtrError {
-        CtrError::new(Errno::EINVAL, text)
-    }
-}
-
-/// In which form a target takes IO: what decides about the type of its table (kernel/dm-core.md#the-type-of-a-table).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Intake {
-    /// Bios: almost every target.
-    #[default]
-    Bios,
-    /// Requests of a request queue, or bios where the table takes those: `error`.
-    Either,
-    /// Requests: `multipath`, unless it is told otherwise. Here they are bios like all others; what follows is how the
-    /// table may be mixed, on what it may stand, and what may replace it.
-    Requests,
-}
-
-/// How the core treats a target, set by its constructor.
-#[derive(Clone, Copy, Debug)]
-pub struct TargetSettings {
-    /// In which form it takes IO.
-    pub intake: Intake,
-    /// Bios are cut at multiples of this, counted from the target's start; 0 = only at its end.
-    pub max_io_len: Sectors,
-    /// Clones of an empty flush; 0 = flushes pass it by.
-    pub num_flush_bios: u32,
-    /// Clones of a discard; 0 = not supported.
-    pub num_discard_bios: u32,
-    /// Clones of a secure erase; 0 = not supported.
-    pub num_secure_erase_bios: u32,
-    /// Clones of a write zeroes; 0 = not supported.
-    pub num_write_zeroes_bios: u32,
-    /// Its table takes flushes whatever the devices below say.
-    pub flush_supported: bool,
-    /// Its table takes discards whatever the devices below say.
-    pub discards_supported: bool,
-    /// Discards are cut at the table's largest discard.
-    pub max_discard_granularity: bool,
-    /// An empty flush may go straight to each device below, once, if every target of the table says so.
-    pub flush_bypasses_map: bool,
-    /// [`Target::end_io`] is to be called.
-    pub wants_end_io: bool,
-    /// [`Target::end_io`] may keep bios that failed and send them again. `map` gives them [`BioFlags::RETRY`].
-    ///
-    /// [`BioFlags::RETRY`]: dmlab_block::BioFlags::RETRY
-    pub may_retry: bool,
-}
-
-impl Default for TargetSettings {
-    /// What a target has that sets nothing: no flush, no range operations, cut only at its end.
-    fn default() -> TargetSettings {
-        TargetSettings {
-            intake: Intake::Bios,
-            max_io_len: Sectors::ZERO,
-            num_flush_bios: 0,
-            num_discard_bios: 0,
-            num_secure_erase_bios: 0,
-            num_write_zeroes_bios: 0,
-            flush_supported: false,
-            discards_supported: false,
-            max_discard_granularity: false,
-            flush_bypasses_map: false,
-            wants_end_io: false,
-            may_retry: false,
-        }
-    }
-}
-
-/// What a constructor gets: its line, and the means to open devices.
-pub struct Ctr<'a> {
-    /// First sector that the target will serve.
-    pub start: Sector,
-    /// How many sectors it will serve.
-    pub len: Sectors,
-    /// The words of its line after the type.
-    pub args: Args,
-    /// How the core shall treat it.
-    pub settings: TargetSettings,
-    pub(crate) table: &'a mut TableBuilder,
-    pub(crate) caller: &'a dyn Caller,
-}
-
-impl Ctr<'_> {
-    /// Opens the device that a word names, as `MAJOR:MINOR` or as a path, with the table's mode (`dm_get_device`).
-    ///
-    /// # Errors
-    /// ENOENT, ENOTBLK, ENXIO, EOVERFLOW, EBUSY, or EINVAL for the mapped device itself (kernel/dm-core.md#opening-devices).
-    pub fn device(&mut self, word: &[u8]) -> Result<TableDevice, Errno> {
-        let mode = self.table.mode();
-        self.device_with_mode(word, mode)
-    }
-
-    /// Opens a device as [`Ctr::device`] does, with another mode than the table's.
-    ///
-    /// # Errors
-    /// As [`Ctr::device`].
-    pub fn device_with_mode(&mut self, word: &[u8], mode: OpenMode) -> Result<TableDevice, Errno> {
-        self.table.open_device(self.caller, word, mode)
-    }
-
-    /// The mode of the table.
-    pub fn mode(&self) -> OpenMode {
-        self.table.mode()
-    }
-
-    /// The device being built.
-    pub fn dev(&self) -> dmlab_units::DevT {
-        self.table.dev()
-    }
-
-    /// The machine's runtime.
-    pub fn runtime(&self) -> &Arc<Runtime> {
-        self.table.runtime()
-    }
-
-    /// The mapped device that the table is for.
-    pub fn mapped_device(&self) -> Weak<MappedDevice> {
-        self.table.mapped_device()
-    }
-
-    /// The machine's one value of type `T`, shared by all targets that ask for it.
-    pub fn machine_state<T: Default + Send + Sync + 'static>(&self) -> Arc<T> {
-        self.table.states().get()
-    }
-
-    /// What the target raises its events with.
-    pub fn events(&self) -> TableEvents {
-        self.table.events()
-    }
-
-    /// Logs `device-mapper: PREFIX: TEXT`.
-    pub fn log(&self, level: Level, prefix: &str, text: impl std::fmt::Display) {
-        self.runtime().log(level, format!("device-mapper: {prefix}: {text}"));
-    }
-}
-
 /// What `map` did with a bio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Map {
-    /// The bio now names another device: send it there (DM_MAPIO_REMAPPED).
+    /// The bio now names another device: send it there (DM_MAPIO_REMAPPED). The target does not hear of its end.
     Remapped,
-    /// The target took the bio, with [`Bio::take_owned`], and will end it (DM_MAPIO_SUBMITTED).
+    /// The same, and [`Target::end_io`] is called with this word when the bio has ended: the target's data for this bio
+    /// (`per_bio_data`).
+    RemappedAndHear(u64),
+    /// As `RemappedAndHear`, and `end_io` may keep a bio that failed and send it again. `map` must have given it
+    /// [`BioFlags::RETRY`](dmlab_block::BioFlags::RETRY).
+    RemappedMayRetry(u64),
+    /// The target took the bio, with [`Bio::take_owned`], and will end it or send it on (DM_MAPIO_SUBMITTED); one whose end
+    /// it wants to hear then goes through [`hear_end`](crate::hear_end).
     Submitted,
     /// Nothing more to do: it ends so.
     Done(BlkStatus),
@@ -252,16 +100,6 @@ pub enum StatusKind {
     Ima,
 }
 
-/// A stretch of a device that a target uses.
-pub struct Area<'a> {
-    /// The device.
-    pub dev: &'a TableDevice,
-    /// Where the stretch begins.
-    pub start: Sector,
-    /// How long it is.
-    pub len: Sectors,
-}
-
 /// Where ioctls go that the block layer does not know.
 pub enum IoctlRoute<'a> {
     /// Nowhere: the target passes none.
@@ -274,13 +112,37 @@ pub enum IoctlRoute<'a> {
         is_whole: bool,
     },
     /// There is no way at the moment: the caller waits for this and asks again.
-    Later(Later<'a, ()>),
+    Wait(BoxFuture<'a, ()>),
     /// There is none, and none to be waited for.
     Failed(Errno),
 }
 
 /// What a target says to a message.
 pub type MessageResult = Result<Option<String>, Errno>;
+
+/// How a target takes messages ([`Target::messages`]).
+pub trait Messages: Send + Sync {
+    /// Takes a message, word by word. `Some` text is the answer. `caller` knows the paths of devices that the words name
+    /// ([`device_number`](crate::device_number)).
+    ///
+    /// # Errors
+    /// The errno of the ioctl.
+    fn message<'a>(&'a self, words: &'a [Vec<u8>], caller: &'a dyn Caller) -> BoxFuture<'a, MessageResult>;
+}
+
+/// How a status line is written: at once, or after something that takes time, such as a commit.
+pub enum StatusResult<'a> {
+    /// It is written.
+    Now(fmt::Result),
+    /// It is written when this ends.
+    Waiting(BoxFuture<'a, fmt::Result>),
+}
+
+impl From<fmt::Result> for StatusResult<'_> {
+    fn from(written: fmt::Result) -> Self {
+        StatusResult::Now(written)
+    }
+}
 
 /// What serves one line of a table.
 ///
@@ -294,13 +156,13 @@ pub trait Target: Send + Sync {
     /// Must not block. A bio that has to wait is taken and given to a task.
     fn map(&self, bio: &mut Bio<'_>) -> Map;
 
-    /// Hears the end of a bio that `map` sent on, and may change its status or keep it; called only if the settings
-    /// say so. `word` is what `map` left with [`Bio::set_layer_word`].
+    /// Hears the end of a bio that `map` sent on with [`Map::RemappedAndHear`], and may change its status or keep it.
+    /// `bio_data` is the word that `map` gave.
     ///
-    /// A bio that is kept is only to be ended, unless it failed and the settings say `may_retry`: then it stands as it
-    /// stood when `map` got it, and may be submitted again ([`Bio::rearm`]).
-    fn end_io(&self, bio: &mut Bio<'_>, word: u64, status: BlkStatus) -> End {
-        let _ = (bio, word);
+    /// A bio that is kept is only to be ended, unless it failed and was sent on with [`Map::RemappedMayRetry`]: then it
+    /// stands as it stood when `map` got it, and may be submitted again ([`Bio::rearm`]).
+    fn end_io(&self, bio: &mut Bio<'_>, bio_data: u64, status: BlkStatus) -> End {
+        let _ = (bio, bio_data);
         End::Done(status)
     }
 
@@ -310,18 +172,18 @@ pub trait Target: Send + Sync {
     }
 
     /// A suspend begins; bios still come. With `noflush`, those that the target has queued may be given back.
-    fn presuspend(&self, noflush: bool) -> Later<'_, ()> {
+    fn presuspend(&self, noflush: bool) -> BoxFuture<'_, ()> {
         let _ = noflush;
         Box::pin(async {})
     }
 
     /// The suspend that began was given up.
-    fn presuspend_undo(&self) -> Later<'_, ()> {
+    fn presuspend_undo(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
 
     /// No bio is in flight any more, and none comes until `resume`.
-    fn postsuspend(&self) -> Later<'_, ()> {
+    fn postsuspend(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
 
@@ -329,86 +191,52 @@ pub trait Target: Send + Sync {
     ///
     /// # Errors
     /// Leaves the device suspended; the errno of the ioctl.
-    fn preresume(&self) -> Later<'_, Result<(), Errno>> {
+    fn preresume(&self) -> BoxFuture<'_, Result<(), Errno>> {
         Box::pin(async { Ok(()) })
     }
 
     /// Bios will come again.
-    fn resume(&self) -> Later<'_, ()> {
+    fn resume(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
 
     /// Its table goes and the target is dropped after this: the last chance for what takes time (`dtr`). Called also for
     /// a table that never became live, or was refused because of a later line. Not called when the whole machine ends.
-    fn destroy(&self) -> Later<'_, ()> {
+    fn destroy(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
 
-    /// Called before each [`Target::status`], for what takes time: a commit, unless `noflush` says not to make one.
-    fn prepare_status(&self, kind: StatusKind, noflush: bool) -> Later<'_, ()> {
-        let _ = (kind, noflush);
-        Box::pin(async {})
-    }
-
-    /// Writes its status, table or measurement line.
-    fn status(&self, kind: StatusKind, out: &mut String) {
-        let _ = (kind, out);
+    /// Writes its status, table or measurement line to `out`. With `noflush`, nothing is committed for it first. The head
+    /// of a measurement (`target_name=NAME,target_version=VERSION`) is the core's, if the target writes anything.
+    fn status<'a>(&'a self, kind: StatusKind, noflush: bool, out: &'a mut String) -> StatusResult<'a> {
+        let _ = (kind, noflush, out);
+        StatusResult::Now(Ok(()))
     }
 
     /// What it knows that neither its table line tells nor a disk holds: above all what messages have set. Asked while
     /// nothing is in flight, for the instance of the same line in a machine that is forked from this one.
-    fn memory(&self) -> Option<Memory> {
+    fn save(&self) -> Option<Saved> {
         None
     }
 
-    /// Knows what another instance of the same line knew, before it is first resumed.
-    fn recall(&self, memory: &(dyn Any + Send + Sync)) {
-        let _ = memory;
+    /// Takes over what another instance of the same line knew, before it is first resumed.
+    fn restore(&self, saved: &Saved) {
+        let _ = saved;
     }
 
-    /// Whether it takes messages at all.
-    fn has_messages(&self) -> bool {
-        false
-    }
-
-    /// Takes a message. `Some` text is the answer.
-    ///
-    /// # Errors
-    /// The errno of the ioctl.
-    fn message<'a>(&'a self, words: &'a [Vec<u8>]) -> Later<'a, MessageResult> {
-        let _ = words;
-        Box::pin(async { Err(Errno::EINVAL) })
-    }
-
-    /// Answers a message, as [`Target::message`] does, of a target whose messages name devices: `caller` knows the paths
-    /// ([`device_number`]).
-    ///
-    /// # Errors
-    /// The errno of the ioctl.
-    ///
-    /// [`device_number`]: crate::device_number
-    fn message_from<'a>(&'a self, words: &'a [Vec<u8>], caller: &'a dyn Caller) -> Later<'a, MessageResult> {
-        let _ = caller;
-        self.message(words)
-    }
-
-    /// The device that gets ioctls which the block layer doesn't know, and whether the target covers all of it.
-    fn prepare_ioctl(&self) -> Option<(Arc<BlockDevice>, bool)> {
+    /// How it takes messages. `None`: it takes none.
+    fn messages(&self) -> Option<&dyn Messages> {
         None
     }
 
-    /// Which device an ioctl is passed to, of a target that can't always tell: several paths, none of which may work. The
-    /// call holds no lock of the mapped device.
+    /// Where ioctls go that the block layer doesn't know. Called without the lock of the mapped device.
     fn route_ioctl(&self) -> IoctlRoute<'_> {
-        match self.prepare_ioctl() {
-            Some((device, is_whole)) => IoctlRoute::To { device, is_whole },
-            None => IoctlRoute::Nowhere,
-        }
+        IoctlRoute::Nowhere
     }
 
-    /// The stretches of devices that it uses (`iterate_devices`). `None`: it cannot say, as `zero`, which stands on
+    /// The ranges of devices that it uses (`iterate_devices`). `None`: it cannot say, as `zero`, which stands on
     /// nothing; that is not the same as an empty list.
-    fn devices(&self) -> Option<Vec<Area<'_>>> {
+    fn devices(&self) -> Option<Vec<DeviceRange>> {
         None
     }
 

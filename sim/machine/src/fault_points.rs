@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use dmlab_dm::{DeviceMapper, IoctlHook, IoctlSeen, Later};
+use dmlab_dm::{BoxFuture, DeviceMapper, IoctlHook, IoctlSeen};
 use dmlab_faults::{EventSeen, Injector, IoctlCall, Moment, Names, Verdict};
 use dmlab_runtime::{Runtime, Uevent};
 use dmlab_units::{DevT, Errno};
@@ -24,7 +24,7 @@ impl IoctlHook for Ioctls {
         self.0.wants_ioctls()
     }
 
-    fn look<'a>(&'a self, seen: IoctlSeen<'a>) -> Later<'a, Result<(), Errno>> {
+    fn look<'a>(&'a self, seen: IoctlSeen<'a>) -> BoxFuture<'a, Result<(), Errno>> {
         Box::pin(async move {
             let moment = if seen.is_done { Moment::Done } else { Moment::Before };
             let call = IoctlCall { command: seen.command, name: &seen.name, dev: seen.dev, moment };

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use dmlab_block::{BlockDevice, LOOP_MAJOR, LoopControl, Registry};
-use dmlab_dm::{DeviceMapper, DeviceMemory, MappedDevice};
+use dmlab_dm::{DeviceMapper, MappedDevice, SavedDevice};
 use dmlab_runtime::{Driver, Runtime, Stalled};
 use dmlab_units::{DevT, Errno};
 
@@ -67,7 +67,7 @@ pub struct Forked {
     /// The second machine.
     pub machine: Machine,
     /// What each mapped device of the first one knew when its disks were forked, for those that are made again here.
-    pub memories: BTreeMap<DevT, DeviceMemory>,
+    pub saved: BTreeMap<DevT, SavedDevice>,
 }
 
 impl Machine {
@@ -96,14 +96,14 @@ impl Machine {
                 device.internal_suspend().await;
             }
         })?;
-        let memories = mapped.iter().map(|device| (device.dev(), device.memory())).collect();
+        let saved = mapped.iter().map(|device| (device.dev(), device.save())).collect();
         let forked = self.forked(driver);
         self.runtime().block_on(async {
             for device in mapped.iter().rev() {
                 device.internal_resume().await;
             }
         })?;
-        Ok(Forked { machine: forked?, memories })
+        Ok(Forked { machine: forked?, saved })
     }
 
     /// All mapped devices, each before those that it stands on.

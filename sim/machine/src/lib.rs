@@ -23,7 +23,7 @@ pub use dmlab_block::{
     Kernel, LOOP_MAJOR, LoopAttributes, LoopBacking, LoopControl, OpenMode, PartitionNames, QueueLimits,
     UserMemory, read_async, write_async,
 };
-pub use dmlab_dm::{ControlFile, DeviceMapper, DeviceMemory, MappedDevice, TargetType};
+pub use dmlab_dm::{ControlFile, DeviceMapper, MappedDevice, SavedDevice, TargetType};
 
 /// Rules of what is to go wrong, and what they struck.
 pub mod faults {
@@ -33,9 +33,11 @@ pub mod faults {
 /// What a target of one's own is written with; `docs/src/adding-a-target.md` explains it.
 pub mod target {
     pub use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, End, Op, QueueLimits};
+    pub use dmlab_dm::kit;
     pub use dmlab_dm::{
-        Area, Built, Constructor, Ctr, CtrError, Later, Map, MessageResult, StatusKind, TableDevice, Target,
-        TargetFeatures, TargetSettings, TargetType, parse_u64_wrapping,
+        BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, IoctlRoute, Map, MessageResult,
+        Messages, OrRefuse, Saved, StatusKind, StatusResult, TableDevice, Target, TargetFeatures,
+        TargetSettings, TargetType, follow, hear_end, parse_u64_wrapping, refuse,
     };
 }
 #[doc(hidden)]

@@ -33,8 +33,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dmlab_block::{Bio, BlkStatus, Op, submit};
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Later, Map, StatusKind, TableDevice, Target, TargetFeatures,
-    TargetType, parse_u32_wrapping, parse_u64_wrapping,
+    BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, OrRefuse, StatusKind, StatusResult,
+    TableDevice, Target, TargetFeatures, TargetType, parse_u32_wrapping, parse_u64_wrapping,
 };
 use dmlab_runtime::{Runtime, Tick, Ticks, WaitQueue};
 use dmlab_units::{Sector, Sectors};
@@ -72,7 +72,7 @@ struct Delay {
     held: Arc<Held>,
 }
 
-fn construct(ctr: &mut Ctr<'_>) -> Built {
+fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     let nr_given = match ctr.args.len() {
         3 => 1,
         6 => 2,
@@ -93,10 +93,10 @@ fn construct(ctr: &mut Ctr<'_>) -> Built {
 
 /// Reads `DEVICE OFFSET MS`; the numbers are looked at before the device.
 fn open_class(ctr: &mut Ctr<'_>) -> Result<Class, CtrError> {
-    let [device, offset, delay] = std::array::from_fn(|_| ctr.args.shift().unwrap_or_default());
-    let offset = parse_u64_wrapping(&offset).ok_or(CtrError::invalid("Invalid device sector"))?;
-    let delay_ms = parse_u32_wrapping(&delay).ok_or(CtrError::invalid("Invalid delay"))?;
-    let device = ctr.device(&device).map_err(|errno| CtrError::new(errno, "Device lookup failed"))?;
+    let [device, offset, delay] = ctr.args.take("Requires exactly 3, 6 or 9 arguments")?;
+    let offset = parse_u64_wrapping(&offset).or_refuse("Invalid device sector")?;
+    let delay_ms = parse_u32_wrapping(&delay).or_refuse("Invalid delay")?;
+    let device = ctr.device(&device).or_refuse("Device lookup failed")?;
     Ok(Class { device, offset: Sector(offset), delay_ms })
 }
 
@@ -115,20 +115,19 @@ impl Target for Delay {
     }
 
     /// Also a suspend that is given up leaves it without delays: only a resume brings them back.
-    fn presuspend(&self, _noflush: bool) -> Later<'_, ()> {
+    fn presuspend(&self, _noflush: bool) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.held.is_delaying.store(false, Ordering::SeqCst);
             self.held.release(Which::All);
         })
     }
 
-    fn resume(&self) -> Later<'_, ()> {
+    fn resume(&self) -> BoxFuture<'_, ()> {
         Box::pin(async { self.held.is_delaying.store(true, Ordering::SeqCst) })
     }
 
-    fn status(&self, kind: StatusKind, out: &mut String) {
-        // Writing to a String cannot fail.
-        let _ = match kind {
+    fn status<'a>(&'a self, kind: StatusKind, _noflush: bool, out: &'a mut String) -> StatusResult<'a> {
+        let written = match kind {
             StatusKind::Info => {
                 let [reads, writes, flushes] = self.held.list.lock().counts;
                 write!(out, "{reads} {writes} {flushes}")
@@ -141,11 +140,12 @@ impl Target for Delay {
             }
             StatusKind::Ima => Ok(()),
         };
+        written.into()
     }
 
-    fn devices(&self) -> Option<Vec<Area<'_>>> {
+    fn devices(&self) -> Option<Vec<DeviceRange>> {
         let classes = self.classes.iter();
-        Some(classes.map(|class| Area { dev: &class.device, start: class.offset, len: self.len }).collect())
+        Some(classes.map(|class| DeviceRange::new(&class.device, class.offset, self.len)).collect())
     }
 }
 

@@ -21,18 +21,18 @@
 //!
 //! Behaviour: kernel/targets.md#dust; the kernel that other targets are held against does not have this one.
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use dmlab_block::{Bio, BlockDevice, Op};
+use dmlab_block::{Bio, Caller, Op};
+use dmlab_dm::kit::{LinearExtent, TargetLog};
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Later, Map, Memory, MessageResult, StatusKind, Stretch, Target,
-    TargetFeatures, TargetType, parse_u32_strict, parse_u32_wrapping, parse_u64_wrapping,
+    BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, IoctlRoute, Map, MessageResult, Messages,
+    OrRefuse, Saved, StatusKind, StatusResult, Target, TargetFeatures, TargetType, parse_u32_strict,
+    parse_u32_wrapping, parse_u64_wrapping,
 };
-use dmlab_runtime::{Level, Runtime};
+use dmlab_runtime::Level;
 use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
 use parking_lot::Mutex;
 
@@ -50,27 +50,24 @@ const MAX_BLOCK: u64 = 2_097_152;
 const MAX_FAILURES: u32 = 255;
 
 struct Dust {
-    stretch: Stretch,
+    extent: LinearExtent,
     block_size: u32,
     is_enabled: AtomicBool,
     is_quiet: AtomicBool,
     /// Bad blocks, with how many writes are yet to fail before one of them goes through.
     bad: Mutex<BTreeMap<u64, u8>>,
-    runtime: Arc<Runtime>,
+    log: TargetLog,
 }
 
 /// What messages have set.
-struct Known {
+struct DustState {
     is_enabled: bool,
     is_quiet: bool,
     bad: BTreeMap<u64, u8>,
 }
 
-fn construct(ctr: &mut Ctr<'_>) -> Built {
-    if ctr.args.len() != 3 {
-        return Err(CtrError::invalid("Invalid argument count"));
-    }
-    let [device, offset, block_size] = std::array::from_fn(|_| ctr.args.shift().unwrap_or_default());
+fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
+    let [device, offset, block_size] = ctr.args.all("Invalid argument count")?;
     let block_size = match parse_u32_strict(&block_size) {
         Some(size) if size > 0 => size,
         _ => return Err(CtrError::invalid("Invalid block size parameter")),
@@ -85,19 +82,19 @@ fn construct(ctr: &mut Ctr<'_>) -> Built {
     if sectors > ctr.len.0.min(MAX_BLOCK) {
         return Err(CtrError::invalid("Block size is too large"));
     }
-    let offset = parse_u64_wrapping(&offset).ok_or(CtrError::invalid("Invalid device offset sector"))?;
+    let offset = parse_u64_wrapping(&offset).or_refuse("Invalid device offset sector")?;
     // Whatever is wrong with the device.
     let device = ctr.device(&device).map_err(|_| CtrError::invalid("Device lookup failed"))?;
     ctr.settings.max_io_len = Sectors(sectors);
     ctr.settings.num_flush_bios = 1;
     ctr.settings.num_discard_bios = 1;
     Ok(Box::new(Dust {
-        stretch: Stretch { device, offset: Sector(offset), start: ctr.start, len: ctr.len },
+        extent: LinearExtent { device, offset: Sector(offset), start: ctr.start, len: ctr.len },
         block_size,
         is_enabled: AtomicBool::new(false),
         is_quiet: AtomicBool::new(false),
         bad: Mutex::default(),
-        runtime: ctr.runtime().clone(),
+        log: ctr.log("dust"),
     }))
 }
 
@@ -106,18 +103,14 @@ impl Dust {
         u64::from(self.block_size) / SECTOR_SIZE
     }
 
-    fn log(&self, level: Level, text: std::fmt::Arguments<'_>) {
-        self.runtime.log(level, format!("device-mapper: dust: {text}"));
-    }
-
     fn log_unless_quiet(&self, level: Level, text: std::fmt::Arguments<'_>) {
         if !self.is_quiet.load(Ordering::Relaxed) {
-            self.log(level, text);
+            self.log.log(level, text);
         }
     }
 
     fn refuse<T>(&self, text: std::fmt::Arguments<'_>) -> Result<T, Errno> {
-        self.log(Level::Err, text);
+        self.log.err(text);
         Err(Errno::EINVAL)
     }
 
@@ -147,10 +140,10 @@ impl Dust {
         if is("addbadblock") || is("removebadblock") || is("queryblock") {
             return self.refuse(format_args!("{shown} requires an additional argument"));
         } else if is("disable") {
-            self.log(Level::Info, format_args!("disabling read failures on bad sectors"));
+            self.log.info("disabling read failures on bad sectors");
             self.is_enabled.store(false, Ordering::Relaxed);
         } else if is("enable") {
-            self.log(Level::Info, format_args!("enabling read failures on bad sectors"));
+            self.log.info("enabling read failures on bad sectors");
             self.is_enabled.store(true, Ordering::Relaxed);
         } else if is("countbadblocks") {
             let count = self.bad.lock().len();
@@ -173,7 +166,7 @@ impl Dust {
     /// The block that a word names. No number at all is refused without a word; the block behind the last is allowed.
     fn block(&self, word: &[u8]) -> Result<u64, Errno> {
         let block = parse_u64_wrapping(word).ok_or(Errno::EINVAL)?;
-        if block > self.stretch.device.device().capacity().0 / self.block_sectors() {
+        if block > self.extent.device.device().capacity().0 / self.block_sectors() {
             return self.refuse(format_args!("selected block value out of range"));
         }
         Ok(block)
@@ -247,7 +240,7 @@ impl Target for Dust {
     fn map(&self, bio: &mut Bio<'_>) -> Map {
         // A flush is moved as in `delay` and `flakey`, where it is recorded: what is said of the block of a flush makes
         // sense only if its sector goes the way of every other.
-        self.stretch.send(bio);
+        self.extent.remap(bio);
         if !self.is_enabled.load(Ordering::Relaxed) {
             return Map::Remapped;
         }
@@ -260,50 +253,52 @@ impl Target for Dust {
         if fails { Map::Kill } else { Map::Remapped }
     }
 
-    fn status(&self, kind: StatusKind, out: &mut String) {
-        let dev = self.stretch.device.dev();
-        // Writing to a String cannot fail.
-        let _ = match kind {
+    fn status<'a>(&'a self, kind: StatusKind, _noflush: bool, out: &'a mut String) -> StatusResult<'a> {
+        let dev = self.extent.device.dev();
+        let written = match kind {
             StatusKind::Info => {
                 let mode =
                     if self.is_enabled.load(Ordering::Relaxed) { "fail_read_on_bad_block" } else { "bypass" };
                 let talk = if self.is_quiet.load(Ordering::Relaxed) { "quiet" } else { "verbose" };
                 write!(out, "{dev} {mode} {talk}")
             }
-            StatusKind::Table => write!(out, "{dev} {} {}", self.stretch.offset, self.block_size),
+            StatusKind::Table => write!(out, "{dev} {} {}", self.extent.offset, self.block_size),
             StatusKind::Ima => Ok(()),
         };
+        written.into()
     }
 
-    fn memory(&self) -> Option<Memory> {
-        Some(Box::new(Known {
+    fn save(&self) -> Option<Saved> {
+        Some(Saved::new(DustState {
             is_enabled: self.is_enabled.load(Ordering::Relaxed),
             is_quiet: self.is_quiet.load(Ordering::Relaxed),
             bad: self.bad.lock().clone(),
         }))
     }
 
-    fn recall(&self, memory: &(dyn Any + Send + Sync)) {
-        let Some(known) = memory.downcast_ref::<Known>() else { return };
+    fn restore(&self, saved: &Saved) {
+        let known = saved.get::<DustState>();
         self.is_enabled.store(known.is_enabled, Ordering::Relaxed);
         self.is_quiet.store(known.is_quiet, Ordering::Relaxed);
         *self.bad.lock() = known.bad.clone();
     }
 
-    fn has_messages(&self) -> bool {
-        true
+    fn messages(&self) -> Option<&dyn Messages> {
+        Some(self)
     }
 
-    fn message<'a>(&'a self, words: &'a [Vec<u8>]) -> Later<'a, MessageResult> {
+    fn route_ioctl(&self) -> IoctlRoute<'_> {
+        self.extent.route_ioctl()
+    }
+
+    fn devices(&self) -> Option<Vec<DeviceRange>> {
+        Some(vec![self.extent.range()])
+    }
+}
+
+impl Messages for Dust {
+    fn message<'a>(&'a self, words: &'a [Vec<u8>], _caller: &'a dyn Caller) -> BoxFuture<'a, MessageResult> {
         let answer = self.take_message(words);
         Box::pin(async { answer })
-    }
-
-    fn prepare_ioctl(&self) -> Option<(Arc<BlockDevice>, bool)> {
-        Some(self.stretch.ioctl_device())
-    }
-
-    fn devices(&self) -> Option<Vec<Area<'_>>> {
-        Some(vec![self.stretch.area()])
     }
 }

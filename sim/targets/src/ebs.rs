@@ -29,11 +29,12 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, Op, QueueLimits, read_async, run_async};
+use dmlab_dm::kit::LinearExtent;
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Map, StatusKind, Stretch, Target, TargetFeatures, TargetType,
-    parse_u32_wrapping, parse_u64_wrapping,
+    Constructor, Ctr, CtrError, CtrResult, DeviceRange, IoctlRoute, Map, OrRefuse, StatusKind, StatusResult,
+    Target, TargetFeatures, TargetType, parse_u32_wrapping, parse_u64_wrapping,
 };
-use dmlab_runtime::{Level, Runtime, WorkQueue};
+use dmlab_runtime::{Runtime, WorkQueue};
 use dmlab_units::{Bytes, SECTOR_SIZE, Sector, Sectors};
 
 /// `ebs` 1.0.1.
@@ -48,7 +49,7 @@ pub static EBS: TargetType = TargetType {
 const MAX_EMULATED: u16 = 8;
 
 struct Ebs {
-    stretch: Stretch,
+    extent: LinearExtent,
     emulated: u64,
     underlying: u64,
     is_underlying_given: bool,
@@ -62,23 +63,20 @@ fn block_size(word: &[u8], most: u16) -> Option<u16> {
     (size.is_power_of_two() && size <= most).then_some(size)
 }
 
-fn construct(ctr: &mut Ctr<'_>) -> Built {
+fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     if !(3..=4).contains(&ctr.args.len()) {
         return Err(CtrError::invalid("Invalid argument count"));
     }
     let [device, offset, emulated] = std::array::from_fn(|_| ctr.args.shift().unwrap_or_default());
     let offset = parse_u64_wrapping(&offset)
         .filter(|offset| *offset < ctr.len.0)
-        .ok_or(CtrError::invalid("Invalid device offset sector"))?;
-    let emulated =
-        block_size(&emulated, MAX_EMULATED).ok_or(CtrError::invalid("Invalid emulated block size"))?;
+        .or_refuse("Invalid device offset sector")?;
+    let emulated = block_size(&emulated, MAX_EMULATED).or_refuse("Invalid emulated block size")?;
     let given = match ctr.args.shift() {
-        Some(word) => {
-            Some(block_size(&word, u16::MAX).ok_or(CtrError::invalid("Invalid underlying block size"))?)
-        }
+        Some(word) => Some(block_size(&word, u16::MAX).or_refuse("Invalid underlying block size")?),
         None => None,
     };
-    let device = ctr.device(&device).map_err(|errno| CtrError::new(errno, "Device lookup failed"))?;
+    let device = ctr.device(&device).or_refuse("Device lookup failed")?;
     let underlying = match given {
         Some(size) => u64::from(size),
         None => device.device().limits().logical_block_size.0 / SECTOR_SIZE,
@@ -87,7 +85,7 @@ fn construct(ctr: &mut Ctr<'_>) -> Built {
         return Err(CtrError::invalid("Invalid retrieved underlying block size"));
     }
     if given.is_none() && underlying == u64::from(emulated) {
-        ctr.log(Level::Info, "ebs", "Emulation superfluous: emulated equal to underlying block size");
+        ctr.log("ebs").info("Emulation superfluous: emulated equal to underlying block size");
     }
     if offset % underlying != 0 {
         return Err(CtrError::invalid("Device offset must be multiple of underlying block size"));
@@ -95,7 +93,7 @@ fn construct(ctr: &mut Ctr<'_>) -> Built {
     ctr.settings.num_flush_bios = 1;
     ctr.settings.num_discard_bios = 1;
     Ok(Box::new(Ebs {
-        stretch: Stretch { device, offset: Sector(offset), start: ctr.start, len: ctr.len },
+        extent: LinearExtent { device, offset: Sector(offset), start: ctr.start, len: ctr.len },
         emulated: u64::from(emulated),
         underlying,
         is_underlying_given: given.is_some(),
@@ -155,14 +153,14 @@ async fn discard(device: &Arc<BlockDevice>, bio: &mut Bio<'static>, block: u64) 
 impl Target for Ebs {
     fn map(&self, bio: &mut Bio<'_>) -> Map {
         // A flush, which goes on as it is, is moved as in `delay` and `flakey`, where it is recorded.
-        self.stretch.send(bio);
+        self.extent.remap(bio);
         let is_whole =
             bio.sector.0.is_multiple_of(self.underlying) && bio.len().0.is_multiple_of(self.underlying);
         if bio.is_empty() || is_whole {
             return Map::Remapped;
         }
         let mut owned = bio.take_owned();
-        let (device, block) = (self.stretch.device.device().clone(), self.underlying);
+        let (device, block) = (self.extent.device.device().clone(), self.underlying);
         self.worker.queue(&self.runtime, async move {
             let done = match owned.op {
                 Op::Read => read(&device, &mut owned, block).await,
@@ -174,22 +172,21 @@ impl Target for Ebs {
         Map::Submitted
     }
 
-    fn status(&self, kind: StatusKind, out: &mut String) {
-        if kind == StatusKind::Table {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "{} {} {}", self.stretch.device.dev(), self.stretch.offset, self.emulated);
-            if self.is_underlying_given {
-                let _ = write!(out, " {}", self.underlying);
-            }
+    fn status<'a>(&'a self, kind: StatusKind, _noflush: bool, out: &'a mut String) -> StatusResult<'a> {
+        if kind != StatusKind::Table {
+            return Ok(()).into();
         }
+        let given = if self.is_underlying_given { format!(" {}", self.underlying) } else { String::new() };
+        let LinearExtent { device, offset, .. } = &self.extent;
+        write!(out, "{} {offset} {}{given}", device.dev(), self.emulated).into()
     }
 
-    fn prepare_ioctl(&self) -> Option<(Arc<BlockDevice>, bool)> {
-        Some(self.stretch.ioctl_device())
+    fn route_ioctl(&self) -> IoctlRoute<'_> {
+        self.extent.route_ioctl()
     }
 
-    fn devices(&self) -> Option<Vec<Area<'_>>> {
-        Some(vec![self.stretch.area()])
+    fn devices(&self) -> Option<Vec<DeviceRange>> {
+        Some(vec![self.extent.range()])
     }
 
     fn io_hints(&self, limits: &mut QueueLimits) {

@@ -15,8 +15,8 @@
 
 use dmlab_block::{Bio, QueueLimits};
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Intake, Map, TableDevice, Target, TargetFeatures, TargetType,
-    parse_u64_wrapping,
+    Constructor, Ctr, CtrResult, DeviceRange, Map, OrRefuse, QueueType, TableDevice, Target, TargetFeatures,
+    TargetType, parse_u64_wrapping,
 };
 use dmlab_units::{Bytes, SECTOR_SIZE, Sector, Sectors};
 
@@ -36,17 +36,17 @@ struct Failing {
     len: Sectors,
 }
 
-fn construct(ctr: &mut Ctr<'_>) -> Built {
+fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     // A discard comes as far as `map`, to fail there like everything else.
     ctr.settings.num_discard_bios = 1;
     ctr.settings.discards_supported = true;
     // It fails requests as well as bios, so it can take the place of a request-based multipath.
-    ctr.settings.intake = Intake::Either;
+    ctr.settings.queue_type = QueueType::Either;
     let mut model = None;
     if ctr.args.len() == 2 {
         let (device, offset) = (ctr.args.shift().unwrap_or_default(), ctr.args.shift().unwrap_or_default());
-        let offset = parse_u64_wrapping(&offset).ok_or(CtrError::invalid("Invalid device sector"))?;
-        let device = ctr.device(&device).map_err(|errno| CtrError::new(errno, "Device lookup failed"))?;
+        let offset = parse_u64_wrapping(&offset).or_refuse("Invalid device sector")?;
+        let device = ctr.device(&device).or_refuse("Device lookup failed")?;
         model = Some((device, Sector(offset)));
     }
     Ok(Box::new(Failing { model, len: ctr.len }))
@@ -57,9 +57,9 @@ impl Target for Failing {
         Map::Kill
     }
 
-    fn devices(&self) -> Option<Vec<Area<'_>>> {
-        let area = self.model.as_ref().map(|(dev, start)| Area { dev, start: *start, len: self.len });
-        Some(area.into_iter().collect())
+    fn devices(&self) -> Option<Vec<DeviceRange>> {
+        let range = |(dev, start): &(TableDevice, Sector)| DeviceRange::new(dev, *start, self.len);
+        Some(self.model.iter().map(range).collect())
     }
 
     /// Of the device's limits those of discards are not inherited (recorded: `error-zero/limits-below`): one of any

@@ -33,15 +33,15 @@
 //!
 //! Behaviour: kernel/targets.md#flakey, recorded cases `flakey/*`.
 
-use std::any::Any;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dmlab_block::{Bio, BlkStatus, BlockDevice, End, Op};
+use dmlab_block::{Bio, BlkStatus, End, Op};
+use dmlab_dm::kit::LinearExtent;
 use dmlab_dm::{
-    Area, Args, Built, Constructor, Ctr, CtrError, Map, Memory, StatusKind, Stretch, Target, TargetFeatures,
-    TargetType, parse_u32_wrapping, parse_u64_wrapping,
+    Args, Constructor, Ctr, CtrError, CtrResult, DeviceRange, IoctlRoute, Map, OrRefuse, Saved, StatusKind,
+    StatusResult, Target, TargetFeatures, TargetType, parse_u32_wrapping, parse_u64_wrapping,
 };
 use dmlab_runtime::{HZ, Instant, Rng, Runtime, Stream, Tick};
 use dmlab_units::{Sector, Sectors};
@@ -63,7 +63,7 @@ const MAX_FEATURE_WORDS: u32 = 11;
 const MAX_COPY: Sectors = Sectors(8192);
 
 struct Flakey {
-    stretch: Stretch,
+    extent: LinearExtent,
     /// Seconds.
     up: u32,
     /// Seconds.
@@ -109,14 +109,11 @@ impl Streams {
 }
 
 /// Everything is looked at before the device is opened.
-fn construct(ctr: &mut Ctr<'_>) -> Built {
-    if ctr.args.len() < 4 {
-        return Err(CtrError::invalid("Invalid argument count"));
-    }
-    let [device, offset, up, down] = std::array::from_fn(|_| ctr.args.shift().unwrap_or_default());
-    let offset = parse_u64_wrapping(&offset).ok_or(CtrError::invalid("Invalid device sector"))?;
+fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
+    let [device, offset, up, down] = ctr.args.take("Invalid argument count")?;
+    let offset = parse_u64_wrapping(&offset).or_refuse("Invalid device sector")?;
     // Linux says "up" for both.
-    let interval = |word: &[u8]| parse_u32_wrapping(word).ok_or(CtrError::invalid("Invalid up interval"));
+    let interval = |word: &[u8]| parse_u32_wrapping(word).or_refuse("Invalid up interval");
     let (up, down) = (interval(&up)?, interval(&down)?);
     let total = up.wrapping_add(down);
     if total == 0 {
@@ -126,13 +123,12 @@ fn construct(ctr: &mut Ctr<'_>) -> Built {
         return Err(CtrError::invalid("Interval overflow"));
     }
     let features = Features::parse(&mut ctr.args)?;
-    let device = ctr.device(&device).map_err(|errno| CtrError::new(errno, "Device lookup failed"))?;
+    let device = ctr.device(&device).or_refuse("Device lookup failed")?;
     ctr.settings.num_flush_bios = 1;
     ctr.settings.num_discard_bios = 1;
-    ctr.settings.wants_end_io = features.corrupts_reads();
     let runtime = ctr.runtime().clone();
     Ok(Box::new(Flakey {
-        stretch: Stretch { device, offset: Sector(offset), start: ctr.start, len: ctr.len },
+        extent: LinearExtent { device, offset: Sector(offset), start: ctr.start, len: ctr.len },
         up,
         down,
         features,
@@ -278,7 +274,7 @@ impl Flakey {
     }
 
     fn send(&self, bio: &mut Bio<'_>) -> Map {
-        self.stretch.send(bio);
+        self.extent.remap(bio);
         Map::Remapped
     }
 
@@ -315,9 +311,6 @@ impl Flakey {
     }
 }
 
-/// What `map` leaves with a read that `end_io` may corrupt.
-const MAY_CORRUPT: u64 = 1;
-
 impl Target for Flakey {
     fn map(&self, bio: &mut Bio<'_>) -> Map {
         if !self.is_down() {
@@ -330,7 +323,8 @@ impl Target for Flakey {
                 if features.corrupts_reads() {
                     // Below, the bio may be cut into pieces: the bytes must come back here all the same.
                     bio.own_buffer();
-                    bio.set_layer_word(MAY_CORRUPT);
+                    self.extent.remap(bio);
+                    return Map::RemappedAndHear(0);
                 }
             }
             _ if features.drop_writes => return Map::Done(BlkStatus::Ok),
@@ -348,8 +342,9 @@ impl Target for Flakey {
         if is_copied && self.is_down() { MAX_COPY } else { bio.len() }
     }
 
-    fn end_io(&self, bio: &mut Bio<'_>, word: u64, status: BlkStatus) -> End {
-        if word == MAY_CORRUPT && status.is_ok() {
+    /// Corrupts what was read.
+    fn end_io(&self, bio: &mut Bio<'_>, _bio_data: u64, status: BlkStatus) -> End {
+        if status.is_ok() {
             let fixed = self.features.fixed.filter(|fixed| fixed.strikes(bio, false));
             if let Some(bytes) = bio.gather() {
                 if let Some(fixed) = fixed {
@@ -363,33 +358,33 @@ impl Target for Flakey {
         End::Done(status)
     }
 
-    fn status(&self, kind: StatusKind, out: &mut String) {
-        let (dev, offset) = (self.stretch.device.dev(), self.stretch.offset);
+    fn status<'a>(&'a self, kind: StatusKind, _noflush: bool, out: &'a mut String) -> StatusResult<'a> {
+        let (dev, offset) = (self.extent.device.dev(), self.extent.offset);
         let (up, down, features) = (self.up, self.down, self.features.line());
-        // Writing to a String cannot fail.
-        let _ = match kind {
+        let written = match kind {
             StatusKind::Table => write!(out, "{dev} {offset} {up} {down} {features}"),
             StatusKind::Info | StatusKind::Ima => Ok(()),
         };
+        written.into()
     }
 
     /// When its turns began, and what it draws next.
-    fn memory(&self) -> Option<Memory> {
-        Some(Box::new((self.began.load(Ordering::Relaxed), self.rng.lock().clone())))
+    fn save(&self) -> Option<Saved> {
+        Some(Saved::new((self.began.load(Ordering::Relaxed), self.rng.lock().clone())))
     }
 
-    fn recall(&self, memory: &(dyn Any + Send + Sync)) {
-        let Some((began, rng)) = memory.downcast_ref::<(u64, Rng)>() else { return };
+    fn restore(&self, saved: &Saved) {
+        let (began, rng) = saved.get::<(u64, Rng)>();
         self.began.store(*began, Ordering::Relaxed);
         *self.rng.lock() = rng.clone();
     }
 
     /// Ioctls go to the device below even while it is down.
-    fn prepare_ioctl(&self) -> Option<(Arc<BlockDevice>, bool)> {
-        Some(self.stretch.ioctl_device())
+    fn route_ioctl(&self) -> IoctlRoute<'_> {
+        self.extent.route_ioctl()
     }
 
-    fn devices(&self) -> Option<Vec<Area<'_>>> {
-        Some(vec![self.stretch.area()])
+    fn devices(&self) -> Option<Vec<DeviceRange>> {
+        Some(vec![self.extent.range()])
     }
 }

@@ -18,14 +18,13 @@
 //! Behaviour: kernel/targets.md#linear, recorded cases `linear/*`.
 
 use std::fmt::Write;
-use std::sync::Arc;
 
-use dmlab_block::{Bio, BlockDevice};
+use dmlab_block::Bio;
+use dmlab_dm::kit::LinearExtent;
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Map, StatusKind, TableDevice, Target, TargetFeatures,
-    TargetType, parse_u64_wrapping,
+    Constructor, Ctr, CtrResult, DeviceRange, IoctlRoute, Map, StatusKind, StatusResult, Target,
+    TargetFeatures, TargetType,
 };
-use dmlab_units::{Sector, Sectors};
 
 /// `linear` 1.4.0.
 pub static LINEAR: TargetType = TargetType {
@@ -40,22 +39,13 @@ pub static LINEAR: TargetType = TargetType {
 
 /// One linear line of a table.
 struct Linear {
-    device: TableDevice,
-    /// First sector of the stretch on `device`.
-    offset: Sector,
-    /// First sector of the line in the mapped device.
-    start: Sector,
-    len: Sectors,
+    extent: LinearExtent,
 }
 
-/// Reads `DEVICE OFFSET`. The offset is looked at before the device is opened (recorded: `linear/bad-args`).
-fn construct(ctr: &mut Ctr<'_>) -> Built {
-    if ctr.args.len() != 2 {
-        return Err(CtrError::invalid("Invalid argument count"));
-    }
-    let (device, offset) = (ctr.args.shift().unwrap_or_default(), ctr.args.shift().unwrap_or_default());
-    let offset = parse_u64_wrapping(&offset).ok_or(CtrError::invalid("Invalid device sector"))?;
-    let device = ctr.device(&device).map_err(|errno| CtrError::new(errno, "Device lookup failed"))?;
+/// Reads `DEVICE OFFSET`.
+fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
+    let [device, offset] = ctr.args.all("Invalid argument count")?;
+    let extent = ctr.extent(&device, &offset)?;
 
     // Whatever can be done to a stretch of the device below can be done here: each operation is sent on once.
     ctr.settings.num_flush_bios = 1;
@@ -63,45 +53,31 @@ fn construct(ctr: &mut Ctr<'_>) -> Built {
     ctr.settings.num_secure_erase_bios = 1;
     ctr.settings.num_write_zeroes_bios = 1;
     ctr.settings.flush_bypasses_map = true;
-    Ok(Box::new(Linear { device, offset: Sector(offset), start: ctr.start, len: ctr.len }))
+    Ok(Box::new(Linear { extent }))
 }
 
 impl Target for Linear {
     /// Sends the bio to the device below, moved by the offset. That is the whole target.
     fn map(&self, bio: &mut Bio<'_>) -> Map {
-        bio.set_dev(self.device.device());
-        // A flush has no place. An offset near 2^64 is refused when the limits are computed, so nothing wraps here
-        // but what no device could hold.
-        if !bio.is_empty() {
-            bio.sector = Sector(self.offset.0.wrapping_add((bio.sector - self.start).0));
-        }
+        self.extent.remap(bio);
         Map::Remapped
     }
 
-    fn status(&self, kind: StatusKind, out: &mut String) {
-        let (dev, offset) = (self.device.dev(), self.offset);
-        // Writing to a String cannot fail.
-        let _ = match kind {
+    fn status<'a>(&'a self, kind: StatusKind, _noflush: bool, out: &'a mut String) -> StatusResult<'a> {
+        let (dev, offset) = (self.extent.device.dev(), self.extent.offset);
+        let written = match kind {
             StatusKind::Info => Ok(()),
             StatusKind::Table => write!(out, "{dev} {offset}"),
-            StatusKind::Ima => {
-                let [major, minor, patch] = LINEAR.version;
-                write!(
-                    out,
-                    "target_name=linear,target_version={major}.{minor}.{patch},device_name={dev},start={offset};"
-                )
-            }
+            StatusKind::Ima => write!(out, "device_name={dev},start={offset};"),
         };
+        written.into()
     }
 
-    /// Ioctls that the block layer doesn't know go to the device below; freely only if all of it is mapped.
-    fn prepare_ioctl(&self) -> Option<(Arc<BlockDevice>, bool)> {
-        let device = self.device.device();
-        let is_whole = self.offset == Sector::ZERO && self.len == device.capacity();
-        Some((device.clone(), is_whole))
+    fn route_ioctl(&self) -> IoctlRoute<'_> {
+        self.extent.route_ioctl()
     }
 
-    fn devices(&self) -> Option<Vec<Area<'_>>> {
-        Some(vec![Area { dev: &self.device, start: self.offset, len: self.len }])
+    fn devices(&self) -> Option<Vec<DeviceRange>> {
+        Some(vec![self.extent.range()])
     }
 }

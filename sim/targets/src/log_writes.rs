@@ -33,18 +33,18 @@
 //! Behaviour: kernel/targets.md#log-writes, recorded cases `log-writes/*` and the recorded logs in
 //! `golden/log-writes-images`.
 
-use std::any::Any;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::sync::Arc;
 
-use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, End, Op, QueueLimits, Tag, submit};
+use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, Caller, End, Op, QueueLimits, Tag, submit};
+use dmlab_dm::kit::TargetLog;
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Later, Map, Memory, MessageResult, StatusKind, TableDevice,
-    Target, TargetFeatures, TargetType,
+    BoxFuture, Constructor, Ctr, CtrResult, DeviceRange, IoctlRoute, Map, MessageResult, Messages, OrRefuse,
+    Saved, StatusKind, StatusResult, TableDevice, Target, TargetFeatures, TargetType,
 };
 use dmlab_log_format::{END_MARK, Entry, EntryFlags, Superblock};
-use dmlab_runtime::{Level, Runtime, WaitQueue};
+use dmlab_runtime::{Runtime, WaitQueue};
 use dmlab_units::{Bytes, Errno, SECTOR_SIZE, Sector, Sectors};
 use parking_lot::Mutex;
 
@@ -69,22 +69,17 @@ struct LogWrites {
 }
 
 /// Words after the second are ignored.
-fn construct(ctr: &mut Ctr<'_>) -> Built {
-    if ctr.args.len() < 2 {
-        return Err(CtrError::invalid("Invalid argument count"));
-    }
-    let [device, log_device] = std::array::from_fn(|_| ctr.args.shift().unwrap_or_default());
-    let device = ctr.device(&device).map_err(|errno| CtrError::new(errno, "Device lookup failed"))?;
-    let log_device =
-        ctr.device(&log_device).map_err(|errno| CtrError::new(errno, "Log device lookup failed"))?;
+fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
+    let [device, log_device] = ctr.args.take("Invalid argument count")?;
+    let device = ctr.device(&device).or_refuse("Device lookup failed")?;
+    let log_device = ctr.device(&log_device).or_refuse("Log device lookup failed")?;
     ctr.settings.flush_supported = true;
     ctr.settings.num_flush_bios = 1;
     ctr.settings.num_discard_bios = 1;
     ctr.settings.discards_supported = true;
-    ctr.settings.wants_end_io = true;
     let block = device.device().limits().logical_block_size;
     let has_discards = device.device().supports(Op::Discard);
-    let log = Log::start(ctr.runtime().clone(), log_device.device().clone(), block);
+    let log = Log::start(ctr.runtime().clone(), ctr.log("log-writes"), log_device.device().clone(), block);
     Ok(Box::new(LogWrites { device, log_device, len: ctr.len, has_discards, log }))
 }
 
@@ -110,39 +105,32 @@ impl LogWrites {
 
 impl Target for LogWrites {
     fn map(&self, bio: &mut Bio<'_>) -> Map {
-        if bio.op.is_write() {
-            let record = self.record(bio);
-            // Nothing is noted any more once logging has ended.
-            if let Some(id) = self.log.begin(record) {
-                bio.set_layer_word(id);
-            }
-        }
+        bio.set_dev(self.device.device());
+        // Nothing is noted any more once logging has ended.
+        let noted = if bio.op.is_write() { self.log.begin(self.record(bio)) } else { None };
         if bio.op == Op::Discard && !self.has_discards {
+            noted.inspect(|id| self.log.finish(*id));
             return Map::Done(BlkStatus::Ok);
         }
-        bio.set_dev(self.device.device());
-        Map::Remapped
+        noted.map_or(Map::Remapped, Map::RemappedAndHear)
     }
 
     /// It is written down how it was asked for, whether or not it went well.
-    fn end_io(&self, _bio: &mut Bio<'_>, word: u64, status: BlkStatus) -> End {
-        if word != 0 {
-            self.log.finish(word);
-        }
+    fn end_io(&self, _bio: &mut Bio<'_>, id: u64, status: BlkStatus) -> End {
+        self.log.finish(id);
         End::Done(status)
     }
 
     /// Logs what was never flushed, and a last mark, and waits until all of it is on the log device.
-    fn destroy(&self) -> Later<'_, ()> {
+    fn destroy(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.log.flush_and_mark_end();
             self.log.changed.until(|| self.log.is_idle()).await;
         })
     }
 
-    fn status(&self, kind: StatusKind, out: &mut String) {
-        // Writing to a String cannot fail.
-        let _ = match kind {
+    fn status<'a>(&'a self, kind: StatusKind, _noflush: bool, out: &'a mut String) -> StatusResult<'a> {
+        let written = match kind {
             StatusKind::Info => {
                 let state = self.log.state.lock();
                 let disabled = if state.is_enabled { "" } else { " logging_disabled" };
@@ -151,12 +139,13 @@ impl Target for LogWrites {
             StatusKind::Table => write!(out, "{} {}", self.device.dev(), self.log_device.dev()),
             StatusKind::Ima => Ok(()),
         };
+        written.into()
     }
 
     /// How far the log is, and what is still to be written there.
-    fn memory(&self) -> Option<Memory> {
+    fn save(&self) -> Option<Saved> {
         let state = self.log.state.lock();
-        Some(Box::new(Known {
+        Some(Saved::new(LogState {
             is_enabled: state.is_enabled,
             nr_logged: state.nr_logged,
             next: state.next,
@@ -165,8 +154,8 @@ impl Target for LogWrites {
         }))
     }
 
-    fn recall(&self, memory: &(dyn Any + Send + Sync)) {
-        let Some(known) = memory.downcast_ref::<Known>() else { return };
+    fn restore(&self, saved: &Saved) {
+        let known = saved.get::<LogState>();
         {
             let mut state = self.log.state.lock();
             state.is_enabled = known.is_enabled;
@@ -177,42 +166,20 @@ impl Target for LogWrites {
         self.log.changed.wake_all();
     }
 
-    fn has_messages(&self) -> bool {
-        true
-    }
-
-    fn message<'a>(&'a self, words: &'a [Vec<u8>]) -> Later<'a, MessageResult> {
-        let warn = |text| {
-            self.log.runtime.log(Level::Warning, format!("device-mapper: log-writes: {text}"));
-            Err(Errno::EINVAL)
-        };
-        Box::pin(async move {
-            match words {
-                [name, text] if name.eq_ignore_ascii_case(b"mark") => {
-                    self.log.mark(text);
-                    Ok(None)
-                }
-                [name, _] => {
-                    let name = String::from_utf8_lossy(name);
-                    warn(format!("Unrecognised log writes target message received: {name}"))
-                }
-                _ => {
-                    let got = words.len();
-                    warn(format!("Invalid log-writes message arguments, expect 2 arguments, got {got}"))
-                }
-            }
-        })
+    fn messages(&self) -> Option<&dyn Messages> {
+        Some(self)
     }
 
     /// Ioctls go to the device below; freely only if the target is as long as it.
-    fn prepare_ioctl(&self) -> Option<(Arc<BlockDevice>, bool)> {
-        let device = self.device.device();
-        Some((device.clone(), self.len == device.capacity()))
+    fn route_ioctl(&self) -> IoctlRoute<'_> {
+        let device = self.device.device().clone();
+        let is_whole = self.len == device.capacity();
+        IoctlRoute::To { device, is_whole }
     }
 
     /// The log device is not looked at: neither its size nor its limits matter to the table.
-    fn devices(&self) -> Option<Vec<Area<'_>>> {
-        Some(vec![Area { dev: &self.device, start: Sector::ZERO, len: self.len }])
+    fn devices(&self) -> Option<Vec<DeviceRange>> {
+        Some(vec![DeviceRange::new(&self.device, Sector::ZERO, self.len)])
     }
 
     fn io_hints(&self, limits: &mut QueueLimits) {
@@ -228,6 +195,30 @@ impl Target for LogWrites {
     }
 }
 
+impl Messages for LogWrites {
+    fn message<'a>(&'a self, words: &'a [Vec<u8>], _caller: &'a dyn Caller) -> BoxFuture<'a, MessageResult> {
+        let warn = |text: String| {
+            self.log.lines.warn(text);
+            Err(Errno::EINVAL)
+        };
+        let answer = match words {
+            [name, text] if name.eq_ignore_ascii_case(b"mark") => {
+                self.log.mark(text);
+                Ok(None)
+            }
+            [name, _] => {
+                let name = String::from_utf8_lossy(name);
+                warn(format!("Unrecognised log writes target message received: {name}"))
+            }
+            _ => {
+                let got = words.len();
+                warn(format!("Invalid log-writes message arguments, expect 2 arguments, got {got}"))
+            }
+        };
+        Box::pin(async { answer })
+    }
+}
+
 impl Drop for LogWrites {
     fn drop(&mut self) {
         self.log.state.lock().is_stopped = true;
@@ -236,7 +227,7 @@ impl Drop for LogWrites {
 }
 
 /// A log as far as it is.
-struct Known {
+struct LogState {
     is_enabled: bool,
     nr_logged: u64,
     next: Sector,
@@ -256,6 +247,8 @@ struct Record {
 /// The log and what is on its way there.
 struct Log {
     runtime: Arc<Runtime>,
+    /// Its lines of the kernel log.
+    lines: TargetLog,
     device: Arc<BlockDevice>,
     /// Bytes of a log block.
     block: Bytes,
@@ -283,7 +276,7 @@ struct State {
 }
 
 impl Log {
-    fn start(runtime: Arc<Runtime>, device: Arc<BlockDevice>, block: Bytes) -> Arc<Log> {
+    fn start(runtime: Arc<Runtime>, lines: TargetLog, device: Arc<BlockDevice>, block: Bytes) -> Arc<Log> {
         let state = State {
             is_enabled: true,
             is_stopped: false,
@@ -297,7 +290,7 @@ impl Log {
             is_writing: false,
         };
         let state = Mutex::new(state);
-        let log = Arc::new(Log { runtime, device, block, state, changed: WaitQueue::default() });
+        let log = Arc::new(Log { runtime, lines, device, block, state, changed: WaitQueue::default() });
         let worker = log.clone();
         log.runtime.spawn("log-write", async move { worker.work().await }).detach();
         log
@@ -397,7 +390,7 @@ impl Log {
         // The last block stays unused.
         if !size.is_zero() && state.next.0 >= size.0 {
             state.is_enabled = false;
-            self.runtime.log(Level::Err, "device-mapper: log-writes: Ran out of space on the logdev");
+            self.lines.err("Ran out of space on the logdev");
             return None;
         }
         state.nr_logged += 1;
@@ -433,8 +426,7 @@ impl Log {
             }
             if !status.is_ok() {
                 let number = status.number();
-                let text = format!("device-mapper: log-writes: Error writing log block, error={number}");
-                log.runtime.log(Level::Err, text);
+                log.lines.err(format_args!("Error writing log block, error={number}"));
             }
             *is_done.lock() = true;
             log.changed.wake_all();

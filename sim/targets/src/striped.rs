@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, End, QueueLimits};
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Map, StatusKind, TableDevice, TableEvents, Target,
-    TargetFeatures, TargetType, parse_u32_strict, parse_u64_wrapping,
+    Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, OrRefuse, StatusKind, StatusResult, TableDevice,
+    TableEvents, Target, TargetFeatures, TargetType, parse_u32_strict, parse_u64_wrapping,
 };
 use dmlab_runtime::Runtime;
 use dmlab_units::{Bytes, Errno, SECTOR_SIZE, Sector, Sectors};
@@ -56,7 +56,7 @@ struct Striped {
     runtime: Arc<Runtime>,
 }
 
-fn construct(ctr: &mut Ctr<'_>) -> Built {
+fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     if ctr.args.len() < 2 {
         return Err(CtrError::invalid("Not enough arguments"));
     }
@@ -78,10 +78,7 @@ fn construct(ctr: &mut Ctr<'_>) -> Built {
     }
     let mut stripes = Vec::with_capacity(count as usize);
     while let (Some(device), Some(offset)) = (ctr.args.shift(), ctr.args.shift()) {
-        stripes.push(
-            open_stripe(ctr, &device, &offset)
-                .map_err(|errno| CtrError::new(errno, "Couldn't parse stripe destination"))?,
-        );
+        stripes.push(open_stripe(ctr, &device, &offset).or_refuse("Couldn't parse stripe destination")?);
     }
     ctr.settings.max_io_len = Sectors(u64::from(chunk));
     // One clone for each stripe: what the core sends as a whole, each stripe gets as its share.
@@ -90,7 +87,6 @@ fn construct(ctr: &mut Ctr<'_>) -> Built {
     ctr.settings.num_secure_erase_bios = count;
     ctr.settings.num_write_zeroes_bios = count;
     ctr.settings.flush_bypasses_map = true;
-    ctr.settings.wants_end_io = true;
     Ok(Box::new(Striped {
         stripes,
         chunk: Sectors(u64::from(chunk)),
@@ -133,15 +129,14 @@ impl Striped {
         if begin >= end {
             return Map::Done(BlkStatus::Ok);
         }
-        self.send(bio, index);
         bio.set_range(self.stripes[index].offset + begin, end - begin);
-        Map::Remapped
+        self.send(bio, index)
     }
 
-    /// Sends a bio to a stripe's device, and leaves word for `end_io` which one it was.
-    fn send(&self, bio: &mut Bio<'_>, index: usize) {
-        bio.set_layer_word(index as u64);
+    /// Sends a bio to a stripe's device; `end_io` is told which stripe it was.
+    fn send(&self, bio: &mut Bio<'_>, index: usize) -> Map {
         bio.set_dev(self.stripes[index].device.device());
+        Map::RemappedAndHear(index as u64)
     }
 
     fn width(&self) -> Sectors {
@@ -155,22 +150,20 @@ impl Target for Striped {
             return self.map_share(bio);
         }
         if bio.is_empty() {
-            self.send(bio, bio.clone_nr as usize);
-            return Map::Remapped;
+            return self.send(bio, bio.clone_nr as usize);
         }
         let (index, place) = self.place(bio.sector - self.start);
-        self.send(bio, index);
         bio.sector = Sector(self.stripes[index].offset.0.wrapping_add(place.0));
-        Map::Remapped
+        self.send(bio, index)
     }
 
     /// Counts an error against every stripe on the device that failed. The event is queued, not raised here: its
     /// handlers may look at the table.
-    fn end_io(&self, bio: &mut Bio<'_>, word: u64, status: BlkStatus) -> End {
+    fn end_io(&self, bio: &mut Bio<'_>, stripe: u64, status: BlkStatus) -> End {
         if status.is_ok() || status == BlkStatus::NotSupp || bio.flags.contains(BioFlags::RAHEAD) {
             return End::Done(status);
         }
-        let failed = self.stripes[word as usize].device.dev();
+        let failed = self.stripes[stripe as usize].device.dev();
         for stripe in self.stripes.iter().filter(|stripe| stripe.device.dev() == failed) {
             if stripe.errors.fetch_add(1, Ordering::Relaxed) + 1 < EVENT_ERROR_LIMIT {
                 let events = self.events.clone();
@@ -180,13 +173,12 @@ impl Target for Striped {
         End::Done(status)
     }
 
-    fn status(&self, kind: StatusKind, out: &mut String) {
+    fn status<'a>(&'a self, kind: StatusKind, _noflush: bool, out: &'a mut String) -> StatusResult<'a> {
         let count = self.stripes.len();
         let chunk = self.chunk;
         let is_alive = |stripe: &Stripe| stripe.errors.load(Ordering::Relaxed) == 0;
         let letters: String = self.stripes.iter().map(|s| if is_alive(s) { 'A' } else { 'D' }).collect();
-        // Writing to a String cannot fail.
-        let _ = match kind {
+        let written = match kind {
             StatusKind::Info => {
                 let devices: String = self.stripes.iter().map(|s| format!("{} ", s.device.dev())).collect();
                 write!(out, "{count} {devices}1 {letters}")
@@ -197,7 +189,6 @@ impl Target for Striped {
                 write!(out, "{count} {chunk}{places}")
             }
             StatusKind::Ima => {
-                let [major, minor, patch] = STRIPED.version;
                 let stripes: String = (self.stripes.iter().zip(letters.chars()).enumerate())
                     .map(|(i, (s, letter))| {
                         let (dev, offset) = (s.device.dev(), s.offset);
@@ -206,17 +197,15 @@ impl Target for Striped {
                         )
                     })
                     .collect();
-                write!(
-                    out,
-                    "target_name=striped,target_version={major}.{minor}.{patch},stripes={count},chunk_size={chunk}{stripes};"
-                )
+                write!(out, "stripes={count},chunk_size={chunk}{stripes};")
             }
         };
+        written.into()
     }
 
-    fn devices(&self) -> Option<Vec<Area<'_>>> {
+    fn devices(&self) -> Option<Vec<DeviceRange>> {
         let len = self.width();
-        Some(self.stripes.iter().map(|s| Area { dev: &s.device, start: s.offset, len }).collect())
+        Some(self.stripes.iter().map(|s| DeviceRange::new(&s.device, s.offset, len)).collect())
     }
 
     fn io_hints(&self, limits: &mut QueueLimits) {

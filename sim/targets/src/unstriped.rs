@@ -30,8 +30,8 @@ use std::fmt::Write;
 
 use dmlab_block::{Bio, QueueLimits};
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Map, StatusKind, TableDevice, Target, TargetFeatures,
-    TargetType, parse_u32_strict, parse_u64_wrapping,
+    Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, OrRefuse, StatusKind, StatusResult, TableDevice,
+    Target, TargetFeatures, TargetType, parse_u32_strict, parse_u64_wrapping,
 };
 use dmlab_units::{Sector, Sectors};
 
@@ -55,7 +55,7 @@ struct Unstriped {
 }
 
 /// Every refusal is EINVAL, that of the device too.
-fn construct(ctr: &mut Ctr<'_>) -> Built {
+fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     if ctr.args.len() != 5 {
         return Err(CtrError::invalid("Invalid number of arguments"));
     }
@@ -66,12 +66,12 @@ fn construct(ctr: &mut Ctr<'_>) -> Built {
     };
     let stripes = positive(&stripes, "Invalid stripe count")?;
     let chunk = Sectors(u64::from(positive(&chunk, "Invalid chunk_size")?));
-    let stripe = parse_u32_strict(&stripe).ok_or(CtrError::invalid("Invalid stripe number"))?;
+    let stripe = parse_u32_strict(&stripe).or_refuse("Invalid stripe number")?;
     if stripe > stripes && stripes > 1 {
         return Err(CtrError::invalid("Please provide stripe between [0, # of stripes]"));
     }
     let device = ctr.device(&device).map_err(|_| CtrError::invalid("Couldn't get striped device"))?;
-    let offset = parse_u64_wrapping(&offset).ok_or(CtrError::invalid("Invalid striped device offset"))?;
+    let offset = parse_u64_wrapping(&offset).or_refuse("Invalid striped device offset")?;
     if !ctr.len.0.is_multiple_of(chunk.0) {
         return Err(CtrError::invalid("Target length not divisible by chunk size"));
     }
@@ -103,20 +103,20 @@ impl Target for Unstriped {
         Map::Remapped
     }
 
-    fn status(&self, kind: StatusKind, out: &mut String) {
+    fn status<'a>(&'a self, kind: StatusKind, _noflush: bool, out: &'a mut String) -> StatusResult<'a> {
         let Unstriped { chunk, offset, .. } = self;
         // Linux shows both with a sign (recorded: `core/huge-tables`): a table line with 2^31 stripes or more can't be
         // loaded again.
         let (stripes, stripe) = (self.stripes as i32, self.stripe as i32);
-        // Writing to a String cannot fail.
-        let _ = match kind {
+        let written = match kind {
             StatusKind::Table => write!(out, "{stripes} {chunk} {stripe} {} {offset}", self.device.dev()),
             StatusKind::Info | StatusKind::Ima => Ok(()),
         };
+        written.into()
     }
 
-    fn devices(&self) -> Option<Vec<Area<'_>>> {
-        Some(vec![Area { dev: &self.device, start: self.offset, len: self.len }])
+    fn devices(&self) -> Option<Vec<DeviceRange>> {
+        Some(vec![DeviceRange::new(&self.device, self.offset, self.len)])
     }
 
     fn io_hints(&self, limits: &mut QueueLimits) {

@@ -11,7 +11,7 @@
 //! Behaviour: kernel/targets.md#zero, recorded cases `error-zero/*`.
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, Op};
-use dmlab_dm::{Built, Constructor, Ctr, CtrError, Map, Target, TargetFeatures, TargetType};
+use dmlab_dm::{Constructor, Ctr, CtrError, CtrResult, Map, Target, TargetFeatures, TargetType};
 
 /// `zero` 1.2.0.
 pub static ZERO: TargetType = TargetType {
@@ -23,7 +23,7 @@ pub static ZERO: TargetType = TargetType {
 
 struct Zero;
 
-fn construct(ctr: &mut Ctr<'_>) -> Built {
+fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     if !ctr.args.is_empty() {
         return Err(CtrError::invalid("No arguments required"));
     }

@@ -5,7 +5,7 @@ use dmlab_block::Caller;
 use dmlab_units::{DevT, Errno};
 
 use super::ControlFile;
-use crate::Later;
+use crate::BoxFuture;
 
 /// An ioctl, as a hook sees it.
 pub struct IoctlSeen<'a> {
@@ -30,7 +30,7 @@ pub trait IoctlHook: Send + Sync {
     ///
     /// # Errors
     /// What the caller gets instead of an answer.
-    fn look<'a>(&'a self, seen: IoctlSeen<'a>) -> Later<'a, Result<(), Errno>>;
+    fn look<'a>(&'a self, seen: IoctlSeen<'a>) -> BoxFuture<'a, Result<(), Errno>>;
 }
 
 impl ControlFile {

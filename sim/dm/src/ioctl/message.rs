@@ -33,12 +33,11 @@ impl ControlFile {
             self.log(format_args!("Target message sector outside device."));
             return Err(Errno::EINVAL);
         };
-        let target = &table.lines()[at].target;
-        if !target.has_messages() {
+        let Some(messages) = table.lines()[at].target.messages() else {
             self.log(format_args!("Target type does not support messages"));
             return Err(Errno::EINVAL);
-        }
-        let answer = target.message_from(&words, request.caller).await?;
+        };
+        let answer = messages.message(&words, request.caller).await?;
         if let Some(text) = answer {
             answer_text(request, text.into_bytes());
         }
@@ -76,7 +75,7 @@ impl ControlFile {
             return Ok(());
         }
         let (runtime, size) = (self.mapper.runtime(), device.block().capacity());
-        match device.flight.stats.message(runtime, size, words, request.room()) {
+        match device.io.stats.message(runtime, size, words, request.room()) {
             Some(Ok(StatsReply::None)) => Ok(()),
             Some(Ok(StatsReply::Text(text))) => {
                 answer_text(request, text);

@@ -114,9 +114,7 @@ impl ControlFile {
         let mut writer = StatusWriter::new(request.under());
         let mut is_full = false;
         for line in table.lines() {
-            line.target.prepare_status(kind, request.has(DmFlags::NOFLUSH)).await;
-            let mut text = String::new();
-            line.target.status(kind, &mut text);
+            let text = line.status(kind, request.has(DmFlags::NOFLUSH)).await;
             let spec = TargetSpec {
                 start: line.start,
                 len: line.len,

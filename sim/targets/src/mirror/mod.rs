@@ -10,9 +10,9 @@
 //!             not in sync:    the default leg
 //! ```
 //!
-//! The unit is a **region** of the mapped device, a power of two of sectors. The log (`log`) knows which regions are in
+//! The unit is a **region** of the mapped device, a power of two of sectors. The log (`dirty_log`) knows which regions are in
 //! sync; those that are not are copied, one after the other, from the default leg to the others (`recovery`). What goes
-//! on in a region is the business of `regions`; `set` is the worker and the way of a bio.
+//! on in a region is the business of the region hash (`region_hash`, the kernel's `dm-region-hash.c`); `set` is the worker and the way of a bio.
 //!
 //! | | |
 //! |---|---|
@@ -27,29 +27,27 @@
 //!
 //! Behaviour: kernel/mirror.md, recorded cases `mirror/*`.
 
-mod bios;
+mod dirty_log;
 mod format;
 mod leg;
-mod log;
 mod recovery;
-mod regions;
+mod region_hash;
 mod set;
 
-use std::any::Any;
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dmlab_block::Bio;
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Later, Map, Memory, StatusKind, Target, TargetFeatures,
-    TargetType, parse_u32_wrapping, parse_u64_wrapping,
+    BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, OrRefuse, Saved, StatusKind,
+    StatusResult, Target, TargetFeatures, TargetType, parse_u32_wrapping, parse_u64_wrapping,
 };
 use dmlab_units::Sector;
 
+use dirty_log::DirtyLog;
 use leg::Leg;
-use log::DirtyLog;
-use set::{Features, Set};
+use set::{Features, MirrorSet};
 
 /// `mirror` 1.14.0.
 pub static MIRROR: TargetType = TargetType {
@@ -63,18 +61,18 @@ pub static MIRROR: TargetType = TargetType {
 const MAX_LEGS: u32 = 9;
 
 struct Mirror {
-    set: Arc<Set>,
+    set: Arc<MirrorSet>,
 }
 
 /// What a mirror knows beside its table.
-struct Known {
+struct MirrorState {
     /// Of each leg.
     failures: Vec<u8>,
     default_leg: usize,
-    log: log::Known,
+    log: dirty_log::LogState,
 }
 
-fn construct(ctr: &mut Ctr<'_>) -> Built {
+fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     let log = parse_log(ctr)?;
     let legs = parse_legs(ctr)?;
     let features = parse_features(ctr)?;
@@ -82,20 +80,19 @@ fn construct(ctr: &mut Ctr<'_>) -> Built {
     ctr.settings.num_discard_bios = 1;
     ctr.settings.max_io_len = log.region_size();
     let (runtime, events) = (ctr.runtime().clone(), ctr.events());
-    let set = Set::new(legs, features, log, (ctr.start, ctr.len), runtime, events, ctr.machine_state());
+    let set = MirrorSet::new(legs, features, log, (ctr.start, ctr.len), runtime, events, ctr.machine_state());
     Ok(Box::new(Mirror { set }))
 }
 
 fn parse_log(ctr: &mut Ctr<'_>) -> Result<DirtyLog, CtrError> {
     let too_few = CtrError::invalid("Insufficient mirror log arguments");
     let (Some(kind), Some(count)) = (ctr.args.shift(), ctr.args.shift()) else { return Err(too_few) };
-    let count =
-        parse_u32_wrapping(&count).ok_or(CtrError::invalid("Invalid mirror log argument count"))? as usize;
+    let count = parse_u32_wrapping(&count).or_refuse("Invalid mirror log argument count")? as usize;
     if count > ctr.args.len() {
         return Err(too_few);
     }
     let args: Vec<Vec<u8>> = std::iter::from_fn(|| ctr.args.shift()).take(count).collect();
-    DirtyLog::construct(ctr, &kind, &args).ok_or(CtrError::invalid("Error creating mirror dirty log"))
+    DirtyLog::construct(ctr, &kind, &args).or_refuse("Error creating mirror dirty log")
 }
 
 fn parse_legs(ctr: &mut Ctr<'_>) -> Result<Vec<Leg>, CtrError> {
@@ -106,8 +103,8 @@ fn parse_legs(ctr: &mut Ctr<'_>) -> Result<Vec<Leg>, CtrError> {
     let mut legs = Vec::with_capacity(count as usize);
     for _ in 0..count {
         let (device, offset) = (ctr.args.shift().unwrap_or_default(), ctr.args.shift().unwrap_or_default());
-        let offset = parse_u64_wrapping(&offset).ok_or(CtrError::invalid("Invalid offset"))?;
-        let device = ctr.device(&device).map_err(|errno| CtrError::new(errno, "Device lookup failure"))?;
+        let offset = parse_u64_wrapping(&offset).or_refuse("Invalid offset")?;
+        let device = ctr.device(&device).or_refuse("Device lookup failure")?;
         legs.push(Leg::new(device, Sector(offset)));
     }
     Ok(legs)
@@ -116,7 +113,7 @@ fn parse_legs(ctr: &mut Ctr<'_>) -> Result<Vec<Leg>, CtrError> {
 fn parse_features(ctr: &mut Ctr<'_>) -> Result<Features, CtrError> {
     let mut features = Features::default();
     let Some(count) = ctr.args.shift() else { return Ok(features) };
-    let count = parse_u32_wrapping(&count).ok_or(CtrError::invalid("Invalid number of features"))? as usize;
+    let count = parse_u32_wrapping(&count).or_refuse("Invalid number of features")? as usize;
     if count > ctr.args.len() {
         return Err(CtrError::invalid("Not enough arguments to support feature count"));
     }
@@ -141,23 +138,22 @@ impl Target for Mirror {
         self.set.map(bio)
     }
 
-    fn presuspend(&self, noflush: bool) -> Later<'_, ()> {
+    fn presuspend(&self, noflush: bool) -> BoxFuture<'_, ()> {
         Box::pin(self.set.presuspend(noflush))
     }
 
-    fn postsuspend(&self) -> Later<'_, ()> {
+    fn postsuspend(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.set.postsuspend())
     }
 
-    fn resume(&self) -> Later<'_, ()> {
+    fn resume(&self) -> BoxFuture<'_, ()> {
         Box::pin(self.set.resume())
     }
 
-    fn status(&self, kind: StatusKind, out: &mut String) {
-        let Set { legs, log, features, .. } = &*self.set;
+    fn status<'a>(&'a self, kind: StatusKind, _noflush: bool, out: &'a mut String) -> StatusResult<'a> {
+        let MirrorSet { legs, log, features, .. } = &*self.set;
         let count = legs.len();
-        // Writing to a String cannot fail.
-        let _ = match kind {
+        let written = match kind {
             StatusKind::Info => {
                 let devices: String = legs.iter().map(|leg| format!("{} ", leg.device.dev())).collect();
                 let letters: String = legs.iter().map(Leg::letter).collect();
@@ -167,11 +163,9 @@ impl Target for Mirror {
             StatusKind::Table => {
                 let places: String =
                     legs.iter().map(|leg| format!(" {} {}", leg.device.dev(), leg.offset)).collect();
-                let _ = write!(out, "{}{count}{places}", log.table());
-                features.write(out)
+                write!(out, "{}{count}{places}", log.table()).and_then(|()| features.write(out))
             }
             StatusKind::Ima => {
-                let [major, minor, patch] = MIRROR.version;
                 let devices: String = (legs.iter().enumerate())
                     .map(|(i, leg)| {
                         format!(
@@ -185,36 +179,36 @@ impl Target for Mirror {
                 let (errors, keep) = (yes_or_no(features.handle_errors), yes_or_no(features.keep_log));
                 write!(
                     out,
-                    "target_name=mirror,target_version={major}.{minor}.{patch},nr_mirrors={count},{devices}\
-                     handle_errors={errors},keep_log={keep},log_type_status=;"
+                    "nr_mirrors={count},{devices}handle_errors={errors},keep_log={keep},log_type_status=;"
                 )
             }
         };
+        written.into()
     }
 
     /// What has failed, and with a log in memory what is in sync.
-    fn memory(&self) -> Option<Memory> {
-        let Set { legs, default_leg, log, .. } = &*self.set;
-        Some(Box::new(Known {
+    fn save(&self) -> Option<Saved> {
+        let MirrorSet { legs, default_leg, log, .. } = &*self.set;
+        Some(Saved::new(MirrorState {
             failures: legs.iter().map(Leg::failures).collect(),
             default_leg: default_leg.load(Ordering::Acquire),
-            log: log.known(),
+            log: log.save(),
         }))
     }
 
-    fn recall(&self, memory: &(dyn Any + Send + Sync)) {
-        let Some(known) = memory.downcast_ref::<Known>() else { return };
+    fn restore(&self, saved: &Saved) {
+        let known = saved.get::<MirrorState>();
         for (leg, failures) in self.set.legs.iter().zip(&known.failures) {
             leg.set_failures(*failures);
         }
         self.set.default_leg.store(known.default_leg, Ordering::Release);
-        self.set.log.recall(&known.log);
+        self.set.log.restore(&known.log);
         self.set.work.lock().is_in_sync = self.set.log.is_all_synced();
     }
 
-    fn devices(&self) -> Option<Vec<Area<'_>>> {
+    fn devices(&self) -> Option<Vec<DeviceRange>> {
         let len = self.set.len;
-        Some(self.set.legs.iter().map(|leg| Area { dev: &leg.device, start: leg.offset, len }).collect())
+        Some(self.set.legs.iter().map(|leg| DeviceRange::new(&leg.device, leg.offset, len)).collect())
     }
 }
 

@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use dmlab_block::{BlockDevice, Tag};
-use dmlab_dm::{Region, kcopyd};
+use dmlab_block::Tag;
+use dmlab_dm::{DeviceRange, kcopyd};
 use dmlab_units::Sectors;
 
 use super::leg::{Failure, Leg};
-use super::regions::Recovered;
-use super::set::{Recovery, Set};
+use super::region_hash::Recovered;
+use super::set::{MirrorSet, Recovery};
 
-impl Set {
+impl MirrorSet {
     /// Takes the next region if none is being recovered, and copies it once its writes have ended. Tells when the last
     /// one is done.
     pub(super) fn recover_next(self: &Arc<Self>) {
@@ -43,11 +43,8 @@ impl Set {
         let others: Vec<usize> = (0..self.legs.len()).filter(|&leg| leg != default).collect();
         let into = Sectors(region * self.log.region_size().0);
         let len = self.log.region_size().min(self.len - into);
-        let place = |leg: &Leg| -> Region {
-            let dev: Arc<BlockDevice> = leg.device.device().clone();
-            Region { dev, sector: leg.sector(into), len }
-        };
-        let to: Vec<Region> = others.iter().map(|&leg| place(&self.legs[leg])).collect();
+        let place = |leg: &Leg| DeviceRange::new(&leg.device, leg.sector(into), len);
+        let to: Vec<DeviceRange> = others.iter().map(|&leg| place(&self.legs[leg])).collect();
         let on_error =
             if self.features.handle_errors { kcopyd::OnError::Stop } else { kcopyd::OnError::GoOn };
         let tag = Tag::new("mirror-recovery", 0, region);
@@ -55,13 +52,13 @@ impl Set {
         let errors = kcopyd::copy_tagged(&self.runtime, &from, &to, on_error, tag).await;
         let mut is_news = false;
         if errors.read {
-            let text = "Unable to read primary mirror during recovery".to_owned();
-            self.err_limited(&self.limits.recovery_read, text);
+            let text = "Unable to read primary mirror during recovery";
+            self.lines.err_limited(&self.limits.recovery_read, text);
             is_news |= self.note_failure(default, Failure::Sync);
         }
         if errors.write != 0 {
             let text = format!("Write error during recovery (error = {:#x})", errors.write);
-            self.err_limited(&self.limits.recovery_write, text);
+            self.lines.err_limited(&self.limits.recovery_write, text);
             for (bit, &leg) in others.iter().enumerate() {
                 if errors.write & 1 << bit != 0 {
                     is_news |= self.note_failure(leg, Failure::Sync);

@@ -4,15 +4,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, End, EndIo, FrameData, Op, submit};
+use dmlab_dm::kit::{BioList, TargetLog};
 use dmlab_dm::{Map, TableEvents, run_all, submit_all};
-use dmlab_runtime::{Level, Planted, RateLimit, Runtime, WaitQueue};
+use dmlab_runtime::{Planted, RateLimit, Runtime, WaitQueue};
 use dmlab_units::{Sector, Sectors};
 use parking_lot::Mutex;
 
-use super::bios::Bios;
+use super::dirty_log::DirtyLog;
 use super::leg::{Failure, Leg};
-use super::log::DirtyLog;
-use super::regions::{RegionState, Regions};
+use super::region_hash::{RegionHash, RegionState};
 
 /// Optional features of the table line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,9 +21,9 @@ pub(super) struct Features {
     pub(super) keep_log: bool,
 }
 
-pub(super) struct Set {
+pub(super) struct MirrorSet {
     /// Itself, for the bios that it waits for.
-    me: Weak<Set>,
+    me: Weak<MirrorSet>,
     pub(super) legs: Vec<Leg>,
     /// Which leg is read, and copied from.
     pub(super) default_leg: AtomicUsize,
@@ -37,6 +37,7 @@ pub(super) struct Set {
     pub(super) runtime: Arc<Runtime>,
     pub(super) events: TableEvents,
     pub(super) limits: Arc<Limits>,
+    pub(super) lines: TargetLog,
 }
 
 /// Lines of the kernel log that may come in great numbers, and how many of each are let through: the machine's, not a
@@ -65,15 +66,15 @@ pub(super) enum Recovery {
 /// What the worker has to do.
 #[derive(Default)]
 pub(super) struct Work {
-    pub(super) regions: Regions,
-    reads: Bios,
-    writes: Bios,
-    failed: Bios,
-    /// Writes kept until the next suspend, so that user space can act before their data counts as written.
-    held: Bios,
+    pub(super) regions: RegionHash,
+    reads: BioList,
+    writes: BioList,
+    failed: BioList,
+    /// Writes kept until the next suspend, so that whoever watches can act before their data counts as written.
+    held: BioList,
     has_work: bool,
     is_running: bool,
-    /// Regions may be recovered: a further one is taken when one is done.
+    /// RegionHash may be recovered: a further one is taken when one is done.
     pub(super) recovers: bool,
     pub(super) recovery: Recovery,
     /// All regions are in sync, and that has been told.
@@ -89,7 +90,7 @@ const DIRECT_READ: u64 = 0;
 const QUEUED_READ: u64 = 1;
 const NOSYNC_WRITE: u64 = 2;
 
-impl Set {
+impl MirrorSet {
     pub(super) fn new(
         legs: Vec<Leg>,
         features: Features,
@@ -98,10 +99,10 @@ impl Set {
         runtime: Arc<Runtime>,
         events: TableEvents,
         limits: Arc<Limits>,
-    ) -> Arc<Set> {
+    ) -> Arc<MirrorSet> {
         // A set that is in sync from the first moment on has nothing to tell.
         let work = Work { is_in_sync: log.is_all_synced(), ..Work::default() };
-        Arc::new_cyclic(|me| Set {
+        Arc::new_cyclic(|me| MirrorSet {
             me: me.clone(),
             legs,
             default_leg: AtomicUsize::new(0),
@@ -111,6 +112,7 @@ impl Set {
             len,
             work: Mutex::new(work),
             changed: WaitQueue::default(),
+            lines: TargetLog::new(runtime.clone(), "raid1"),
             runtime,
             events,
             limits,
@@ -119,21 +121,6 @@ impl Set {
 
     pub(super) fn region_of(&self, sector: Sector) -> u64 {
         (sector - self.start).0 / self.log.region_size().0
-    }
-
-    pub(super) fn err(&self, text: String) {
-        self.runtime.log(Level::Err, format!("device-mapper: raid1: {text}"));
-    }
-
-    /// Logs an error of a kind that may come in great numbers, as often as `limit` allows.
-    pub(super) fn err_limited(&self, limit: &RateLimit, text: String) {
-        if limit.allows(self.runtime.now()) {
-            self.err(text);
-        }
-    }
-
-    pub(super) fn warn(&self, text: &str) {
-        self.runtime.log(Level::Warning, format!("device-mapper: raid1: {text}"));
     }
 
     // The way of a bio.
@@ -246,7 +233,7 @@ impl Set {
         }
     }
 
-    async fn flush_log(self: &Arc<Self>) -> Result<(), super::log::LogFailed> {
+    async fn flush_log(self: &Arc<Self>) -> Result<(), super::dirty_log::LogFailed> {
         self.log
             .flush(async || {
                 let flush = |leg: &Leg| Bio::flush().to(leg.device.device());
@@ -277,7 +264,7 @@ impl Set {
     }
 
     fn read_is_lost(&self, bio: Bio<'static>) {
-        self.err_limited(&self.limits.lost_read, "Mirror read failed.".to_owned());
+        self.lines.err_limited(&self.limits.lost_read, "Mirror read failed.");
         bio.end(BlkStatus::IoErr);
     }
 
@@ -291,18 +278,17 @@ impl Set {
             let mut bio = bio.take_owned();
             if is_readable {
                 bio.rearm(BioFlags::empty());
-                if self.limits.other_leg.allows(self.runtime.now()) {
-                    self.warn(&format!("Read failure on mirror device {name}. Trying alternative device."));
-                }
+                let text = format!("Read failure on mirror device {name}. Trying alternative device.");
+                self.lines.warn_limited(&self.limits.other_leg, text);
                 self.kick(|work| work.reads.push_back(bio));
             } else {
                 let text = format!("Read failure on mirror device {name}.  Failing I/O.");
-                self.err_limited(&self.limits.failed_read, text);
+                self.lines.err_limited(&self.limits.failed_read, text);
                 self.read_is_lost(bio);
             }
             return End::Kept;
         }
-        self.err(format!("Mirror read failed from {name}. Trying alternative device."));
+        self.lines.err(format!("Mirror read failed from {name}. Trying alternative device."));
         self.fail_leg(leg, Failure::Read);
         let default = self.default_leg.load(Ordering::Acquire);
         if !self.legs[default].has_errors() || self.is_readable(region) {
@@ -311,17 +297,17 @@ impl Set {
             self.kick(|work| work.reads.push_back(bio));
             return End::Kept;
         }
-        self.err("All replicated volumes dead, failing I/O".to_owned());
+        self.lines.err("All replicated volumes dead, failing I/O");
         End::Done(BlkStatus::IoErr)
     }
 
     // Writes.
 
-    async fn do_writes(self: &Arc<Self>, writes: Bios) {
+    async fn do_writes(self: &Arc<Self>, writes: BioList) {
         if writes.is_empty() {
             return;
         }
-        let (mut to_all, mut to_default) = (Bios::default(), Bios::default());
+        let (mut to_all, mut to_default) = (BioList::default(), BioList::default());
         {
             let mut work = self.work.lock();
             for bio in writes {
@@ -497,11 +483,11 @@ impl Set {
         if leg == self.default_leg.load(Ordering::Acquire) {
             let dev = self.legs[leg].device.dev();
             if !is_in_sync && !self.features.keep_log {
-                self.err(format!("Primary mirror ({dev}) failed while out-of-sync: Reads may fail."));
+                self.lines.err(format!("Primary mirror ({dev}) failed while out-of-sync: Reads may fail."));
             } else if let Some(good) = self.legs.iter().position(|leg| !leg.has_errors()) {
                 self.default_leg.store(good, Ordering::Release);
             } else {
-                self.warn("All sides of mirror have failed.");
+                self.lines.warn("All sides of mirror have failed.");
             }
         }
         true
@@ -541,13 +527,13 @@ impl Set {
     pub(super) async fn postsuspend(self: &Arc<Self>) {
         self.until_idle().await;
         if self.flush_log().await.is_err() {
-            self.warn("log postsuspend failed");
+            self.lines.warn("log postsuspend failed");
         }
     }
 
     pub(super) async fn resume(self: &Arc<Self>) {
         if self.log.resume().await.is_err() {
-            self.warn("log resume failed");
+            self.lines.warn("log resume failed");
         }
         self.kick(|work| {
             work.is_suspended = false;
@@ -562,7 +548,7 @@ fn is_accounted(bio: &Bio<'_>) -> bool {
 }
 
 /// What the set hears of bios that it has sent to one leg.
-impl EndIo for Set {
+impl EndIo for MirrorSet {
     fn end_io(&self, bio: &mut Bio<'_>, [how, leg, _]: FrameData, status: BlkStatus) -> End {
         // A bio on its way holds the set.
         let Some(set) = self.me.upgrade() else { return End::Done(status) };

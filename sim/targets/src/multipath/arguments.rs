@@ -1,19 +1,18 @@
 //! The constructor: a long line, read from left to right.
 
-use dmlab_dm::{Built, Ctr, CtrError, Intake};
-use dmlab_runtime::Level;
+use dmlab_dm::{Ctr, CtrError, CtrResult, OrRefuse, QueueType};
 use dmlab_units::Errno;
 
 use super::Multipath;
-use super::paths::{Core, Mode, NewGroup, Settings};
+use super::paths::{Mode, MultipathDevice, NewGroup, Settings};
 use super::selector::{Notices, by_name};
 
 const MOST_FEATURES: u32 = 8;
 /// Most groups, paths of a group and arguments of a handler, a selector or a path.
 const MOST: u32 = 1024;
 
-/// Reads the line (kernel/multipath.md; the order of checks was seen on Linux 6.12.95).
-pub(super) fn construct(ctr: &mut Ctr<'_>) -> Built {
+/// Reads the line (targets-basic.md section 12; the order of checks was seen on Linux 6.12.95).
+pub(super) fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     let (settings, queues) = read_features(ctr)?;
     let handler = read_handler(ctr, settings.mode)?;
     let count = ctr.args.number(0, MOST, "invalid number of priority groups")?;
@@ -35,13 +34,11 @@ pub(super) fn construct(ctr: &mut Ctr<'_>) -> Built {
     ctr.settings.num_flush_bios = 1;
     ctr.settings.num_discard_bios = 1;
     ctr.settings.num_write_zeroes_bios = 1;
-    ctr.settings.wants_end_io = true;
-    ctr.settings.may_retry = true;
-    ctr.settings.intake = match settings.mode {
-        Mode::Bio => Intake::Bios,
-        Mode::Request => Intake::Requests,
+    ctr.settings.queue_type = match settings.mode {
+        Mode::Bio => QueueType::Bios,
+        Mode::Request => QueueType::Requests,
     };
-    let core = Core::new(ctr, settings, queues, groups, first);
+    let core = MultipathDevice::new(ctr, settings, queues, groups, first);
     Ok(Box::new(Multipath { core, start: ctr.start, len: ctr.len }))
 }
 
@@ -96,7 +93,7 @@ fn read_handler(ctr: &mut Ctr<'_>, mode: Mode) -> Result<bool, CtrError> {
         ctr.args.shift();
     }
     if count > 0 && mode == Mode::Bio {
-        ctr.log(Level::Err, "multipath", "bio-based multipath doesn't allow hardware handler args");
+        ctr.log("multipath").err("bio-based multipath doesn't allow hardware handler args");
         return Ok(false);
     }
     Ok(count > 0)
@@ -107,10 +104,10 @@ fn read_group(ctr: &mut Ctr<'_>, wants_handler: bool, notices: &Notices) -> Resu
         return Err(CtrError::invalid("not enough priority group arguments"));
     }
     let name = ctr.args.shift().unwrap_or_default();
-    let build = by_name(&name).ok_or(CtrError::invalid("unknown path selector type"))?;
+    let build = by_name(&name).or_refuse("unknown path selector type")?;
     let count = ctr.args.group(0, MOST, "invalid number of path selector args")?;
     let args: Vec<_> = (0..count).filter_map(|_| ctr.args.shift()).collect();
-    let mut selector = build(&args).ok_or(CtrError::invalid("path selector constructor failed"))?;
+    let mut selector = build(&args).or_refuse("path selector constructor failed")?;
 
     let paths = ctr.args.number(1, MOST, "invalid number of paths")?;
     let per_path = ctr.args.number(0, MOST, "invalid number of selector args")?;
@@ -121,7 +118,7 @@ fn read_group(ctr: &mut Ctr<'_>, wants_handler: bool, notices: &Notices) -> Resu
         }
         let device = ctr.args.shift().unwrap_or_default();
         let args: Vec<_> = (0..per_path).filter_map(|_| ctr.args.shift()).collect();
-        let device = ctr.device(&device).map_err(|errno| CtrError::new(errno, "error getting device"))?;
+        let device = ctr.device(&device).or_refuse("error getting device")?;
         if wants_handler {
             // What SCSI says of a device that is not its own, whatever the handler.
             return Err(CtrError::new(Errno::ENODEV, "error attaching hardware handler"));

@@ -2,12 +2,11 @@
 
 use dmlab_block::Caller;
 use dmlab_dm::{device_number, parse_u32_wrapping};
-use dmlab_runtime::Level;
 use dmlab_units::Errno;
 
-use super::paths::Core;
+use super::paths::MultipathDevice;
 
-impl Core {
+impl MultipathDevice {
     /// Carries out a message.
     ///
     /// # Errors
@@ -30,9 +29,11 @@ impl Core {
             [name, group] if is(name, "switch_group") => {
                 self.switch_group(self.group(group, "switch_pg_num")?);
             }
-            [name, device] if is(name, "fail_path") => self.for_each_path(device, caller, Core::fail_path)?,
+            [name, device] if is(name, "fail_path") => {
+                self.for_each_path(device, caller, MultipathDevice::fail_path)?
+            }
             [name, device] if is(name, "reinstate_path") => {
-                self.for_each_path(device, caller, Core::reinstate_path)?;
+                self.for_each_path(device, caller, MultipathDevice::reinstate_path)?;
             }
             [name, _] => {
                 let name = String::from_utf8_lossy(name);
@@ -49,7 +50,7 @@ impl Core {
     }
 
     fn refuse<T>(&self, text: std::fmt::Arguments<'_>) -> Result<T, Errno> {
-        self.log(Level::Warning, text);
+        self.log.warn(text);
         Err(Errno::EINVAL)
     }
 
@@ -67,11 +68,11 @@ impl Core {
         &self,
         word: &[u8],
         caller: &dyn Caller,
-        change: impl Fn(&Core, usize) -> bool,
+        change: impl Fn(&MultipathDevice, usize) -> bool,
     ) -> Result<(), Errno> {
         let dev = device_number(caller, word).inspect_err(|_| {
             let word = String::from_utf8_lossy(word);
-            self.log(Level::Warning, format_args!("message: error getting device {word}"));
+            self.log.warn(format_args!("message: error getting device {word}"));
         })?;
         let (mut found, mut changed) = (Err(Errno::EINVAL), false);
         for path in (0..self.paths.len()).filter(|&path| self.paths[path].dev() == dev) {

@@ -33,7 +33,7 @@
 //! Linux. Hardware handlers exist for SCSI devices only, so naming one is refused as Linux refuses it on other devices,
 //! and `pg_init` never has anything to do.
 //!
-//! Start reading at `Core`, which knows the paths. Behaviour: kernel/multipath.md, recorded cases
+//! Start reading at `MultipathDevice`, which knows the paths. Behaviour: targets-basic.md section 12, recorded cases
 //! `multipath/*`, and more runs of Linux 6.12.95 whose results stand in sim/machine/tests/machine/multipath.
 
 mod arguments;
@@ -42,19 +42,18 @@ mod paths;
 mod selector;
 mod status;
 
-use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use dmlab_block::{Bio, BlkStatus, Caller, End};
 use dmlab_dm::{
-    Area, Constructor, IoctlRoute, Later, Map, Memory, MessageResult, StatusKind, Target, TargetFeatures,
-    TargetType,
+    BoxFuture, Constructor, DeviceRange, IoctlRoute, Map, MessageResult, Messages, Saved, StatusKind,
+    StatusResult, Target, TargetFeatures, TargetType,
 };
 use dmlab_units::{Sector, Sectors};
 
 use arguments::construct;
-use paths::{Core, Known};
+use paths::{MultipathDevice, MultipathState};
 
 /// `multipath` 1.14.0.
 pub static MULTIPATH: TargetType = TargetType {
@@ -86,7 +85,7 @@ impl Parameters {
 
 /// The one line of a multipath table.
 struct Multipath {
-    core: Arc<Core>,
+    core: Arc<MultipathDevice>,
     start: Sector,
     len: Sectors,
 }
@@ -96,60 +95,53 @@ impl Target for Multipath {
         self.core.map(bio)
     }
 
-    fn end_io(&self, bio: &mut Bio<'_>, word: u64, status: BlkStatus) -> End {
-        self.core.end_io(bio, word, status)
+    fn end_io(&self, bio: &mut Bio<'_>, bio_data: u64, status: BlkStatus) -> End {
+        self.core.end_io(bio, bio_data, status)
     }
 
     /// What waits for a path fails now, or goes back to the core in a noflush suspend. A request-based device lets it
     /// wait through a noflush suspend as it is.
-    fn presuspend(&self, noflush: bool) -> Later<'_, ()> {
+    fn presuspend(&self, noflush: bool) -> BoxFuture<'_, ()> {
         self.core.presuspend(noflush);
         Box::pin(async {})
     }
 
-    fn presuspend_undo(&self) -> Later<'_, ()> {
+    fn presuspend_undo(&self) -> BoxFuture<'_, ()> {
         self.core.presuspend_undo();
         Box::pin(async {})
     }
 
-    fn postsuspend(&self) -> Later<'_, ()> {
+    fn postsuspend(&self) -> BoxFuture<'_, ()> {
         self.core.postsuspend();
         Box::pin(async {})
     }
 
-    fn resume(&self) -> Later<'_, ()> {
+    fn resume(&self) -> BoxFuture<'_, ()> {
         self.core.resume();
         Box::pin(async {})
     }
 
-    fn status(&self, kind: StatusKind, out: &mut String) {
-        // Writing to a String cannot fail.
-        let _ = match kind {
+    fn status<'a>(&'a self, kind: StatusKind, _noflush: bool, out: &'a mut String) -> StatusResult<'a> {
+        let written = match kind {
             StatusKind::Info => self.core.write_info(out),
             StatusKind::Table => self.core.write_table(out),
             StatusKind::Ima => self.core.write_measurement(out),
         };
+        written.into()
     }
 
     /// Which paths and groups are used, and what the selectors have learnt. Whether IO without a path waits is in the table
     /// line.
-    fn memory(&self) -> Option<Memory> {
-        Some(Box::new(self.core.known()))
+    fn save(&self) -> Option<Saved> {
+        Some(Saved::new(self.core.save()))
     }
 
-    fn recall(&self, memory: &(dyn Any + Send + Sync)) {
-        if let Some(known) = memory.downcast_ref::<Known>() {
-            self.core.recall(known);
-        }
+    fn restore(&self, saved: &Saved) {
+        self.core.restore(saved.get::<MultipathState>());
     }
 
-    fn has_messages(&self) -> bool {
-        true
-    }
-
-    fn message_from<'a>(&'a self, words: &'a [Vec<u8>], caller: &'a dyn Caller) -> Later<'a, MessageResult> {
-        let done = self.core.message(words, caller);
-        Box::pin(async move { done.map(|()| None) })
+    fn messages(&self) -> Option<&dyn Messages> {
+        Some(self)
     }
 
     /// To a path; while there is none but IO is queued, the caller waits as IO does.
@@ -160,13 +152,20 @@ impl Target for Multipath {
                 let is_whole = self.len == device.capacity();
                 IoctlRoute::To { device, is_whole }
             }
-            Ok(None) => IoctlRoute::Later(Box::pin(self.core.changes.moved_from(seen))),
+            Ok(None) => IoctlRoute::Wait(Box::pin(self.core.changes.moved_from(seen))),
             Err(errno) => IoctlRoute::Failed(errno),
         }
     }
 
-    fn devices(&self) -> Option<Vec<Area<'_>>> {
-        let area = |device| Area { dev: device, start: self.start, len: self.len };
-        Some(self.core.paths.iter().map(area).collect())
+    fn devices(&self) -> Option<Vec<DeviceRange>> {
+        let range = |device| DeviceRange::new(device, self.start, self.len);
+        Some(self.core.paths.iter().map(range).collect())
+    }
+}
+
+impl Messages for Multipath {
+    fn message<'a>(&'a self, words: &'a [Vec<u8>], caller: &'a dyn Caller) -> BoxFuture<'a, MessageResult> {
+        let done = self.core.message(words, caller);
+        Box::pin(async move { done.map(|()| None) })
     }
 }

@@ -4,14 +4,14 @@
 //! switched off, a suspend) has the queue mapped anew; so has the end of a bio that failed, from a task, because that end
 //! may be told in the middle of another bio's submission.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
-use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, End, submit};
-use dmlab_dm::{Ctr, EventCounter, Map, TableDevice, TableEvents};
-use dmlab_runtime::{HZ, Level, Runtime, Task, Ticks};
+use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, End};
+use dmlab_dm::kit::{BioList, TargetLog};
+use dmlab_dm::{Ctr, EventCounter, Map, TableDevice, TableEvents, follow};
+use dmlab_runtime::{HZ, Runtime, Task, Ticks};
 use dmlab_units::{DevT, Errno, SECTOR_SIZE};
 use parking_lot::Mutex;
 
@@ -34,7 +34,7 @@ pub(super) struct Settings {
 }
 
 /// A multipath device. Paths are numbered through all groups, in the order of the table.
-pub(super) struct Core {
+pub(super) struct MultipathDevice {
     pub(super) dev: DevT,
     pub(super) settings: Settings,
     pub(super) paths: Vec<TableDevice>,
@@ -42,13 +42,14 @@ pub(super) struct Core {
     /// Moves whenever an ioctl that waits for a path should look again.
     pub(super) changes: EventCounter,
     pub(super) runtime: Arc<Runtime>,
+    pub(super) log: TargetLog,
     /// What a selector wants to know of bios on their way.
     tracking: Tracking,
     events: TableEvents,
     parameters: Arc<Parameters>,
     is_event_pending: AtomicBool,
     /// Itself, for its tasks.
-    this: Weak<Core>,
+    this: Weak<MultipathDevice>,
 }
 
 #[derive(Clone, Copy)]
@@ -88,13 +89,13 @@ pub(super) struct State {
     saved_queues: bool,
     is_noflush: bool,
     pub(super) is_suspended: bool,
-    queue: VecDeque<Bio<'static>>,
+    queue: BioList,
     is_retry_pending: bool,
     timeout: Option<Task<()>>,
 }
 
 /// What has become of paths and groups.
-pub(super) struct Known {
+pub(super) struct MultipathState {
     paths: Vec<Path>,
     /// Their selectors, and whether they are bypassed.
     groups: Vec<(Box<dyn Selector>, bool)>,
@@ -112,14 +113,14 @@ pub(super) struct NewGroup {
 /// Set in the word of a bio that was a forced write: a path without a cache takes the flag off.
 const FORCED: u64 = 1 << 63;
 
-impl Core {
+impl MultipathDevice {
     pub(super) fn new(
         ctr: &Ctr<'_>,
         settings: Settings,
         queues: bool,
         groups: Vec<NewGroup>,
         first: Option<usize>,
-    ) -> Arc<Core> {
+    ) -> Arc<MultipathDevice> {
         let mut devices = Vec::new();
         let mut state = State {
             paths: Vec::new(),
@@ -132,7 +133,7 @@ impl Core {
             saved_queues: queues,
             is_noflush: false,
             is_suspended: false,
-            queue: VecDeque::new(),
+            queue: BioList::default(),
             is_retry_pending: false,
             timeout: None,
         };
@@ -149,13 +150,14 @@ impl Core {
             times: state.groups.iter().any(|group| group.selector.tracks_time()),
             path_bits: usize::BITS - devices.len().leading_zeros(),
         };
-        let core = Arc::new_cyclic(|this| Core {
+        let core = Arc::new_cyclic(|this| MultipathDevice {
             dev: ctr.dev(),
             settings,
             paths: devices,
             state: Mutex::new(state),
             changes: EventCounter::default(),
             runtime: ctr.runtime().clone(),
+            log: ctr.log("multipath"),
             tracking,
             events: ctr.events(),
             parameters: ctr.machine_state(),
@@ -176,7 +178,6 @@ impl Core {
         let (bytes, now) = (bytes(bio), self.now());
         let mut state = self.state.lock();
         let Some(path) = state.choose(bytes, now) else {
-            bio.set_layer_word(0);
             if !self.may_wait(&state) {
                 // The core makes this an error, unless a noflush suspend is under way.
                 return Map::Requeue;
@@ -189,14 +190,12 @@ impl Core {
             state.begin(path, bytes);
         }
         drop(state);
-        // No path is 0, so that a bio without one says so. The time is cut to the bits that are left: a wrap-around is
-        // told from the time of its end.
+        // The time is cut to the bits that are left: a wrap-around is told from the time of its end.
         let forced = if bio.flags.contains(BioFlags::FUA) { FORCED } else { 0 };
         let time = (now << self.tracking.path_bits) & !FORCED;
-        bio.set_layer_word(forced | time | (path as u64 + 1));
         bio.flags |= BioFlags::RETRY;
         bio.set_dev(self.paths[path].device());
-        Map::Remapped
+        Map::RemappedMayRetry(forced | time | path as u64)
     }
 
     /// Whether a bio without a path waits here. In a noflush suspend of a request-based device it waits in the core.
@@ -205,16 +204,13 @@ impl Core {
     }
 
     /// Hears how a bio ended. One that failed for a reason that may lie in its path fails the path, and goes on.
-    pub(super) fn end_io(&self, bio: &mut Bio<'_>, word: u64, status: BlkStatus) -> End {
+    pub(super) fn end_io(&self, bio: &mut Bio<'_>, bio_data: u64, status: BlkStatus) -> End {
         let bits = self.tracking.path_bits;
-        let Some(path) = (word & ((1 << bits) - 1)).checked_sub(1).map(|path| path as usize) else {
-            // It had no path any more.
-            return End::Done(status);
-        };
+        let path = (bio_data & ((1 << bits) - 1)) as usize;
         if self.tracking.ends {
             let now = self.now();
             let mask = u64::MAX >> (bits + 1);
-            let elapsed = now.wrapping_sub((word & !FORCED) >> bits) & mask;
+            let elapsed = now.wrapping_sub((bio_data & !FORCED) >> bits) & mask;
             self.state.lock().end(path, bytes(bio), now.saturating_sub(elapsed), now);
         }
         if status.is_ok() || !may_be_the_path(status) {
@@ -231,8 +227,7 @@ impl Core {
             };
         }
         let mut again = bio.take_owned();
-        again.set_layer_word(0);
-        again.rearm(if word & FORCED != 0 { BioFlags::FUA } else { BioFlags::empty() });
+        again.rearm(if bio_data & FORCED != 0 { BioFlags::FUA } else { BioFlags::empty() });
         state.queue.push_back(again);
         self.retry_later(&mut state);
         End::Kept
@@ -257,13 +252,8 @@ impl Core {
     fn retry(&self) {
         let waiting = std::mem::take(&mut self.state.lock().queue);
         for mut bio in waiting {
-            match self.map(&mut bio) {
-                Map::Remapped => submit(bio),
-                Map::Submitted => {}
-                Map::Done(status) => bio.end(status),
-                Map::Requeue => bio.end(BlkStatus::DmRequeue),
-                Map::Kill => bio.end(BlkStatus::IoErr),
-            }
+            let said = self.map(&mut bio);
+            follow(bio, said);
         }
     }
 
@@ -285,11 +275,7 @@ impl Core {
 
     fn log_path(&self, what: &str, path: usize) {
         let (dev, path) = (self.dev, self.paths[path].dev());
-        self.log(Level::Warning, format_args!("{dev}: {what} path {path}."));
-    }
-
-    pub(super) fn log(&self, level: Level, text: std::fmt::Arguments<'_>) {
-        self.runtime.log(level, format!("device-mapper: multipath: {text}"));
+        self.log.warn(format_args!("{dev}: {what} path {path}."));
     }
 
     /// Uses a path no more. Nothing happens to one that has failed already; returns whether something did, so that
@@ -309,7 +295,7 @@ impl Core {
         true
     }
 
-    /// Uses a path again. Nothing happens to one that has not failed; returns as [`Core::fail_path`].
+    /// Uses a path again. Nothing happens to one that has not failed; returns as [`MultipathDevice::fail_path`].
     pub(super) fn reinstate_path(&self, path: usize) -> bool {
         let mut state = self.state.lock();
         if std::mem::replace(&mut state.paths[path].is_active, true) {
@@ -388,7 +374,7 @@ impl Core {
             }
             let Some(core) = core.upgrade() else { return };
             let dev = core.dev;
-            core.log(Level::Warning, format_args!("queue_if_no_path timeout on {dev}, failing queued IO"));
+            core.log.warn(format_args!("queue_if_no_path timeout on {dev}, failing queued IO"));
             // The task that runs is not to be cancelled by its own doing.
             if let Some(itself) = core.state.lock().timeout.take() {
                 itself.detach();
@@ -404,12 +390,9 @@ impl Core {
             if state.saved_queues && !state.queues {
                 // The last suspend was given up, and nothing has switched queueing on again.
                 let dev = self.dev;
-                self.log(
-                    Level::Err,
-                    format_args!(
-                        "{dev}: QIFNP disabled but saved as enabled, saving again loses state, not saving!"
-                    ),
-                );
+                self.log.err(format_args!(
+                    "{dev}: QIFNP disabled but saved as enabled, saving again loses state, not saving!"
+                ));
             } else {
                 state.saved_queues = state.queues;
             }
@@ -438,10 +421,10 @@ impl Core {
         state.queues |= state.saved_queues;
     }
 
-    /// What has become of its paths and groups.
-    pub(super) fn known(&self) -> Known {
+    /// Saves what has become of its paths and groups.
+    pub(super) fn save(&self) -> MultipathState {
         let state = self.state.lock();
-        Known {
+        MultipathState {
             paths: state.paths.clone(),
             groups: state.groups.iter().map(|group| (group.selector.copy(), group.is_bypassed)).collect(),
             current: state.current,
@@ -450,8 +433,8 @@ impl Core {
         }
     }
 
-    /// Takes that over from a device with the same table. A time that queueing is limited to begins anew.
-    pub(super) fn recall(&self, known: &Known) {
+    /// Takes over what a device with the same table has saved. A time that queueing is limited to begins anew.
+    pub(super) fn restore(&self, known: &MultipathState) {
         let mut state = self.state.lock();
         state.paths.clone_from(&known.paths);
         for (group, (selector, is_bypassed)) in state.groups.iter_mut().zip(&known.groups) {
@@ -470,15 +453,6 @@ impl Core {
             Some(path) => Ok(Some(self.paths[path].device().clone())),
             None if state.queues => Ok(None),
             None => Err(Errno::EIO),
-        }
-    }
-}
-
-impl Drop for Core {
-    /// A machine that ends suspends nothing first.
-    fn drop(&mut self) {
-        for bio in std::mem::take(&mut self.state.get_mut().queue) {
-            bio.end(BlkStatus::IoErr);
         }
     }
 }

@@ -2,10 +2,9 @@
 
 use std::fmt::{Result, Write};
 
-use super::MULTIPATH;
-use super::paths::{Core, Group, Mode, State};
+use super::paths::{Group, Mode, MultipathDevice, State};
 
-impl Core {
+impl MultipathDevice {
     /// `QUEUE_IO` and the pg_init count, which is always 0; handlers, of which there are none; the groups.
     pub(super) fn write_info(&self, out: &mut String) -> Result {
         let state = self.state.lock();
@@ -59,13 +58,9 @@ impl Core {
     }
 
     pub(super) fn write_measurement(&self, out: &mut String) -> Result {
-        let [major, minor, patch] = MULTIPATH.version;
         let state = self.state.lock();
         let count = state.groups.len();
-        write!(
-            out,
-            "target_name=multipath,target_version={major}.{minor}.{patch},nr_priority_groups={count}"
-        )?;
+        write!(out, "nr_priority_groups={count}")?;
         for (g, group) in state.groups.iter().enumerate() {
             let (letter, paths, name) = (state.letter(g), group.paths.len(), group.selector.name());
             write!(out, ",pg_state_{g}={letter},nr_pgpaths_{g}={paths},path_selector_name_{g}={name}")?;

@@ -5,8 +5,9 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use dmlab_block::{Bio, BlkStatus, End, EndIo, FrameData, Op, Tag, submit};
-use dmlab_dm::{Ctr, Map, Region, TableDevice, TableEvents, kcopyd};
-use dmlab_runtime::{AsyncMutex, Level, Runtime, WaitQueue};
+use dmlab_dm::kit::TargetLog;
+use dmlab_dm::{Ctr, DeviceRange, Map, TableDevice, TableEvents, follow, kcopyd};
+use dmlab_runtime::{AsyncMutex, Runtime, WaitQueue};
 use dmlab_units::{Sector, Sectors};
 use parking_lot::Mutex;
 
@@ -58,11 +59,13 @@ pub(super) struct Devices {
     pub(super) merges: bool,
 }
 
-pub(super) struct Core {
+pub(super) struct SnapshotDevice {
     pub(super) origin: TableDevice,
     pub(super) cow: TableDevice,
     pub(super) features: Features,
     pub(super) runtime: Arc<Runtime>,
+    /// Its lines of the kernel log.
+    pub(super) lines: TargetLog,
     events: TableEvents,
     pub(super) origins: Arc<Origins>,
     pub(super) len: Sectors,
@@ -97,7 +100,7 @@ pub(super) struct State {
 }
 
 /// What a snapshot knows that its store does not hold.
-pub(super) struct Known {
+pub(super) struct SnapshotState {
     is_valid: bool,
     has_overflowed: bool,
     /// Of a transient store: the next free chunk, and the exceptions.
@@ -110,10 +113,10 @@ impl State {
         self.pending.is_empty()
     }
 
-    /// Follows a bio to its end; the word to leave with it.
-    pub(super) fn track(&mut self, chunk: u64) -> u64 {
+    /// Counts a bio to a chunk until it ends (`track_chunk`): its end is heard by [`SnapshotDevice::end_tracked`].
+    pub(super) fn track(&mut self, chunk: u64) -> Map {
         *self.tracked.entry(chunk).or_default() += 1;
-        chunk + 1
+        Map::RemappedAndHear(chunk)
     }
 
     pub(super) fn is_tracked(&self, chunks: std::ops::Range<u64>) -> bool {
@@ -124,14 +127,20 @@ impl State {
 /// Most copies under way at once in one snapshot: writes that would begin one more wait (`snapshot_cow_threshold`).
 const COW_THRESHOLD: usize = 2048;
 
-impl Core {
+impl SnapshotDevice {
     /// A snapshot without a store yet.
-    pub(super) fn new(ctr: &Ctr<'_>, devices: Devices, kind: StoreKind, features: Features) -> Core {
-        Core {
+    pub(super) fn new(
+        ctr: &Ctr<'_>,
+        devices: Devices,
+        kind: StoreKind,
+        features: Features,
+    ) -> SnapshotDevice {
+        SnapshotDevice {
             origin: devices.origin,
             cow: devices.cow,
             features,
             runtime: ctr.runtime().clone(),
+            lines: ctr.log("snapshots"),
             events: ctr.events(),
             origins: ctr.machine_state(),
             len: ctr.len,
@@ -149,19 +158,19 @@ impl Core {
         state.is_valid = loaded.is_valid;
     }
 
-    /// What it knows that its store does not hold.
-    pub(super) fn known(&self) -> Known {
+    /// Saves what it knows that its store does not hold.
+    pub(super) fn save(&self) -> SnapshotState {
         let state = self.state.lock();
         let transient = state.store.as_ref().filter(|store| store.is_transient());
-        Known {
+        SnapshotState {
             is_valid: state.is_valid,
             has_overflowed: state.has_overflowed,
             transient: transient.map(|store| (store.next_free(), state.exceptions.clone())),
         }
     }
 
-    /// Takes that over.
-    pub(super) fn recall(&self, known: &Known) {
+    /// Takes over what another with the same table line has saved.
+    pub(super) fn restore(&self, known: &SnapshotState) {
         let mut state = self.state.lock();
         state.is_valid &= known.is_valid;
         state.has_overflowed |= known.has_overflowed;
@@ -187,12 +196,12 @@ impl Core {
     }
 
     /// Another snapshot that is being merged into the same origin.
-    pub(super) fn merging_neighbour(&self) -> Option<Arc<Core>> {
+    pub(super) fn merging_neighbour(&self) -> Option<Arc<SnapshotDevice>> {
         self.origins.merging_into(self.origin.dev()).filter(|core| !std::ptr::eq(&**core, self))
     }
 
     /// The other snapshots of its origin.
-    pub(super) fn neighbours(&self) -> Vec<Arc<Core>> {
+    pub(super) fn neighbours(&self) -> Vec<Arc<SnapshotDevice>> {
         let mut others = self.origins.of(self.origin.dev());
         others.retain(|core| !std::ptr::eq(&**core, self));
         others
@@ -208,13 +217,7 @@ impl Core {
         let yes_or_no = |is: bool| if is { 'y' } else { 'n' };
         write!(
             out,
-            "target_name={},snap_origin_name={},snap_cow_name={},snap_valid={},snap_merge_failed={},\
-             snapshot_overflowed={};",
-            if self.merges {
-                "snapshot-merge,target_version=1.5.0"
-            } else {
-                "snapshot,target_version=1.16.0"
-            },
+            "snap_origin_name={},snap_cow_name={},snap_valid={},snap_merge_failed={},snapshot_overflowed={};",
             self.origin.dev(),
             self.cow.dev(),
             yes_or_no(state.is_valid),
@@ -243,10 +246,6 @@ impl Core {
         }
     }
 
-    pub(super) fn log(&self, level: Level, text: &str) {
-        self.runtime.log(level, format!("device-mapper: snapshots: {text}"));
-    }
-
     // The way of a bio.
 
     pub(super) fn map(self: &Arc<Self>, bio: &mut Bio<'_>) -> Map {
@@ -273,9 +272,8 @@ impl Core {
             return Map::Remapped;
         }
         if bio.op == Op::Read {
-            bio.set_layer_word(state.track(chunk));
             bio.set_dev(self.origin.device());
-            return Map::Remapped;
+            return state.track(chunk);
         }
         if let Some(waiting) = state.pending.get_mut(&chunk) {
             waiting.push(bio.take_owned());
@@ -308,12 +306,8 @@ impl Core {
         let core = self.clone();
         let later = async move {
             core.until_below_threshold().await;
-            match core.map(&mut bio) {
-                Map::Remapped => submit(bio),
-                Map::Submitted => {}
-                Map::Done(status) => bio.end(status),
-                Map::Requeue | Map::Kill => bio.end(BlkStatus::IoErr),
-            }
+            let said = core.map(&mut bio);
+            follow(bio, said);
         };
         self.runtime.spawn("snapshot-throttled", later).detach();
     }
@@ -349,7 +343,7 @@ impl Core {
         }
         let bio = bio.take_owned();
         let tag = Tag::new("exception", 0, bio.sector.0 / store.chunk().0);
-        let chunk = Region { dev: self.cow.device().clone(), sector: store.sector(new), len: store.chunk() };
+        let chunk = DeviceRange::new(&self.cow, store.sector(new), store.chunk());
         let zeroing = async move {
             let failed = kcopyd::zero_tagged(&[chunk], tag).await;
             bio.end(if failed == 0 { BlkStatus::Ok } else { BlkStatus::IoErr });
@@ -363,7 +357,7 @@ impl Core {
         if state.kind == (StoreKind::Persistent { shows_overflow: true }) {
             state.has_overflowed = true;
             drop(state);
-            self.log(Level::Err, "Snapshot overflowed: Unable to allocate exception.");
+            self.lines.err("Snapshot overflowed: Unable to allocate exception.");
             return Map::Kill;
         }
         drop(state);
@@ -376,9 +370,8 @@ impl Core {
         Map::Submitted
     }
 
-    /// A tracked bio has ended; `word` is what `map` left with it.
-    pub(super) fn end_tracked(&self, word: u64) {
-        let Some(chunk) = word.checked_sub(1) else { return };
+    /// Counts one tracked bio to a chunk less (`stop_tracking_chunk`).
+    pub(super) fn end_tracked(&self, chunk: u64) {
         let mut state = self.state.lock();
         if let Some(bios) = state.tracked.get_mut(&chunk) {
             *bios -= 1;
@@ -460,8 +453,8 @@ impl Core {
         let start = store.sector(chunk);
         let Some(left) = Sector(self.origin.device().capacity().0).checked_since(start) else { return false };
         let len = store.chunk().min(left);
-        let from = Region { dev: self.origin.device().clone(), sector: start, len };
-        let to = Region { dev: self.cow.device().clone(), sector: store.sector(slot.new), len };
+        let from = DeviceRange::new(&self.origin, start, len);
+        let to = DeviceRange::new(&self.cow, store.sector(slot.new), len);
         let tag = Tag::new("exception", 0, chunk);
         kcopyd::copy_tagged(&self.runtime, &from, &[to], kcopyd::OnError::Stop, tag).await.is_none()
     }
@@ -501,7 +494,7 @@ impl Core {
             state.is_valid = false;
             state.store.clone()
         };
-        self.log(Level::Err, &format!("Invalidating snapshot: {why}"));
+        self.lines.err(&format!("Invalidating snapshot: {why}"));
         if let Some(store) = store {
             store.drop_snapshot().await;
         }
@@ -509,7 +502,7 @@ impl Core {
     }
 }
 
-impl Drop for Core {
+impl Drop for SnapshotDevice {
     fn drop(&mut self) {
         // A machine that ends suspends nothing first.
         let state = self.state.get_mut();
@@ -520,7 +513,7 @@ impl Drop for Core {
 
 /// Hears the end of a write that fills a whole chunk of the COW device, and commits its exception.
 struct WholeChunk {
-    core: Arc<Core>,
+    core: Arc<SnapshotDevice>,
     chunk: u64,
 }
 

@@ -9,10 +9,9 @@
 
 use std::sync::Arc;
 
-use dmlab_runtime::Level;
 use dmlab_units::Errno;
 
-use super::cow::Core;
+use super::cow::SnapshotDevice;
 
 /// What a new snapshot is to those that exist on the same COW device.
 pub(super) enum Role {
@@ -24,16 +23,16 @@ pub(super) enum Role {
     Paired,
 }
 
-impl Core {
+impl SnapshotDevice {
     /// Whether a resume is allowed while another snapshot stands on the same COW device.
     pub(super) fn may_resume(&self) -> Result<(), Errno> {
         if let Some(source) = self.origins.source_for(self) {
             if !source.state.lock().is_suspended {
-                self.log(Level::Err, "Unable to perform snapshot handover until source is suspended.");
+                self.lines.err("Unable to perform snapshot handover until source is suspended.");
                 return Err(Errno::EINVAL);
             }
         } else if self.is_active() && self.origins.destination_for(self).is_some() {
-            self.log(Level::Err, "Unable to resume snapshot source until handover completes.");
+            self.lines.err("Unable to resume snapshot source until handover completes.");
             return Err(Errno::EINVAL);
         }
         Ok(())
@@ -57,14 +56,14 @@ impl Core {
             return;
         }
         if let Some(destination) = self.origins.destination_for(self) {
-            self.log(Level::Err, "Cancelling snapshot handover.");
+            self.lines.err("Cancelling snapshot handover.");
             destination.state.lock().is_valid = false;
         }
     }
 
     /// Takes exceptions and store from the source, which is invalid from then on. `false`, and nothing is taken, while
     /// copies are under way there that the origin's writes have begun: they end where they began.
-    fn take_over(&self, source: &Arc<Core>) -> bool {
+    fn take_over(&self, source: &Arc<SnapshotDevice>) -> bool {
         // Both at once, so that no write of the origin finds a moment in which neither of them keeps the chunk.
         let mut from = source.state.lock();
         if !from.is_quiet() {

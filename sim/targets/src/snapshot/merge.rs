@@ -18,13 +18,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dmlab_block::{Bio, BlkStatus, End, Op, QueueLimits, Tag, run_async, submit};
 use dmlab_dm::{
-    Area, Constructor, CtrError, Later, Map, Region, StatusKind, Target, TargetFeatures, TargetType, kcopyd,
+    BoxFuture, Constructor, CtrError, DeviceRange, Map, StatusKind, StatusResult, Target, TargetFeatures,
+    TargetType, kcopyd,
 };
-use dmlab_runtime::Level;
 use dmlab_units::{Errno, Sector, Sectors};
 
 use super::Snapshot;
-use super::cow::Core;
+use super::cow::SnapshotDevice;
 use super::origin::Origins;
 use super::store::{Run, Store};
 
@@ -53,7 +53,7 @@ pub(super) const UNSUPPORTED: CtrError =
 const WRITE_ERROR: &str = "Write error: shutting down merge.";
 
 /// Whether a snapshot may be merged that will take over from another.
-pub(super) fn check_destination(core: &Core, origins: &Origins) -> Result<(), CtrError> {
+pub(super) fn check_destination(core: &SnapshotDevice, origins: &Origins) -> Result<(), CtrError> {
     if origins.merging_into(core.origin.dev()).is_some() {
         return Err(CtrError::invalid("A snapshot is already merging."));
     }
@@ -112,28 +112,28 @@ impl Target for Merge {
         }
     }
 
-    fn end_io(&self, bio: &mut Bio<'_>, word: u64, status: BlkStatus) -> End {
-        self.snapshot.end_io(bio, word, status)
+    fn end_io(&self, bio: &mut Bio<'_>, chunk: u64, status: BlkStatus) -> End {
+        self.snapshot.end_io(bio, chunk, status)
     }
 
-    fn presuspend(&self, _noflush: bool) -> Later<'_, ()> {
+    fn presuspend(&self, _noflush: bool) -> BoxFuture<'_, ()> {
         Box::pin(self.snapshot.core.stop_merge())
     }
 
-    fn presuspend_undo(&self) -> Later<'_, ()> {
+    fn presuspend_undo(&self) -> BoxFuture<'_, ()> {
         self.snapshot.core.start_merge();
         Box::pin(async {})
     }
 
-    fn postsuspend(&self) -> Later<'_, ()> {
+    fn postsuspend(&self) -> BoxFuture<'_, ()> {
         self.snapshot.postsuspend()
     }
 
-    fn preresume(&self) -> Later<'_, Result<(), Errno>> {
+    fn preresume(&self) -> BoxFuture<'_, Result<(), Errno>> {
         self.snapshot.preresume()
     }
 
-    fn resume(&self) -> Later<'_, ()> {
+    fn resume(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             let core = &self.snapshot.core;
             core.start().await;
@@ -145,15 +145,15 @@ impl Target for Merge {
         })
     }
 
-    fn destroy(&self) -> Later<'_, ()> {
+    fn destroy(&self) -> BoxFuture<'_, ()> {
         self.snapshot.destroy()
     }
 
-    fn status(&self, kind: StatusKind, out: &mut String) {
-        self.snapshot.status(kind, out);
+    fn status<'a>(&'a self, kind: StatusKind, noflush: bool, out: &'a mut String) -> StatusResult<'a> {
+        self.snapshot.status(kind, noflush, out)
     }
 
-    fn devices(&self) -> Option<Vec<Area<'_>>> {
+    fn devices(&self) -> Option<Vec<DeviceRange>> {
         self.snapshot.devices()
     }
 
@@ -162,7 +162,7 @@ impl Target for Merge {
     }
 }
 
-impl Core {
+impl SnapshotDevice {
     /// A read or write: to the store if the chunk is still there, else to the origin.
     fn map_merging(self: &Arc<Self>, bio: &mut Bio<'_>) -> Map {
         let mut state = self.state.lock();
@@ -175,7 +175,9 @@ impl Core {
                         state.merge.queued.push(bio.take_owned());
                         return Map::Submitted;
                     }
-                    bio.set_layer_word(state.track(chunk));
+                    let tracked = state.track(chunk);
+                    self.to_cow(&store, new, bio);
+                    return tracked;
                 }
                 self.to_cow(&store, new, bio);
                 return Map::Remapped;
@@ -207,7 +209,7 @@ impl Core {
                     Ok(true) => {}
                     Ok(false) => break,
                     Err(why) => {
-                        core.log(Level::Err, why);
+                        core.lines.err(why);
                         core.state.lock().merge.has_failed = true;
                         core.end_run(Err(BlkStatus::IoErr));
                         break;
@@ -237,7 +239,7 @@ impl Core {
             state.store.clone().filter(|_| state.is_valid)
         };
         let Some(store) = store else {
-            self.log(Level::Err, "Snapshot is invalid: can't merge");
+            self.lines.err("Snapshot is invalid: can't merge");
             return Ok(false);
         };
         let run = store.last_run().await;
@@ -245,8 +247,8 @@ impl Core {
             return Ok(false);
         };
         let chunks = run.old..run.old.saturating_add(run.count);
-        let (from, to) = self.run_regions(&store, run);
-        if to.sector.checked_add(to.len).is_none() {
+        let (from, to) = self.run_ranges(&store, run);
+        if to.start.checked_add(to.len).is_none() {
             return Err(WRITE_ERROR);
         }
         self.preserve_neighbours(&to).await;
@@ -271,22 +273,22 @@ impl Core {
     }
 
     /// Where a run is copied from and to; the last chunk only up to the origin's end.
-    fn run_regions(&self, store: &Store, Run { old, new, count }: Run) -> (Region, Region) {
+    fn run_ranges(&self, store: &Store, Run { old, new, count }: Run) -> (DeviceRange, DeviceRange) {
         let sector = store.sector(old);
         let room = Sector(self.origin.device().capacity().0).checked_since(sector).unwrap_or(Sectors::ZERO);
         let whole = Sectors(store.chunk().0 * count);
         // Linux does not cut a run that begins beyond the end: the write fails, and the merge with it.
         let len = if room == Sectors::ZERO { whole } else { whole.min(room) };
-        let from = Region { dev: self.cow.device().clone(), sector: store.sector(new), len };
-        (from, Region { dev: self.origin.device().clone(), sector, len })
+        let from = DeviceRange::new(&self.cow, store.sector(new), len);
+        (from, DeviceRange::new(&self.origin, sector, len))
     }
 
     /// Makes sure that the other snapshots have copies of what is about to be overwritten in the origin.
-    async fn preserve_neighbours(&self, region: &Region) {
+    async fn preserve_neighbours(&self, range: &DeviceRange) {
         for neighbour in self.neighbours() {
             let Some(chunk) = neighbour.chunk() else { continue };
-            let Some(end) = region.sector.checked_add(region.len) else { continue };
-            let mut sector = region.sector;
+            let Some(end) = range.start.checked_add(range.len) else { continue };
+            let mut sector = range.start;
             while sector < end {
                 if neighbour.wants_copy(sector) {
                     neighbour.preserve(sector, neighbour.begin_preserving(sector)).await;

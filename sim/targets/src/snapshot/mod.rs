@@ -38,19 +38,17 @@ mod merge;
 mod origin;
 mod store;
 
-use std::any::Any;
 use std::fmt::Write;
 use std::sync::Arc;
 
 use dmlab_block::{Bio, BlkStatus, End, OpenMode, QueueLimits};
 use dmlab_dm::{
-    Area, Constructor, Ctr, CtrError, Later, Map, Memory, StatusKind, Target, TargetFeatures, TargetType,
-    parse_u32_strict,
+    BoxFuture, Constructor, Ctr, CtrError, DeviceRange, Map, OrRefuse, Saved, StatusKind, StatusResult,
+    Target, TargetFeatures, TargetType, parse_u32_strict,
 };
-use dmlab_runtime::Level;
-use dmlab_units::{Bytes, Errno, Sectors};
+use dmlab_units::{Bytes, Errno, Sector, Sectors};
 
-use cow::{Core, Devices, Features, Known};
+use cow::{Devices, Features, SnapshotDevice, SnapshotState};
 use handover::Role;
 pub use merge::SNAPSHOT_MERGE;
 use origin::Origins;
@@ -72,7 +70,7 @@ pub static SNAPSHOT: TargetType = TargetType {
 
 /// One snapshot line of a table.
 struct Snapshot {
-    core: Arc<Core>,
+    core: Arc<SnapshotDevice>,
     /// The chunk size that bios are cut by; a handover destination has its source's.
     chunk: Sectors,
     len: Sectors,
@@ -86,10 +84,8 @@ async fn construct(ctr: &mut Ctr<'_>, merges: bool) -> Result<Snapshot, CtrError
     let [origin, cow, store, chunk] = std::array::from_fn(|_| ctr.args.shift().unwrap_or_default());
     let features = parse_features(ctr)?;
     let mode = if merges { OpenMode::READ | OpenMode::WRITE } else { OpenMode::READ };
-    let origin = ctr
-        .device_with_mode(&origin, mode)
-        .map_err(|errno| CtrError::new(errno, "Cannot get origin device"))?;
-    let cow = ctr.device(&cow).map_err(|errno| CtrError::new(errno, "Cannot get COW device"))?;
+    let origin = ctr.device_with_mode(&origin, mode).or_refuse("Cannot get origin device")?;
+    let cow = ctr.device(&cow).or_refuse("Cannot get COW device")?;
     if origin.dev() == cow.dev() {
         return Err(CtrError::invalid("COW device cannot be the same as origin device"));
     }
@@ -101,7 +97,7 @@ async fn construct(ctr: &mut Ctr<'_>, merges: bool) -> Result<Snapshot, CtrError
     }
 
     let origins = ctr.machine_state::<Origins>();
-    let core = Arc::new(Core::new(ctr, Devices { origin, cow, merges }, kind, features));
+    let core = Arc::new(SnapshotDevice::new(ctr, Devices { origin, cow, merges }, kind, features));
     match origins.role_of(&core) {
         Role::Paired => {
             return Err(CtrError::invalid("Snapshot cow pairing for exception table handover failed"));
@@ -124,12 +120,11 @@ async fn construct(ctr: &mut Ctr<'_>, merges: bool) -> Result<Snapshot, CtrError
         _ => 0,
     };
     ctr.settings.discards_supported = features.zeroes_cow;
-    ctr.settings.wants_end_io = true;
     Ok(Snapshot { core, chunk, len: ctr.len })
 }
 
 /// Opens the exception store of a snapshot that takes over from no other.
-async fn open_store(core: &Arc<Core>, kind: StoreKind, chunk: u64) -> Result<(), CtrError> {
+async fn open_store(core: &Arc<SnapshotDevice>, kind: StoreKind, chunk: u64) -> Result<(), CtrError> {
     let cow = core.cow.device().clone();
     let (store, loaded) = match kind {
         StoreKind::Transient if chunk == 0 => return Err(CtrError::invalid("Chunk size not set")),
@@ -140,7 +135,7 @@ async fn open_store(core: &Arc<Core>, kind: StoreKind, chunk: u64) -> Result<(),
         StoreKind::Persistent { .. } => Store::open(kind, core.origin.device(), cow, chunk).await?,
     };
     if !loaded.is_valid {
-        core.runtime.log(Level::Warning, "device-mapper: snapshots: Snapshot is marked invalid.");
+        core.lines.warn("Snapshot is marked invalid.");
     }
     core.set_store(Arc::new(store), loaded);
     Ok(())
@@ -178,7 +173,7 @@ fn parse_store(ctr: &Ctr<'_>, word: &[u8]) -> Option<StoreKind> {
         (Some(b'P'), Some(_)) => {
             let option = String::from_utf8_lossy(&word[1..]);
             let text = format!("Unsupported persistent store option: {option}");
-            ctr.log(Level::Err, "persistent snapshot", text);
+            ctr.log(store::PREFIX).err(text);
             None
         }
         _ => None,
@@ -197,22 +192,22 @@ impl Target for Snapshot {
         self.core.map(bio)
     }
 
-    fn end_io(&self, _bio: &mut Bio<'_>, word: u64, status: BlkStatus) -> End {
-        self.core.end_tracked(word);
+    fn end_io(&self, _bio: &mut Bio<'_>, chunk: u64, status: BlkStatus) -> End {
+        self.core.end_tracked(chunk);
         End::Done(status)
     }
 
-    fn postsuspend(&self) -> Later<'_, ()> {
+    fn postsuspend(&self) -> BoxFuture<'_, ()> {
         self.core.set_suspended();
         Box::pin(async {})
     }
 
-    fn preresume(&self) -> Later<'_, Result<(), Errno>> {
+    fn preresume(&self) -> BoxFuture<'_, Result<(), Errno>> {
         let allowed = self.core.may_resume();
         Box::pin(async move { allowed })
     }
 
-    fn resume(&self) -> Later<'_, ()> {
+    fn resume(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             // Between two runs of a merge into the same origin: a snapshot that shares a chunk from now on is heeded by
             // the next.
@@ -225,43 +220,40 @@ impl Target for Snapshot {
         })
     }
 
-    fn destroy(&self) -> Later<'_, ()> {
+    fn destroy(&self) -> BoxFuture<'_, ()> {
         self.core.withdraw();
         Box::pin(self.core.until_quiet())
     }
 
-    fn status(&self, kind: StatusKind, out: &mut String) {
+    fn status<'a>(&'a self, kind: StatusKind, _noflush: bool, out: &'a mut String) -> StatusResult<'a> {
         let core = &self.core;
-        // Writing to a String cannot fail.
-        let _ = match kind {
+        let written = match kind {
             StatusKind::Info => write!(out, "{}", core.usage_text()),
             StatusKind::Table => {
                 let (origin, cow) = (core.origin.dev(), core.cow.dev());
                 let chunk = core.chunk().unwrap_or(Sectors::ZERO);
                 let letters = core.state.lock().kind.letters();
-                let _ = write!(out, "{origin} {cow} {letters} {chunk}");
-                core.features.write(out)
+                write!(out, "{origin} {cow} {letters} {chunk}").and_then(|()| core.features.write(out))
             }
             StatusKind::Ima => core.write_measurement(out),
         };
+        written.into()
     }
 
     /// What a transient store holds, and that the snapshot is lost if its store may not say so.
-    fn memory(&self) -> Option<Memory> {
-        Some(Box::new(self.core.known()))
+    fn save(&self) -> Option<Saved> {
+        Some(Saved::new(self.core.save()))
     }
 
-    fn recall(&self, memory: &(dyn Any + Send + Sync)) {
-        if let Some(known) = memory.downcast_ref::<Known>() {
-            self.core.recall(known);
-        }
+    fn restore(&self, saved: &Saved) {
+        self.core.restore(saved.get::<SnapshotState>());
     }
 
-    fn devices(&self) -> Option<Vec<Area<'_>>> {
+    fn devices(&self) -> Option<Vec<DeviceRange>> {
         let cow_size = self.core.cow.device().capacity();
         Some(vec![
-            Area { dev: &self.core.origin, start: Default::default(), len: self.len },
-            Area { dev: &self.core.cow, start: Default::default(), len: cow_size },
+            DeviceRange::new(&self.core.origin, Sector::ZERO, self.len),
+            DeviceRange::new(&self.core.cow, Sector::ZERO, cow_size),
         ])
     }
 

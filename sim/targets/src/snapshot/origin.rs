@@ -8,13 +8,13 @@ use std::sync::{Arc, Weak};
 use arc_swap::ArcSwap;
 use dmlab_block::{Bio, Op, submit};
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Later, Map, StatusKind, TableDevice, Target, TargetFeatures,
-    TargetType,
+    BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, OrRefuse, StatusKind, StatusResult,
+    TableDevice, Target, TargetFeatures, TargetType,
 };
 use dmlab_runtime::Runtime;
 use dmlab_units::{DevT, Sector, Sectors};
 
-use super::cow::{Core, Preserving};
+use super::cow::{Preserving, SnapshotDevice};
 use super::handover::Role;
 
 /// `snapshot-origin` 1.9.0.
@@ -32,17 +32,17 @@ const NO_BOUNDARY: u64 = 1 << 31;
 #[derive(Default)]
 pub(super) struct Origins {
     /// Read by every write to an origin, without a lock.
-    snapshots: ArcSwap<Vec<Weak<Core>>>,
+    snapshots: ArcSwap<Vec<Weak<SnapshotDevice>>>,
     /// Counts the handovers, so that a write notices one that came while it looked at one snapshot after the other.
     handovers: AtomicU64,
 }
 
 impl Origins {
-    fn all(&self) -> Vec<Arc<Core>> {
+    fn all(&self) -> Vec<Arc<SnapshotDevice>> {
         self.snapshots.load().iter().filter_map(Weak::upgrade).collect()
     }
 
-    pub(super) fn add(&self, core: &Arc<Core>) {
+    pub(super) fn add(&self, core: &Arc<SnapshotDevice>) {
         self.snapshots.rcu(|snapshots| {
             let mut snapshots = Vec::clone(snapshots);
             snapshots.push(Arc::downgrade(core));
@@ -52,8 +52,8 @@ impl Origins {
 
     /// Takes a snapshot off the list; whether it was there. It is known until its table goes, not for as long as some task
     /// still holds it.
-    pub(super) fn remove(&self, core: &Core) -> bool {
-        let is_it = |snapshot: &Weak<Core>| std::ptr::eq(snapshot.as_ptr(), core);
+    pub(super) fn remove(&self, core: &SnapshotDevice) -> bool {
+        let is_it = |snapshot: &Weak<SnapshotDevice>| std::ptr::eq(snapshot.as_ptr(), core);
         let before = self.snapshots.rcu(|snapshots| {
             let mut snapshots = Vec::clone(snapshots);
             snapshots.retain(|snapshot| !is_it(snapshot));
@@ -68,7 +68,7 @@ impl Origins {
     }
 
     /// Snapshots of the device `origin`, those with the largest chunks first.
-    pub(super) fn of(&self, origin: DevT) -> Vec<Arc<Core>> {
+    pub(super) fn of(&self, origin: DevT) -> Vec<Arc<SnapshotDevice>> {
         let mut found: Vec<_> = self.all().into_iter().filter(|core| core.origin.dev() == origin).collect();
         found.sort_by_key(|core| Reverse(core.chunk()));
         found
@@ -80,7 +80,7 @@ impl Origins {
     }
 
     /// The snapshot that is being merged into a device.
-    pub(super) fn merging_into(&self, origin: DevT) -> Option<Arc<Core>> {
+    pub(super) fn merging_into(&self, origin: DevT) -> Option<Arc<SnapshotDevice>> {
         self.of(origin).into_iter().find(|core| core.merges)
     }
 
@@ -114,14 +114,14 @@ impl Origins {
 
     /// Begins copies for all snapshots that a write to the origin at `sector` has to wait for. Empty, and nothing was
     /// allocated for it, if there are none.
-    fn begin_preserving(&self, origin: DevT, sector: Sector) -> Vec<(Arc<Core>, Preserving)> {
+    fn begin_preserving(&self, origin: DevT, sector: Sector) -> Vec<(Arc<SnapshotDevice>, Preserving)> {
         loop {
             let seen = self.handovers.load(Ordering::Acquire);
             let snapshots = self.snapshots.load();
-            let wants = |core: &Arc<Core>| core.origin.dev() == origin && core.wants_copy(sector);
+            let wants = |core: &Arc<SnapshotDevice>| core.origin.dev() == origin && core.wants_copy(sector);
             let mut wanting: Vec<_> = snapshots.iter().filter_map(Weak::upgrade).filter(wants).collect();
             wanting.sort_by_key(|core| Reverse(core.chunk()));
-            let begin = |core: Arc<Core>| {
+            let begin = |core: Arc<SnapshotDevice>| {
                 let begun = core.begin_preserving(sector);
                 (core, begun)
             };
@@ -134,7 +134,7 @@ impl Origins {
     }
 
     /// Another snapshot with the same origin and COW device that is active, or is not.
-    fn twin(&self, core: &Core, is_active: bool) -> Option<Arc<Core>> {
+    fn twin(&self, core: &SnapshotDevice, is_active: bool) -> Option<Arc<SnapshotDevice>> {
         self.all().into_iter().find(|other| {
             !std::ptr::eq(&**other, core)
                 && other.origin.dev() == core.origin.dev()
@@ -143,11 +143,12 @@ impl Origins {
         })
     }
 
-    pub(super) fn role_of(&self, core: &Core) -> Role {
-        let is_twin =
-            |other: &&Arc<Core>| other.origin.dev() == core.origin.dev() && other.cow.dev() == core.cow.dev();
+    pub(super) fn role_of(&self, core: &SnapshotDevice) -> Role {
+        let is_twin = |other: &&Arc<SnapshotDevice>| {
+            other.origin.dev() == core.origin.dev() && other.cow.dev() == core.cow.dev()
+        };
         let all = self.all();
-        let twins: Vec<&Arc<Core>> = all.iter().filter(is_twin).collect();
+        let twins: Vec<&Arc<SnapshotDevice>> = all.iter().filter(is_twin).collect();
         match twins[..] {
             [] => Role::Alone,
             [source] if source.is_active() => Role::Destination,
@@ -157,12 +158,12 @@ impl Origins {
     }
 
     /// The snapshot that a new one will take over from.
-    pub(super) fn source_of(&self, core: &Core) -> Option<Arc<Core>> {
+    pub(super) fn source_of(&self, core: &SnapshotDevice) -> Option<Arc<SnapshotDevice>> {
         self.twin(core, true)
     }
 
     /// The snapshot that `core`, which has no store of its own, takes over from.
-    pub(super) fn source_for(&self, core: &Core) -> Option<Arc<Core>> {
+    pub(super) fn source_for(&self, core: &SnapshotDevice) -> Option<Arc<SnapshotDevice>> {
         if core.is_active() || core.is_spent() || core.chunk().is_some() {
             None
         } else {
@@ -171,7 +172,7 @@ impl Origins {
     }
 
     /// The snapshot that is to take over from `core`.
-    pub(super) fn destination_for(&self, core: &Core) -> Option<Arc<Core>> {
+    pub(super) fn destination_for(&self, core: &SnapshotDevice) -> Option<Arc<SnapshotDevice>> {
         self.twin(core, false).filter(|destination| destination.chunk().is_none())
     }
 }
@@ -185,11 +186,11 @@ struct Origin {
     runtime: Arc<Runtime>,
 }
 
-fn construct(ctr: &mut Ctr<'_>) -> Built {
+fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     let (Some(device), true) = (ctr.args.shift(), ctr.args.is_empty()) else {
         return Err(CtrError::invalid("origin: incorrect number of arguments"));
     };
-    let device = ctr.device(&device).map_err(|errno| CtrError::new(errno, "Cannot get target device"))?;
+    let device = ctr.device(&device).or_refuse("Cannot get target device")?;
     ctr.settings.num_flush_bios = 1;
     Ok(Box::new(Origin {
         device,
@@ -218,20 +219,21 @@ impl Target for Origin {
         Map::Remapped
     }
 
-    fn resume(&self) -> Later<'_, ()> {
+    fn resume(&self) -> BoxFuture<'_, ()> {
         let smallest = self.origins.smallest_chunk(self.device.dev());
         self.boundary.store(smallest.map_or(NO_BOUNDARY, |chunk| chunk.0), Ordering::Relaxed);
         Box::pin(async {})
     }
 
-    fn status(&self, kind: StatusKind, out: &mut String) {
-        if kind == StatusKind::Table {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "{}", self.device.dev());
-        }
+    fn status<'a>(&'a self, kind: StatusKind, _noflush: bool, out: &'a mut String) -> StatusResult<'a> {
+        let written = match kind {
+            StatusKind::Table => write!(out, "{}", self.device.dev()),
+            StatusKind::Info | StatusKind::Ima => Ok(()),
+        };
+        written.into()
     }
 
-    fn devices(&self) -> Option<Vec<Area<'_>>> {
-        Some(vec![Area { dev: &self.device, start: Default::default(), len: self.len }])
+    fn devices(&self) -> Option<Vec<DeviceRange>> {
+        Some(vec![DeviceRange::new(&self.device, Sector::ZERO, self.len)])
     }
 }

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, Tag, read_bio_async};
+use dmlab_dm::kit::TargetLog;
 use dmlab_dm::{CtrError, run_all};
 use dmlab_runtime::{AsyncMutex, Level, Planted, WaitQueue};
 use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
@@ -25,6 +26,8 @@ const MAX_CHUNK: u64 = (i32::MAX >> 9) as u64;
 /// Most pieces of a chunk under way at once.
 const PIECES_AT_ONCE: usize = 8;
 
+/// What a persistent store's lines of the kernel log begin with.
+pub(super) const PREFIX: &str = "persistent snapshot";
 /// What the log says of a store that cannot be one.
 const CORRUPT: &str = "Invalid or corrupt snapshot";
 
@@ -195,7 +198,7 @@ impl Store {
         let failed = |errno| CtrError::new(errno, "Failed to read snapshot metadata");
         let io_error = |status: BlkStatus| failed(status.errno().unwrap_or(Errno::EIO));
         let log = |level, text: String| {
-            cow.runtime().log(level, format!("device-mapper: persistent snapshot: {text}"));
+            TargetLog::new(cow.runtime().clone(), PREFIX).log(level, text);
         };
         let block = cow.limits().logical_block_size.sectors_floor();
         let supposed_chunk = if asked_chunk == 0 { DEFAULT_CHUNK.max(block.0) } else { asked_chunk };
@@ -524,8 +527,7 @@ impl Store {
     pub(super) async fn drop_snapshot(&self) {
         self.alloc.lock().is_valid = false;
         if self.kind != StoreKind::Transient && self.write_header(false).await.is_err() {
-            let text = "device-mapper: persistent snapshot: write header failed";
-            self.cow.runtime().log(Level::Warning, text);
+            TargetLog::new(self.cow.runtime().clone(), PREFIX).warn("write header failed");
         }
     }
 

@@ -33,16 +33,15 @@
 
 mod regions;
 
-use std::any::Any;
 use std::fmt::Write;
-use std::sync::Arc;
 
-use dmlab_block::{Bio, BlockDevice};
+use dmlab_block::{Bio, Caller};
+use dmlab_dm::kit::TargetLog;
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Later, Map, Memory, MessageResult, StatusKind, TableDevice,
-    Target, TargetFeatures, TargetType, parse_u64_strict,
+    BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, IoctlRoute, Map, MessageResult, Messages,
+    OrRefuse, Saved, StatusKind, StatusResult, TableDevice, Target, TargetFeatures, TargetType,
+    parse_u64_strict,
 };
-use dmlab_runtime::{Level, Runtime};
 use dmlab_units::{Errno, Sector, Sectors};
 
 use regions::Regions;
@@ -70,10 +69,10 @@ struct Switch {
     regions: Regions,
     start: Sector,
     len: Sectors,
-    runtime: Arc<Runtime>,
+    log: TargetLog,
 }
 
-fn construct(ctr: &mut Ctr<'_>) -> Built {
+fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     let nr_paths = ctr.args.number(1, MAX_PATHS, "Invalid number of paths")?;
     let region_size = ctr.args.number(1, u32::MAX, "Invalid region size")?;
     ctr.args.group(0, 0, "Invalid number of optional args")?;
@@ -83,8 +82,8 @@ fn construct(ctr: &mut Ctr<'_>) -> Built {
     let region_size = Sectors(u64::from(region_size));
     let mut paths = Vec::with_capacity(nr_paths as usize);
     while let (Some(device), Some(offset)) = (ctr.args.shift(), ctr.args.shift()) {
-        let device = ctr.device(&device).map_err(|errno| CtrError::new(errno, "Device lookup failed"))?;
-        let offset = parse_u64_strict(&offset).ok_or(CtrError::invalid("Invalid device starting offset"))?;
+        let device = ctr.device(&device).or_refuse("Device lookup failed")?;
+        let offset = parse_u64_strict(&offset).or_refuse("Invalid device starting offset")?;
         paths.push(Path { device, offset: Sector(offset) });
     }
     let regions = Regions::new(ctr.len.0.div_ceil(region_size.0), nr_paths)
@@ -92,7 +91,7 @@ fn construct(ctr: &mut Ctr<'_>) -> Built {
     ctr.settings.max_io_len = region_size;
     ctr.settings.num_discard_bios = 1;
     let (start, len) = (ctr.start, ctr.len);
-    Ok(Box::new(Switch { paths, region_size, regions, start, len, runtime: ctr.runtime().clone() }))
+    Ok(Box::new(Switch { paths, region_size, regions, start, len, log: ctr.log("switch") }))
 }
 
 impl Switch {
@@ -102,7 +101,7 @@ impl Switch {
     }
 
     fn refuse(&self, text: impl std::fmt::Display) -> Errno {
-        self.runtime.log(Level::Warning, format!("device-mapper: switch: {text}"));
+        self.log.warn(text);
         Errno::EINVAL
     }
 
@@ -194,54 +193,51 @@ impl Target for Switch {
         Map::Remapped
     }
 
-    fn status(&self, kind: StatusKind, out: &mut String) {
+    fn status<'a>(&'a self, kind: StatusKind, _noflush: bool, out: &'a mut String) -> StatusResult<'a> {
         if kind != StatusKind::Table {
-            return;
+            return Ok(()).into();
         }
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{} {} 0", self.paths.len(), self.region_size);
-        for Path { device, offset } in &self.paths {
-            let _ = write!(out, " {} {offset}", device.dev());
-        }
+        let paths: String =
+            self.paths.iter().map(|path| format!(" {} {}", path.device.dev(), path.offset)).collect();
+        write!(out, "{} {} 0{paths}", self.paths.len(), self.region_size).into()
     }
 
     /// The map of regions.
-    fn memory(&self) -> Option<Memory> {
-        Some(Box::new(self.regions.to_words()))
+    fn save(&self) -> Option<Saved> {
+        Some(Saved::new(self.regions.to_words()))
     }
 
-    fn recall(&self, memory: &(dyn Any + Send + Sync)) {
-        if let Some(words) = memory.downcast_ref::<Vec<u64>>() {
-            self.regions.set_words(words);
-        }
+    fn restore(&self, saved: &Saved) {
+        self.regions.set_words(saved.get::<Vec<u64>>());
     }
 
-    fn has_messages(&self) -> bool {
-        true
-    }
-
-    fn message<'a>(&'a self, words: &'a [Vec<u8>]) -> Later<'a, MessageResult> {
-        Box::pin(async move {
-            match words.split_first() {
-                Some((name, words)) if name.eq_ignore_ascii_case(b"set_region_mappings") => {
-                    self.set_mappings(words).map(|()| None)
-                }
-                _ => Err(self.refuse("Unrecognised message received.")),
-            }
-        })
+    fn messages(&self) -> Option<&dyn Messages> {
+        Some(self)
     }
 
     /// Ioctls go to the path of region 0; freely only if the target ends where that device does.
-    fn prepare_ioctl(&self) -> Option<(Arc<BlockDevice>, bool)> {
+    fn route_ioctl(&self) -> IoctlRoute<'_> {
         let path = self.path(Sectors::ZERO);
-        let device = path.device.device();
+        let device = path.device.device().clone();
         let is_whole = self.len.0.checked_add(path.offset.0) == Some(device.capacity().0);
-        Some((device.clone(), is_whole))
+        IoctlRoute::To { device, is_whole }
     }
 
-    fn devices(&self) -> Option<Vec<Area<'_>>> {
+    fn devices(&self) -> Option<Vec<DeviceRange>> {
         let paths = self.paths.iter();
-        Some(paths.map(|path| Area { dev: &path.device, start: path.offset, len: self.len }).collect())
+        Some(paths.map(|path| DeviceRange::new(&path.device, path.offset, self.len)).collect())
+    }
+}
+
+impl Messages for Switch {
+    fn message<'a>(&'a self, words: &'a [Vec<u8>], _caller: &'a dyn Caller) -> BoxFuture<'a, MessageResult> {
+        let answer = match words.split_first() {
+            Some((name, words)) if name.eq_ignore_ascii_case(b"set_region_mappings") => {
+                self.set_mappings(words).map(|()| None)
+            }
+            _ => Err(self.refuse("Unrecognised message received.")),
+        };
+        Box::pin(async { answer })
     }
 }
 

@@ -7,14 +7,14 @@ use dmlab_persistent_data::{Run, ThinMetadata};
 use dmlab_units::{DataBlock, Errno, Sector, Sectors};
 
 use super::modes::Mode;
-use super::pool::{Pool, ThinCore};
+use super::pool::{Pool, ThinDevice};
 
 /// Longest run that is handled at once, in data blocks, and its alignment.
 pub(super) const MAX_RUN: u64 = 1024;
 
 impl Pool {
     /// Unmaps the whole blocks that a discard covers.
-    pub(super) async fn process_discard(self: &Arc<Self>, thin: &Arc<ThinCore>, bio: Bio<'static>) {
+    pub(super) async fn process_discard(self: &Arc<Self>, thin: &Arc<ThinDevice>, bio: Bio<'static>) {
         let mode = self.mode();
         if mode >= Mode::OutOfMetadataSpace {
             bio.end(if mode == Mode::Fail { BlkStatus::IoErr } else { BlkStatus::Ok });
@@ -29,7 +29,7 @@ impl Pool {
 
     async fn discard_range(
         self: &Arc<Self>,
-        thin: &Arc<ThinCore>,
+        thin: &Arc<ThinDevice>,
         begin: u64,
         end: u64,
     ) -> Result<(), Errno> {
@@ -60,7 +60,7 @@ impl Pool {
     async fn unmap(
         &self,
         metadata: &mut ThinMetadata,
-        thin: &ThinCore,
+        thin: &ThinDevice,
         begin: u64,
         end: u64,
     ) -> Result<(), Errno> {
@@ -74,7 +74,7 @@ impl Pool {
 
     /// Unmaps a run and passes the discard down. The data blocks are held meanwhile, so that nobody can take them
     /// before the discard has reached them.
-    async fn discard_run(&self, thin: &Arc<ThinCore>, run: Run) -> Result<(), Errno> {
+    async fn discard_run(&self, thin: &Arc<ThinDevice>, run: Run) -> Result<(), Errno> {
         let (begin, end) = (run.data_begin, run.data_begin + (run.thin_end - run.thin_begin));
         let free_runs = {
             let mut metadata = self.metadata().await;

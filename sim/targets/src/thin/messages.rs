@@ -17,7 +17,7 @@ fn shown(word: &[u8]) -> std::borrow::Cow<'_, str> {
 
 impl Pool {
     fn warn(&self, text: impl std::fmt::Display) {
-        self.runtime.log(Level::Warning, format!("device-mapper: thin: {text}"));
+        self.lines.warn(text);
     }
 
     fn id(&self, word: &[u8]) -> Result<ThinId, Errno> {

@@ -55,7 +55,7 @@ impl Pool {
         }
         metadata.set_read_only(new >= Mode::OutOfMetadataSpace);
         self.state.lock().mode = new;
-        self.glance.store(new as u8, Ordering::Relaxed);
+        self.mode_hint.store(new as u8, Ordering::Relaxed);
         match new {
             Mode::Write => self.state.lock().no_space_round += 1,
             Mode::OutOfDataSpace if old != new => self.start_no_space_timeout(),
@@ -67,10 +67,11 @@ impl Pool {
         }
     }
 
-    /// Fails from the first moment on, as its like in another machine does. That is no news.
+    /// Puts the pool into fail mode from its first moment on, because the same pool of the machine that this one was forked
+    /// from is in it. Nothing is announced.
     pub(super) fn begin_failed(&self) {
         self.state.lock().mode = Mode::Fail;
-        self.glance.store(Mode::Fail as u8, Ordering::Relaxed);
+        self.mode_hint.store(Mode::Fail as u8, Ordering::Relaxed);
         if let Some(mut metadata) = self.try_metadata() {
             metadata.set_read_only(true);
         }

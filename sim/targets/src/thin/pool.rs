@@ -6,11 +6,10 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use dmlab_block::{Bio, BlkStatus, BlockDevice};
+use dmlab_dm::kit::{InFlight, TargetLog};
 use dmlab_dm::{MappedDevice, TableEvents, refuse};
 use dmlab_persistent_data::ThinMetadata;
-use dmlab_runtime::{
-    AsyncMutex, AsyncMutexGuard, Instant, Level, RateLimit, Runtime, ShardedCounter, WaitQueue,
-};
+use dmlab_runtime::{AsyncMutex, AsyncMutexGuard, Instant, Level, RateLimit, Runtime, WaitQueue};
 use dmlab_units::{DevT, Errno, Sectors, ThinBlock, ThinId};
 use parking_lot::Mutex;
 
@@ -44,7 +43,7 @@ impl Default for Features {
 }
 
 /// A thin device as its pool knows it, shared by its target and the worker.
-pub(super) struct ThinCore {
+pub(super) struct ThinDevice {
     pub(super) id: ThinId,
     pub(super) mapped_device: Weak<MappedDevice>,
     pub(super) origin: Option<Arc<BlockDevice>>,
@@ -94,9 +93,10 @@ pub(super) struct Pool {
     block_shift: Option<u32>,
     /// The data device: another one makes another pool.
     pub(super) data: Arc<BlockDevice>,
-    /// The mode once more, for those who only glance at it.
-    pub(super) glance: AtomicU8,
+    /// The mode once more, for lookups that take no lock.
+    pub(super) mode_hint: AtomicU8,
     pub(super) runtime: Arc<Runtime>,
+    pub(super) lines: TargetLog,
     metadata: AsyncMutex<ThinMetadata>,
     /// Thin devices that were closed while the metadata was in use.
     closed: Mutex<Vec<ThinId>>,
@@ -104,10 +104,9 @@ pub(super) struct Pool {
     /// Wakes the worker.
     pub(super) work: WaitQueue,
     /// Bios that thin devices have sent to the data device.
-    pub(super) in_flight: ShardedCounter,
+    in_flight: InFlight,
     /// Those of them that read a block which a snapshot shares.
     shared_reads: AtomicUsize,
-    is_quiescing: AtomicBool,
     pub(super) quiet: WaitQueue,
     pub(super) error_limit: RateLimit,
     /// A block of zeros, made when one is first needed.
@@ -115,7 +114,7 @@ pub(super) struct Pool {
 }
 
 /// A bio, and the thin device it was sent to.
-pub(super) type Queued = (Arc<ThinCore>, Bio<'static>);
+pub(super) type Queued = (Arc<ThinDevice>, Bio<'static>);
 
 pub(super) struct State {
     pub(super) mode: Mode,
@@ -123,7 +122,7 @@ pub(super) struct State {
     pub(super) low_water: u64,
     pub(super) is_low_water_reached: bool,
     pub(super) is_suspended: bool,
-    pub(super) thins: Vec<Arc<ThinCore>>,
+    pub(super) thins: Vec<Arc<ThinDevice>>,
     /// Writes that wait for space.
     pub(super) waiting_for_space: VecDeque<Queued>,
     /// Blocks whose new data blocks are being filled, and the bios that wait for that.
@@ -168,7 +167,8 @@ impl Pool {
             block_size,
             block_shift: block_size.0.is_power_of_two().then(|| block_size.0.trailing_zeros()),
             data,
-            glance: AtomicU8::new(Mode::Write as u8),
+            mode_hint: AtomicU8::new(Mode::Write as u8),
+            lines: TargetLog::new(runtime.clone(), "thin"),
             runtime: runtime.clone(),
             metadata: AsyncMutex::new(metadata),
             closed: Mutex::default(),
@@ -195,9 +195,8 @@ impl Pool {
                 last_table: 0,
             }),
             work: WaitQueue::default(),
-            in_flight: ShardedCounter::default(),
+            in_flight: InFlight::default(),
             shared_reads: AtomicUsize::new(0),
-            is_quiescing: AtomicBool::new(false),
             quiet: WaitQueue::default(),
             error_limit: RateLimit::default(),
             zero_block: OnceLock::new(),
@@ -231,7 +230,7 @@ impl Pool {
     }
 
     /// Gives the bios that a thin device has queued here back to the core, which queues them until its resume.
-    pub(super) fn requeue(&self, thin: &Arc<ThinCore>) {
+    pub(super) fn requeue(&self, thin: &Arc<ThinDevice>) {
         let mut back: Vec<Bio<'static>> = std::mem::take(&mut *thin.queue.lock()).into();
         {
             let mut state = self.state.lock();
@@ -287,14 +286,12 @@ impl Pool {
     }
 
     pub(super) fn log(&self, level: Level, text: impl std::fmt::Display) {
-        self.runtime.log(level, format!("device-mapper: thin: {}: {text}", self.dev));
+        self.lines.log(level, format_args!("{}: {text}", self.dev));
     }
 
     /// Logs an error that may come often, without the pool's number.
     pub(super) fn log_limited(&self, text: impl std::fmt::Display) {
-        if self.error_limit.allows(self.runtime.now()) {
-            self.runtime.log(Level::Err, format!("device-mapper: thin: {text}"));
-        }
+        self.lines.err_limited(&self.error_limit, text);
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -303,7 +300,7 @@ impl Pool {
 
     /// Whether nothing goes any more.
     pub(super) fn has_failed(&self) -> bool {
-        self.glance.load(Ordering::Relaxed) == Mode::Fail as u8
+        self.mode_hint.load(Ordering::Relaxed) == Mode::Fail as u8
     }
 
     /// Which block a sector lies in, and where in it.
@@ -338,14 +335,11 @@ impl Pool {
     // Bios on their way to the data device.
 
     pub(super) fn enter(&self) {
-        self.in_flight.add(1);
+        self.in_flight.enter();
     }
 
     pub(super) fn leave(&self) {
-        self.in_flight.add(-1);
-        if self.is_quiescing.load(Ordering::SeqCst) {
-            self.quiet.wake_all();
-        }
+        self.in_flight.leave();
     }
 
     pub(super) fn enter_shared_read(&self) {
@@ -367,9 +361,7 @@ impl Pool {
 
     /// Waits until no bio of a thin device is under way. The caller holds the metadata, so none can start.
     pub(super) async fn quiesce(&self) {
-        self.is_quiescing.store(true, Ordering::SeqCst);
-        self.quiet.until(|| self.in_flight.sum() == 0).await;
-        self.is_quiescing.store(false, Ordering::SeqCst);
+        self.in_flight.drain().await;
     }
 
     // Metadata operations and what their failures mean.
@@ -390,7 +382,7 @@ impl Pool {
 
     fn check_metadata_space(&self, metadata: &mut ThinMetadata) {
         if metadata.free_metadata() == 0 {
-            self.runtime.log(Level::Err, "device-mapper: thin: No free metadata blocks");
+            self.lines.err("No free metadata blocks");
             self.set_mode(metadata, Mode::OutOfMetadataSpace);
         }
     }

@@ -1,18 +1,17 @@
 //! `thin-pool`, the target: a table's hold on a pool.
 
-use std::any::Any;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use dmlab_block::{Bio, Op, QueueLimits};
+use dmlab_block::{Bio, Caller, Op, QueueLimits};
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Later, Map, Memory, MessageResult, StatusKind, TableDevice,
-    TableEvents, Target, TargetFeatures, TargetType, parse_u64_strict,
+    BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, MessageResult, Messages, OrRefuse,
+    Saved, StatusKind, StatusResult, TableDevice, TableEvents, Target, TargetFeatures, TargetType,
+    parse_u64_strict,
 };
 use dmlab_persistent_data::ThinMetadata;
 use dmlab_runtime::Level;
 use dmlab_units::{Bytes, Errno, SECTOR_SIZE, Sector, Sectors};
-use parking_lot::Mutex;
 
 use super::discard::MAX_RUN;
 use super::modes::Mode;
@@ -49,35 +48,28 @@ struct PoolTarget {
     events: TableEvents,
     /// Which of the pool's tables this is.
     number: u64,
-    /// The status line, made by `prepare_status`.
-    prepared: Mutex<String>,
 }
 
-async fn construct(ctr: &mut Ctr<'_>) -> Built {
-    if ctr.args.len() < 4 {
-        return Err(CtrError::invalid("Invalid argument count"));
-    }
-    let [metadata, data, block_size, low_water] =
-        std::array::from_fn(|_| ctr.args.shift().unwrap_or_default());
+async fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
+    let [metadata, data, block_size, low_water] = ctr.args.take("Invalid argument count")?;
     if metadata == data {
         return Err(CtrError::invalid("Error setting metadata or data device"));
     }
     let features = parse_features(ctr)?;
-    let metadata =
-        ctr.device(&metadata).map_err(|errno| CtrError::new(errno, "Error opening metadata block device"))?;
-    let data = ctr.device(&data).map_err(|errno| CtrError::new(errno, "Error getting data device"))?;
+    let metadata = ctr.device(&metadata).or_refuse("Error opening metadata block device")?;
+    let data = ctr.device(&data).or_refuse("Error getting data device")?;
     if metadata.device().capacity().0 > WARN_METADATA_SECTORS {
         let name = metadata.device().name().to_owned();
         let text = format!(
             "Metadata device {name} is larger than {MAX_METADATA_SECTORS} sectors: excess space will not be used."
         );
-        ctr.log(Level::Warning, "thin", text);
+        ctr.log("thin").warn(text);
     }
     let block_size = match parse_u64_strict(&block_size) {
         Some(n) if (MIN_BLOCK..=MAX_BLOCK).contains(&n) && n.is_multiple_of(MIN_BLOCK) => Sectors(n),
         _ => return Err(CtrError::invalid("Invalid block size")),
     };
-    let low_water = parse_u64_strict(&low_water).ok_or(CtrError::invalid("Invalid low water mark"))?;
+    let low_water = parse_u64_strict(&low_water).or_refuse("Invalid low water mark")?;
 
     let pool = find_or_open(ctr, &metadata, &data, block_size, features).await?;
     let switches_discards = {
@@ -103,7 +95,6 @@ async fn construct(ctr: &mut Ctr<'_>) -> Built {
         len: ctr.len,
         events: ctr.events(),
         number,
-        prepared: Mutex::default(),
     }))
 }
 
@@ -155,7 +146,7 @@ async fn find_or_open(
         return Err(CtrError::invalid("different pool cannot replace a pool"));
     }
     let opened = ThinMetadata::open(metadata.device().clone(), block_size, !features.read_only).await;
-    let mut opened = opened.map_err(|errno| CtrError::new(errno, "Error creating metadata object"))?;
+    let mut opened = opened.or_refuse("Error creating metadata object")?;
     opened.set_data_device(data.device().clone());
     let pool = Pool::new(ctr.dev(), opened, data.device().clone(), features, ctr.events());
     pools.add(&pool);
@@ -346,7 +337,7 @@ impl Target for PoolTarget {
         Map::Remapped
     }
 
-    fn presuspend(&self, _noflush: bool) -> Later<'_, ()> {
+    fn presuspend(&self, _noflush: bool) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.pool.state.lock().is_suspended = true;
             for thin in self.pool.thin_devices() {
@@ -355,7 +346,7 @@ impl Target for PoolTarget {
         })
     }
 
-    fn presuspend_undo(&self) -> Later<'_, ()> {
+    fn presuspend_undo(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.pool.state.lock().is_suspended = false;
             for thin in self.pool.thin_devices() {
@@ -364,7 +355,7 @@ impl Target for PoolTarget {
         })
     }
 
-    fn postsuspend(&self) -> Later<'_, ()> {
+    fn postsuspend(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             let pool = &self.pool;
             pool.state.lock().no_space_round += 1;
@@ -378,7 +369,7 @@ impl Target for PoolTarget {
         })
     }
 
-    fn preresume(&self) -> Later<'_, Result<(), Errno>> {
+    fn preresume(&self) -> BoxFuture<'_, Result<(), Errno>> {
         Box::pin(async {
             let pool = &self.pool;
             let mut metadata = pool.metadata().await;
@@ -403,7 +394,7 @@ impl Target for PoolTarget {
         })
     }
 
-    fn resume(&self) -> Later<'_, ()> {
+    fn resume(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             let pool = &self.pool;
             {
@@ -421,43 +412,34 @@ impl Target for PoolTarget {
     }
 
     /// That its metadata are lost; other modes follow from the metadata and from what is tried.
-    fn memory(&self) -> Option<Memory> {
-        self.pool.has_failed().then(|| -> Memory { Box::new(MetadataLost) })
+    fn save(&self) -> Option<Saved> {
+        self.pool.has_failed().then(|| Saved::new(MetadataLost))
     }
 
-    fn recall(&self, memory: &(dyn Any + Send + Sync)) {
-        if memory.is::<MetadataLost>() {
-            self.pool.begin_failed();
-        }
+    fn restore(&self, saved: &Saved) {
+        let MetadataLost = saved.get();
+        self.pool.begin_failed();
     }
 
-    fn prepare_status(&self, kind: StatusKind, noflush: bool) -> Later<'_, ()> {
-        Box::pin(async move {
-            if kind == StatusKind::Info {
-                *self.prepared.lock() = self.status_text(noflush).await;
+    fn status<'a>(&'a self, kind: StatusKind, noflush: bool, out: &'a mut String) -> StatusResult<'a> {
+        let written = match kind {
+            StatusKind::Info => {
+                return StatusResult::Waiting(Box::pin(async move {
+                    out.write_str(&self.status_text(noflush).await)
+                }));
             }
-        })
-    }
-
-    fn status(&self, kind: StatusKind, out: &mut String) {
-        // Writing to a String cannot fail.
-        let _ = match kind {
-            StatusKind::Info => write!(out, "{}", self.prepared.lock()),
             StatusKind::Table => self.table_text(out),
             StatusKind::Ima => Ok(()),
         };
+        written.into()
     }
 
-    fn has_messages(&self) -> bool {
-        true
+    fn messages(&self) -> Option<&dyn Messages> {
+        Some(self)
     }
 
-    fn message<'a>(&'a self, words: &'a [Vec<u8>]) -> Later<'a, MessageResult> {
-        Box::pin(self.pool.message(words))
-    }
-
-    fn devices(&self) -> Option<Vec<Area<'_>>> {
-        Some(vec![Area { dev: &self.data, start: Sector::ZERO, len: self.len }])
+    fn devices(&self) -> Option<Vec<DeviceRange>> {
+        Some(vec![DeviceRange::new(&self.data, Sector::ZERO, self.len)])
     }
 
     fn io_hints(&self, limits: &mut QueueLimits) {
@@ -484,6 +466,12 @@ impl Target for PoolTarget {
             limits.max_hw_discard_sectors = Sectors::ZERO;
             limits.max_discard_sectors = Sectors::ZERO;
         }
+    }
+}
+
+impl Messages for PoolTarget {
+    fn message<'a>(&'a self, words: &'a [Vec<u8>], _caller: &'a dyn Caller) -> BoxFuture<'a, MessageResult> {
+        Box::pin(self.pool.message(words))
     }
 }
 

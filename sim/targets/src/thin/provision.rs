@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, Tag, read_async, read_bio_async, run_async, submit};
-use dmlab_dm::{Later, refuse};
+use dmlab_dm::{BoxFuture, refuse};
 use dmlab_units::{DataBlock, Errno, SECTOR_SIZE, Sector, Sectors, ThinBlock, ThinId};
 
 use super::modes::Mode;
-use super::pool::{Pool, ThinCore};
+use super::pool::{Pool, ThinDevice};
 use super::worker::{AfterCommit, Batch};
 
 /// What must be in a new block before a bio is sent there.
@@ -27,7 +27,7 @@ type FillResult = Result<(), BlkStatus>;
 
 /// A new data block with what must be in it, about to be mapped.
 pub(super) struct Filled {
-    thin: Arc<ThinCore>,
+    thin: Arc<ThinDevice>,
     /// The write that wanted the block.
     bio: Bio<'static>,
     block: ThinBlock,
@@ -59,7 +59,7 @@ impl Pool {
     /// Takes a block for a write to one that was never written.
     pub(super) async fn provision(
         self: &Arc<Self>,
-        thin: &Arc<ThinCore>,
+        thin: &Arc<ThinDevice>,
         bio: Bio<'static>,
         block: ThinBlock,
         batch: &mut Batch,
@@ -87,7 +87,7 @@ impl Pool {
     /// Takes a block of its own for a write to one that a snapshot may share.
     pub(super) async fn break_sharing(
         self: &Arc<Self>,
-        thin: &Arc<ThinCore>,
+        thin: &Arc<ThinDevice>,
         bio: Bio<'static>,
         block: ThinBlock,
         shared: DataBlock,
@@ -118,7 +118,7 @@ impl Pool {
     }
 
     /// No block was to be had: out of space, the bio waits or fails; else the metadata failed, and so does it.
-    fn no_block(&self, thin: &Arc<ThinCore>, bio: Bio<'static>) {
+    fn no_block(&self, thin: &Arc<ThinDevice>, bio: Bio<'static>) {
         if self.mode() == Mode::OutOfDataSpace {
             self.unserviceable(thin, bio);
         } else {
@@ -130,7 +130,7 @@ impl Pool {
     /// block wait.
     async fn fill_and_map(
         self: &Arc<Self>,
-        thin: &Arc<ThinCore>,
+        thin: &Arc<ThinDevice>,
         mut bio: Bio<'static>,
         block: ThinBlock,
         data_block: u64,
@@ -206,7 +206,7 @@ impl Pool {
         (thin, block): (ThinId, ThinBlock),
         data_block: u64,
         fill: Fill,
-    ) -> Option<Later<'static, FillResult>> {
+    ) -> Option<BoxFuture<'static, FillResult>> {
         let target = self.block_start(data_block);
         let data = self.data.clone();
         match fill {
@@ -244,7 +244,7 @@ impl Pool {
     /// The part of the external origin that a block stands for, if any of it lies inside.
     fn origin_part(
         &self,
-        thin: &ThinCore,
+        thin: &ThinDevice,
         block: ThinBlock,
     ) -> Option<(Arc<dmlab_block::BlockDevice>, Sector, Sectors)> {
         let origin = thin.origin.clone()?;
@@ -254,7 +254,7 @@ impl Pool {
     }
 
     /// Reads what was never written from the external origin, and zeros from beyond its end.
-    pub(super) async fn read_origin(&self, thin: &Arc<ThinCore>, mut bio: Bio<'static>, mode: Mode) {
+    pub(super) async fn read_origin(&self, thin: &Arc<ThinDevice>, mut bio: Bio<'static>, mode: Mode) {
         let Some(origin) = &thin.origin else {
             bio.end(BlkStatus::IoErr);
             return;

@@ -6,18 +6,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, End, Op, OpenMode, QueueLimits, Tag};
 use dmlab_dm::{
-    Area, Built, Constructor, Ctr, CtrError, Later, Map, StatusKind, TableDevice, Target, TargetFeatures,
-    TargetType, parse_u64_strict,
+    BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, OrRefuse, StatusKind, StatusResult,
+    TableDevice, Target, TargetFeatures, TargetType, parse_u64_strict,
 };
 use dmlab_persistent_data::{Cached, Lookup};
-use dmlab_runtime::Level;
 use dmlab_units::{Bytes, DataBlock, Sector, Sectors, ThinBlock, ThinId};
 use parking_lot::Mutex;
 
 use super::mapping_cache::MappingCache;
 use super::messages::MAX_ID;
 use super::modes::Mode;
-use super::pool::{Pool, Pools, ThinCore};
+use super::pool::{Pool, Pools, ThinDevice};
 use super::pool_target::max_discard;
 use super::worker::{SHARED_READ, UNDER_WAY};
 
@@ -31,27 +30,24 @@ pub static THIN: TargetType = TargetType {
 
 struct Thin {
     pool: Arc<Pool>,
-    core: Arc<ThinCore>,
+    core: Arc<ThinDevice>,
     pool_device: TableDevice,
     origin: Option<TableDevice>,
-    prepared: Mutex<String>,
 }
 
-async fn construct(ctr: &mut Ctr<'_>) -> Built {
+async fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     if ctr.args.len() != 2 && ctr.args.len() != 3 {
         return Err(CtrError::invalid("Invalid argument count"));
     }
-    let [pool_word, id] = std::array::from_fn(|_| ctr.args.shift().unwrap_or_default());
+    let [pool_word, id] = ctr.args.take("Invalid argument count")?;
     let origin = match ctr.args.shift() {
         Some(word) if word == pool_word => return Err(CtrError::invalid("Error setting origin device")),
-        Some(word) => Some(
-            ctr.device_with_mode(&word, OpenMode::READ)
-                .map_err(|errno| CtrError::new(errno, "Error opening origin device"))?,
-        ),
+        Some(word) => {
+            Some(ctr.device_with_mode(&word, OpenMode::READ).or_refuse("Error opening origin device")?)
+        }
         None => None,
     };
-    let pool_device =
-        ctr.device(&pool_word).map_err(|errno| CtrError::new(errno, "Error opening pool device"))?;
+    let pool_device = ctr.device(&pool_word).or_refuse("Error opening pool device")?;
     let id = match parse_u64_strict(&id) {
         Some(id) if id <= MAX_ID => ThinId(id),
         _ => return Err(CtrError::invalid("Invalid device id")),
@@ -59,19 +55,13 @@ async fn construct(ctr: &mut Ctr<'_>) -> Built {
     if pool_device.dev().major() != ctr.dev().major() {
         return Err(CtrError::invalid("Couldn't get pool mapped device"));
     }
-    let pool = ctr
-        .machine_state::<Pools>()
-        .of_device(pool_device.dev())
-        .ok_or(CtrError::invalid("Couldn't find pool object"))?;
+    let pool =
+        ctr.machine_state::<Pools>().of_device(pool_device.dev()).or_refuse("Couldn't find pool object")?;
     if pool.mode() == Mode::Fail {
         return Err(CtrError::invalid("Couldn't open thin device, Pool is in fail mode"));
     }
-    pool.metadata()
-        .await
-        .open_thin(id)
-        .await
-        .map_err(|errno| CtrError::new(errno, "Couldn't open thin internal device"))?;
-    let core = Arc::new(ThinCore {
+    pool.metadata().await.open_thin(id).await.or_refuse("Couldn't open thin internal device")?;
+    let core = Arc::new(ThinDevice {
         id,
         mapped_device: ctr.mapped_device(),
         origin: origin.as_ref().map(|origin| origin.device().clone()),
@@ -90,13 +80,12 @@ async fn construct(ctr: &mut Ctr<'_>) -> Built {
     ctr.settings.max_io_len = pool.block_size;
     ctr.settings.num_flush_bios = 1;
     ctr.settings.flush_supported = true;
-    ctr.settings.wants_end_io = true;
     if pool.state.lock().features.discards {
         ctr.settings.num_discard_bios = 1;
         ctr.settings.discards_supported = true;
         ctr.settings.max_discard_granularity = true;
     }
-    Ok(Box::new(Thin { pool, core, pool_device, origin, prepared: Mutex::default() }))
+    Ok(Box::new(Thin { pool, core, pool_device, origin }))
 }
 
 /// Why a block cannot be had without waiting.
@@ -140,8 +129,7 @@ impl Thin {
             Ok(None) => format!("{mapped} -"),
             Err(errno) => {
                 let raw = errno.raw();
-                let text = format!("device-mapper: thin: dm_thin_get_highest_mapped_block returned -{raw}");
-                self.pool.runtime.log(Level::Err, text);
+                self.pool.lines.err(format_args!("dm_thin_get_highest_mapped_block returned -{raw}"));
                 "Error".to_owned()
             }
         }
@@ -163,11 +151,10 @@ impl Target for Thin {
         let (block, inside) = pool.place(&self.core, bio);
         match self.core.mappings.get(block).map_or_else(|| self.look_up(block), Ok) {
             Ok(data_block) => {
-                bio.set_layer_word(UNDER_WAY);
                 bio.tag_if_none(Tag::new("data", self.core.id.0, block.0));
                 bio.set_dev(&pool.data);
                 bio.sector = Sector(data_block.0.wrapping_mul(pool.block_size.0).wrapping_add(inside));
-                Map::Remapped
+                Map::RemappedAndHear(UNDER_WAY)
             }
             Err(missed) => {
                 pool.leave();
@@ -179,8 +166,8 @@ impl Target for Thin {
         }
     }
 
-    fn end_io(&self, _bio: &mut Bio<'_>, word: u64, status: BlkStatus) -> End {
-        match word {
+    fn end_io(&self, _bio: &mut Bio<'_>, how: u64, status: BlkStatus) -> End {
+        match how {
             UNDER_WAY => self.pool.leave(),
             SHARED_READ => self.pool.leave_shared_read(),
             _ => {}
@@ -189,7 +176,7 @@ impl Target for Thin {
     }
 
     /// With noflush the bios that the worker has not begun go back to the core, to be queued again.
-    fn presuspend(&self, noflush: bool) -> Later<'_, ()> {
+    fn presuspend(&self, noflush: bool) -> BoxFuture<'_, ()> {
         if noflush {
             self.core.is_requeueing.store(true, Ordering::Release);
             self.pool.requeue(&self.core);
@@ -197,47 +184,41 @@ impl Target for Thin {
         Box::pin(async {})
     }
 
-    fn postsuspend(&self) -> Later<'_, ()> {
+    fn postsuspend(&self) -> BoxFuture<'_, ()> {
         self.core.is_requeueing.store(false, Ordering::Release);
         Box::pin(async {})
     }
 
-    fn resume(&self) -> Later<'_, ()> {
+    fn resume(&self) -> BoxFuture<'_, ()> {
         if let Some(origin) = &self.core.origin {
             *self.core.origin_size.lock() = origin.capacity();
         }
         Box::pin(async {})
     }
 
-    fn prepare_status(&self, kind: StatusKind, _noflush: bool) -> Later<'_, ()> {
-        Box::pin(async move {
-            if kind == StatusKind::Info && self.pool.mode() != Mode::Fail {
-                *self.prepared.lock() = self.status_text().await;
-            }
-        })
-    }
-
-    fn status(&self, kind: StatusKind, out: &mut String) {
+    fn status<'a>(&'a self, kind: StatusKind, _noflush: bool, out: &'a mut String) -> StatusResult<'a> {
         if self.pool.mode() == Mode::Fail && kind != StatusKind::Ima {
-            out.push_str("Fail");
-            return;
+            return out.write_str("Fail").into();
         }
-        // Writing to a String cannot fail.
-        let _ = match kind {
-            StatusKind::Info => write!(out, "{}", self.prepared.lock()),
+        let written = match kind {
+            StatusKind::Info => {
+                return StatusResult::Waiting(Box::pin(async { out.write_str(&self.status_text().await) }));
+            }
             StatusKind::Table => {
-                let _ = write!(out, "{} {}", self.pool_device.dev(), self.core.id);
-                self.origin.as_ref().map_or(Ok(()), |origin| write!(out, " {}", origin.dev()))
+                let origin =
+                    self.origin.as_ref().map_or(String::new(), |origin| format!(" {}", origin.dev()));
+                write!(out, "{} {}{origin}", self.pool_device.dev(), self.core.id)
             }
             StatusKind::Ima => Ok(()),
         };
+        written.into()
     }
 
-    fn devices(&self) -> Option<Vec<Area<'_>>> {
+    fn devices(&self) -> Option<Vec<DeviceRange>> {
         // As long as the pool: a thin device may be longer than what it stands on.
         let pool_size = self.pool_device.device().capacity();
         let len = Sectors(pool_size.0 / self.pool.block_size.0 * self.pool.block_size.0);
-        let area = Area { dev: &self.pool_device, start: Sector::ZERO, len };
+        let area = DeviceRange::new(&self.pool_device, Sector::ZERO, len);
         Some(if len.is_zero() { Vec::new() } else { vec![area] })
     }
 

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, Op, Tag, submit};
-use dmlab_dm::refuse;
+use dmlab_dm::{hear_end, refuse};
 use dmlab_persistent_data::{Lookup, ThinMetadata};
 use dmlab_units::{Errno, Sector, ThinBlock};
 
 use super::modes::Mode;
-use super::pool::{COMMIT_PERIOD, Pool, ThinCore};
+use super::pool::{COMMIT_PERIOD, Pool, ThinDevice};
 
 /// What is left to do with a bio that waits for a commit.
 pub(super) enum AfterCommit {
@@ -139,12 +139,12 @@ impl Pool {
     }
 
     /// Thin block at a bio, and the sector inside it.
-    pub(super) fn place(&self, thin: &ThinCore, bio: &Bio<'_>) -> (ThinBlock, u64) {
+    pub(super) fn place(&self, thin: &ThinDevice, bio: &Bio<'_>) -> (ThinBlock, u64) {
         let (block, inside) = self.split(bio.sector.0 - thin.start);
         (ThinBlock(block), inside)
     }
 
-    async fn process(self: &Arc<Self>, thin: &Arc<ThinCore>, bio: Bio<'static>, batch: &mut Batch) {
+    async fn process(self: &Arc<Self>, thin: &Arc<ThinDevice>, bio: Bio<'static>, batch: &mut Batch) {
         if self.mode() == Mode::Fail {
             bio.end(BlkStatus::IoErr);
             return;
@@ -168,7 +168,7 @@ impl Pool {
     }
 
     /// Lets a bio wait whose blocks, or one of them, are being filled.
-    fn unless_filling(&self, thin: &Arc<ThinCore>, bio: Bio<'static>) -> Option<Bio<'static>> {
+    fn unless_filling(&self, thin: &Arc<ThinDevice>, bio: Bio<'static>) -> Option<Bio<'static>> {
         let mut state = self.state.lock();
         if state.filling.is_empty() || bio.op == Op::Flush {
             return Some(bio);
@@ -185,13 +185,13 @@ impl Pool {
     }
 
     /// A flush has no place; it goes where block 0 is.
-    fn place_or_zero(&self, thin: &ThinCore, bio: &Bio<'_>) -> (ThinBlock, u64) {
+    fn place_or_zero(&self, thin: &ThinDevice, bio: &Bio<'_>) -> (ThinBlock, u64) {
         if bio.op == Op::Flush { (ThinBlock(0), 0) } else { self.place(thin, bio) }
     }
 
     async fn process_mapped(
         self: &Arc<Self>,
-        thin: &Arc<ThinCore>,
+        thin: &Arc<ThinDevice>,
         bio: Bio<'static>,
         block: ThinBlock,
         lookup: Lookup,
@@ -210,7 +210,7 @@ impl Pool {
 
     async fn process_unmapped(
         self: &Arc<Self>,
-        thin: &Arc<ThinCore>,
+        thin: &Arc<ThinDevice>,
         mut bio: Bio<'static>,
         block: ThinBlock,
         batch: &mut Batch,
@@ -233,7 +233,7 @@ impl Pool {
     /// Sends a bio to its data block; one that wants durability waits for a commit if its device has changed.
     pub(super) async fn remap(
         self: &Arc<Self>,
-        thin: &Arc<ThinCore>,
+        thin: &Arc<ThinDevice>,
         mut bio: Bio<'static>,
         data_block: u64,
         batch: &mut Batch,
@@ -249,7 +249,7 @@ impl Pool {
     }
 
     /// Points a bio at its place in a data block.
-    fn point(&self, thin: &ThinCore, bio: &mut Bio<'_>, data_block: u64) {
+    fn point(&self, thin: &ThinDevice, bio: &mut Bio<'_>, data_block: u64) {
         bio.set_dev(&self.data);
         if bio.op != Op::Flush {
             let (block, inside) = self.place(thin, bio);
@@ -260,10 +260,10 @@ impl Pool {
 
     /// Reads a block that others have as well: who stops sharing it lets this end first, because the block may belong to
     /// one alone afterwards, who writes to it where it is.
-    fn read_shared(&self, thin: &Arc<ThinCore>, mut bio: Bio<'static>, data_block: u64) {
+    fn read_shared(&self, thin: &Arc<ThinDevice>, mut bio: Bio<'static>, data_block: u64) {
         self.point(thin, &mut bio, data_block);
         self.enter_shared_read();
-        bio.set_layer_word(SHARED_READ);
+        hear_end(&mut bio, SHARED_READ);
         submit(bio);
     }
 
@@ -271,12 +271,12 @@ impl Pool {
     /// a discard of the same pass waiting.
     fn send(&self, mut bio: Bio<'static>) {
         self.enter();
-        bio.set_layer_word(UNDER_WAY);
+        hear_end(&mut bio, UNDER_WAY);
         submit(bio);
     }
 
     /// A bio that needs space or metadata that the pool cannot give now.
-    pub(super) fn unserviceable(&self, thin: &Arc<ThinCore>, bio: Bio<'static>) {
+    pub(super) fn unserviceable(&self, thin: &Arc<ThinDevice>, bio: Bio<'static>) {
         if thin.is_requeueing.load(Ordering::Acquire) {
             bio.end(BlkStatus::DmRequeue);
             return;

@@ -2,8 +2,7 @@
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, QueueLimits, WriteCache};
 use dmlab_machine::target::{
-    Area, Built, Constructor, Ctr, CtrError, Map, TableDevice, Target, TargetFeatures, TargetSettings,
-    TargetType,
+    Constructor, Ctr, CtrResult, DeviceRange, Map, OrRefuse, TableDevice, Target, TargetFeatures, TargetType,
 };
 use dmlab_machine::{BootOptions, Disk, DiskKind};
 use dmlab_units::{Bytes, DevT, Sector, Sectors};
@@ -104,10 +103,9 @@ static CORRUPTING: TargetType = TargetType {
 
 struct Corrupting(TableDevice, Sectors);
 
-fn corrupting(ctr: &mut Ctr<'_>) -> Built {
-    let word = ctr.args.shift().unwrap_or_default();
-    let device = ctr.device(&word).map_err(|errno| CtrError::new(errno, "Device lookup failed"))?;
-    ctr.settings = TargetSettings { wants_end_io: true, ..ctr.settings };
+fn corrupting(ctr: &mut Ctr<'_>) -> CtrResult {
+    let [word] = ctr.args.all("Invalid argument count")?;
+    let device = ctr.device(&word).or_refuse("Device lookup failed")?;
     Ok(Box::new(Corrupting(device, ctr.len)))
 }
 
@@ -119,15 +117,15 @@ impl Target for Corrupting {
         }
         bio.flags.remove(BioFlags::FUA);
         bio.set_dev(self.0.device());
-        Map::Remapped
+        Map::RemappedAndHear(0)
     }
 
-    fn end_io(&self, _bio: &mut Bio<'_>, _word: u64, _status: BlkStatus) -> dmlab_block::End {
+    fn end_io(&self, _bio: &mut Bio<'_>, _bio_data: u64, _status: BlkStatus) -> dmlab_block::End {
         dmlab_block::End::Done(BlkStatus::Transport)
     }
 
-    fn devices(&self) -> Option<Vec<Area<'_>>> {
-        Some(vec![Area { dev: &self.0, start: Sector::ZERO, len: self.1 }])
+    fn devices(&self) -> Option<Vec<DeviceRange>> {
+        Some(vec![DeviceRange::new(&self.0, Sector::ZERO, self.1)])
     }
 
     fn io_hints(&self, _limits: &mut QueueLimits) {}

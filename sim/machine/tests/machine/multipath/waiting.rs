@@ -200,7 +200,8 @@ fn an_ioctl_that_waits_for_a_path_goes_on() {
         ioctl_until(move |device, registry| async move {
             let table = device.live_table().unwrap();
             let words: Vec<Vec<u8>> = text.split(' ').map(Vec::from).collect();
-            table.lines()[0].target.message_from(&words, &Kernel(&registry)).await.unwrap();
+            let messages = table.lines()[0].target.messages().unwrap();
+            messages.message(&words, &Kernel(&registry)).await.unwrap();
         })
     };
     assert_eq!(message("reinstate_path 1:0"), Err(Errno::ENOTTY), "the RAM disk has answered");

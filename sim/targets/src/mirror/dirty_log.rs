@@ -10,8 +10,9 @@ use std::sync::atomic::AtomicU64;
 use bitvec::boxed::BitBox;
 use bitvec::order::Lsb0;
 use dmlab_block::{Bio, Tag, read_bio_async, run_async};
+use dmlab_dm::kit::TargetLog;
 use dmlab_dm::{Ctr, TableDevice, TableEvents, parse_u32_wrapping};
-use dmlab_runtime::{AsyncMutex, Level, Runtime};
+use dmlab_runtime::AsyncMutex;
 use dmlab_units::{SECTOR_SIZE, Sector, Sectors};
 use parking_lot::Mutex;
 
@@ -52,7 +53,7 @@ pub(super) struct DirtyLog {
     /// Looked at by every read, without a lock.
     in_sync: BitBox<AtomicU64, Lsb0>,
     state: Mutex<State>,
-    runtime: Arc<Runtime>,
+    lines: TargetLog,
     events: TableEvents,
 }
 
@@ -71,7 +72,7 @@ struct State {
 }
 
 /// What a log knows that is on no device.
-pub(super) struct Known {
+pub(super) struct LogState {
     /// The bits of a core log.
     clean: Option<BitBox<u64, Lsb0>>,
     in_sync: Option<Vec<bool>>,
@@ -92,7 +93,7 @@ fn bits<T: bitvec::store::BitStore>(count: u64, value: bool) -> BitBox<T, Lsb0> 
 impl DirtyLog {
     /// Makes the log that `kind` and its arguments name; what is wrong with them is in the kernel log.
     pub(super) fn construct(ctr: &mut Ctr<'_>, kind: &[u8], args: &[Vec<u8>]) -> Option<DirtyLog> {
-        let warn = |ctr: &Ctr<'_>, text: String| ctr.log(Level::Warning, PREFIX, text);
+        let warn = |ctr: &Ctr<'_>, text: String| ctr.log(PREFIX).warn(text);
         let shown = |word: &[u8]| String::from_utf8_lossy(word).into_owned();
         let (device, args) = match kind {
             b"core" => (None, args),
@@ -158,7 +159,7 @@ impl DirtyLog {
                 has_failed: false,
                 flush_has_failed: false,
             }),
-            runtime: ctr.runtime().clone(),
+            lines: ctr.log(PREFIX),
             events: ctr.events(),
         })
     }
@@ -228,9 +229,9 @@ impl DirtyLog {
     // For the same mirror in another machine.
 
     /// What it knows that is on no device.
-    pub(super) fn known(&self) -> Known {
+    pub(super) fn save(&self) -> LogState {
         let state = self.state.lock();
-        Known {
+        LogState {
             clean: self.disk.is_none().then(|| state.clean.clone()),
             in_sync: self.disk.is_none().then(|| self.in_sync.iter().map(|bit| *bit).collect()),
             failed: [state.legs_flush_failed, state.has_failed, state.flush_has_failed],
@@ -238,7 +239,7 @@ impl DirtyLog {
     }
 
     /// Takes that over.
-    pub(super) fn recall(&self, known: &Known) {
+    pub(super) fn restore(&self, known: &LogState) {
         let mut state = self.state.lock();
         [state.legs_flush_failed, state.has_failed, state.flush_has_failed] = known.failed;
         let (Some(clean), Some(in_sync)) = (&known.clean, &known.in_sync) else { return };
@@ -314,8 +315,7 @@ impl DirtyLog {
         match header.version {
             1 | format::VERSION => Ok(Header { version: format::VERSION, ..header }),
             _ => {
-                let text = format!("device-mapper: {PREFIX}: incompatible disk log version");
-                self.runtime.log(Level::Warning, text);
+                self.lines.warn("incompatible disk log version");
                 Err(header)
             }
         }
@@ -376,7 +376,7 @@ impl DirtyLog {
 
     fn warn(&self, disk: &Disk, text: &str) {
         let dev = disk.device.dev();
-        self.runtime.log(Level::Warning, format!("device-mapper: {PREFIX}: {dev}: {text}"));
+        self.lines.warn(format_args!("{dev}: {text}"));
     }
 
     // Status.
@@ -414,7 +414,7 @@ impl Disk {
         let bytes = format::log_bytes(regions).next_multiple_of(block);
         if bytes > device.device().capacity().0.saturating_mul(SECTOR_SIZE) {
             let text = format!("log device {} too small: need {bytes} bytes", device.dev());
-            ctr.log(Level::Warning, PREFIX, text);
+            ctr.log(PREFIX).warn(text);
             return None;
         }
         Some(Disk { device, bytes: AsyncMutex::new(vec![0; bytes as usize]) })

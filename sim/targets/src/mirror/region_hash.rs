@@ -1,4 +1,4 @@
-//! The region hash: what is going on in each region.
+//! The region hash (`dm-region-hash.c`): what is going on in each region.
 //!
 //! ```text
 //!                    write begins                     last write ends
@@ -16,9 +16,9 @@
 use std::collections::BTreeMap;
 
 use dmlab_block::Bio;
+use dmlab_dm::kit::BioList;
 
-use super::bios::Bios;
-use super::log::DirtyLog;
+use super::dirty_log::DirtyLog;
 
 /// What may be done with a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ struct Region {
     /// Writes under way.
     pending: u32,
     /// Writes that wait for the recovery to end.
-    delayed: Bios,
+    delayed: BioList,
 }
 
 /// How a recovery ended.
@@ -50,7 +50,7 @@ pub(super) struct Recovered {
 }
 
 #[derive(Default)]
-pub(super) struct Regions {
+pub(super) struct RegionHash {
     kept: BTreeMap<u64, Region>,
     /// Clean regions whose bit is not set again yet.
     idle: Vec<u64>,
@@ -59,7 +59,7 @@ pub(super) struct Regions {
     flush_failed: bool,
 }
 
-impl Regions {
+impl RegionHash {
     pub(super) fn state(&self, region: u64, log: &DirtyLog) -> RegionState {
         match self.kept.get(&region) {
             Some(kept) => kept.state,
@@ -70,7 +70,7 @@ impl Regions {
 
     fn keep(&mut self, region: u64, log: &DirtyLog) -> &mut Region {
         let state = self.state(region, log);
-        self.kept.entry(region).or_insert(Region { state, pending: 0, delayed: Bios::default() })
+        self.kept.entry(region).or_insert(Region { state, pending: 0, delayed: BioList::default() })
     }
 
     /// A write begins.
@@ -107,7 +107,7 @@ impl Regions {
 
     /// The legs no longer hold the same. If the region's turn to be recovered had come, that has failed before it began:
     /// gives the writes that have waited for it.
-    pub(super) fn mark_nosync(&mut self, region: u64, log: &DirtyLog) -> Option<Bios> {
+    pub(super) fn mark_nosync(&mut self, region: u64, log: &DirtyLog) -> Option<BioList> {
         let kept = self.keep(region, log);
         let was = std::mem::replace(&mut kept.state, RegionState::NoSync);
         let delayed = std::mem::take(&mut kept.delayed);
@@ -143,8 +143,8 @@ impl Regions {
     }
 
     /// Brings the log up to date; gives the writes that have waited for a recovery.
-    pub(super) fn retire(&mut self, log: &DirtyLog, ignores_errors: bool) -> Bios {
-        let mut released = Bios::default();
+    pub(super) fn retire(&mut self, log: &DirtyLog, ignores_errors: bool) -> BioList {
+        let mut released = BioList::default();
         for Recovered { region, is_whole } in std::mem::take(&mut self.recovered) {
             if is_whole {
                 log.mark_clean(region);
