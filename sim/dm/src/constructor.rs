@@ -56,7 +56,7 @@ impl<T> OrRefuse<T> for Result<T, Errno> {
     }
 }
 
-/// In which form a target takes IO: what decides about the type of its table (dm-core.md section 5.5).
+/// In which form a target takes IO: what decides about the type of its table (kernel/dm-core.md#the-type-of-a-table).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum QueueType {
     /// Bios: almost every target.
@@ -130,7 +130,7 @@ impl Ctr<'_> {
     /// Opens the device that a word names, as `MAJOR:MINOR` or as a path, with the table's mode (`dm_get_device`).
     ///
     /// # Errors
-    /// ENOENT, ENOTBLK, ENXIO, EOVERFLOW, EBUSY, or EINVAL for the mapped device itself (dm-core.md section 5.3).
+    /// ENOENT, ENOTBLK, ENXIO, EOVERFLOW, EBUSY, or EINVAL for the mapped device itself (kernel/dm-core.md#opening-devices).
     pub fn device(&mut self, word: &[u8]) -> Result<TableDevice, Errno> {
         let mode = self.table.mode();
         self.device_with_mode(word, mode)

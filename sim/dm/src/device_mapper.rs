@@ -301,7 +301,7 @@ impl DeviceMapper {
             }
         }
         drop(held);
-        // Nobody has it open, but bios of its last opener may still be on their way.
+        // It is not open, but bios of its last opener may still be on their way.
         device.io.in_flight.drain().await;
         device.io.fail_deferred();
         if let Some(table) = device.set_live(None) {

@@ -92,7 +92,7 @@ pub async fn zero(regions: &[DeviceRange]) -> u64 {
     zero_tagged(regions, Tag::default()).await
 }
 
-/// The same with a word about what is zeroed, which its writes carry.
+/// Zeroes as [`zero`] does, with a tag about what is zeroed, which its writes carry.
 pub async fn zero_tagged(regions: &[DeviceRange], tag: Tag) -> u64 {
     let longest = regions.iter().map(|region| region.len).max().unwrap_or_default();
     let zeros: Arc<[u8]> = vec![0; (longest.min(SUB_JOB).0 * SECTOR_SIZE) as usize].into();

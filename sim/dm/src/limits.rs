@@ -81,7 +81,7 @@ fn supports(table: &Table, op: Op) -> bool {
 }
 
 /// Limits of the devices of one line, with the target's own hints. Misaligned devices go to the log, each time that
-/// this is asked (recorded).
+/// this is asked (recorded: `raw/attributes`).
 fn line_limits(device: &MappedDevice, line: &TableEntry) -> QueueLimits {
     let mut limits = QueueLimits::stacking();
     for range in line.target.devices().iter().flatten() {

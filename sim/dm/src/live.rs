@@ -36,7 +36,7 @@ use crate::{IoctlRoute, Map, Table, TableEntry, TargetFeatures};
 /// The driver behind a mapped device's disk.
 pub(crate) struct MappedDisk {
     pub(crate) io: Arc<IoState>,
-    /// The live table. It stays as long as a bio is in flight: who swaps it drains first.
+    /// The live table. It stays as long as a bio is in flight: a swap drains first.
     pub(crate) live: ArcSwapOption<Table>,
     pub(crate) geometry: Mutex<Geometry>,
     /// Whether its tables are request-based.
@@ -314,7 +314,8 @@ fn room(line: &TableEntry, sector: Sector) -> Sectors {
 const HEARS_END: u64 = 1 << 63;
 /// Set in the first word of a clone that its target may send again.
 const MAY_RETRY: u64 = 1 << 62;
-/// Set in the first word of a clone that its target has refused: Linux counts no such bio (recorded).
+/// Set in the first word of a clone that its target has refused: Linux counts no such bio (recorded:
+/// `core/statistics-of-a-disk`).
 const UNCOUNTED: u64 = 1 << 61;
 /// Every flag in the first word of a clone.
 const FLAGS: u64 = HEARS_END | MAY_RETRY | UNCOUNTED;
@@ -400,7 +401,7 @@ impl DiskOps for MappedDisk {
         status: BlkStatus,
     ) -> End {
         let mut status = status;
-        // Most bios have nobody who hears their end, and then the table is not even looked up.
+        // Most bios have no target that hears their end, and then the table is not even looked up.
         if at & HEARS_END != 0
             && let Some(live) = &*self.live.load()
             && let Some(line) = live.lines().get((at & !FLAGS) as usize)

@@ -72,8 +72,8 @@ pub struct TargetType {
 pub enum Map {
     /// The bio now names another device: send it there (DM_MAPIO_REMAPPED). The target does not hear of its end.
     Remapped,
-    /// The same, and [`Target::end_io`] is called with this word when the bio has ended: the target's data for this bio
-    /// (`per_bio_data`).
+    /// The bio now names another device, and [`Target::end_io`] is called with this word when the bio has ended: the
+    /// target's data for this bio (`per_bio_data`).
     RemappedAndHear(u64),
     /// As `RemappedAndHear`, and `end_io` may keep a bio that failed and send it again. `map` must have given it
     /// [`BioFlags::RETRY`](dmlab_block::BioFlags::RETRY).

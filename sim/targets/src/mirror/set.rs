@@ -70,7 +70,7 @@ pub(super) struct Work {
     reads: BioList,
     writes: BioList,
     failed: BioList,
-    /// Writes kept until the next suspend, so that whoever watches can act before their data counts as written.
+    /// Writes kept until the next suspend, so that user space can act before their data counts as written.
     held: BioList,
     has_work: bool,
     is_running: bool,

@@ -33,7 +33,7 @@
 //! Linux. Hardware handlers exist for SCSI devices only, so naming one is refused as Linux refuses it on other devices,
 //! and `pg_init` never has anything to do.
 //!
-//! Start reading at `MultipathDevice`, which knows the paths. Behaviour: targets-basic.md section 12, recorded cases
+//! Start reading at `MultipathDevice`, which knows the paths. Behaviour: kernel/multipath.md, recorded cases
 //! `multipath/*`, and more runs of Linux 6.12.95 whose results stand in sim/machine/tests/machine/multipath.
 
 mod arguments;
