@@ -27,11 +27,11 @@ pub fn nul_terminated(buf: &[u8], data_start: u32) -> Option<&[u8]> {
 /// One device of a LIST_DEVICES reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameEntry {
-    /// Its number.
+    /// The number of the device.
     pub dev: DevT,
-    /// Its name.
+    /// The name of the device.
     pub name: Vec<u8>,
-    /// Its event number.
+    /// The event number of the device.
     pub event_nr: u32,
     /// Outer `None`: uuids were not asked for. Inner `None`: it has none.
     pub uuid: Option<Option<Vec<u8>>>,
@@ -135,9 +135,9 @@ pub fn decode_names(payload: &[u8]) -> Result<Vec<NameEntry>, PayloadError> {
 /// One target type of a LIST_VERSIONS reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetVersion {
-    /// Its name.
+    /// The name of the target type.
     pub name: Vec<u8>,
-    /// Its version triple.
+    /// The version triple of the target type.
     pub version: [u32; 3],
 }
 

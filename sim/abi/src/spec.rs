@@ -23,9 +23,9 @@ pub struct TargetSpec {
     pub start: Sector,
     /// How many sectors it serves.
     pub len: Sectors,
-    /// Its type, without NUL.
+    /// The target type, without NUL.
     pub target_type: Vec<u8>,
-    /// Its parameters (load, STATUS_TABLE) or its status, without NUL.
+    /// The parameters (load, STATUS_TABLE) or the status, without NUL.
     pub params: Vec<u8>,
 }
 

@@ -117,7 +117,7 @@ pub trait EndIo: Send + Sync {
 /// What a layer says to the end of a bio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It goes on up with this status.
+    /// The bio goes on up with this status.
     Done(BlkStatus),
     /// The layer took the bio (with [`Bio::take_owned`]) and will end it later.
     Kept,

@@ -12,13 +12,14 @@ pub enum BioBuf<'a> {
     /// None: flush, discard, write zeroes.
     #[default]
     None,
-    /// To be filled by a read, lent by the caller.
+    /// Memory to be filled by a read, lent by the caller.
     In(&'a mut [u8]),
-    /// To be written, lent by the caller.
+    /// Memory to be written, lent by the caller.
     Out(&'a [u8]),
-    /// To be filled by a read, owned by it alone. Counted, so that what was read can be written elsewhere as it lies.
+    /// Memory to be filled by a read, owned by the bio alone. Counted, so that what was read can be written elsewhere
+    /// as it lies.
     OwnedIn(Arc<[u8]>),
-    /// To be written: some bytes of an owned buffer that several bios may share.
+    /// Memory to be written: some bytes of an owned buffer that several bios may share.
     OwnedOut {
         /// The whole buffer.
         data: Arc<[u8]>,

@@ -25,9 +25,9 @@ use crate::{
 pub enum Redirect {
     /// Nothing: it goes the usual way.
     No,
-    /// It names another device now.
+    /// The bio names another device now.
     Down,
-    /// It was taken, or has ended.
+    /// The bio was taken, or has ended.
     Gone,
 }
 
@@ -286,12 +286,12 @@ impl BlockDevice {
         self.keeps_stats.load(Ordering::Relaxed)
     }
 
-    /// Its number.
+    /// The number of the device.
     pub fn dev(&self) -> DevT {
         self.dev
     }
 
-    /// Its kernel name: `ram0`, `dm-3`.
+    /// The kernel name of the device: `ram0`, `dm-3`.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -301,17 +301,17 @@ impl BlockDevice {
         &self.runtime
     }
 
-    /// Its driver.
+    /// The driver of the device.
     pub fn ops(&self) -> &dyn DiskOps {
         &*self.ops
     }
 
-    /// Its size.
+    /// The size of the device.
     pub fn capacity(&self) -> Sectors {
         Sectors(self.capacity.load(Ordering::Relaxed))
     }
 
-    /// Gives it another size.
+    /// Sets the size of the device.
     pub fn set_capacity(&self, size: Sectors) {
         self.capacity.store(size.0, Ordering::Relaxed);
     }
@@ -344,7 +344,7 @@ impl BlockDevice {
         self.is_dead.load(Ordering::Relaxed)
     }
 
-    /// Lets no more bio through.
+    /// Marks the device dead: all further bios fail.
     pub fn mark_dead(&self) {
         self.is_dead.store(true, Ordering::Relaxed);
     }
@@ -357,7 +357,7 @@ impl BlockDevice {
         self.disk_seq.load(Ordering::Relaxed)
     }
 
-    /// Gives it a new number: it is another disk from here on, on the same device (a loop device with another file).
+    /// Sets the sequence number: it is another disk from here on, on the same device (a loop device with another file).
     pub fn set_disk_seq(&self, disk_seq: u64) {
         self.disk_seq.store(disk_seq, Ordering::Relaxed);
     }
@@ -450,7 +450,7 @@ impl BlockDevice {
         self.read_ahead.store(sectors.0 & !7, Ordering::Relaxed);
     }
 
-    /// Its page cache, made if this is the first time that it is opened as a file.
+    /// The page cache of the device, made if this is the first time that it is opened as a file.
     pub(crate) fn page_cache(&self, log: &Arc<BufferErrors>) -> Arc<PageCache> {
         let mut cache = self.cache.lock();
         let made = || Arc::new(PageCache::new(self, self.write_back_errors.clone(), log.clone()));
@@ -592,7 +592,7 @@ pub struct OpenDevice {
     device: Arc<BlockDevice>,
     mode: OpenMode,
     holder: Option<Holder>,
-    /// Its disk, which closes after it.
+    /// The disk of an open partition, which closes after it.
     _whole: Option<Box<OpenDevice>>,
 }
 

@@ -101,7 +101,7 @@ impl BlockFile {
         self.opened.mode()
     }
 
-    /// Its size: where `lseek(SEEK_END)` ends up.
+    /// The size of the device: where `lseek(SEEK_END)` ends up.
     pub fn size(&self) -> u64 {
         self.device().capacity().0.saturating_mul(SECTOR_SIZE)
     }

@@ -14,9 +14,9 @@ use crate::{Bio, BlockDevice};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Offered {
-    /// It goes on, perhaps changed.
+    /// The bio goes on, perhaps changed.
     Through,
-    /// It has ended, or was taken.
+    /// The bio has ended, or was taken.
     Kept,
 }
 

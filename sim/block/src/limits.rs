@@ -256,7 +256,7 @@ impl QueueLimits {
         Sectors(DEFAULT_READ_AHEAD.0.max(2 * (self.io_opt.0 >> 9)))
     }
 
-    /// Puts `below`, used from `start` on, under this device: each limit becomes one that both can keep.
+    /// Stacks the limits `below`, of a device used from `start` on, into these: each limit becomes one that both can keep.
     ///
     /// Returns whether the two line up. When they don't, the device is marked misaligned and works all the same;
     /// the caller warns about it (kernel/dm-core.md#queue-limits).

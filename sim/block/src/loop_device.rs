@@ -51,12 +51,12 @@ pub struct LoopDevice {
 }
 
 struct State {
-    /// There while bound or in rundown.
+    /// The backing file, while bound or in rundown.
     backing: Option<Arc<dyn LoopBacking>>,
     is_rundown: bool,
-    /// In bytes.
+    /// The offset in the file, in bytes.
     offset: u64,
-    /// In bytes; 0 = none.
+    /// The limit of the size in bytes; 0 = none.
     sizelimit: u64,
     flags: LoopFlags,
     file_name: [u8; 64],
@@ -335,7 +335,7 @@ impl LoopDevice {
         Ok(())
     }
 
-    /// Puts another file of the same size under a read-only device (LOOP_CHANGE_FD).
+    /// Replaces the file of a read-only device by another of the same size (LOOP_CHANGE_FD).
     fn change_fd(&self, dev: &BlockDevice, caller: &dyn Caller, fd: i32) -> Result<(), Errno> {
         let backing = caller.backing_file(fd)?;
         let changed = self.swap_backing(dev, backing);

@@ -20,7 +20,7 @@ use crate::{IoctlHook, MachineStates, MappedDevice, TargetType};
 pub enum Minor {
     /// The lowest free one.
     Any,
-    /// This one.
+    /// The minor number that the caller chose.
     Exactly(u32),
 }
 

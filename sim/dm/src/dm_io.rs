@@ -18,7 +18,7 @@ pub const MAX_REGIONS: usize = 64;
 pub struct DeviceRange {
     /// The device.
     pub dev: Arc<BlockDevice>,
-    /// Its first sector.
+    /// The first sector of the range.
     pub start: Sector,
     /// How many sectors it has.
     pub len: Sectors,

@@ -78,7 +78,7 @@ impl EventTarget {
         [self.device.number(), self.last_path_event.load(Ordering::Relaxed)]
     }
 
-    /// Goes on counting from these.
+    /// Sets the numbers of events and paths, from which it counts on.
     pub(crate) fn set_numbers(&self, [event, path]: [u32; 2]) {
         self.device.set(event);
         self.last_path_event.store(path, Ordering::Relaxed);
@@ -129,7 +129,7 @@ impl TableEvents {
         }
     }
 
-    /// Has user space told of a path, together with the next event of the table (kernel/dm-core.md#uevents): `action`
+    /// Tells user space of a path, together with the next event of the table (kernel/dm-core.md#uevents): `action`
     /// is `PATH_FAILED` or `PATH_REINSTATED`, and `valid_paths` are left.
     pub fn path_changed(&self, target: &'static str, action: &'static str, path: DevT, valid_paths: usize) {
         let table = self.target.lock().upgrade();

@@ -320,7 +320,7 @@ const UNCOUNTED: u64 = 1 << 61;
 /// Every flag in the first word of a clone.
 const FLAGS: u64 = HEARS_END | MAY_RETRY | UNCOUNTED;
 
-/// Has a target that took a bio ([`Map::Submitted`]) and is about to send it on hear its end, with this word: what
+/// Asks that a target that took a bio ([`Map::Submitted`]) and is about to send it on hears its end, with this word: what
 /// [`Map::RemappedAndHear`] says of one that is sent on at once.
 pub fn hear_end(bio: &mut Bio<'_>, bio_data: u64) {
     bio.set_device_data(HEARS_END, bio_data);
@@ -332,7 +332,7 @@ pub fn refuse(mut bio: Bio<'_>, status: BlkStatus) {
     bio.end(status);
 }
 
-/// Does with a bio that was taken ([`Map::Submitted`]) what a later call of `map` said.
+/// Carries out what a later call of `map` said of a bio that was taken ([`Map::Submitted`]).
 pub fn follow(mut bio: Bio<'static>, said: Map) {
     match said {
         Map::Remapped => submit(bio),

@@ -83,7 +83,7 @@ impl MappedDevice {
         Ok(())
     }
 
-    /// Takes back a suspend that did not come to its end.
+    /// Undoes a suspend that did not come to its end.
     async fn give_up(&self, table: Option<&Arc<Table>>) {
         self.release_bios();
         for line in table.iter().flat_map(|table| table.lines()) {
@@ -156,7 +156,7 @@ impl MappedDevice {
         self.internal_suspends.load(Ordering::Acquire) > 0
     }
 
-    /// Lets bios go to the table again, those that waited first, in their order.
+    /// Sends the deferred bios to the table in their order, and lets further ones through.
     fn release_bios(&self) {
         self.io.set(BLOCKED | NOFLUSH, false);
         while let Some(bio) = self.io.next_deferred() {

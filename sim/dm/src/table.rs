@@ -29,7 +29,7 @@ impl SharedDevice {
         self.opened.device()
     }
 
-    /// Its number.
+    /// The number of the device.
     pub fn dev(&self) -> DevT {
         self.opened.device().dev()
     }
@@ -135,7 +135,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Its lines in order of their sectors, without gaps, from 0 on.
+    /// The table's lines in order of their sectors, without gaps, from 0 on.
     pub fn lines(&self) -> &[TableEntry] {
         &self.lines
     }
@@ -186,7 +186,7 @@ impl Table {
         self.flush_bypasses_map
     }
 
-    /// Takes its targets apart, in their order, before it is dropped for good.
+    /// Destroys the targets in their order, before it is dropped for good.
     pub async fn destroy(&self) {
         for line in &self.lines {
             line.target.destroy().await;
@@ -362,7 +362,7 @@ impl TableBuilder {
         }
     }
 
-    /// Gives up a table of which a line was refused: takes those before it apart.
+    /// Abandons a table of which a line was refused: destroys the targets before it.
     pub async fn abandon(self) {
         for line in &self.lines {
             line.target.destroy().await;

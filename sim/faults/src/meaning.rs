@@ -3,7 +3,7 @@
 /// One meaning that some writer gives its bios ([`dmlab_block::Tag`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meaning {
-    /// Its name.
+    /// The name of the meaning, as rules write it.
     pub name: &'static str,
     /// What it stands for.
     pub what: &'static str,

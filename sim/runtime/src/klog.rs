@@ -50,7 +50,7 @@ impl Level {
 /// One line of the kernel log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KlogLine {
-    /// Its number; the first line of a machine has 0.
+    /// The number of the line; the first line of a machine has 0.
     pub seq: u64,
     /// When it was written.
     pub time: Instant,
@@ -65,7 +65,7 @@ pub struct KlogLine {
 }
 
 impl fmt::Display for KlogLine {
-    /// As `dmesg` prints it: `[    0.000123] device-mapper: ...`, before each of its lines.
+    /// Writes the line as `dmesg` prints it: `[    0.000123] device-mapper: ...`, before each of its lines.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, line) in self.text.split('\n').enumerate() {
             let end = if at == 0 { "" } else { "\n" };

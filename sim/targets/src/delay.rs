@@ -114,7 +114,7 @@ impl Target for Delay {
         if class.delay_ms == 0 { Map::Remapped } else { self.held.hold(index, class.delay_ms, bio) }
     }
 
-    /// Also a suspend that is given up leaves it without delays: only a resume brings them back.
+    /// Sends all delayed bios on. Also a suspend that is given up leaves it without delays: only a resume brings them back.
     fn presuspend(&self, _noflush: bool) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.held.is_delaying.store(false, Ordering::SeqCst);
@@ -168,7 +168,7 @@ struct Held {
 
 #[derive(Default)]
 struct List {
-    /// In order of arrival.
+    /// The bios in order of arrival.
     bios: Vec<HeldBio>,
     counts: [u32; 3],
     alarm: Option<Alarm>,

@@ -62,8 +62,8 @@ impl Target for Failing {
         Some(self.model.iter().map(range).collect())
     }
 
-    /// Of the device's limits those of discards are not inherited (recorded: `error-zero/limits-below`): one of any
-    /// length can fail here.
+    /// Sets the limits of discards to the highest: a discard of any length can fail here, whatever the device takes
+    /// (recorded: `error-zero/limits-below`).
     fn io_hints(&self, limits: &mut QueueLimits) {
         limits.discard_granularity = Bytes(SECTOR_SIZE);
         limits.max_hw_discard_sectors = Sectors(u64::from(u32::MAX));

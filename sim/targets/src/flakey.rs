@@ -82,9 +82,9 @@ struct Features {
     error_writes: bool,
     drop_writes: bool,
     fixed: Option<FixedByte>,
-    /// In 10^9.
+    /// The chance of a corrupted read, in 10^9.
     random_read: u32,
-    /// In 10^9.
+    /// The chance of a corrupted write, in 10^9.
     random_write: u32,
 }
 
@@ -218,7 +218,7 @@ impl Features {
         self.random_write > 0 || self.fixed.is_some_and(|fixed| fixed.is_write)
     }
 
-    /// As a table has them: the number of words, then each feature that is in effect.
+    /// The features as a table line has them: the number of words, then each feature that is in effect.
     fn line(&self) -> String {
         let mut words: Vec<String> = Vec::new();
         let flags = [
@@ -291,7 +291,7 @@ impl Flakey {
         Some((place, rng.next_u32() as u8))
     }
 
-    /// Puts a corrupted copy in place of what a write carries, if it is its turn.
+    /// Replaces the data of a write by a corrupted copy, if it is its turn.
     fn corrupt_write(&self, bio: &mut Bio<'_>) {
         let fixed = self.features.fixed.filter(|fixed| fixed.strikes(bio, true));
         let len = bio.bytes().map_or(0, <[u8]>::len);

@@ -58,38 +58,39 @@ impl Shelf<'_> {
         })
     }
 
+    /// What is wrong with a word of a comment in `file`, if it is a page, a path, or neither.
+    fn judge_word(&self, file: &str, word: &str) -> Option<String> {
+        if word.contains("://") || word.contains(['{', '*']) {
+            return None;
+        }
+        let (path, anchor) = word.split_once('#').map_or((word, None), |(path, anchor)| (path, Some(anchor)));
+        if path.ends_with(".md") && path.len() > ".md".len() {
+            let Some(page) = self.resolve(file, path) else {
+                return Some(format!("there is no page `{path}`"));
+            };
+            let missing = anchor.filter(|anchor| !(self.anchors)(&page).iter().any(|a| a == anchor))?;
+            return Some(format!("`{page}` has no heading `#{missing}`"));
+        }
+        if TOP_FOLDERS.iter().any(|top| path.starts_with(top)) {
+            return (!self.has_path(path)).then(|| format!("there is no `{path}` in the repository"));
+        }
+        let is_source = path.ends_with(".rs") && path.contains('/') && !path.starts_with('/');
+        (is_source && self.resolve(file, path).is_none())
+            .then(|| format!("there is no `{path}` here: name it from the top of the repository"))
+    }
+
     fn judge(&self, file: &str, block: &Block) -> Vec<Finding> {
         let mut findings = Vec::new();
         let mut say = |word: &str, text: String| findings.push(Finding::new(file, block.line_of(word), text));
         for word in block.text.split(|c: char| c.is_whitespace() || "()`\"',;|[]<>".contains(c)) {
-            let word = word.trim_end_matches(['.', ':']);
-            let word = word.trim_start_matches("../");
-            let (path, anchor) =
-                word.split_once('#').map_or((word, None), |(path, anchor)| (path, Some(anchor)));
-            if word.contains("://") || word.contains('{') {
-            } else if path.ends_with(".md") && path.len() > ".md".len() && !path.contains('*') {
-                match (self.resolve(file, path), anchor) {
-                    (None, _) => say(word, format!("there is no page `{path}`")),
-                    (Some(page), Some(anchor)) if !(self.anchors)(&page).iter().any(|a| a == anchor) => {
-                        say(word, format!("`{page}` has no heading `#{anchor}`"));
-                    }
-                    _ => {}
-                }
-            } else if TOP_FOLDERS.iter().any(|top| path.starts_with(top)) {
-                if !self.has_path(path) {
-                    say(word, format!("there is no `{path}` in the repository"));
-                }
-            } else if path.ends_with(".rs") && path.contains('/') && !path.starts_with('/') {
-                if self.resolve(file, path).is_none() && !path.contains(['*', 'X']) {
-                    say(word, format!("there is no `{path}` here: name it from the top of the repository"));
-                }
+            let word = word.trim_end_matches(['.', ':']).trim_start_matches("../");
+            if let Some(text) = self.judge_word(file, word) {
+                say(word, text);
             }
         }
-        for (at, _) in block.text.match_indices("(recorded") {
-            let rest = &block.text[at + "(recorded".len()..];
-            if !rest.starts_with(": `") {
-                let text = "name what shows it: (recorded: `THEME/CASE`)";
-                say(&block.text[at..(at + 24).min(block.text.len())], text.to_owned());
+        for (at, mark) in block.text.match_indices("(recorded") {
+            if !block.text[at + mark.len()..].starts_with(": `") {
+                say(mark, "name what shows it: (recorded: `THEME/CASE`)".to_owned());
             }
         }
         for mark in ["ecorded: `", "ecorded cases `"] {

@@ -6,12 +6,15 @@ use super::source::{doc_comments, has_word};
 /// Beginnings that mean nothing without the comment above, which rustdoc shows elsewhere or not at all.
 const LEANING: &[&str] = &["The same", "Same as", "As above", "As before", "Likewise", "Ditto", "See above"];
 
+/// First words that stand for something that is named elsewhere. On the kernel side a comment names its subject.
+const PRONOUNS: &[&str] = &["It", "Its", "They", "Them", "Their"];
+
 /// Words for people. Code is no person: say "the caller", "a waiter", "the layer that holds the bio".
 const PEOPLE: &[&str] = &[
     "who", "Who", "whoever", "Whoever", "whom", "Whom", "nobody", "Nobody", "somebody", "Somebody", "anybody",
 ];
 
-/// Where words for people may stand in doc comments of the kernel side, and why.
+/// Where pronouns and words for people may stand in doc comments of the kernel side, and why.
 const PEOPLE_ALLOWED: &[(&str, &str)] = &[
     ("sim/persistent-data/", "its words are older than the rule"),
     ("sim/targets/src/thin/", "its words are older than the rule"),
@@ -26,7 +29,7 @@ const LEANING_ALLOWED: &[(&str, &str)] = &[
 ];
 
 /// Doc comments that do not stand alone: they begin with "The same" or its like, or their first paragraph is no
-/// sentence with an end; and, on the kernel side, words for people.
+/// sentence with an end; and, on the kernel side, those that begin with a pronoun, and words for people.
 pub fn prose(file: &str, source: &str) -> Vec<Finding> {
     let is_in = |allowed: &[(&str, &str)]| allowed.iter().any(|(folder, _)| file.starts_with(folder));
     let mut findings = Vec::new();
@@ -44,9 +47,18 @@ pub fn prose(file: &str, source: &str) -> Vec<Finding> {
         if !first.ends_with(['.', ':', '?', '!', '…', ')', '`', '|', '"']) {
             say("", format!("a first line without an end: `…{}`", last_words(&first)));
         }
+        let is_held = file.starts_with("sim/") && !is_in(PEOPLE_ALLOWED);
+        if let (Some(word), true) =
+            (PRONOUNS.iter().find(|word| first.split(' ').next() == Some(word)), is_held)
+        {
+            say(
+                word,
+                format!("a doc comment that begins with `{word}`: name its subject, for it is read alone"),
+            );
+        }
         let prose = without_inline_code(&block.text);
         let person = PEOPLE.iter().find(|word| has_word(&prose, word));
-        if let (Some(word), true, false) = (person, file.starts_with("sim/"), is_in(PEOPLE_ALLOWED)) {
+        if let (Some(word), true) = (person, is_held) {
             say(word, format!("`{word}` for code: name the caller, the waiter, the layer"));
         }
     }
@@ -96,6 +108,8 @@ mod tests {
     fn code_is_no_person() {
         assert_eq!(lines("sim/a.rs", "/// Wakes all waiters.\n///\n/// Later nobody waits."), [3]);
         assert_eq!(lines("sim/a.rs", "//! Whoever holds it ends it."), [1]);
+        assert_eq!(lines("sim/a.rs", "/// Its number.\nfn a() {}"), [1]);
+        assert_eq!(lines("crates/a.rs", "/// Its number.\nfn a() {}"), [0; 0]);
         assert_eq!(lines("sim/a.rs", "/// The user `nobody`, whose number is 65534."), [0; 0]);
         assert_eq!(lines("crates/a.rs", "/// Whoever runs the tests."), [0; 0]);
         assert_eq!(lines("sim/persistent-data/src/a.rs", "/// Nobody waits."), [0; 0]);

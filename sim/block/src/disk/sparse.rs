@@ -69,9 +69,9 @@ struct Slot<T> {
 enum Chunk {
     /// Never written, or given back.
     Zeros,
-    /// Also read by forks: copied before it is written.
+    /// Content that forks read too: copied before it is written.
     Shared(Arc<ChunkMemory>),
-    /// Of this tree alone.
+    /// Content of this tree alone.
     Own(ChunkMemory),
 }
 

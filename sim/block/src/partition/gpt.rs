@@ -100,7 +100,7 @@ pub(super) fn scan(scan: &mut Scan<'_>) -> bool {
     true
 }
 
-/// Says what does not fit when a table was copied from a smaller disk.
+/// Logs what does not fit when a table was copied from a smaller disk.
 fn compare(scan: &Scan<'_>, first: &Header, second: &Header, last: u64) {
     let mut is_odd = false;
     for (block, text) in [

@@ -21,7 +21,7 @@ pub(super) struct Found {
 /// Why a part of a disk can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unread {
-    /// It lies beyond the end.
+    /// The partition lies beyond the end.
     BeyondEnd,
     /// The device says so.
     Failed,
@@ -58,7 +58,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Takes a partition down, if its number can be one.
+    /// Notes a partition, if its number can be one.
     pub(super) fn put(&mut self, found: Found) {
         if found.number < super::MAX_PARTITIONS {
             let name = super::name_of(&self.disk_name(), found.number);

@@ -50,7 +50,7 @@ impl Stats {
         copy
     }
 
-    /// Has the regions and counters of another.
+    /// Replaces regions and counters by copies of another's.
     pub(crate) fn become_copy(&self, other: &Stats) {
         let inner = other.inner.lock().clone();
         *self.inner.lock() = inner;
@@ -95,7 +95,7 @@ impl Stats {
         }
     }
 
-    /// Lets a piece go that was refused: it is as if it had not been counted in.
+    /// Forgets a piece that was refused: it is as if it had not been counted in.
     #[cold]
     pub(crate) fn forget(&self, bio: &Bio<'_>, started: u64) {
         let Some(piece) = Piece::of(bio).filter(|_| started & COUNTED != 0) else { return };

@@ -9,7 +9,7 @@ use super::choice::{Choice, Fate, Picks, Tear};
 use super::left::LeftDisk;
 use super::recording::{Data, Event, Recording, Written};
 
-/// Goes along a recording. Knows what is durable, and which writes are not.
+/// A walk along a recording, which knows at each point what is durable and which writes are not.
 pub struct Walk<'a> {
     recording: &'a Recording,
     boundary: usize,

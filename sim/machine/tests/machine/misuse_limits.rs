@@ -77,7 +77,7 @@ fn row_75_a_writable_table_over_a_read_only_disk() {
     assert!(!kit.machine.device(DevT::new(254, 0)).unwrap().read_only);
 }
 
-/// It inherits the limits of its device, but a discard of any length can fail there.
+/// An error target inherits the limits of its device, but a discard of any length can fail there.
 #[test]
 fn an_error_target_takes_discards_of_any_length() {
     let kit = kit();

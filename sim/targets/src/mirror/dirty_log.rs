@@ -76,7 +76,7 @@ pub(super) struct LogState {
     /// The bits of a core log.
     clean: Option<BitBox<u64, Lsb0>>,
     in_sync: Option<Vec<bool>>,
-    /// Of the legs' flushes, the device, its flushes.
+    /// Which have failed: the flushes of the legs, the log device, its flushes.
     failed: [bool; 3],
 }
 
@@ -238,7 +238,7 @@ impl DirtyLog {
         }
     }
 
-    /// Takes that over.
+    /// Restores the state that another instance of the same log has saved.
     pub(super) fn restore(&self, known: &LogState) {
         let mut state = self.state.lock();
         [state.legs_flush_failed, state.has_failed, state.flush_has_failed] = known.failed;
@@ -381,7 +381,7 @@ impl DirtyLog {
 
     // Status.
 
-    /// Its part of the status line.
+    /// The log's part of the status line.
     pub(super) fn info(&self) -> String {
         let Some(disk) = &self.disk else { return "1 core".to_owned() };
         let state = self.state.lock();
@@ -393,7 +393,7 @@ impl DirtyLog {
         format!("3 disk {} {letter}", disk.device.dev())
     }
 
-    /// Its part of the table line, with a blank behind it.
+    /// The log's part of the table line, with a blank behind it.
     pub(super) fn table(&self) -> String {
         let (keyword, more) = match self.sync {
             Sync::Default => ("", 0),

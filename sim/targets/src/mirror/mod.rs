@@ -66,7 +66,7 @@ struct Mirror {
 
 /// What a mirror knows beside its table.
 struct MirrorState {
-    /// Of each leg.
+    /// The kinds of failures of each leg.
     failures: Vec<u8>,
     default_leg: usize,
     log: dirty_log::LogState,

@@ -173,7 +173,7 @@ impl MirrorSet {
 
     // The worker.
 
-    /// Gives the worker something to do.
+    /// Adds work for the worker and wakes it.
     pub(super) fn kick(self: &Arc<Self>, add: impl FnOnce(&mut Work)) {
         let mut work = self.work.lock();
         add(&mut work);

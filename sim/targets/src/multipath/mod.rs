@@ -144,7 +144,7 @@ impl Target for Multipath {
         Some(self)
     }
 
-    /// To a path; while there is none but IO is queued, the caller waits as IO does.
+    /// Routes an ioctl to a path; while there is none but IO is queued, the caller waits as IO does.
     fn route_ioctl(&self) -> IoctlRoute<'_> {
         let seen = self.core.changes.number();
         match self.core.path_for_ioctl() {

@@ -60,7 +60,7 @@ impl Area {
         self.pieces[index.div_ceil(per_piece)..].fill(None);
     }
 
-    /// Puts what was read into piece `number`.
+    /// Stores what was read as piece `number`.
     pub(super) fn fill(&mut self, number: usize, bytes: Arc<[u8]>) {
         self.pieces[number] = (bytes != self.zeros).then_some(bytes);
     }

@@ -41,9 +41,9 @@ impl Features {
 /// How far the copy of a chunk is that the origin is about to overwrite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Preserving {
-    /// There is one, or none is wanted any more.
+    /// The chunk has a copy, or none is wanted any more.
     Done,
-    /// This chunk is being copied.
+    /// The chunk of this number is being copied.
     Copying(u64),
     /// Too many are being copied.
     NotYet,
@@ -55,7 +55,7 @@ pub(super) enum Preserving {
 pub(super) struct Devices {
     pub(super) origin: TableDevice,
     pub(super) cow: TableDevice,
-    /// It gives its chunks back to the origin (`snapshot-merge`).
+    /// Whether the snapshot gives its chunks back to the origin (`snapshot-merge`).
     pub(super) merges: bool,
 }
 
@@ -64,12 +64,12 @@ pub(super) struct SnapshotDevice {
     pub(super) cow: TableDevice,
     pub(super) features: Features,
     pub(super) runtime: Arc<Runtime>,
-    /// Its lines of the kernel log.
+    /// The snapshot's lines of the kernel log.
     pub(super) lines: TargetLog,
     events: TableEvents,
     pub(super) origins: Arc<Origins>,
     pub(super) len: Sectors,
-    /// It gives its chunks back to the origin (`snapshot-merge`).
+    /// Whether the snapshot gives its chunks back to the origin (`snapshot-merge`).
     pub(super) merges: bool,
     pub(super) state: Mutex<State>,
     /// Held while one run is merged. A snapshot that begins to share the origin takes it in between.
@@ -80,7 +80,7 @@ pub(super) struct SnapshotDevice {
 
 #[derive(Default)]
 pub(super) struct State {
-    /// Its store, or, of a handover destination and a spent source, the one that the table asks for.
+    /// The snapshot's store, or, of a handover destination and a spent source, the one that the table asks for.
     pub(super) kind: StoreKind,
     /// `None` in a handover destination.
     pub(super) store: Option<Arc<Store>>,

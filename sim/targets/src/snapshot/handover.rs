@@ -15,9 +15,9 @@ use super::cow::SnapshotDevice;
 
 /// What a new snapshot is to those that exist on the same COW device.
 pub(super) enum Role {
-    /// There is none.
+    /// No other snapshot stands on this origin and store.
     Alone,
-    /// It will take over from the one there is.
+    /// The snapshot will take over from the one there is.
     Destination,
     /// The one there is has its destination already.
     Paired,
@@ -50,7 +50,7 @@ impl SnapshotDevice {
         }
     }
 
-    /// Its table goes: it is found no more. A destination that still waits for it waits in vain.
+    /// Takes the snapshot off the list because its table goes. A destination that still waits for it waits in vain.
     pub(super) fn withdraw(&self) {
         if !self.origins.remove(self) || self.chunk().is_none() {
             return;

@@ -73,7 +73,7 @@ pub(super) struct MergeState {
     is_running: bool,
     /// The first run since it was started is being copied, or there is none.
     has_begun: bool,
-    /// It is to stop after this run.
+    /// Whether the merge is to stop after this run.
     stops: bool,
 }
 
@@ -191,7 +191,7 @@ impl SnapshotDevice {
         Map::Remapped
     }
 
-    /// Lets the merge go on.
+    /// Starts the merge, or lets it go on.
     fn start_merge(self: &Arc<Self>) {
         {
             let mut state = self.state.lock();

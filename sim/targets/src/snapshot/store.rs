@@ -67,7 +67,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// As two words that a bio can carry.
+    /// The exception as two words that a bio can carry.
     pub(super) fn to_words(self) -> [u64; 2] {
         [self.turn, self.new]
     }
@@ -294,7 +294,7 @@ impl Store {
         self.alloc.lock().next_free
     }
 
-    /// Goes on at this chunk.
+    /// Sets the next free chunk.
     pub(super) fn set_next_free(&self, chunk: u64) {
         self.alloc.lock().next_free = chunk;
     }
@@ -508,7 +508,7 @@ impl Store {
         Ok(Some(run))
     }
 
-    /// Takes out the last `count` exceptions of the area, durably.
+    /// Removes the last `count` exceptions of the area, durably.
     pub(super) async fn forget_last(&self, count: u64) -> Result<(), BlkStatus> {
         let mut log = self.log.lock().await;
         let left = log.used - count as usize;

@@ -105,7 +105,7 @@ impl Switch {
         Errno::EINVAL
     }
 
-    /// Takes the words of one message, one by one.
+    /// Carries out the words of `set_region_mappings`, one by one.
     fn set_mappings(&self, words: &[Vec<u8>]) -> Result<(), Errno> {
         let count = self.regions.count();
         let mut region = 0_u64;
