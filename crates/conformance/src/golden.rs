@@ -295,7 +295,7 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // Best effort: a folder left in the temporary directory harms nobody.
+        // Best effort: a folder left in the temporary directory does no harm.
         let _ = fs::remove_dir_all(&self.dir);
     }
 }

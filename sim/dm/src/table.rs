@@ -14,7 +14,7 @@ use crate::{
     TargetFeatures, TargetSettings, TargetType, split_args,
 };
 
-/// Largest end of a target: `LLONG_MAX >> 9` sectors, and exactly that is allowed (recorded).
+/// Largest end of a target: `LLONG_MAX >> 9` sectors, and exactly that is allowed (recorded: `core/huge-sizes`).
 const MAX_END: u64 = (i64::MAX >> 9) as u64;
 
 /// A device that tables of one mapped device use, opened once for all of them.
@@ -29,7 +29,7 @@ impl SharedDevice {
         self.opened.device()
     }
 
-    /// Its number.
+    /// The number of the device.
     pub fn dev(&self) -> DevT {
         self.opened.device().dev()
     }
@@ -135,7 +135,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Its lines in order of their sectors, without gaps, from 0 on.
+    /// The table's lines in order of their sectors, without gaps, from 0 on.
     pub fn lines(&self) -> &[TableEntry] {
         &self.lines
     }
@@ -186,7 +186,7 @@ impl Table {
         self.flush_bypasses_map
     }
 
-    /// Takes its targets apart, in their order, before it is dropped for good.
+    /// Destroys the targets in their order, before it is dropped for good.
     pub async fn destroy(&self) {
         for line in &self.lines {
             line.target.destroy().await;
@@ -313,7 +313,7 @@ impl TableBuilder {
         errno
     }
 
-    /// Adds a line, with the checks and the log lines of dm-core.md section 5.1 in their order.
+    /// Adds a line, with the checks and the log lines of kernel/dm-core.md#adding-a-target in their order.
     ///
     /// # Errors
     /// The errno of TABLE_LOAD; the log says why.
@@ -382,7 +382,7 @@ impl TableBuilder {
         }
     }
 
-    /// Gives up a table of which a line was refused: takes those before it apart.
+    /// Abandons a table of which a line was refused: destroys the targets before it.
     pub async fn abandon(self) {
         for line in &self.lines {
             line.target.destroy().await;

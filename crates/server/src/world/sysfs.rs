@@ -1,4 +1,5 @@
-//! The parts of `/sys` that tell of block devices, rendered when somebody looks (program-surface.md section 6).
+//! The parts of `/sys` that tell of block devices, rendered when they are read
+//! (kernel/program-surface.md#files-that-programs-read).
 
 use std::sync::Arc;
 
@@ -348,7 +349,8 @@ fn loop_device(machine: &Machine, device: &DeviceInfo, name: &str) -> Option<Ent
     }
 }
 
-/// What `queue` has besides for a device with a request queue (recorded). There is none behind these files.
+/// What `queue` has besides for a device with a request queue, as Debian's Linux 6.12 shows it. There is none behind
+/// these files.
 fn request_values(device: &DeviceInfo) -> Vec<(&'static str, String)> {
     let (scheduler, requests) = match device.dm {
         Some(_) => ("none [mq-deadline] ", 256),
