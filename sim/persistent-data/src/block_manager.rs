@@ -10,6 +10,11 @@ use dmlab_units::{Errno, MetaBlock, Sector, Sectors};
 
 use crate::{PdError, PdErrorKind};
 
+/// A superblock is written without a flush of the blocks that it points to.
+#[doc(hidden)]
+pub static SUPERBLOCK_UNFLUSHED: Planted =
+    Planted::new("a superblock is written without a flush of the blocks that it points to");
+
 /// Blocks that stand side by side in the cache's directory.
 const PAGE: usize = 512;
 /// Clean blocks kept before some are let go: 256 MiB.
@@ -268,7 +273,7 @@ impl BlockManager {
             self.write(block).await?;
         }
         self.dirty.retain(|block| block.0 == 0);
-        if self.device.runtime().has_planted(Planted::SuperblockUnflushed) {
+        if self.device.runtime().has_planted(&SUPERBLOCK_UNFLUSHED) {
             return Ok(());
         }
         self.flush().await

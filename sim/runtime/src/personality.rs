@@ -13,8 +13,8 @@ bitflags::bitflags! {
         const LARGE_NUMBERS_SATURATE = 1 << 1;
         /// Multipath's table line doesn't show `retain_attached_hw_handler`.
         const HW_HANDLER_FEATURE_HIDDEN = 1 << 2;
-        /// Flakey counts the parameters of `corrupt_bio_byte` before it reads them, refuses to corrupt what it drops or fails
-        /// at random too, and names the down interval where that is wrong.
+        /// Flakey counts the parameters of `corrupt_bio_byte` before it reads them, takes no corruption twice, refuses to
+        /// corrupt what it drops or fails at random too, and names the down interval where that is wrong.
         const FLAKEY_CHECKS_MORE = 1 << 3;
         /// A queue that nothing bounds takes 4096 KiB at once; else 1280.
         const LARGE_DEFAULT_IO = 1 << 4;

@@ -26,6 +26,7 @@ pub static THIN_POOL: TargetType = TargetType {
         .union(TargetFeatures::ALWAYS_WRITEABLE)
         .union(TargetFeatures::IMMUTABLE),
     ctr: Constructor::Waiting(|ctr| Box::pin(construct(ctr))),
+    module: &super::MODULE,
 };
 
 const MIN_BLOCK: u64 = 128;

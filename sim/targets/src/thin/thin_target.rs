@@ -27,6 +27,7 @@ pub static THIN: TargetType = TargetType {
     version: [1, 23, 0],
     features: TargetFeatures::empty(),
     ctr: Constructor::Waiting(|ctr| Box::pin(construct(ctr))),
+    module: &super::MODULE,
 };
 
 struct Thin {

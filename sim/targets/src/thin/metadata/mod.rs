@@ -19,6 +19,16 @@ use dmlab_units::{DataBlock, Errno, MetaBlock, Sectors, ThinBlock, ThinId};
 use devices::InCore;
 use errors::errno;
 
+/// A pool's superblock keeps the root of the space map of the transaction before.
+#[doc(hidden)]
+pub static SPACE_MAP_ROOT_MISSING: Planted =
+    Planted::new("a pool's superblock keeps the root of the space map of the transaction before");
+
+/// A pool's superblock is written before its data are flushed.
+#[doc(hidden)]
+pub static SUPERBLOCK_BEFORE_DATA: Planted =
+    Planted::new("a pool's superblock is written before its data are flushed");
+
 /// Block of the superblock.
 const LOCATION: MetaBlock = MetaBlock(0);
 
@@ -239,7 +249,7 @@ impl ThinMetadata {
         if !self.is_in_service {
             return Ok(());
         }
-        if self.has_planted(Planted::SuperblockBeforeData) {
+        if self.has_planted(&SUPERBLOCK_BEFORE_DATA) {
             self.write_details().await?;
             self.commit_data_map().await?;
             self.write_transaction().await?;
@@ -269,14 +279,14 @@ impl ThinMetadata {
         self.superblock.mapping_root = self.mapping_root;
         self.superblock.details_root = self.details_root;
         self.superblock.data_space_map = self.data.root();
-        if !self.has_planted(Planted::SpaceMapRootMissing) {
+        if !self.has_planted(&SPACE_MAP_ROOT_MISSING) {
             self.superblock.metadata_space_map = self.tm.space_map().root();
         }
         self.superblock.encode(self.tm.blocks_mut().get_mut(LOCATION));
         self.tm.commit().await.map_err(errno)
     }
 
-    fn has_planted(&self, fault: Planted) -> bool {
+    fn has_planted(&self, fault: &'static Planted) -> bool {
         self.device().runtime().has_planted(fault)
     }
 
