@@ -96,7 +96,7 @@ pub(crate) enum Clock {
 }
 
 impl MachineArgs {
-    /// The same as command line words, for a process of its own.
+    /// These options as command line words, for a process of its own.
     pub(crate) fn to_words(&self) -> io::Result<Vec<String>> {
         let absolute =
             |path: &PathBuf| -> io::Result<String> { Ok(std::path::absolute(path)?.display().to_string()) };
@@ -241,7 +241,7 @@ pub(crate) fn boot_recorded(
     let machine = boot_machine(args, faults.as_deref(), recorder.driver().clone())?;
     let server =
         serve_as_told(args, machine.clone(), recorder.driver().clone(), dir, Some(recorder.clone()))?;
-    // Nobody has been told of the machine yet, and what the file held before is lost only now.
+    // The machine has not been announced yet, and what the file held before is lost only now.
     recorder.watch(&machine);
     Ok(server)
 }

@@ -211,7 +211,7 @@ impl Where {
             Box::new(meant.reach(|| Remote::connect(&machine))?)
         };
         let mut dm = Dm::new(kernel);
-        // So that whoever plays udev makes and removes the nodes in /dev/mapper.
+        // So that the udev of the machine makes and removes the nodes in /dev/mapper.
         dm.set_udev_cookie(UDEV_PRIMARY_SOURCE);
         Ok(dm)
     }

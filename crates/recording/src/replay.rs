@@ -160,7 +160,7 @@ fn boot(
     Ok((machine, files))
 }
 
-/// What the machine has done and nobody has looked at yet.
+/// What the machine has done and the replay has not compared yet.
 #[derive(Clone)]
 struct Seen {
     /// Not the machine, parts of which hold this.
@@ -271,7 +271,7 @@ impl Run<'_> {
                 self.driver.set(Instant::from_nanos(nanos));
             }
             Event::Rules { command } => {
-                // Its answer, a refusal as well, was for whoever asked.
+                // Its answer, a refusal as well, was for the caller.
                 let _ = run_command(self.machine.faults(), 0, command);
             }
             _ => {}
@@ -317,7 +317,7 @@ impl Run<'_> {
         if self.lanes.waits(call) { format!("(call {call} still waits)") } else { "(nothing)".to_owned() }
     }
 
-    /// Lets nobody wait any more.
+    /// Ends all waits.
     fn end(&mut self) {
         self.machine.runtime().tracer().stop();
         self.lanes.end();

@@ -21,7 +21,7 @@
 //! # Ok::<(), dmlab_replay_log::LogError>(())
 //! ```
 //!
-//! A log is bytes that somebody else wrote: whatever they are, reading them ends with an entry or an error.
+//! A log is bytes of an unknown writer: whatever they are, reading them ends with an entry or an error.
 #![forbid(unsafe_code)]
 
 mod log;

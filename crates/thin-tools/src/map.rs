@@ -125,7 +125,8 @@ pub fn map<M: Metadata + ?Sized>(
     Ok(Some(runs))
 }
 
-/// Linux compares times and looks at no count (thin.md section 13): a mapping made before the last snapshot is shared.
+/// Linux compares times and looks at no count (kernel/thin.md#io-of-a-thin-device): a mapping made before the last
+/// snapshot is shared.
 fn state_of(is_shared: bool, mapping: Mapping, details: DeviceDetails) -> State {
     match is_shared {
         true => State::Shared,

@@ -7,7 +7,7 @@ use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Most blocks a pool's metadata can have: what 255 bitmaps count (thin.md section 4).
+/// Most blocks a pool's metadata can have: what 255 bitmaps count (kernel/thin-metadata.md#space-maps).
 pub const NR_BLOCKS_MAX: u64 = 255 * 16320;
 
 /// Metadata to read. Many threads read at once.

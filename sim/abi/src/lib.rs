@@ -2,8 +2,8 @@
 //! the block device ioctls.
 //!
 //! Codec only: nothing here knows a device, a table or a log. The user side encodes requests and decodes replies, the
-//! kernel side does the opposite, with the same types. Integers are little-endian (x86-64). Layouts: dm-core.md
-//! sections 2.1 to 2.5, all observed on Linux 6.12.
+//! kernel side does the opposite, with the same types. Integers are little-endian (x86-64). Layouts:
+//! kernel/dm-core.md#the-header-of-every-ioctl and what follows there.
 //!
 //! ```text
 //! struct dm_ioctl   0 version[3]  12 data_size  16 data_start  20 target_count  24 open_count  28 flags

@@ -6,7 +6,7 @@
 //! reference machine do.
 //!
 //! [`QueueLimits::stack`] follows `blk_stack_limits` and [`QueueLimits::validate`] follows `blk_validate_limits` of
-//! Linux 6.12 as dm-core.md section 7 describes them; the tables in the tests were recorded on 6.12.95.
+//! Linux 6.12 as kernel/dm-core.md#queue-limits describes them; the tables in the tests were recorded on 6.12.95.
 
 use dmlab_runtime::{Personality, Quirks};
 use dmlab_units::{Bytes, Errno, Sector, Sectors};
@@ -247,8 +247,8 @@ impl QueueLimits {
         if self.is_misaligned { -1 } else { self.alignment_offset.0 as i64 }
     }
 
-    /// `discard_alignment` as `/sys` shows it, in bytes: the alignment of blocks, not that of discards (recorded where
-    /// the two differ, and where there are no discards).
+    /// `discard_alignment` as `/sys` shows it, in bytes: the alignment of blocks, not that of discards (recorded:
+    /// `raw/attributes`).
     pub fn shown_discard_alignment(&self) -> i64 {
         self.shown_alignment_offset()
     }
@@ -259,10 +259,10 @@ impl QueueLimits {
         Sectors(DEFAULT_READ_AHEAD.0.max(2 * (self.io_opt.0 >> 9)))
     }
 
-    /// Puts `below`, used from `start` on, under this device: each limit becomes one that both can keep.
+    /// Stacks the limits `below`, of a device used from `start` on, into these: each limit becomes one that both can keep.
     ///
     /// Returns whether the two line up. When they don't, the device is marked misaligned and works all the same;
-    /// the caller warns about it (dm-core.md section 7).
+    /// the caller warns about it (kernel/dm-core.md#queue-limits).
     pub fn stack(&mut self, below: &QueueLimits, start: Sector) -> Alignment {
         let mut alignment = Alignment::Consistent;
         self.stack_features(below);
@@ -382,11 +382,11 @@ impl QueueLimits {
     /// As [`QueueLimits::validate`].
     pub fn validate_for(&mut self, personality: &Personality) -> Result<(), Errno> {
         let default = if personality.has(Quirks::LIMITS_STAY_STACKED) {
-            self.max_sectors
+            None
         } else if personality.has(Quirks::LARGE_DEFAULT_IO) {
-            LARGE_MAX_SECTORS
+            Some(LARGE_MAX_SECTORS)
         } else {
-            DEFAULT_MAX_SECTORS
+            Some(DEFAULT_MAX_SECTORS)
         };
         self.validate_sizes()?;
         self.validate_requests(default)?;
@@ -414,7 +414,7 @@ impl QueueLimits {
         Ok(())
     }
 
-    fn validate_requests(&mut self, default: Sectors) -> Result<(), Errno> {
+    fn validate_requests(&mut self, default: Option<Sectors>) -> Result<(), Errno> {
         if self.max_hw_sectors.is_zero() {
             self.max_hw_sectors = SAFE_MAX_SECTORS;
         }
@@ -429,7 +429,7 @@ impl QueueLimits {
             }
             self.max_user_sectors
         } else {
-            Sectors(default.0.max(self.io_opt.0 >> 9))
+            default.map_or(self.max_sectors, |default| Sectors(default.0.max(self.io_opt.0 >> 9)))
         };
         self.max_sectors = round_down_to_block(hardware.min(wanted), self.logical_block_size);
 
@@ -458,7 +458,9 @@ impl QueueLimits {
     }
 
     fn validate_discard(&mut self, personality: &Personality) {
-        self.max_discard_sectors = self.max_hw_discard_sectors.min(self.max_user_discard_sectors);
+        if !personality.has(Quirks::LIMITS_STAY_STACKED) {
+            self.max_discard_sectors = self.max_hw_discard_sectors.min(self.max_user_discard_sectors);
+        }
         self.discard_granularity = if self.max_discard_sectors.is_zero() {
             Bytes(0)
         } else if personality.has(Quirks::LIMITS_STAY_STACKED) {

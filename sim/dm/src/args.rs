@@ -10,7 +10,7 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r' | 0xa0)
 }
 
-/// Splits parameters or a message into words (dm-core.md section 5.2).
+/// Splits parameters or a message into words (kernel/dm-core.md#splitting-parameters).
 ///
 /// A backslash makes the next byte ordinary, whatever it is; one right before the end stands for itself.
 pub fn split_args(params: &[u8]) -> Vec<Vec<u8>> {
@@ -64,7 +64,7 @@ pub fn parse_u32_strict(word: &[u8]) -> Option<u32> {
     parse_u64_strict(word)?.try_into().ok()
 }
 
-/// A decimal number as `kstrtoull` reads it: as [`parse_u32_strict`], with 64 bits.
+/// A decimal number as `kstrtoull` reads it: an overflow of 64 bits is an error.
 pub fn parse_u64_strict(word: &[u8]) -> Option<u64> {
     let word = word.strip_prefix(b"+").unwrap_or(word);
     let word = word.strip_suffix(b"\n").unwrap_or(word);

@@ -14,7 +14,7 @@ use crate::{
     TargetFeatures, TargetSettings, TargetType, split_args,
 };
 
-/// Largest end of a target: `LLONG_MAX >> 9` sectors, and exactly that is allowed (recorded).
+/// Largest end of a target: `LLONG_MAX >> 9` sectors, and exactly that is allowed (recorded: `core/huge-sizes`).
 const MAX_END: u64 = (i64::MAX >> 9) as u64;
 
 /// A device that tables of one mapped device use, opened once for all of them.
@@ -29,7 +29,7 @@ impl SharedDevice {
         self.opened.device()
     }
 
-    /// Its number.
+    /// The number of the device.
     pub fn dev(&self) -> DevT {
         self.opened.device().dev()
     }
@@ -135,7 +135,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Its lines in order of their sectors, without gaps, from 0 on.
+    /// The table's lines in order of their sectors, without gaps, from 0 on.
     pub fn lines(&self) -> &[TableEntry] {
         &self.lines
     }
@@ -186,7 +186,7 @@ impl Table {
         self.flush_bypasses_map
     }
 
-    /// Takes its targets apart, in their order, before it is dropped for good.
+    /// Destroys the targets in their order, before it is dropped for good.
     pub async fn destroy(&self) {
         for line in &self.lines {
             line.target.destroy().await;
@@ -231,13 +231,16 @@ pub fn device_number(caller: &dyn Caller, word: &[u8], personality: &Personality
     }
 }
 
-/// The device number that a word of hex digits is, in the form of `st_rdev`: the lower 8 bits of the minor number, 12 bits of
+/// The device number that a word of hex digits, perhaps behind `0x`, is, in the form of `st_rdev`: the lower 8 bits of the minor number, 12 bits of
 /// the major number, the rest of the minor number. Of more than 32 bits the lower ones count; 0 is none (recorded: `linear/random-tables` of
 /// Linux 6.1).
 fn hex_number(word: &[u8]) -> Option<DevT> {
     let digit = |b: &u8| char::from(*b).to_digit(16);
-    let wrapping =
-        word.iter().try_fold(0u64, |n, b| Some(n.wrapping_mul(16).wrapping_add(u64::from(digit(b)?))));
+    let prefix = word.strip_prefix(b"0x").or_else(|| word.strip_prefix(b"0X"));
+    let wrapping = prefix
+        .unwrap_or(word)
+        .iter()
+        .try_fold(0u64, |n, b| Some(n.wrapping_mul(16).wrapping_add(u64::from(digit(b)?))));
     let number = wrapping.map(|n| n as u32).filter(|number| *number != 0)?;
     Some(DevT::new((number >> 8) & 0xfff, (number & 0xff) | ((number >> 12) & 0xf_ff00)))
 }
@@ -310,7 +313,7 @@ impl TableBuilder {
         errno
     }
 
-    /// Adds a line, with the checks and the log lines of dm-core.md section 5.1 in their order.
+    /// Adds a line, with the checks and the log lines of kernel/dm-core.md#adding-a-target in their order.
     ///
     /// # Errors
     /// The errno of TABLE_LOAD; the log says why.
@@ -379,7 +382,7 @@ impl TableBuilder {
         }
     }
 
-    /// Gives up a table of which a line was refused: takes those before it apart.
+    /// Abandons a table of which a line was refused: destroys the targets before it.
     pub async fn abandon(self) {
         for line in &self.lines {
             line.target.destroy().await;

@@ -1,4 +1,4 @@
-//! Nodes of B-trees (thin.md section 3).
+//! Nodes of B-trees (kernel/thin-metadata.md#nodes).
 //!
 //! ```text
 //!  0 csum u32   4 flags u32: 1 internal, 2 leaf   8 blocknr u64

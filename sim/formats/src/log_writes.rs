@@ -1,4 +1,4 @@
-//! The log of the `log-writes` target, as it lies on its device (targets-basic.md section 8.1).
+//! The log of the `log-writes` target, as it lies on its device (kernel/targets.md#the-log-on-its-device).
 //!
 //! ```text
 //! block 0      superblock   0 magic u64   8 version u64   16 entries u64   24 block size u32
@@ -34,7 +34,7 @@ bitflags::bitflags! {
         const FUA = 1 << 1;
         /// A discard: it has a length but no data.
         const DISCARD = 1 << 2;
-        /// A mark: a text that somebody put into the log.
+        /// A mark: a text that the user put into the log.
         const MARK = 1 << 3;
         /// A write of a file system's metadata.
         const METADATA = 1 << 4;

@@ -1,4 +1,4 @@
-//! The disk log of a mirror (targets-basic.md section 11.1).
+//! The disk log of a mirror (kernel/mirror.md#the-mirrors-log-on-disk).
 //!
 //! ```text
 //! byte 0      magic u32 "rRiM"

@@ -1,4 +1,4 @@
-//! The exception store of a persistent snapshot (targets-basic.md section 13.2).
+//! The exception store of a persistent snapshot (kernel/snapshot.md#the-persistent-store).
 //!
 //! ```text
 //! chunk 0                    header: magic u32 "SnAp", valid u32, version u32 = 1, chunk size u32 in sectors

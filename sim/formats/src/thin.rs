@@ -1,4 +1,4 @@
-//! The metadata of a thin pool: its superblock, mappings and device details (thin.md sections 2 and 3).
+//! The metadata of a thin pool: its superblock, mappings and device details (kernel/thin-metadata.md#the-superblock).
 //!
 //! ```text
 //! superblock

@@ -32,7 +32,7 @@ pub struct BootOptions {
     pub seed: u64,
     /// Which kernel it is.
     pub kernel: KernelVersion,
-    /// Who says what time it is; virtual time if not told otherwise.
+    /// The driver that gives the machine its time; virtual time if not told otherwise.
     pub driver: Arc<dyn Driver>,
     /// Kinds of target besides the built-in ones.
     pub targets: Vec<&'static TargetType>,

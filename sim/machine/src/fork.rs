@@ -18,14 +18,14 @@ pub enum ForkError {
     Disk(String),
     /// A device has bios that have not ended; a fork cannot say what they would have done.
     InFlight {
-        /// Its name.
+        /// The name of the disk.
         device: String,
         /// How many bios.
         bios: u64,
     },
     /// Buffered writes do not reach a device.
     WriteBack {
-        /// Its name.
+        /// The name of the device.
         device: String,
         /// What the writes ended with.
         errno: Errno,

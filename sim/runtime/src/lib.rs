@@ -150,7 +150,7 @@ impl Runtime {
         &self.tracer
     }
 
-    /// Where the block layer keeps who looks at each bio before its device does.
+    /// The place where the block layer keeps the interceptor of bios.
     pub fn bio_hook(&self) -> &Hook {
         &self.bio_hook
     }

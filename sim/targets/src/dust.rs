@@ -19,7 +19,7 @@
 //! | messages | `enable`, `disable`, `quiet`, `addbadblock B [FAILURES]`, `removebadblock B`, `queryblock B`, `countbadblocks`, `listbadblocks`, `clearbadblocks` |
 //! | splits | reads and writes at blocks; of a discard only the first block is looked at, as on Linux |
 //!
-//! Behaviour: targets-basic.md section 7; the kernel that other targets are held against does not have this one.
+//! Behaviour: kernel/targets.md#dust; the kernel that other targets are held against does not have this one.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

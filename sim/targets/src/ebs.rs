@@ -23,7 +23,7 @@
 //! Linux keeps the blocks it has read in a cache until they are overwritten or the device is suspended; here each
 //! operation reads them anew, which can be told only by changing the device behind the target's back.
 //!
-//! Behaviour: targets-basic.md section 14; the kernel that other targets are held against does not have this one.
+//! Behaviour: kernel/targets.md#ebs; the kernel that other targets are held against does not have this one.
 
 use std::fmt::Write;
 use std::sync::Arc;

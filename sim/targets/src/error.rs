@@ -11,7 +11,7 @@
 //! number of words but none or two is ignored (recorded: `error-zero/error-args`), and status and table line are always
 //! empty.
 //!
-//! Behaviour: targets-basic.md section 4.
+//! Behaviour: kernel/targets.md#error.
 
 use dmlab_block::{Bio, QueueLimits};
 use dmlab_dm::{
@@ -66,7 +66,8 @@ impl Target for Failing {
         Some(self.model.iter().map(range).collect())
     }
 
-    /// Of the device's limits those of discards are not inherited (recorded): one of any length can fail here.
+    /// Sets the limits of discards to the highest: a discard of any length can fail here, whatever the device takes
+    /// (recorded: `error-zero/limits-below`).
     fn io_hints(&self, limits: &mut QueueLimits) {
         limits.discard_granularity = Bytes(SECTOR_SIZE);
         limits.max_hw_discard_sectors = Sectors(u64::from(u32::MAX));

@@ -31,7 +31,7 @@
 //!
 //! Every target draws from a stream of its own, split off the machine's seed: the same run corrupts the same bytes.
 //!
-//! Behaviour: targets-basic.md section 6, recorded cases `flakey/*`.
+//! Behaviour: kernel/targets.md#flakey, recorded cases `flakey/*`.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -84,9 +84,9 @@ struct Features {
     error_writes: bool,
     drop_writes: bool,
     fixed: Option<FixedByte>,
-    /// In 10^9.
+    /// The chance of a corrupted read, in 10^9.
     random_read: u32,
-    /// In 10^9.
+    /// The chance of a corrupted write, in 10^9.
     random_write: u32,
     /// The table line has a blank behind each feature, and none for failing everything.
     is_shown_old: bool,
@@ -251,7 +251,7 @@ impl Features {
         self.random_write > 0 || self.fixed.is_some_and(|fixed| fixed.is_write)
     }
 
-    /// As a table has them: the number of words, then each feature that is in effect.
+    /// The features as a table line has them: the number of words, then each feature that is in effect.
     fn line(&self) -> String {
         let mut words: Vec<String> = Vec::new();
         let flags = [
@@ -328,7 +328,7 @@ impl Flakey {
         Some((place, rng.next_u32() as u8))
     }
 
-    /// Puts a corrupted copy in place of what a write carries, if it is its turn.
+    /// Replaces the data of a write by a corrupted copy, if it is its turn.
     fn corrupt_write(&self, bio: &mut Bio<'_>) {
         let fixed = self.features.fixed.filter(|fixed| fixed.strikes(bio, true));
         let len = bio.bytes().map_or(0, <[u8]>::len);
@@ -365,7 +365,8 @@ impl Target for Flakey {
                 }
             }
             _ if features.drop_writes => return Map::Done(BlkStatus::Ok),
-            // Taken and failed, where a read is refused: it counts in the device's statistics (recorded).
+            // Taken and failed, where a read is refused: it counts in the device's statistics
+            // (recorded: `core/statistics-of-a-disk`).
             _ if features.error_writes => return Map::Done(BlkStatus::IoErr),
             Op::Write => self.corrupt_write(bio),
             Op::Flush | Op::Discard | Op::SecureErase | Op::WriteZeroes => {}

@@ -16,7 +16,7 @@
 //! | events | one for each of the first errors of a device (those that leave its count below 15) |
 //! | splits | reads and writes at chunks; discards and their kin go to every stripe at once, each its share |
 //!
-//! Behaviour: targets-basic.md section 2, recorded cases `striped/*`.
+//! Behaviour: kernel/targets.md#striped, recorded cases `striped/*`.
 
 use std::fmt::Write;
 use std::sync::Arc;

@@ -24,7 +24,7 @@
 //! any number when there is one stripe. Only LEN sectors of the device are checked, not STRIPES times as many: what
 //! lies beyond its end fails when it is read.
 //!
-//! Behaviour: targets-basic.md section 9, recorded cases `switch-unstriped/unstriped*`.
+//! Behaviour: kernel/targets.md#unstriped, recorded cases `switch-unstriped/unstriped*`.
 
 use std::fmt::Write;
 
@@ -105,7 +105,8 @@ impl Target for Unstriped {
 
     fn status<'a>(&'a self, kind: StatusKind, _noflush: bool, out: &'a mut String) -> StatusResult<'a> {
         let Unstriped { chunk, offset, .. } = self;
-        // Linux shows both with a sign (recorded): a table line with 2^31 stripes or more can't be loaded again.
+        // Linux shows both with a sign (recorded: `core/huge-tables`): a table line with 2^31 stripes or more can't be
+        // loaded again.
         let (stripes, stripe) = (self.stripes as i32, self.stripe as i32);
         let written = match kind {
             StatusKind::Table => write!(out, "{stripes} {chunk} {stripe} {} {offset}", self.device.dev()),

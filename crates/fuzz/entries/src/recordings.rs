@@ -1,4 +1,4 @@
-//! Recordings of runs that somebody made up.
+//! Recordings of runs that never happened.
 
 use std::io::{self, Read, Write};
 use std::sync::{Arc, OnceLock};

@@ -1,4 +1,4 @@
-//! Pools over metadata that somebody wrote wrong, and messages to pools.
+//! Pools over wrong metadata, and messages to pools.
 
 use dmlab::Lab;
 use dmlab::machine::Kernel;

@@ -1,4 +1,5 @@
-//! The parts of `/sys` that tell of block devices, rendered when somebody looks (program-surface.md section 6).
+//! The parts of `/sys` that tell of block devices, rendered when they are read
+//! (kernel/program-surface.md#files-that-programs-read).
 
 use std::sync::Arc;
 
@@ -348,7 +349,8 @@ fn loop_device(machine: &Machine, device: &DeviceInfo, name: &str) -> Option<Ent
     }
 }
 
-/// What `queue` has besides for a device with a request queue (recorded). There is none behind these files.
+/// What `queue` has besides for a device with a request queue, as Debian's Linux 6.12 shows it. There is none behind
+/// these files.
 fn request_values(device: &DeviceInfo) -> Vec<(&'static str, String)> {
     let (scheduler, requests) = match device.dm {
         Some(_) => ("none [mq-deadline] ", 256),
@@ -389,8 +391,8 @@ fn queue(machine: &Machine, device: &DeviceInfo, name: &str) -> Option<Entry> {
     text(&values.into_iter().find(|(have, _)| *have == name)?.1)
 }
 
-/// Has `queue` look as it did before atomic writes, when every device had the files of requests (recorded on Linux 6.1, where
-/// a device that takes bios counts no IO).
+/// Has `queue` look as it did before atomic writes, when every device had the files of requests. Linux 6.1.176 looks so; a
+/// device that takes bios counts no IO there.
 fn as_old(device: &DeviceInfo, values: &mut Vec<(&'static str, String)>) {
     values.retain(|(name, _)| !name.starts_with("atomic_write"));
     if !device.takes_requests {

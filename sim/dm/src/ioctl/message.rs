@@ -105,7 +105,7 @@ impl ControlFile {
 }
 
 /// Puts a text into the answer, if it leaves a byte to spare. An empty text is never written, so what the request held
-/// in its place, up to a NUL, is the answer (recorded).
+/// in its place, up to a NUL, is the answer (recorded: `raw/ioctls`).
 fn answer_text(request: &mut Request<'_>, mut text: Vec<u8>) {
     if text.is_empty() {
         text.extend(request.under().iter().take_while(|&&b| b != 0));

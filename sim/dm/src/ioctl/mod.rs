@@ -1,4 +1,4 @@
-//! `/dev/mapper/control`: the way in (dm-core.md sections 3 and 4).
+//! `/dev/mapper/control`: the way in (kernel/dm-core.md#the-path-of-a-command).
 //!
 //! Every command goes the same way: rights, version, size, copying in, checks of the struct, the command itself,
 //! copying out. A failing command copies nothing back but the version.
@@ -142,7 +142,8 @@ impl ControlFile {
         let input = self.copy_in(command, memory)?;
         let mut header = Header::decode(&input).map_err(|_| Errno::EINVAL)?;
         if header.flags().contains(DmFlags::SECURE_DATA) {
-            // As much as was read: of a command without parameters only the struct, whatever its size says (recorded).
+            // As much as was read: of a command without parameters only the struct, whatever its size says
+            // (recorded: `raw/ioctls`).
             wipe(memory, input.len())?;
         }
         for flag in [DmFlags::BUFFER_FULL, DmFlags::UEVENT_GENERATED, DmFlags::SECURE_DATA, DmFlags::DATA_OUT]
@@ -263,8 +264,8 @@ impl ControlFile {
         Ok(())
     }
 
-    /// The device that a request names, by uuid, name or number (dm-core.md section 3.1). Writes its name, uuid and
-    /// whether it has an inactive table into the request.
+    /// The device that a request names, by uuid, name or number (kernel/dm-core.md#looking-up-a-device). Writes its
+    /// name, uuid and whether it has an inactive table into the request.
     fn find(&self, request: &mut Request<'_>) -> Result<Arc<MappedDevice>, Errno> {
         let header = &request.header;
         let (name, uuid, dev) = (header.name(), header.uuid(), header.dev_huge());
@@ -295,7 +296,7 @@ impl ControlFile {
         Ok(device)
     }
 
-    /// Fills in what every answer about a device says (dm-core.md section 3.2).
+    /// Fills in what every answer about a device says (kernel/dm-core.md#what-an-answer-says-of-a-device).
     fn fill_status(&self, device: &MappedDevice, request: &mut Request<'_>) {
         let asks_inactive = request.has(DmFlags::QUERY_INACTIVE_TABLE);
         let header = &mut request.header;

@@ -60,14 +60,14 @@ impl ControlFile {
         Ok(())
     }
 
-    /// TABLE_DEPS: the devices of a table, the one opened last first (recorded).
+    /// TABLE_DEPS: the devices of a table, the one opened last first (recorded: `core/deps-forms`).
     pub(super) fn table_deps(&self, request: &mut Request<'_>) -> Result<(), Errno> {
         let device = self.find(request)?;
         self.fill_status(&device, request);
         let Some(table) = chosen_table(&device, request) else { return Ok(()) };
         let mut devs: Vec<DevT> = table.devices().iter().map(|device| device.dev()).collect();
         devs.reverse();
-        // The word behind the count is the request's own (recorded).
+        // The word behind the count is the request's own (recorded: `raw/ioctls`).
         let pad = request.under().get(4..8);
         let pad = pad.map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
         request.reply(encode_deps(&devs, pad));

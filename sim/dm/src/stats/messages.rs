@@ -18,7 +18,7 @@ const ROOM_FOR_ID: usize = 12;
 pub(crate) enum StatsReply {
     /// Nothing.
     None,
-    /// This text, perhaps empty.
+    /// The text of the answer, perhaps empty.
     Text(Vec<u8>),
     /// A text that does not fit.
     Full,

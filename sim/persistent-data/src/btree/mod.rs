@@ -1,4 +1,4 @@
-//! B-trees of metadata blocks (thin.md section 9).
+//! B-trees of metadata blocks (kernel/thin-metadata.md#b-trees).
 //!
 //! Trees are never changed in place but by shadowing: every node on the way down is made changeable first, and its new
 //! number written into its parent. The order in which siblings are looked at, split and evened out decides which

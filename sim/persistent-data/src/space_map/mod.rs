@@ -1,4 +1,4 @@
-//! Space maps: how many references each block has (thin.md sections 4, 7 and 8).
+//! Space maps: how many references each block has (kernel/thin-metadata.md#space-maps).
 //!
 //! Counts up to 2 stand in bitmaps, larger ones in an overflow tree. There are two kinds of map: the [`DiskSpaceMap`] of
 //! another device, and the [`MetadataSpaceMap`] of the metadata device itself. The second changes while it is being used,

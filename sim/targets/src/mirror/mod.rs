@@ -25,7 +25,7 @@
 //!
 //! Not built: the `userspace` log, which is a module of its own that asks a daemon.
 //!
-//! Behaviour: targets-basic.md section 11, recorded cases `mirror/*`.
+//! Behaviour: kernel/mirror.md, recorded cases `mirror/*`.
 
 mod dirty_log;
 mod leg;
@@ -65,7 +65,7 @@ struct Mirror {
 
 /// What a mirror knows beside its table.
 struct MirrorState {
-    /// Of each leg.
+    /// The kinds of failures of each leg.
     failures: Vec<u8>,
     default_leg: usize,
     log: dirty_log::LogState,

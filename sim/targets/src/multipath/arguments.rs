@@ -11,7 +11,7 @@ const MOST_FEATURES: u32 = 8;
 /// Most groups, paths of a group and arguments of a handler, a selector or a path.
 const MOST: u32 = 1024;
 
-/// Reads the line (targets-basic.md section 12; the order of checks was seen on Linux 6.12.95).
+/// Reads the line (kernel/multipath.md; the order of checks was seen on Linux 6.12.95).
 pub(super) fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     let (settings, queues) = read_features(ctr)?;
     let handler = read_handler(ctr, settings.mode)?;

@@ -63,7 +63,7 @@ impl MultipathDevice {
         }
     }
 
-    /// Does something with each path on the device that a word names. However many change, that is one event.
+    /// Applies `change` to each path on the device that a word names. However many change, that is one event.
     fn for_each_path(
         &self,
         word: &[u8],

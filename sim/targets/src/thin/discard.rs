@@ -1,4 +1,4 @@
-//! Discards: giving blocks back (thin.md section 14).
+//! Discards: giving blocks back (kernel/thin.md#discards).
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Messages to a pool (thin.md section 18).
+//! Messages to a pool (kernel/thin.md#messages-to-a-pool).
 
 use dmlab_dm::{MessageResult, parse_u64_strict};
 use dmlab_runtime::Level;

@@ -34,7 +34,7 @@
 //! | pool messages | `create_thin`, `create_snap`, `delete`, `set_transaction_id`, `reserve_metadata_snap`, `release_metadata_snap` |
 //! | pool events | low water of data and of metadata, each change of mode |
 //!
-//! Behaviour: thin.md; recorded cases `thin/*`, `thin-errors/*`, `docker/*`.
+//! Behaviour: kernel/thin.md; recorded cases `thin/*`, `thin-errors/*`, `docker/*`.
 
 mod discard;
 mod mapping_cache;

@@ -1,4 +1,4 @@
-//! What a pool may do (thin.md section 15).
+//! What a pool may do (kernel/thin.md#modes-of-a-pool).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

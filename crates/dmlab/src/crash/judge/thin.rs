@@ -44,7 +44,7 @@ impl ThinCheck {
         self
     }
 
-    /// Refuses data blocks that are taken and used by nobody. A discard that is passed down leaves such when the power goes
+    /// Refuses data blocks that are taken and not used. A discard that is passed down leaves such when the power goes
     /// between its two commits, here as on Linux; so only without such discards.
     #[must_use]
     pub fn refuses_leaks(mut self) -> ThinCheck {

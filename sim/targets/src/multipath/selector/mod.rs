@@ -20,7 +20,7 @@ pub(super) trait Selector: Send + Sync {
     /// Another one that will choose as this one would.
     fn copy(&self) -> Box<dyn Selector>;
 
-    /// Its name in a table.
+    /// The name of the selector in a table.
     fn name(&self) -> &'static str;
 
     /// Adds the next path, with its arguments.

@@ -4,8 +4,8 @@
 //! throughput 0 is used only when all others are no better. The status shows the bytes on their way.
 //!
 //! The bytes on their way are counted in 32 bits with a sign, and two paths are told apart by the low 32 bits of a
-//! difference, as in Linux (recorded): with 2 GiB on their way, which discards reach soon, the count is negative and the
-//! choice strange. It is no worse than another: every path works.
+//! difference, as in Linux (recorded: `multipath/service-time-in-flight`): with 2 GiB on their way, which discards
+//! reach soon, the count is negative and the choice strange. It is no worse than another: every path works.
 
 use std::cmp::Ordering;
 use std::fmt::{Result as Written, Write};

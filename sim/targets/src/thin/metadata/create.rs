@@ -40,7 +40,7 @@ impl ThinMetadata {
         may_format: bool,
     ) -> Result<ThinMetadata, Errno> {
         let blocks = BlockManager::new(device.clone());
-        // What can't even be looked at goes without a word of the metadata's own (recorded: thin-errors/needs-check-fail).
+        // What can't even be looked at goes without a word of the metadata's own (recorded: `thin-errors/needs-check-fail`).
         let first = blocks.read(LOCATION, &SUPERBLOCK).await.map_err(errno)?;
         if first.iter().any(|&byte| byte != 0) {
             return ThinMetadata::open_formatted(blocks, Some(data_block_size)).await;
@@ -142,7 +142,7 @@ impl ThinMetadata {
     }
 
     /// Drops the open transaction and goes back to the last commit. What is known of open devices stays as it is,
-    /// with the changes that are lost (recorded; thin.md section 23).
+    /// with the changes that are lost (kernel/thin.md#what-was-seen).
     ///
     /// # Errors
     /// What reading the metadata again says; then it cannot be used any more.
@@ -153,7 +153,7 @@ impl ThinMetadata {
         let mut again = ThinMetadata::open_formatted(blocks, None).await?;
         again.tm.space_map_mut().take_low_water(self.tm.space_map_mut());
         // Linux's old cache writes what it has when it goes, after the metadata was opened anew. All of it lies in
-        // blocks that the last commit does not use (recorded: sequences that run out of metadata blocks).
+        // blocks that the last commit does not use (recorded: `thin-sequences/*`).
         let mut old = std::mem::replace(&mut self.tm, again.tm);
         old.blocks_mut().write_leftovers().await;
         self.data = again.data;

@@ -1,4 +1,4 @@
-//! Metadata of a thin pool: devices, mappings, space, transactions (thin.md sections 10 to 12).
+//! Metadata of a thin pool: devices, mappings, space, transactions (kernel/thin-metadata.md).
 //!
 //! ```text
 //! superblock (block 0)
