@@ -1,4 +1,15 @@
 //! Metadata of a thin pool: devices, mappings, space, transactions (kernel/thin-metadata.md).
+//!
+//! ```text
+//! superblock (block 0)
+//!   ├── mapping root ──> thin id -> root ──> thin block -> data block, time
+//!   ├── details root ──> thin id -> mapped blocks, times
+//!   ├── data space map: references to each block of the data device
+//!   └── metadata space map: references to each block of this device
+//! ```
+//!
+//! A commit flushes the data device, writes the details of devices that changed and the data space map into their trees,
+//! then all changed blocks but the superblock, and flushes; with the write of the superblock all of it becomes valid.
 
 mod create;
 mod devices;
@@ -270,7 +281,7 @@ impl ThinMetadata {
         self.data.commit(&mut self.tm).await.map_err(errno)
     }
 
-    /// Steps 4 to 6 of a commit.
+    /// Writes the blocks of a transaction, and then the superblock that leads to them.
     async fn write_transaction(&mut self) -> Result<(), Errno> {
         self.tm.pre_commit().await.map_err(errno)?;
         self.tm.blocks_mut().load(LOCATION, &SUPERBLOCK).await.map_err(errno)?;
