@@ -20,7 +20,7 @@ fn compare(c: &mut Criterion<ThreadTime>, name: &str, devices: &[(&str, Arc<Bloc
     compare_with(c, name, devices, BioFlags::empty());
 }
 
-/// The same with flags on the writes.
+/// Measures as [`compare`] does, with flags on the writes.
 fn compare_with(
     c: &mut Criterion<ThreadTime>,
     name: &str,

@@ -51,7 +51,7 @@ impl Measurement for ThreadTime {
     }
 
     fn formatter(&self) -> &dyn ValueFormatter {
-        // It formats nanoseconds, whoever counted them.
+        // It formats nanoseconds, whatever counted them.
         WallTime.formatter()
     }
 }

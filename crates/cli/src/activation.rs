@@ -1,4 +1,4 @@
-//! Daemons that programs find listening though nobody has started them: where LVM is installed, lvmpolld is started when the
+//! Daemons that programs find listening though they were never started: where LVM is installed, lvmpolld is started when the
 //! first program talks to its socket, as a service manager does it on a booted system.
 
 use std::fs;
@@ -22,7 +22,7 @@ const SOCKET: &str = "run/lvm/lvmpolld.socket";
 const ATTEMPTS: u32 = 1000;
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Who listens in place of lvmpolld. It ends with the value.
+/// The listener in place of lvmpolld. It ends with the value.
 pub(crate) struct Listening(Arc<Ear>);
 
 /// What its thread and its owner share.
@@ -84,7 +84,7 @@ fn serve(dir: &Path, socket: &PathBuf, first: UnixStream) -> io::Result<UnixList
         .stderr(Stdio::null())
         .spawn()?;
     pass_on(&connect(socket, &mut daemon)?, &first)?;
-    // Whoever waits for all children may be first; then it has ended, too.
+    // A wait for all children may be first; then it has ended, too.
     let _ = daemon.wait();
     let _ = fs::remove_file(socket);
     UnixListener::bind(socket)

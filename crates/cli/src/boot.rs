@@ -6,12 +6,13 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use dmlab::recording::{self, Header as RecordingHeader, Host, Recorder};
 use dmlab_abi::{Header, TargetSpec, TargetSpecs};
 use dmlab_control::{Surroundings, Table, explain};
 use dmlab_machine::faults::read_rules;
-use dmlab_machine::{BootOptions, Disk, DiskKind, Machine};
+use dmlab_machine::{BootOptions, Disk, DiskKind, KernelVersion, Machine};
 use dmlab_server::driver::{ThreadDriver, Time};
 use dmlab_server::{OnRefusedLoad, Options, Server};
 use dmlab_shim_proto::ALLOW_HOST;
@@ -50,6 +51,9 @@ pub(crate) struct MachineArgs {
     /// dm_multipath.queue_if_no_path_timeout_secs=60.
     #[arg(long, value_name = "MODULE.NAME=VALUE")]
     pub parameter: Vec<String>,
+    /// Which Linux the machine is: its versions, errors and texts. `docs/src/kernels.md` says what differs.
+    #[arg(long, value_name = "VERSION", default_value_t = KernelVersion::default(), value_parser = kernel_version())]
+    pub kernel: KernelVersion,
     /// The machine's clock: the wall clock, or one that jumps whenever all that is left to do is wait. The wall clock if
     /// nothing is said; for a recording the other one.
     #[arg(long, value_enum)]
@@ -76,6 +80,12 @@ pub(crate) struct MachineArgs {
     pub explain: bool,
 }
 
+/// Reads the name of a kernel; help and completions list them.
+fn kernel_version() -> impl TypedValueParser<Value = KernelVersion> {
+    PossibleValuesParser::new(KernelVersion::ALL.map(KernelVersion::name))
+        .try_map(|name| name.parse::<KernelVersion>())
+}
+
 /// Which clock a machine lives by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Clock {
@@ -86,7 +96,7 @@ pub(crate) enum Clock {
 }
 
 impl MachineArgs {
-    /// The same as command line words, for a process of its own.
+    /// These options as command line words, for a process of its own.
     pub(crate) fn to_words(&self) -> io::Result<Vec<String>> {
         let absolute =
             |path: &PathBuf| -> io::Result<String> { Ok(std::path::absolute(path)?.display().to_string()) };
@@ -98,7 +108,11 @@ impl MachineArgs {
         }
         words.extend(self.parameter.iter().map(|parameter| format!("--parameter={parameter}")));
         let time = if self.clock() == Clock::Real { "real" } else { "virtual" };
-        words.extend([format!("--time={time}"), format!("--seed={}", self.seed)]);
+        words.extend([
+            format!("--time={time}"),
+            format!("--seed={}", self.seed),
+            format!("--kernel={}", self.kernel),
+        ]);
         if self.udev {
             words.push("--udev".to_owned());
         }
@@ -207,6 +221,7 @@ pub(crate) fn boot_recorded(
         made_by: env!("CARGO_PKG_VERSION").to_owned(),
         command,
         seed: args.seed,
+        kernel: args.kernel.to_string(),
         clock: match args.time {
             Some(Clock::Real) => recording::Clock::Real,
             Some(Clock::Virtual) | None => recording::Clock::Virtual,
@@ -226,7 +241,7 @@ pub(crate) fn boot_recorded(
     let machine = boot_machine(args, faults.as_deref(), recorder.driver().clone())?;
     let server =
         serve_as_told(args, machine.clone(), recorder.driver().clone(), dir, Some(recorder.clone()))?;
-    // Nobody has been told of the machine yet, and what the file held before is lost only now.
+    // The machine has not been announced yet, and what the file held before is lost only now.
     recorder.watch(&machine);
     Ok(server)
 }
@@ -239,6 +254,7 @@ fn boot_machine(args: &MachineArgs, faults: Option<&str>, driver: Arc<ThreadDriv
         ram_disk_size: Bytes::mib(args.ram_size),
         disks: args.disks()?.into_iter().map(disk).collect(),
         seed: args.seed,
+        kernel: args.kernel,
         driver,
         parameters: args.parameters(),
         ..BootOptions::default()

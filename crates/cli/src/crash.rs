@@ -149,7 +149,7 @@ impl Crash {
             machine.run_aloud(workload)?;
             disks.mark(format!("workload {number} has ended"));
         }
-        // Whoever had a disk open has closed it, and what was buffered has reached it.
+        // All that had a disk open have closed it, and what was buffered has reached it.
         drop(machine);
         let run = disks.finish(self.seed);
         if run.nr_writes() == 0 {

@@ -81,7 +81,7 @@ impl Fault {
     pub(crate) fn run(&self, meant: &Meant) -> Result<(), Failure> {
         match &self.command {
             Command::Add { words } => {
-                // What is no rule is said before anybody looks for a machine.
+                // What is no rule is said before a machine is looked for.
                 let rule = Rule::from_words(words.iter().map(String::as_str))?;
                 ask(meant, "add", words)?;
                 tell_absent(meant, &[rule])

@@ -1,4 +1,4 @@
-//! Sectors of a device, for those who want to see where their bytes went.
+//! Sectors of a device, read and written from the command line to see where bytes went.
 
 use crate::kernel::{Disk, Failure, Meant, Where, block_device};
 use clap::{Args, Subcommand};

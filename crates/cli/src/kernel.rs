@@ -38,6 +38,9 @@ pub(crate) trait Kernel: Transport + Send {
 
     /// Events that the kernel sent to user space, oldest first: a header, then a variable a line.
     fn uevents(&mut self) -> io::Result<Vec<String>>;
+
+    /// Which Linux it is: `6.12.95`.
+    fn release(&mut self) -> io::Result<String>;
 }
 
 impl Kernel for RealControl {
@@ -58,6 +61,10 @@ impl Kernel for RealControl {
 
     fn log_lines(&mut self) -> io::Result<Vec<String>> {
         Err(io::Error::new(io::ErrorKind::Unsupported, "a real kernel's log is read with dmesg"))
+    }
+
+    fn release(&mut self) -> io::Result<String> {
+        Ok(rustix::system::uname().release().to_string_lossy().into_owned())
     }
 
     fn uevents(&mut self) -> io::Result<Vec<String>> {
@@ -204,7 +211,7 @@ impl Where {
             Box::new(meant.reach(|| Remote::connect(&machine))?)
         };
         let mut dm = Dm::new(kernel);
-        // So that whoever plays udev makes and removes the nodes in /dev/mapper.
+        // So that the udev of the machine makes and removes the nodes in /dev/mapper.
         dm.set_udev_cookie(UDEV_PRIMARY_SOURCE);
         Ok(dm)
     }

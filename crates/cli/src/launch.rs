@@ -132,7 +132,7 @@ pub(crate) fn raise_descriptor_limit() {
     let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
-/// Whether somebody sits before a shell that reads from the terminal.
+/// Whether the program is a shell that reads from a terminal.
 fn is_interactive_shell(program: &OsStr, words: &[OsString]) -> bool {
     let name = Path::new(program).file_name().unwrap_or_default();
     let is_shell = ["sh", "bash", "dash", "zsh", "ksh", "fish"].iter().any(|shell| name == *shell);
@@ -166,7 +166,7 @@ fn wait(
     signals: io::Result<SignalsInfo<WithOrigin>>,
     release: impl Fn(Duration) + Send + 'static,
 ) -> ExitCode {
-    // From then on a signal is for us, and the number may be somebody else's.
+    // From then on a signal is for us, and the number may be another process's.
     let is_over = Arc::new(AtomicBool::new(false));
     let is_over_there = is_over.clone();
     if let (Ok(mut signals), Some(pid)) = (signals, Pid::from_raw(child.id() as i32)) {

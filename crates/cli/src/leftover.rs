@@ -25,7 +25,7 @@ const LIMIT: u32 = 600;
 
 /// The programs of the one machine that this process serves.
 pub(crate) struct Programs {
-    /// Who ends them if this process is killed.
+    /// The watcher that ends them if this process is killed.
     watcher: Option<Watcher>,
 }
 
@@ -68,7 +68,7 @@ pub(crate) fn wait(child: &mut Child) -> io::Result<ExitStatus> {
                 reap_others(pid);
             }
             Ok(None) | Err(Errno::INTR) => {}
-            // Somebody who started us had its children's ends ignored.
+            // The process that started us had its children's ends ignored.
             Err(_) => return child.wait(),
         }
     }
@@ -104,8 +104,8 @@ pub(crate) fn within(dir: &Path) -> OsString {
     prefix
 }
 
-/// Ends the programs of all machines whose files' paths begin with `prefix`, except the process `halter` and whoever started
-/// it.
+/// Ends the programs of all machines whose files' paths begin with `prefix`, except the process `halter` and its
+/// ancestors.
 pub(crate) fn end_programs(prefix: &OsStr, sign: Sign, halter: Option<u32>) {
     let mut spared = vec![std::process::id()];
     let mut at = halter;

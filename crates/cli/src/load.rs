@@ -81,7 +81,7 @@ impl Create {
         let name = device_name(&self.name)?;
         let uuid = self.uuid.as_deref().map(device_uuid).transpose()?;
         let options = CreateOptions { uuid, minor: self.minor };
-        // Nobody should type a table for a machine that is not there.
+        // No table should be typed for a machine that is not there.
         let mut dm = self.kernel.open(meant)?;
         if self.notable {
             return match dm.create(&name, &options) {

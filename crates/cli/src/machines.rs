@@ -55,7 +55,7 @@ pub(crate) struct Machines {
     format: Format,
 }
 
-/// The longest time that a machine can be given: a century. Who wants more gives it none.
+/// The longest time that a machine can be given: a century. A longer one is none at all.
 const LIFETIME_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
 
 fn parse_lifetime(text: &str) -> Result<Duration, String> {
@@ -132,7 +132,7 @@ pub(crate) fn serve_machine(args: &BootArgs) -> Result<ExitCode, Failure> {
     let _listening = activation::listen(server.dir());
     io::stdout().write_all(READY.as_bytes())?;
     io::stdout().flush()?;
-    // Whoever waits for word reads to the end.
+    // A caller that waits for word reads to the end.
     let null = std::fs::File::options().read(true).write(true).open("/dev/null")?;
     rustix::stdio::dup2_stdout(&null)?;
     rustix::stdio::dup2_stderr(&null)?;
@@ -168,7 +168,7 @@ pub(crate) fn attach(args: &AttachArgs, meant: &Meant) -> Result<ExitCode, Failu
     Ok(attach_to(&meant.or_named(Some(&args.name))?, &args.command)?)
 }
 
-/// The same for a command of our own.
+/// Runs a command of our own against a running machine.
 ///
 /// # Errors
 /// When none of that name runs.

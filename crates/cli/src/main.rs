@@ -169,7 +169,7 @@ fn main() -> ExitCode {
     let result = result.and_then(|status| Ok(output::finish().map(|()| status)?));
     match result {
         Ok(status) => status,
-        // Whoever reads has seen enough.
+        // The reader has seen enough.
         Err(_) if output::is_closed() => ExitCode::SUCCESS,
         Err(failure) => {
             errln!("{failure}");

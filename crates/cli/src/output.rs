@@ -5,7 +5,7 @@ use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether a write to stdout found that nobody reads it any more.
+/// Whether a write to stdout found that it is not read any more.
 static IS_CLOSED: AtomicBool = AtomicBool::new(false);
 
 /// Stdout as a stream whose errors say that they are stdout's.
@@ -56,7 +56,7 @@ impl Write for &Stdout {
 /// Writes out what stdout still holds back.
 ///
 /// # Errors
-/// What stdout says; also when an earlier write that nobody looked at found it closed.
+/// What stdout says; also when an earlier write whose result was dropped found it closed.
 pub(crate) fn finish() -> io::Result<()> {
     Stdout.flush()
 }
@@ -88,7 +88,7 @@ macro_rules! outln {
     };
 }
 
-/// Writes a line on stderr, after `dmlab: `. Where stderr takes none there is nobody to tell.
+/// Writes a line on stderr, after `dmlab: `. Where stderr takes none it is lost.
 macro_rules! errln {
     ($($words:tt)*) => {{
         let line = format!("dmlab: {}\n", format_args!($($words)*));
@@ -96,7 +96,7 @@ macro_rules! errln {
     }};
 }
 
-/// Writes a line on stderr as it stands: progress and remarks beside the output. Where stderr takes none there is nobody to tell.
+/// Writes a line on stderr as it stands: progress and remarks beside the output. Where stderr takes none it is lost.
 macro_rules! noteln {
     ($($words:tt)*) => {{
         let line = format!("{}\n", format_args!($($words)*));

@@ -96,7 +96,7 @@ impl Replay {
         let recording = Recording::load(&self.file).map_err(|error| error.to_string())?;
         if self.list {
             return match list(&recording) {
-                // Whoever reads it has seen enough.
+                // Its reader has seen enough.
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
                 listed => Ok(listed.map(|()| ExitCode::SUCCESS)?),
             };

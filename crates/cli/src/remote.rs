@@ -75,6 +75,10 @@ impl Kernel for Remote {
         Ok(devices.filter_map(disk).collect())
     }
 
+    fn release(&mut self) -> io::Result<String> {
+        self.client.release()
+    }
+
     fn read(&mut self, disk: &Disk, at: u64, buf: &mut [u8]) -> io::Result<()> {
         let read = self.client.read_block(&format!("/dev/{}", disk.name), at, buf)?;
         if read == buf.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }

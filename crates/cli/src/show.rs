@@ -136,6 +136,9 @@ pub(crate) fn deps_line(deps: &[DevT]) -> String {
 pub(crate) struct Info {
     #[command(flatten)]
     kernel: Where,
+    /// Say which Linux it is, and its device mapper's version, instead.
+    #[arg(long = "kernel", conflicts_with_all = ["name", "inactive"])]
+    version: bool,
     #[command(flatten)]
     which: Which,
 }
@@ -143,6 +146,15 @@ pub(crate) struct Info {
 impl Info {
     pub(crate) fn run(&self, meant: &Meant) -> Result<(), Failure> {
         let mut dm = self.kernel.open(meant)?;
+        if self.version {
+            let [major, minor, patch] = dm.version()?;
+            let (release, version) = (dm.transport().release()?, format!("{major}.{minor}.{patch}"));
+            if self.which.format.json {
+                return json::print(&json!({ "release": release, "dm_version": version }));
+            }
+            outln!("Linux {release}, device mapper {version}")?;
+            return Ok(());
+        }
         let (devices, _) = chosen(&mut dm, self.which.name.as_deref())?;
         if self.which.format.json {
             let one = |(_, id): &(String, _)| Ok(json::info(&dm.info(id, self.which.query())?));

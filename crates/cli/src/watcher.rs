@@ -27,7 +27,7 @@ pub(crate) struct WatchArgs {
 /// The process that watches over this one.
 pub(crate) struct Watcher {
     process: Child,
-    /// Held by nobody else, so that it ends with this process.
+    /// The only copy of this end, so that it ends with this process.
     pipe: Option<ChildStdin>,
 }
 
@@ -38,7 +38,7 @@ impl Watcher {
     }
 
     /// Watches over a process that serves all machines whose files' paths begin with `prefix`. Without such a process a
-    /// machine is as good, as long as nobody kills its server.
+    /// machine is as good, as long as its server is not killed.
     pub(crate) fn over_all(prefix: OsString) -> Option<Watcher> {
         let mut start = Command::new(std::env::current_exe().ok()?);
         start.arg("watch-run").arg(prefix).current_dir("/");
@@ -66,7 +66,7 @@ impl Drop for Watcher {
 /// The watching process: waits until the other one has ended, and ends what it has left if that was no orderly end.
 ///
 /// # Errors
-/// None: nobody listens.
+/// None: there is no listener.
 pub(crate) fn watch(args: &WatchArgs) -> Result<ExitCode, Failure> {
     // A session of its own: what ends the other's process group or its terminal does not reach it.
     let _ = rustix::process::setsid();
@@ -75,7 +75,7 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<ExitCode, Failure> {
     if said != DONE {
         leftover::end_programs(&args.prefix, Sign::Library, None);
         for dir in directories(&args.prefix) {
-            // Somebody may have booted another machine there meanwhile.
+            // Another machine may have been booted there meanwhile.
             if !rundir::is_alive(&dir) {
                 let _ = fs::remove_dir_all(dir);
             }

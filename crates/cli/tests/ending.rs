@@ -1,4 +1,4 @@
-//! How a run ends when somebody else ends it: by a signal to `dmlab run`, or by killing it.
+//! How a run ends when it is ended from outside: by a signal to `dmlab run`, or by killing it.
 
 mod kit;
 

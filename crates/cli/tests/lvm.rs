@@ -1,4 +1,5 @@
-//! LVM2 and cryptsetup as Debian installs them, without any configuration, as an ordinary user and as whoever runs the tests.
+//! LVM2 and cryptsetup as Debian installs them, without any configuration, as an ordinary user and as the user that
+//! runs the tests.
 
 mod kit;
 

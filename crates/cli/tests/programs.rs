@@ -555,7 +555,7 @@ fn layers_of_snapshots() {
     }
 }
 
-/// `--explain` says of somebody else's table what `dmlab create` says of its own.
+/// `--explain` says of another program's table what `dmlab create` says of its own.
 #[test]
 fn refusals_explained_to_foreign_programs() {
     need(&["dmsetup"]);

@@ -1,4 +1,4 @@
-//! What must hold on a loaded host and beside others who behave badly: one program's trouble is not another's.
+//! What must hold on a loaded host and beside other programs that behave badly: one program's trouble is not another's.
 //!
 //! A minute is the bound of what would else never end, or end after more than that; nothing here takes seconds.
 

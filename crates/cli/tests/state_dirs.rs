@@ -180,7 +180,7 @@ fn each_machine_has_its_own_and_a_booted_one_keeps_it() {
     assert!(!runs(&daemon), "the daemon outlives its machine");
 }
 
-/// Whether a process runs: one that has ended and nobody has asked for does not.
+/// Whether a process runs: one that has ended and was not waited for does not.
 fn runs(pid: &str) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
     !status.is_empty() && !status.contains(") Z")

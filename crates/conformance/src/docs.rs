@@ -61,7 +61,7 @@ pub fn broken_links(file: &Path, page: &str) -> Vec<String> {
 }
 
 /// The anchors that mdBook and GitHub make of a page's headings.
-fn headings(page: &str) -> Vec<String> {
+pub fn headings(page: &str) -> Vec<String> {
     let titles = prose(page).into_iter().filter(|(_, line)| line.starts_with('#'));
     titles
         .map(|(_, line)| {

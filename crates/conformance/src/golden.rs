@@ -60,10 +60,12 @@ pub struct Expected {
     pass: Vec<String>,
     /// Names or `THEME/*`, with the reason.
     not_yet: Vec<(String, String)>,
+    /// Kernels, each with a name or `THEME/*` and the reason.
+    not_on: Vec<(String, String, String)>,
 }
 
 impl Expected {
-    /// Reads the list: `pass PATTERN` and `not yet PATTERN: REASON` lines, `#` comments.
+    /// Reads the list: `pass PATTERN`, `not yet PATTERN: REASON` and `not on KERNEL PATTERN: REASON` lines, `#` comments.
     ///
     /// # Errors
     /// The number of the line that is neither, and what it holds.
@@ -80,9 +82,15 @@ impl Expected {
                 line.strip_prefix("not yet ").and_then(|rest| rest.split_once(": "))
             {
                 expected.not_yet.push((pattern.trim().to_owned(), reason.trim().to_owned()));
+            } else if let Some((place, reason)) =
+                line.strip_prefix("not on ").and_then(|rest| rest.split_once(": "))
+                && let Some((kernel, pattern)) = place.split_once(' ')
+            {
+                let (pattern, reason) = (pattern.trim().to_owned(), reason.trim().to_owned());
+                expected.not_on.push((kernel.to_owned(), pattern, reason));
             } else {
                 return Err(format!(
-                    "line {}: `{line}` is neither `pass PATTERN` nor `not yet PATTERN: REASON`",
+                    "line {}: `{line}` is none of `pass PATTERN`, `not yet PATTERN: REASON`, `not on KERNEL PATTERN: REASON`",
                     number + 1
                 ));
             }
@@ -108,6 +116,13 @@ impl Expected {
         !self.not_yet.iter().any(|(p, _)| exact(p)) && self.pass.iter().any(|p| matches(p, case))
     }
 
+    /// Whether `case` must pass today on a kernel.
+    pub fn must_pass_on(&self, kernel: &str, case: &str) -> bool {
+        let is_out =
+            |(other, pattern, _): &(String, String, String)| other == kernel && matches(pattern, case);
+        self.must_pass(case) && !self.not_on.iter().any(is_out)
+    }
+
     /// Why `case` need not pass yet, if the list says so.
     pub fn reason(&self, case: &str) -> Option<&str> {
         if self.must_pass(case) {
@@ -122,7 +137,8 @@ impl Expected {
         for case in cases.iter().filter(|c| !self.must_pass(c) && self.reason(c).is_none()) {
             gaps.push(format!("{case}: neither `pass` nor `not yet`"));
         }
-        for pattern in self.pass.iter().chain(self.not_yet.iter().map(|(p, _)| p)) {
+        let elsewhere = self.not_on.iter().map(|(_, pattern, _)| pattern);
+        for pattern in self.pass.iter().chain(self.not_yet.iter().map(|(p, _)| p)).chain(elsewhere) {
             if !cases.iter().any(|case| matches(pattern, case)) {
                 gaps.push(format!("`{pattern}` matches no case"));
             }
@@ -133,6 +149,9 @@ impl Expected {
     /// One line per pattern that is not built yet, with the number of its cases.
     pub fn not_yet(&self, cases: &[String]) -> String {
         let mut text = String::new();
+        for (kernel, pattern, reason) in &self.not_on {
+            let _ = writeln!(text, "not on {kernel}: {pattern}: {reason}");
+        }
         for (pattern, reason) in &self.not_yet {
             let count = cases.iter().filter(|case| matches(pattern, case) && !self.must_pass(case)).count();
             let _ = writeln!(text, "not yet: {pattern} ({count} cases): {reason}");
@@ -165,7 +184,10 @@ pub struct Outcome {
     pub failed: usize,
 }
 
-/// Runs `names` through `golden/check` against `binary run --`, as an ordinary user, `jobs` at a time.
+/// The kernels that cases are run on. What a case prints is in `cases`, unless `kernels/KERNEL` has it otherwise.
+pub const KERNELS: [&str; 4] = ["6.12", "6.1", "7.2", "7.3"];
+
+/// Runs `names` through `golden/check` against `binary run --kernel KERNEL --`, as an ordinary user, `jobs` at a time.
 ///
 /// Each line that `check` prints goes to `say`. The binary, and what lies beside it with `dmlab` in its name, are
 /// copied where that user can read them.
@@ -174,15 +196,16 @@ pub struct Outcome {
 /// When the run could not be set up, or `check` ended without its last line.
 pub fn run(
     binary: &Path,
+    kernel: &str,
     names: &[String],
     jobs: usize,
     mut say: impl FnMut(&str),
 ) -> Result<Outcome, String> {
-    let stage =
-        Stage::new(binary, names).map_err(|e| format!("cannot set up a folder for the cases: {e}"))?;
+    let stage = Stage::new(binary, kernel, names)
+        .map_err(|e| format!("cannot set up a folder for the cases: {e}"))?;
     let mut command = stage.command()?;
     command.args(["-j", &jobs.to_string()]).arg(stage.dir.join("cases")).arg("--");
-    command.arg(stage.dir.join("bin/dmlab")).args(["run", "--"]);
+    command.arg(stage.dir.join("bin/dmlab")).args(["run", "--kernel", kernel, "--"]);
     let mut child = command.stdout(Stdio::piped()).spawn().map_err(|e| format!("check: {e}"))?;
     let mut last = String::new();
     for line in BufReader::new(child.stdout.take().expect("piped above")).lines() {
@@ -206,8 +229,8 @@ struct Stage {
 }
 
 impl Stage {
-    fn new(binary: &Path, names: &[String]) -> io::Result<Stage> {
-        let dir = std::env::temp_dir().join(format!("dmlab-golden-{}", std::process::id()));
+    fn new(binary: &Path, kernel: &str, names: &[String]) -> io::Result<Stage> {
+        let dir = std::env::temp_dir().join(format!("dmlab-golden-{}-{kernel}", std::process::id()));
         fs::create_dir_all(&dir)?;
         let is_root = fs::metadata("/proc/self")?.uid() == 0;
         let stage = Stage { dir, is_root };
@@ -230,8 +253,9 @@ impl Stage {
             let theme = name.split('/').next().unwrap_or_default();
             fs::create_dir_all(stage.dir.join("cases").join(theme))?;
             for ext in ["sh", "out", "log"] {
-                let file = format!("cases/{name}.{ext}");
-                fs::copy(golden.join(&file), stage.dir.join(&file))?;
+                let (file, other) = (format!("cases/{name}.{ext}"), format!("kernels/{kernel}/{name}.{ext}"));
+                let source = if golden.join(&other).exists() { &other } else { &file };
+                fs::copy(golden.join(source), stage.dir.join(&file))?;
             }
         }
         if stage.is_root {
@@ -271,7 +295,7 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        // Best effort: a folder left in the temporary directory harms nobody.
+        // Best effort: a folder left in the temporary directory does no harm.
         let _ = fs::remove_dir_all(&self.dir);
     }
 }
@@ -312,6 +336,9 @@ mod tests {
         assert_eq!(list.gaps(&cases), ["nesting/d: neither `pass` nor `not yet`"]);
         assert_eq!(Expected::parse("pass gone/*").unwrap().gaps(&[]), ["`gone/*` matches no case"]);
         assert!(Expected::parse("perhaps core/*").is_err());
+        let list = Expected::parse("pass core/*\nnot on 6.1 core/b: no such disk\n").unwrap();
+        assert!(list.must_pass_on("6.1", "core/a") && list.must_pass_on("7.2", "core/b"));
+        assert!(!list.must_pass_on("6.1", "core/b") && list.must_pass("core/b"));
     }
 
     #[test]

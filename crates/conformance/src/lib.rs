@@ -5,9 +5,11 @@
 //!   how files are named. Each rule is a function from text to findings, so that each is shown able to fail.
 //! - [`thin_sequences`] makes random sequences of pool operations, recorded on a real Linux and replayed.
 //! - [`differ`] makes random scripts to run here and on a real Linux.
+//! - [`architecture`] makes the map of the crates from their Cargo.toml files.
 //! - [`docs`] reads the documentation: its links, its conformance tables and its console examples.
 #![forbid(unsafe_code)]
 
+pub mod architecture;
 pub mod dice;
 pub mod differ;
 pub mod docs;

@@ -1,15 +1,19 @@
 //! The repository's own rules, each a function from text to findings.
 
+mod citations;
 mod files;
 mod layers;
 mod manifests;
+mod prose;
 mod source;
 mod targets;
 mod words;
 
+pub use citations::{Shelf, citations, recordings_of_page};
 pub use files::{dead_files, file_name, length, tracked_files};
 pub use layers::{arrows, target_independence};
 pub use manifests::{Manifest, outside_reasons, shared_versions};
+pub use prose::prose;
 pub use source::code_only;
 pub use targets::{target_names, target_parts};
 pub use words::{banned_paths, banned_words, kernel_side_bans, unsafe_code};

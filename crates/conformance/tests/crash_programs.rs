@@ -33,7 +33,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // A folder left in the temporary directory harms nobody.
+        // A folder left in the temporary directory does no harm.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

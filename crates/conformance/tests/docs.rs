@@ -2,7 +2,7 @@
 
 mod binary;
 
-use dmlab_conformance::{docs, golden, repository, tidy};
+use dmlab_conformance::{architecture, docs, golden, repository, tidy};
 use std::collections::BTreeSet;
 use std::fs;
 use std::process::Command;
@@ -13,8 +13,10 @@ fn pages() -> Vec<(String, String)> {
     pages.map(|f| (f.clone(), fs::read_to_string(repository().join(&f)).expect("listed just now"))).collect()
 }
 
+/// The pages that say what is held against Linux: those of targets, and those of all that is no target.
 fn conformance_pages() -> Vec<(String, String)> {
-    pages().into_iter().filter(|(file, _)| file.starts_with("docs/src/conformance/")).collect()
+    let folders = ["docs/src/targets/", "docs/src/conformance/"];
+    pages().into_iter().filter(|(file, _)| folders.iter().any(|folder| file.starts_with(folder))).collect()
 }
 
 #[test]
@@ -39,19 +41,7 @@ fn the_summary_lists_every_page() {
 #[test]
 fn conformance_tables_name_cases_that_exist_and_miss_none() {
     let cases = golden::cases(&golden::cases_dir()).unwrap();
-    let themes = [
-        "core/",
-        "linear/",
-        "striped/",
-        "error-zero/",
-        "delay/",
-        "flakey/",
-        "switch-unstriped/",
-        "log-writes/",
-        "multipath/",
-        "mirror/",
-        "snapshot/",
-    ];
+    let expected = golden::Expected::load().unwrap();
     let mut named = BTreeSet::new();
     for (file, page) in conformance_pages() {
         for (line, word) in docs::table_words(&page) {
@@ -64,8 +54,35 @@ fn conformance_tables_name_cases_that_exist_and_miss_none() {
         }
     }
     let missed: Vec<&String> =
-        cases.iter().filter(|c| themes.iter().any(|t| c.starts_with(t)) && !named.contains(*c)).collect();
+        cases.iter().filter(|c| expected.must_pass(c) && !named.contains(*c)).collect();
     assert!(missed.is_empty(), "recorded cases that no conformance table names: {missed:?}");
+}
+
+/// The row of `docs/src/targets/README.md` that names a target links to its page.
+#[test]
+fn every_target_has_a_page_with_what_is_held_against_linux() {
+    let folder = repository().join("docs/src/targets");
+    let list = fs::read_to_string(folder.join("README.md")).unwrap();
+    let dmlab = binary::dmlab();
+    let output = Command::new(&dmlab).args(["run", "--"]).arg(&dmlab).arg("targets").output();
+    let output = output.expect("dmlab runs");
+    let targets = String::from_utf8(output.stdout).unwrap();
+    let targets: Vec<&str> = targets.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(targets.contains(&"linear") && targets.contains(&"snapshot-origin"), "{targets:?}");
+    for target in targets {
+        let names =
+            |cell: &str| cell.split(|c: char| !(c.is_alphanumeric() || c == '-')).any(|word| word == target);
+        let row = list.lines().find(|line| line.starts_with("| [") && names(line.split('|').nth(1).unwrap()));
+        let row = row.unwrap_or_else(|| panic!("{target}: no row of targets/README.md names it"));
+        let own =
+            docs::links(row).into_iter().map(|link| fs::read_to_string(folder.join(link.path)).unwrap());
+        let own: Vec<String> = own.filter(|page| names(page)).collect();
+        assert!(!own.is_empty(), "{target}: its row leads to no page that names it");
+        for page in own {
+            let anchors = docs::headings(&page);
+            assert!(anchors.iter().any(|a| a == "what-is-held-against-linux"), "{target}: {anchors:?}");
+        }
+    }
 }
 
 #[test]
@@ -97,6 +114,26 @@ fn commands_in_the_text_exist() {
                 );
             }
         }
+    }
+}
+
+#[test]
+fn the_architecture_page_shows_the_crates_as_they_are() {
+    let files = tidy::tracked_files(&repository()).expect("the repository's files can be listed");
+    let manifests = files.iter().filter(|f| f.ends_with("/Cargo.toml")).map(|f| {
+        tidy::Manifest::parse(f, &fs::read_to_string(repository().join(f)).expect("listed just now")).unwrap()
+    });
+    let crates = architecture::crates(&manifests.collect::<Vec<_>>());
+    let file = repository().join("docs/src/architecture.md");
+    let page = fs::read_to_string(&file).unwrap();
+    let right = architecture::with_crates(&page, &crates).expect("the page has the marks");
+    if std::env::var_os("DMLAB_UPDATE").is_some() {
+        fs::write(&file, &right).unwrap();
+    } else {
+        assert!(
+            page == right,
+            "crates have changed: DMLAB_UPDATE=1 cargo test -p dmlab-conformance --test docs"
+        );
     }
 }
 

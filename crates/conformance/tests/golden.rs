@@ -1,4 +1,5 @@
-//! Runs the recorded cases that must pass today. `-k PATTERN` takes only those whose THEME/NAME matches.
+//! Runs the recorded cases that must pass today, on each kernel that a machine can be. `-k PATTERN` takes only those whose
+//! THEME/NAME matches, `--kernel VERSION` only one kernel.
 //!
 //! It has no harness, so that each failing case shows as one line as it happens. The binary is the one that DMLAB_BIN
 //! names, else it is built here.
@@ -17,7 +18,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let pattern = arguments.iter().position(|a| a == "-k").and_then(|at| arguments.get(at + 1));
-    match run(pattern.map_or("*", String::as_str)) {
+    let kernel = arguments.iter().position(|a| a == "--kernel").and_then(|at| arguments.get(at + 1));
+    match run(pattern.map_or("*", String::as_str), kernel.map(String::as_str)) {
         Ok(outcome) => {
             let word = if outcome.failed == 0 { "ok" } else { "FAILED" };
             say(&format!(
@@ -41,7 +43,7 @@ fn is_meant(arguments: &[String]) -> bool {
     arguments.iter().filter(|a| !a.starts_with('-')).all(|filter| "golden".contains(filter.as_str()))
 }
 
-fn run(pattern: &str) -> Result<Outcome, String> {
+fn run(pattern: &str, kernel: Option<&str>) -> Result<Outcome, String> {
     let all = golden::cases(&golden::cases_dir()).map_err(|e| e.to_string())?;
     let expected = Expected::load()?;
     let gaps = expected.gaps(&all);
@@ -71,8 +73,20 @@ fn run(pattern: &str) -> Result<Outcome, String> {
         return Ok(Outcome { passed: 0, failed: 0 });
     }
     let binary = binary::dmlab();
-    say(&format!("running {} recorded cases through {} run", chosen.len(), binary.display()));
-    golden::run(&binary, &chosen, JOBS, say)
+    let mut sum = Outcome { passed: 0, failed: 0 };
+    for kernel in golden::KERNELS.into_iter().filter(|one| kernel.is_none_or(|only| only == *one)) {
+        let chosen: Vec<String> =
+            chosen.iter().filter(|case| expected.must_pass_on(kernel, case)).cloned().collect();
+        say(&format!(
+            "running {} recorded cases through {} run --kernel {kernel}",
+            chosen.len(),
+            binary.display()
+        ));
+        let outcome = golden::run(&binary, kernel, &chosen, JOBS, say)?;
+        sum.passed += outcome.passed;
+        sum.failed += outcome.failed;
+    }
+    Ok(sum)
 }
 
 #[expect(clippy::print_stdout, reason = "a test without a harness reports on its own")]

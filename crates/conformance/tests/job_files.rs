@@ -1,4 +1,4 @@
-//! The job files of `docs/examples` do what they say in somebody else's repository: each step is run as its service runs it, with
+//! The job files of `docs/examples` do what they say in a user's repository: each step is run as its service runs it, with
 //! dmlab installed already, as from the cache, and with the packages there.
 
 mod binary;
@@ -11,7 +11,7 @@ use std::process::Command;
 use dmlab_conformance::repository;
 use yaml_rust2::{Yaml, YamlLoader};
 
-/// Somebody's repository: a folder with their scripts, and one with programs that their machine has.
+/// A user's repository: a folder with their scripts, and one with programs that their machine has.
 struct Project {
     folder: PathBuf,
 }

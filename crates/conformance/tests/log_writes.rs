@@ -130,7 +130,7 @@ fn every_log_comes_out_byte_for_byte() {
         if !found.is_empty() {
             wrong.insert(name, found);
         }
-        // Best effort: a folder left in the temporary directory harms nobody.
+        // Best effort: a folder left in the temporary directory does no harm.
         let _ = fs::remove_dir_all(&out);
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

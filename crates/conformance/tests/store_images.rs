@@ -37,7 +37,7 @@ fn hash(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The images that Linux opened when its transcript was recorded: `accepted.sums`.
+/// The images that Linux opened while it was recorded (recorded: `store-images/accepted.sums`).
 fn accepted() -> BTreeMap<String, String> {
     let text = fs::read_to_string(folder().join("accepted.sums")).expect("it is recorded");
     let row = |line: &str| {
@@ -77,7 +77,7 @@ fn every_image_comes_out_byte_for_byte() {
         let read = |folder: &Path| fs::read_to_string(folder.join(format!("{status}.status"))).expect("made");
         assert_eq!(read(&out), read(&folder()), "{status}");
     }
-    // Best effort: a folder left in the temporary directory harms nobody.
+    // Best effort: a folder left in the temporary directory does no harm.
     let _ = fs::remove_dir_all(&out);
 }
 

@@ -89,7 +89,7 @@ fn every_image_comes_out_byte_for_byte() {
             wrong.push(format!("{name}: {}", String::from_utf8_lossy(&output.stderr)));
         }
         wrong.extend(compare(&out, &hashes, &mut seen));
-        // Best effort: a folder left in the temporary directory harms nobody.
+        // Best effort: a folder left in the temporary directory does no harm.
         let _ = fs::remove_dir_all(&out);
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));

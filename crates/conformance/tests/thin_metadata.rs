@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use dmlab_block::{
     Bio, BioQueue, BlkStatus, BlockDevice, DiskOps, Op, RamDisk, Registry, WriteCache, read_async,
 };
-use dmlab_persistent_data::ThinMetadata;
 use dmlab_runtime::{Rng, Runtime, Stream, VirtualDriver};
+use dmlab_targets::thin::metadata::ThinMetadata;
 use dmlab_thin_tools::{BytesMetadata, CheckOptions, check};
 use dmlab_units::{DataBlock, DevT, Errno, Sector, Sectors, ThinBlock, ThinId};
 
@@ -116,7 +116,8 @@ impl Bench {
             _ => {
                 let (begin, len) = (self.rng.below(4000), 1 + self.rng.below(600));
                 self.opened(id, |bench| {
-                    bench.run(async |m| m.unmap(ThinId(id), begin, begin + len).await)?;
+                    bench
+                        .run(async |m| m.unmap(ThinId(id), ThinBlock(begin)..ThinBlock(begin + len)).await)?;
                     if let Some(blocks) = bench.model.get_mut(&id) {
                         blocks.retain(|block, _| !(begin..begin + len).contains(block));
                     }
@@ -178,10 +179,11 @@ impl Bench {
                 metadata.open_thin(id).await.expect("it was just listed");
                 let mut blocks = BTreeMap::new();
                 let mut at = 0;
-                while let Some(run) = metadata.next_run(id, at, u64::MAX).await.expect("sound metadata") {
-                    let len = run.thin_end - run.thin_begin;
-                    blocks.extend((0..len).map(|i| (run.thin_begin + i, run.data_begin + i)));
-                    at = run.thin_end;
+                while let Some(run) =
+                    metadata.next_run(id, ThinBlock(at)..ThinBlock(u64::MAX)).await.expect("sound metadata")
+                {
+                    blocks.extend((0..run.len).map(|i| (run.thin.0 + i, run.data.0 + i)));
+                    at = run.thin_blocks().end.0;
                 }
                 let highest = metadata.highest_mapped(id).await.expect("sound metadata");
                 assert_eq!(highest.map(|block| block.0), blocks.last_key_value().map(|(&block, _)| block));
@@ -276,14 +278,14 @@ async fn ask_everything(metadata: &mut ThinMetadata) -> Result<(), Errno> {
         let asked: Result<(), Errno> = async {
             metadata.open_thin(id).await?;
             let mut at = 0;
-            while let Some(run) = metadata.next_run(id, at, u64::MAX).await? {
-                at = run.thin_end;
+            while let Some(run) = metadata.next_run(id, ThinBlock(at)..ThinBlock(u64::MAX)).await? {
+                at = run.thin_blocks().end.0;
             }
             metadata.highest_mapped(id).await?;
             if let Some(data) = metadata.allocate_data().await? {
                 metadata.map(id, ThinBlock(1), data).await?;
             }
-            metadata.unmap(id, 0, 700).await
+            metadata.unmap(id, ThinBlock(0)..ThinBlock(700)).await
         }
         .await;
         metadata.close_thin(id);

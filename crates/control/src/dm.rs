@@ -89,7 +89,7 @@ pub enum MessageReply {
 /// The device mapper behind a transport.
 ///
 /// Every method is one ioctl, unless it says otherwise, and fails with [`Error::Refused`] (the kernel's errno and log
-/// lines) or [`Error::Transport`]. The errnos are those of dm-core.md section 4; ENXIO always says "no such device".
+/// lines) or [`Error::Transport`]. The errnos are those of kernel/dm-core.md; ENXIO always says "no such device".
 #[derive(Debug)]
 pub struct Dm<T> {
     transport: T,
@@ -97,7 +97,7 @@ pub struct Dm<T> {
 }
 
 /// A cookie that asks for udev's rules and that nobody waits for: the flag "this event comes from the one who changed
-/// the device" that libdevmapper always sets (dm-core.md section 10.2).
+/// the device" that libdevmapper always sets (kernel/dm-core.md#cookies).
 pub const UDEV_PRIMARY_SOURCE: u32 = 0x40 << 16;
 
 impl<T: Transport> Dm<T> {

@@ -2,7 +2,7 @@
 //!
 //! The kernel answers a bad table with an errno and a line in its log. The line names the target type and what its
 //! constructor found. Which argument a text is about, and what is right there, the target's form says (`form.rs`); what the
-//! table itself finds is here.
+//! table itself finds is here. Texts: kernel/dm-core.md#adding-a-target, kernel/dm-core.md#queue-limits, kernel/targets.md.
 
 mod arguments;
 mod devices;

@@ -138,7 +138,7 @@ impl FromStr for Table {
     /// Reads the format of dmsetup: a line for each target, blank lines and those that begin with `#` ignored.
     ///
     /// Words are separated by white space and a backslash stands for itself: libdm doubles it on its way into the
-    /// ioctl, where the kernel would take one as a quote (dm-core.md section 5.2, golden case `core/escape`).
+    /// ioctl, where the kernel would take one as a quote (kernel/dm-core.md#splitting-parameters, golden case `core/escape`).
     fn from_str(text: &str) -> Result<Table, TableError> {
         let mut lines = Vec::new();
         for (number, line) in text.lines().enumerate() {

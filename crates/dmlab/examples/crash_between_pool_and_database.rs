@@ -1,10 +1,10 @@
 //! A daemon that dies between telling the pool of a new device and writing that into its own database.
 //!
 //! Container engines keep a database of which thin device belongs to which image. Pool and database are two places: a crash
-//! between the two updates leaves a device that nobody knows, and the next `create_thin` of the same number fails with EEXIST
-//! ("device already exists in pool", as users report it) at every start from then on. The cure is the pool's transaction number,
-//! which exists for this: the database is written first, with the number that the pool is going to have; after a crash the
-//! two numbers tell which side is ahead.
+//! between the two updates leaves a device that the database does not know, and the next `create_thin` of the same
+//! number fails with EEXIST ("device already exists in pool", as users report it) at every start from then on. The cure
+//! is the pool's transaction number, which exists for this: the database is written first, with the number that the
+//! pool is going to have; after a crash the two numbers tell which side is ahead.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use dmlab::control::{PoolStatus, ThinPool};

@@ -1,6 +1,6 @@
 //! A pool whose metadata device fills: the message succeeds, the device is lost, and the pool wants to be checked.
 //!
-//! Data is what everybody watches; but each thin device and each mapping takes metadata, too. When the last metadata block goes
+//! Data is what is watched; but each thin device and each mapping takes metadata, too. When the last metadata block goes
 //! while a transaction is being committed, the pool gives that transaction up, becomes read-only, and takes no more changes
 //! before `thin_check` has seen it. The cure is to watch the first of the two numbers in the status line, and the event that
 //! comes when few blocks are left, and to grow the metadata device in time.
@@ -52,7 +52,7 @@ fn symptom() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The same with an eye on the event for metadata that runs low.
+/// Thin devices are made with an eye on the event for metadata that runs low.
 fn cure() -> Result<(), Box<dyn Error>> {
     let lab = Lab::new(1);
     let pool = pool(&lab)?;

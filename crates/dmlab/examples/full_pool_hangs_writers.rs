@@ -1,8 +1,8 @@
 //! A pool that fills while its writers may wait: for a minute nothing happens, then data is lost.
 //!
 //! The symptom that users report: containers freeze, `dmsetup status` says `out_of_data_space`, and a minute later file
-//! systems go read-only. A pool without `error_if_no_space` holds writes that find no block, in the hope that somebody adds space.
-//! The cure is to be that somebody: to wait for the pool's low water event and grow it while there is room.
+//! systems go read-only. A pool without `error_if_no_space` holds writes that find no block, in the hope that space is added.
+//! The cure is to add it: to wait for the pool's low water event and grow it while there is room.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use dmlab::control::{PoolMode, PoolStatus, Table, ThinPool};
@@ -26,7 +26,7 @@ fn write(lab: &Lab, block: u64) -> Result<dmlab::PendingWrite, dmlab::Error> {
     lab.start_write("/dev/mapper/volume", Sector(block * BLOCK.0), &[1; 4096])
 }
 
-/// Nobody looks after the pool.
+/// The pool is not looked after.
 fn symptom() -> Result<(), Box<dyn Error>> {
     let lab = Lab::new(1);
     let (pool, _) = pool(&lab)?;

@@ -1,9 +1,9 @@
-//! A udev cookie that nobody completes: the command hangs though its work is done.
+//! A udev cookie that is never completed: the command hangs though its work is done.
 //!
 //! libdevmapper waits after a resume until udev's rules have made the nodes: it puts a number, the cookie, into the ioctl; the kernel
-//! puts it into the event; udev's last rule gives it back. Where no udev runs, or it drops an event under load, whoever waits
-//! without a limit waits for ever: `dmsetup` and `lvm` that never return in containers. The cure is a wait with an end, and then a
-//! look at what matters, which is the device itself.
+//! puts it into the event; udev's last rule gives it back. Where no udev runs, or it drops an event under load, a
+//! program that waits without a limit waits for ever: `dmsetup` and `lvm` that never return in containers. The cure is
+//! a wait with an end, and then a look at what matters, which is the device itself.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use dmlab::control::{CreateOptions, DeviceId, LoadOptions, SuspendOptions, Table, UDEV_PRIMARY_SOURCE};

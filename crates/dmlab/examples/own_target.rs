@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dmlab::control::{CreateOptions, LoadOptions, Table};
 use dmlab::machine::target::{
     Bio, Constructor, Ctr, CtrResult, DeviceRange, Map, Op, OrRefuse, StatusKind, StatusResult, Target,
-    TargetFeatures, TargetType, kit::LinearExtent, parse_u64_wrapping,
+    TargetFeatures, TargetType, kit::LinearExtent,
 };
 use dmlab::units::{DmName, Errno, Sector, Sectors};
 use dmlab::{Lab, OrErrno};
@@ -35,7 +35,7 @@ struct EveryNth {
 
 fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     let [device, n] = ctr.args.all("Invalid argument count")?;
-    let n = parse_u64_wrapping(&n).filter(|&n| n > 0).or_refuse("Invalid number of reads")?;
+    let n = ctr.args.scan_u64(&n).filter(|&n| n > 0).or_refuse("Invalid number of reads")?;
     let extent = ctr.extent(&device, b"0")?;
     ctr.settings.num_flush_bios = 1;
     Ok(Box::new(EveryNth { extent, n, reads: AtomicU64::new(0) }))

@@ -1,8 +1,9 @@
 //! A clean-up that meets EBUSY: the loop that tries again gives up one moment too soon.
 //!
-//! Whoever removes devices that others may still look at (`udev`, `blkid`, a dying container) sees `Device or resource busy`
-//! now and then. A few tries with a pause are what most programs do; a slow reader outlives them, the device stays, and its pool
-//! can't be removed either. The kernel can do the waiting: a deferred removal takes effect at the last close.
+//! A program that removes devices that others may still look at (`udev`, `blkid`, a dying container) gets
+//! `Device or resource busy` now and then. A few tries with a pause are what most programs do; a slow reader outlives
+//! them, the device stays, and its pool can't be removed either. The kernel can do the waiting: a deferred removal
+//! takes effect at the last close.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
 use dmlab::Lab;
@@ -21,7 +22,7 @@ fn remove_with_retries(lab: &Lab, name: &str) -> Result<(), dmlab::Error> {
     lab.remove(name)
 }
 
-/// A reader on a slow disk who has the volume open for two seconds.
+/// A reader on a slow disk that has the volume open for two seconds.
 fn lab() -> Result<Lab, dmlab::Error> {
     let lab = Lab::new(1);
     lab.create("slow", "0 64 delay /dev/ram0 0 2000")?;

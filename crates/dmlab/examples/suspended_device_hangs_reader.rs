@@ -1,7 +1,7 @@
-//! A device that somebody suspended and never resumed: its readers hang, and so does the tool that wanted to help.
+//! A device that was suspended and never resumed: its readers hang, and so does the tool that wanted to help.
 //!
 //! Between suspend and resume a program holds a lock that the whole system can see. If it fails in between, or reads the device
-//! itself, everybody waits. Found here by running two clients in every order; the cure is to resume on every way out, and to
+//! itself, all wait. Found here by running two clients in every order; the cure is to resume on every way out, and to
 //! do nothing in between that touches the device.
 #![allow(clippy::print_stdout, reason = "an example shows what it does")]
 
@@ -25,7 +25,7 @@ fn migrate(lab: &Lab) -> Result<(), dmlab::Error> {
     lab.resume("volume")
 }
 
-/// The same, with the look before the suspend and the resume on every way out.
+/// Moves the volume with the look before the suspend and the resume on every way out.
 fn migrate_safely(lab: &Lab) -> Result<(), dmlab::Error> {
     struct Resume<'a>(&'a Lab);
     impl Drop for Resume<'_> {

@@ -3,7 +3,7 @@
 use std::fs::File;
 
 use dmlab_driver::{ThreadDriver, Time};
-use dmlab_machine::{BootError, BootOptions, Disk, DiskKind, Instant, Machine, TargetType};
+use dmlab_machine::{BootError, BootOptions, Disk, DiskKind, Instant, KernelVersion, Machine, TargetType};
 use dmlab_units::Bytes;
 
 use crate::schedule::Schedule;
@@ -63,6 +63,21 @@ impl LabBuilder {
     /// A target of one's own beside those of the kernel.
     pub fn target(mut self, kind: &'static TargetType) -> LabBuilder {
         self.options.targets.push(kind);
+        self
+    }
+
+    /// Which Linux its kernel is: versions, errors and texts follow. 6.12 if nothing is said.
+    ///
+    /// ```
+    /// use dmlab::Lab;
+    /// use dmlab::machine::KernelVersion;
+    ///
+    /// let lab = Lab::builder(1).kernel(KernelVersion::V7_2).boot()?;
+    /// assert_eq!(lab.dm().version()?, [4, 50, 0]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn kernel(mut self, kernel: KernelVersion) -> LabBuilder {
+        self.options.kernel = kernel;
         self
     }
 

@@ -17,7 +17,7 @@ impl Insider<'_> {
         Insider { machine, is_admin: true, is_killed: AtomicBool::new(false) }
     }
 
-    /// Anybody else.
+    /// A caller without privileges.
     pub(crate) fn unprivileged(machine: &Machine) -> Insider<'_> {
         Insider { machine, is_admin: false, is_killed: AtomicBool::new(false) }
     }

@@ -98,7 +98,7 @@ impl Lab {
         })
     }
 
-    /// The same without waiting for what targets hold back.
+    /// Suspends without waiting for what targets hold back (`dmsetup suspend --noflush`).
     ///
     /// # Errors
     /// As [`Lab::suspend`].

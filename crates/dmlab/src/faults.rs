@@ -273,7 +273,7 @@ impl FaultBuilder<'_> {
         self.act(Action::Torn { keep: Some(Sectors(sectors)), then: None })
     }
 
-    /// The same at a sector drawn from the seed.
+    /// Only a part of a write is written, up to a sector drawn from the seed, and it says that it went well.
     pub fn torn_somewhere(self) -> Self {
         self.act(Action::Torn { keep: None, then: None })
     }
@@ -294,7 +294,7 @@ impl FaultBuilder<'_> {
         self.act(Action::Flip { bit: Some(bit) })
     }
 
-    /// The same with a bit drawn from the seed.
+    /// A bit of what is read or written, drawn from the seed, is the other one.
     pub fn flip_some_bit(self) -> Self {
         self.act(Action::Flip { bit: None })
     }
@@ -304,7 +304,7 @@ impl FaultBuilder<'_> {
         self.act(Action::Misdirect { to: Some(Sector(sector)) })
     }
 
-    /// The same with a place drawn from the seed.
+    /// It reads or writes at a place drawn from the seed, whatever it was told.
     pub fn misdirect_somewhere(self) -> Self {
         self.act(Action::Misdirect { to: None })
     }
@@ -399,7 +399,7 @@ impl FaultBuilder<'_> {
         self
     }
 
-    /// The rule, for who adds it later.
+    /// The rule, to be added later.
     ///
     /// # Errors
     /// See [`RuleError`].

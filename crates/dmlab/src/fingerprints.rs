@@ -24,7 +24,7 @@ fn program() -> Option<String> {
     }
 }
 
-/// Writes down what a lab that goes has seen, if anybody wants to know.
+/// Writes down what a lab that goes has seen, if that is wanted.
 pub(crate) fn note(lab: &Lab) {
     let Some(folder) = std::env::var_os(VARIABLE).map(PathBuf::from) else { return };
     let (Clock::Virtual(_), Some(program)) = (&lab.clock, program()) else { return };

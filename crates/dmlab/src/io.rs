@@ -65,7 +65,7 @@ impl Lab {
     /// Opens a device and claims it (O_EXCL), as a mount does.
     ///
     /// # Errors
-    /// As [`Lab::open`], and EBUSY when a table or somebody else holds it.
+    /// As [`Lab::open`], and EBUSY when it has a holder already.
     pub fn open_exclusive(&self, path: &str) -> Result<BlockFile, Error> {
         self.io("exclusive open", path, None, || self.open_with(path, OpenMode::EXCLUSIVE | OpenMode::DIRECT))
     }
@@ -84,7 +84,7 @@ impl Lab {
     ///
     /// # Errors
     /// As [`Lab::open`], and the device's error. EDEADLK when the read waits for something that can't happen any more,
-    /// such as the resume of a device that nobody else is there to resume.
+    /// such as the resume of a device that no other client is there to resume.
     pub fn read(&self, path: &str, start: Sector, len: Sectors) -> Result<Vec<u8>, Error> {
         self.io("read", path, Some((start, len)), || {
             let bytes = len.to_bytes().and_then(|b| usize::try_from(b.0).ok()).ok_or(Errno::EINVAL)?;

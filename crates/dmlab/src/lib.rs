@@ -185,7 +185,7 @@ impl Lab {
         self.machine.open_control().ioctl(&Insider::new(&self.machine), request, buf)
     }
 
-    /// The same from a process without CAP_SYS_ADMIN that inherited the open control node.
+    /// Makes a device-mapper ioctl as a process without CAP_SYS_ADMIN that inherited the open control node.
     ///
     /// # Errors
     /// EACCES, whatever the bytes are.

@@ -9,7 +9,7 @@ use dmlab_machine::{Rng, Scheduler, Stream, TaskId};
 use crate::Lab;
 use crate::caught::caught;
 
-/// Who goes next, each time more than one could: 0 is the one that could first.
+/// The choices of the client that goes next, each time more than one could: 0 is the one that could first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Schedule {
     /// Drawn from a seed.

@@ -63,7 +63,8 @@ fn this_client() -> Option<Arc<Turn>> {
     CLIENT.with(|client| client.borrow().clone())
 }
 
-/// Where another may go first: a client that is about to make a system call lets the scheduler decide. Nothing for anybody else.
+/// Where another may go first: a client that is about to make a system call lets the scheduler decide. Nothing for any
+/// other thread.
 pub(crate) fn pass() {
     if let Some(turn) = this_client() {
         turn.wake();
@@ -71,7 +72,7 @@ pub(crate) fn pass() {
     }
 }
 
-/// Who runs: the client's thread, or the rest of the lab.
+/// Which side runs: the client's thread, or the rest of the lab.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Whose {
     Client,
@@ -175,7 +176,7 @@ pub struct Deadlock {
 }
 
 impl Lab {
-    /// Runs clients side by side until all are done. Who goes first whenever one could wait is the scheduler's to decide:
+    /// Runs clients side by side until all are done. Which goes first whenever one could wait is the scheduler's to decide:
     /// first come, first served, unless the lab is [shuffled](crate::LabBuilder::shuffled).
     ///
     /// ```
@@ -240,7 +241,7 @@ impl Lab {
             let mut deadlock = None;
             for task in tasks {
                 let mut task = task;
-                // Each time nobody can go on, those who wait are told, and may still do something about it.
+                // Each time no client can go on, those that wait are told, and may still do something about it.
                 while self.machine().runtime().block_on(&mut task).is_err() {
                     let waiting: Vec<String> = turns
                         .iter()

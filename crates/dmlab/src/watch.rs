@@ -29,7 +29,7 @@ impl Trace {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The same a line each, as blktrace would: `1.000000 1:0 Q W 8 + 8`.
+    /// The events as lines, as blktrace would print them: `1.000000 1:0 Q W 8 + 8`.
     pub fn lines(&self) -> Vec<String> {
         self.events().iter().map(ToString::to_string).collect()
     }
@@ -129,7 +129,7 @@ impl Lab {
             hash.update(format!("{}\n", block.dev()));
             memory.each_chunk(|at, bytes| {
                 for (page, bytes) in (0u64..).zip(bytes.chunks(PAGE)) {
-                    // Whether memory holds zeros or nothing at all is nobody's business.
+                    // Whether memory holds zeros or nothing at all makes no difference.
                     if bytes != &ZEROS[..bytes.len()] {
                         hash.update((at + page * PAGE as u64).to_le_bytes());
                         hash.update(bytes);

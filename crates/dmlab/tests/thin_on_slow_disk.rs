@@ -1,5 +1,5 @@
 //! A pool on a data device that takes its time: what fills new blocks goes on side by side, bios to a block that is being
-//! filled wait for it, and nobody reads what isn't his.
+//! filled wait for it, and no device reads another's data.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -151,7 +151,7 @@ fn volumes_keep_apart_whatever_is_under_way() {
                 }
                 None => true,
             });
-            // Few blocks and pages, so that everybody meets everybody.
+            // Few blocks and pages, so that all of them meet.
             let (id, sector) = (below(volumes as u64) as usize, below(3) * BLOCK + below(3) * PAGE);
             match below(10) {
                 0..=4 if !pending.contains_key(&(id, sector)) => {

@@ -1,7 +1,7 @@
 //! The drivers of a machine that real threads use: the wall clock, or a clock that jumps while callers wait.
 //!
-//! A caller who must wait runs the machine's tasks itself before it sleeps, so most waits cost no change of threads; one
-//! worker thread runs what becomes runnable while nobody waits, and fires timers.
+//! A caller that must wait runs the machine's tasks itself before it sleeps, so most waits cost no change of threads; one
+//! worker thread runs what becomes runnable while no caller waits, and fires timers.
 #![forbid(unsafe_code)]
 
 mod turns;
@@ -32,7 +32,7 @@ pub enum Time {
 /// How long a thread waits before it looks again whether a virtual clock may jump.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-/// The same for one who relies on another to look.
+/// How long a thread waits before it looks again when another one looks already.
 const IN_CROWD: Duration = Duration::from_secs(2);
 
 /// A call of a client under way.
@@ -45,7 +45,7 @@ impl Drop for CallGuard<'_> {
     }
 }
 
-/// The same, for a thread that is only being made.
+/// A call of a client under way, for a thread that is only being made.
 pub struct OwnedCallGuard(Arc<ThreadDriver>);
 
 impl Drop for OwnedCallGuard {
@@ -57,14 +57,14 @@ impl Drop for OwnedCallGuard {
 /// What became of a jump.
 enum Jump {
     Done,
-    /// Somebody may still do something before that.
+    /// Something may still happen before that.
     NotYet,
     /// There is no timer.
     Nowhere,
 }
 
-/// How long a jump has been waited for. While somebody waits, a virtual clock never runs slower than the wall's: a
-/// wait of a minute is over after a minute at the latest, whatever others keep doing. When nobody waits, it stands still.
+/// How long a jump has been waited for. While a caller waits, a virtual clock never runs slower than the wall's: a
+/// wait of a minute is over after a minute at the latest, whatever others keep doing. Without a waiter it stands still.
 #[derive(Default)]
 struct Waited {
     first: Option<std::time::Instant>,
@@ -72,7 +72,7 @@ struct Waited {
 }
 
 impl Waited {
-    /// Whether there was somebody to wait for so long without a break.
+    /// Whether there was something to wait for so long without a break.
     fn as_long_as(&mut self, time: Duration) -> bool {
         let now = std::time::Instant::now();
         if self.last.is_none_or(|last| now - last > 50 * LOOK_AGAIN) {
@@ -112,13 +112,13 @@ pub struct ThreadDriver {
     nr_waiting: AtomicUsize,
     /// Counts the beginnings and ends of calls and waits: the same number twice, and none began or ended between.
     nr_changes: AtomicU64,
-    /// Says whether nobody outside the machine can go on by himself.
+    /// Says whether nothing outside the machine can go on by itself.
     others_wait: OnceLock<Box<dyn Fn() -> bool + Send + Sync>>,
-    /// Told how far a virtual clock has come, before anybody is woken by it.
+    /// Told how far a virtual clock has come, before a waiter is woken by it.
     on_jump: OnceLock<Box<dyn Fn(Instant) + Send + Sync>>,
     waited: Mutex<Waited>,
-    /// Who waits for the machine, and which of them looks whether a virtual clock may jump. The others sleep on: in a crowd that
-    /// looks around all the time, somebody would always be awake.
+    /// The threads that wait for the machine, and which of them looks whether a virtual clock may jump. The others sleep on:
+    /// if all looked around all the time, one would always be awake.
     crowd: Mutex<Crowd>,
     /// There if callers take turns. The clock then is the virtual one, which may be told to follow the wall's.
     turns: Option<Turns>,
@@ -208,13 +208,13 @@ impl ThreadDriver {
         }
     }
 
-    /// Lets a virtual clock jump only when `others_wait` says that nobody outside can go on by himself.
+    /// Lets a virtual clock jump only when `others_wait` says that nothing outside can go on by itself.
     pub fn jump_only_when(&self, others_wait: Box<dyn Fn() -> bool + Send + Sync>) {
         // The first server of a driver is its only one.
         let _ = self.others_wait.set(others_wait);
     }
 
-    /// Tells `listener` of each jump of a virtual clock, before anybody is woken by it.
+    /// Tells `listener` of each jump of a virtual clock, before a waiter is woken by it.
     pub fn tell_of_jumps(&self, listener: Box<dyn Fn(Instant) + Send + Sync>) {
         // As above.
         let _ = self.on_jump.set(listener);
@@ -235,7 +235,7 @@ impl ThreadDriver {
         CallGuard(self)
     }
 
-    /// The same, whose guard goes to another thread.
+    /// A call of a client begins, as with [`ThreadDriver::call`]; the guard may go to another thread.
     pub fn begin_call(self: &Arc<Self>) -> OwnedCallGuard {
         std::mem::forget(self.call());
         OwnedCallGuard(self.clone())
@@ -245,7 +245,7 @@ impl ThreadDriver {
         self.nr_changes.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Whether nobody can go on by himself: neither a program nor a call that is being answered.
+    /// Whether nothing can go on by itself: neither a program nor a call that is being answered.
     ///
     /// Programs and calls cannot be looked at in one instant. A call that is answered after its program was seen waiting,
     /// and is over before calls are looked at, would be missed; so nothing may have begun or ended from first to last.
@@ -264,7 +264,7 @@ impl ThreadDriver {
         self.time
     }
 
-    /// Whether nobody can do anything before `due`, or was waited for as long as that.
+    /// Whether nothing can happen before `due`, or was waited for as long as that.
     fn may_jump(&self, due: Instant) -> bool {
         let Some(others_wait) = self.others_wait.get() else { return true };
         // One thread looks for all.
@@ -282,13 +282,13 @@ impl ThreadDriver {
         Instant::from_nanos(monotonic(ClockId::Monotonic).saturating_sub(self.boot_ns))
     }
 
-    /// On virtual time, jumps to the next timer, when nobody can do anything before it is due.
+    /// On virtual time, jumps to the next timer, when nothing can happen before it is due.
     fn jump(&self, runtime: &Runtime, flag: &WakeFlag) -> Jump {
         let Some(due) = runtime.next_timer().filter(|_| self.time == Time::Virtual) else {
             return Jump::Nowhere;
         };
-        // Whoever was only about to wait when the timer was chosen may have set an earlier one before he was seen waiting. And a
-        // thread that looks at all others is seen by nobody: somebody may have woken it meanwhile.
+        // A thread that was about to wait when the timer was chosen may have set an earlier one before it was seen
+        // waiting. And the thread that looks at all others is seen by none: it may have been woken meanwhile.
         let has_news = || flag.is_set() || runtime.run_one() || runtime.next_timer() != Some(due);
         if !self.may_jump(due) || has_news() {
             return Jump::NotYet;
@@ -319,7 +319,7 @@ impl Driver for ThreadDriver {
     fn kick(&self) {
         self.kicked.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
-        // On virtual time a new timer is nobody's business until somebody waits, but a task is.
+        // On virtual time a new timer matters only once a caller waits, but a task does at once.
         if self.nr_running.load(Ordering::SeqCst) == 0
             && let Some(worker) = &*self.worker.lock()
         {
@@ -378,7 +378,7 @@ impl ThreadDriver {
             }
             self.nr_running.fetch_sub(1, Ordering::SeqCst);
             fence(Ordering::SeqCst);
-            // Whoever made a task runnable before the line above relied on us to look again.
+            // A thread that made a task runnable before the line above relied on us to look again.
             if runtime.run_one() {
                 continue;
             }
@@ -407,7 +407,7 @@ impl ThreadDriver {
 }
 
 impl ThreadDriver {
-    /// Whether the calling thread is the one that looks whether the clock may jump. It is if nobody else does.
+    /// Whether the calling thread is the one that looks whether the clock may jump. It is if no other does.
     fn may_look(&self) -> bool {
         let me = thread::current().id();
         *self.crowd.lock().looks.get_or_insert(me) == me

@@ -1,8 +1,8 @@
 //! Callers that take turns, for a run that is written down.
 //!
-//! Otherwise callers are threads side by side, and which of two came first is nobody's to know. Here one at a time is in
+//! Otherwise callers are threads side by side, and which of two came first cannot be known. Here one at a time is in
 //! the kernel: it keeps its turn until its call is over or waits, and leaves the machine idle behind. So all that happens in
-//! the machine follows from who had the turn when, and from the time it was: what a [`Witness`] hears. Between two turns
+//! the machine follows from which had the turn when, and from the time it was: what a [`Witness`] hears. Between two turns
 //! nothing is runnable, and the clock stands still during each.
 
 use std::cell::Cell;
@@ -14,7 +14,8 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::{Jump, LOOK_AGAIN, ThreadDriver, Time};
 
-/// Hears who runs when. It is told while the turn is taken, so in the order in which things happen.
+/// A witness of the turns: hears which caller runs when. It is told while the turn is taken, so in the order in which
+/// things happen.
 pub trait Witness: Send + Sync {
     /// The clock moved; what is due by then happens after this.
     fn clock(&self, now: Instant);
@@ -84,7 +85,7 @@ impl Turns {
         self.free.notify_one();
     }
 
-    /// Whether somebody waits for the turn: to the host's kernel he sleeps, but he has something to do.
+    /// Whether a thread waits for the turn: to the host's kernel it sleeps, but it has something to do.
     fn is_wanted(&self) -> bool {
         self.state.lock().nr_wanting > 0
     }
@@ -129,7 +130,7 @@ impl ThreadDriver {
         ThreadDriver::with(time, Some(Turns::new(witness)))
     }
 
-    /// Waits for the turn. `None` where nobody takes turns, and for a thread whose turn it is.
+    /// Waits for the turn. `None` where no turns are taken, and for a thread whose turn it is.
     pub fn take_turn<'a>(&'a self, runtime: &'a Runtime) -> Option<Turn<'a>> {
         let turns = self.turns.as_ref()?;
         if this_call().is_some() {
@@ -159,7 +160,7 @@ impl ThreadDriver {
         }
     }
 
-    /// What the worker does: nobody else looks at the clock while everybody waits.
+    /// What the worker does: no other thread looks at the clock while all wait.
     pub(crate) fn fire_by_turn(&self, turns: &Turns, runtime: &Runtime) {
         let is_due = |due: Instant| due <= self.wall_clock();
         if self.time == Time::Real && runtime.next_timer().is_some_and(is_due) {
@@ -169,10 +170,10 @@ impl ThreadDriver {
         }
     }
 
-    /// On virtual time, in the turn of one who waits: jumps to the next timer when nobody can do anything before it is due.
+    /// On virtual time, in the turn of a waiter: jumps to the next timer when nothing can happen before it is due.
     fn jump_in_turn(&self, turns: &Turns, runtime: &Runtime) -> Jump {
         match runtime.next_timer().filter(|_| self.time == Time::Virtual) {
-            // As on threads: somebody may have come while others were looked at.
+            // As on threads: one may have come while others were looked at.
             Some(due) if !turns.is_wanted() && self.may_jump(due) && !turns.is_wanted() => {
                 self.move_clock(turns, runtime, due);
                 Jump::Done
@@ -190,7 +191,7 @@ impl ThreadDriver {
     ) -> Result<(), Stalled> {
         let call = this_call();
         if call.is_none() {
-            // A wait of nobody's call: it lets go of no turn that it has not.
+            // A wait that belongs to no call: it lets go of no turn that it has not.
             turns.take();
         }
         let result = self.wait_in_turn(turns, runtime, flag, call);
@@ -213,9 +214,9 @@ impl ThreadDriver {
         loop {
             turns.give_back();
             match self.time {
-                // Whoever sets the flag ends it.
+                // Setting the flag ends it.
                 Time::Real => thread::park(),
-                // Also without a timer to jump to: somebody else may set one.
+                // Also without a timer to jump to: another thread may set one.
                 Time::Virtual => thread::park_timeout(LOOK_AGAIN),
             }
             turns.take();

@@ -34,6 +34,8 @@ pub struct Header {
     pub command: Vec<String>,
     /// The machine's seed.
     pub seed: u64,
+    /// Which kernel it was: the name of a [`KernelVersion`](dmlab_machine::KernelVersion).
+    pub kernel: String,
     /// Its clock.
     pub clock: Clock,
     /// How many RAM disks it had.

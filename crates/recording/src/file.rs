@@ -1,7 +1,7 @@
 //! A recording as a file.
 //!
 //! ```text
-//! "dmlab recording 1\n", then a gzip stream of: the header, and each event
+//! "dmlab recording 2\n", then a gzip stream of: the header, and each event
 //! ```
 //! Header and events are in [postcard's wire format](https://postcard.jamesmunns.com/wire-format), each behind its length in
 //! bytes as a little-endian u32. A recording that was cut off in the middle of a run can be read as far as it goes.
@@ -25,7 +25,7 @@ const TIME_MAX: Duration = Duration::from_nanos(1 << 62);
 /// More RAM disks than this no machine is booted with.
 const RAM_DISKS_MAX: u32 = 1 << 16;
 /// A file's first line. What follows is packed.
-pub const MAGIC: &[u8] = b"dmlab recording 1\n";
+pub const MAGIC: &[u8] = b"dmlab recording 2\n";
 
 /// Why a recording cannot be read or written.
 #[derive(Debug)]
@@ -228,6 +228,7 @@ pub(crate) mod tests {
             made_by: "0".into(),
             command: vec!["sh".into()],
             seed: 3,
+            kernel: "7.2".to_owned(),
             clock: Clock::Virtual,
             ram_disks: 2,
             ram_disk_size: Bytes::mib(1),

@@ -49,7 +49,7 @@ pub(crate) fn output(path: &Path) -> io::Result<Out> {
     Ok(Box::new(BufWriter::new(Replacing { file, is_begun: false })))
 }
 
-/// Who hears of the first failure to write.
+/// The callback that gets the first failure to write.
 pub(crate) type Complaint = Box<dyn FnOnce(&io::Error) + Send>;
 
 /// Hears whose turn it is and what time, and writes all events down in their order.

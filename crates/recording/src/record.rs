@@ -1,6 +1,6 @@
 //! Writing a run down while programs run it.
 //!
-//! Whoever serves the programs says what they ask: [`Recorder::call`] does it in a turn of its own. What the machine does
+//! The server of the programs says what they ask: [`Recorder::call`] does it in a turn of its own. What the machine does
 //! meanwhile the recorder sees by itself: the trace of bios, the kernel log, the events for user space.
 
 use std::collections::BTreeSet;
@@ -170,12 +170,12 @@ impl Recorder {
     }
 }
 
-/// What is known of those who call.
+/// What is known of the callers.
 #[derive(Default)]
 struct Clients {
     /// Whose call is under way.
     calling: BTreeSet<u64>,
-    /// Who was interrupted while no call of theirs was under way.
+    /// The clients that were interrupted while no call of theirs was under way.
     interrupted: BTreeSet<u64>,
 }
 
@@ -208,7 +208,7 @@ impl Under<'_> {
             Ok(Some(host)) => {
                 self.told(Answer::Backing(Ok(Backing::Host { number, host, path: file.path() })))
             }
-            // Nobody can read it, the loop device neither.
+            // It cannot be read, by the loop device neither.
             Ok(None) => {
                 let (len, identity) = (Bytes(file.size().unwrap_or(0)), file.identity());
                 let contents = crate::event::Extents { len, parts: Vec::new() };

@@ -14,7 +14,7 @@ use std::sync::{Arc, Weak};
 
 use dmlab_driver::settle;
 use dmlab_machine::faults::{read_rules, run_command};
-use dmlab_machine::{BootError, BootOptions, Disk, DiskKind, Instant, Machine, Runtime};
+use dmlab_machine::{BootError, BootOptions, Disk, DiskKind, Instant, Machine, Runtime, UnknownKernel};
 use parking_lot::Mutex;
 
 use crate::event::{Bio, Event, Host};
@@ -46,6 +46,9 @@ pub enum ReplayError {
     /// The rules of faults are none.
     #[error("the rules of faults: {0}")]
     Faults(String),
+    /// The kernel that was recorded is none that there is.
+    #[error("the recorded machine: {0}")]
+    Kernel(UnknownKernel),
     /// The host has no room for a thread.
     #[error("a client cannot have a thread: {0}")]
     Thread(std::io::Error),
@@ -137,9 +140,11 @@ fn boot(
         files.push(Arc::new(file.try_clone()?));
         Ok(Disk { kind: DiskKind::File(file), read_only: host.is_read_only })
     };
+    let kernel = header.kernel.parse().map_err(ReplayError::Kernel)?;
     let disks = header.disks.iter().map(&mut disk).collect::<Result<_, _>>().map_err(ReplayError::Disk)?;
     let machine = Machine::boot(BootOptions {
         seed: changes.seed.unwrap_or(header.seed),
+        kernel,
         ram_disks: header.ram_disks,
         ram_disk_size: header.ram_disk_size,
         disks,
@@ -155,7 +160,7 @@ fn boot(
     Ok((machine, files))
 }
 
-/// What the machine has done and nobody has looked at yet.
+/// What the machine has done and the replay has not compared yet.
 #[derive(Clone)]
 struct Seen {
     /// Not the machine, parts of which hold this.
@@ -266,7 +271,7 @@ impl Run<'_> {
                 self.driver.set(Instant::from_nanos(nanos));
             }
             Event::Rules { command } => {
-                // Its answer, a refusal as well, was for whoever asked.
+                // Its answer, a refusal as well, was for the caller.
                 let _ = run_command(self.machine.faults(), 0, command);
             }
             _ => {}
@@ -312,7 +317,7 @@ impl Run<'_> {
         if self.lanes.waits(call) { format!("(call {call} still waits)") } else { "(nothing)".to_owned() }
     }
 
-    /// Lets nobody wait any more.
+    /// Ends all waits.
     fn end(&mut self) {
         self.machine.runtime().tracer().stop();
         self.lanes.end();

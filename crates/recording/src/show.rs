@@ -201,7 +201,7 @@ fn bio(seen: &Bio) -> String {
     format!("bio {dev} {action} {op} {sector} + {len}{more}{data}")
 }
 
-/// Who a request of the control node is about.
+/// The device that a request of the control node is about.
 fn header_words(sent: &[u8]) -> String {
     let Ok(header) = dmlab_abi::Header::decode(sent) else { return String::new() };
     let mut words = String::new();
@@ -299,7 +299,7 @@ fn reply_lines(command: Command, written: &[u8]) -> Vec<String> {
     }
 }
 
-/// Who makes a call.
+/// The client that makes a call.
 fn who(client: u64) -> String {
     match client {
         0 => "nobody".to_owned(),

@@ -3,7 +3,7 @@
 //! ```
 //! use dmlab_replay_log::{Log, Stop, replay};
 //! # fn log() -> Vec<u8> {
-//! #     use dmlab_log_format::{Entry, EntryFlags, Superblock};
+//! #     use dmlab_formats::log_writes::{Entry, EntryFlags, Superblock};
 //! #     let mut log = Superblock { nr_entries: 2, block_size: 512 }.encode();
 //! #     let write = Entry { sector: 3, nr_sectors: 1, flags: EntryFlags::FUA, text: vec![] };
 //! #     log.extend(write.encode(512));
@@ -21,14 +21,14 @@
 //! # Ok::<(), dmlab_replay_log::LogError>(())
 //! ```
 //!
-//! A log is bytes that somebody else wrote: whatever they are, reading them ends with an entry or an error.
+//! A log is bytes of an unknown writer: whatever they are, reading them ends with an entry or an error.
 #![forbid(unsafe_code)]
 
 mod log;
 mod media;
 mod replay;
 
-pub use dmlab_log_format::{EntryFlags, FormatError};
+pub use dmlab_formats::log_writes::{EntryFlags, FormatError};
 pub use log::{Log, LogError, Logged};
 pub use media::{Disk, Source};
 pub use replay::{Replayed, Stop, find, replay, replay_entry};

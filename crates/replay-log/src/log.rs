@@ -2,7 +2,7 @@
 
 use std::io;
 
-use dmlab_log_format::{Entry, EntryFlags, FormatError, Superblock};
+use dmlab_formats::log_writes::{Entry, EntryFlags, FormatError, Superblock};
 
 use crate::Source;
 

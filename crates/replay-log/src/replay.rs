@@ -1,6 +1,6 @@
 //! Replaying a log, and finding places in it.
 
-use dmlab_log_format::{EntryFlags, FormatError};
+use dmlab_formats::log_writes::{EntryFlags, FormatError};
 
 use crate::{Disk, Log, LogError, Logged, Source};
 
@@ -135,7 +135,7 @@ pub fn find<S: Source>(log: &mut Log<S>, stop: &Stop) -> Result<Option<Logged>, 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dmlab_log_format::{Entry, Superblock};
+    use dmlab_formats::log_writes::{Entry, Superblock};
 
     fn write(sector: u64, fill: u8, nr_sectors: u64, flags: EntryFlags) -> Vec<u8> {
         let entry = Entry { sector, nr_sectors, flags, text: vec![] };

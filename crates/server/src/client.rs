@@ -43,7 +43,7 @@ fn connect_socket(path: &Path) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Whether somebody listens at a socket.
+/// Whether a server listens at a socket.
 pub(crate) fn knock(path: &Path) -> io::Result<()> {
     connect_socket(path).map(|_| ())
 }
@@ -211,6 +211,15 @@ impl Client {
         }
     }
 
+    /// The release of the machine's kernel: `6.12.95`.
+    ///
+    /// # Errors
+    /// When the machine is gone.
+    pub fn release(&mut self) -> io::Result<String> {
+        let (reply, _) = self.simple(&Request::Release {})?;
+        Ok(String::from_utf8_lossy(&self.payload(&reply)).into_owned())
+    }
+
     /// The machine's block devices.
     ///
     /// # Errors
@@ -246,7 +255,7 @@ impl Client {
     /// # Errors
     /// As `open` and `pread`.
     pub fn read_block(&mut self, path: &str, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        // Past the page cache, which may hold what the device held before somebody wrote below it. Where that takes larger
+        // Past the page cache, which may hold what the device held before a write below it. Where that takes larger
         // blocks than were asked for, the cache has to do.
         match self.read_open(path, O_DIRECT, offset, into) {
             Err(error) if error.raw_os_error() == Some(Errno::EINVAL.raw()) => {

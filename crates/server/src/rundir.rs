@@ -16,7 +16,7 @@ const HOME_MAX: usize = 107 - "/".len() - 32 - "/".len() - SOCKET_NAME.len();
 /// A TMPDIR that is too long for the paths of sockets is passed over.
 ///
 /// # Errors
-/// When it cannot be made, or is not the user's alone: somebody else could then listen in the machine's place.
+/// When it cannot be made, or is not the user's alone: another user could then listen in the machine's place.
 pub fn home() -> io::Result<PathBuf> {
     let uid = rustix::process::geteuid().as_raw();
     let variable = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());

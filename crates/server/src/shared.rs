@@ -21,7 +21,7 @@ pub(crate) struct Area {
     at: *mut u8,
 }
 
-// SAFETY: the area is memory of its own; its words are atomic, and who may touch the rest is the protocol's business.
+// SAFETY: the area is memory of its own; its words are atomic, and which side may touch the rest is the protocol's business.
 unsafe impl Send for Area {}
 // SAFETY: shared references only reach the atomic words.
 unsafe impl Sync for Area {}
@@ -68,7 +68,7 @@ impl Area {
 
     fn copy_out<const N: usize>(&self, offset: usize) -> [u8; N] {
         let mut out = [0; N];
-        // SAFETY: inside the mapping; the bytes are copied before anybody judges them.
+        // SAFETY: inside the mapping; the bytes are copied before they are judged.
         unsafe { std::ptr::copy_nonoverlapping(self.at.add(offset), out.as_mut_ptr(), N) };
         out
     }
@@ -119,7 +119,7 @@ impl Area {
         match self.word(sleeper).swap(0, Ordering::SeqCst) {
             proto::ON_SOCKET => true,
             proto::ON_TURN => {
-                // Nobody there any more is nobody to be woken.
+                // Where no side is left there is none to be woken.
                 let _ = futex::wake(self.word(proto::TURN), futex::Flags::empty(), 1);
                 false
             }

@@ -52,7 +52,7 @@ impl TimerSignal {
     /// Sends it to one thread of a process, which its caller knows to live.
     ///
     /// # Errors
-    /// As above.
+    /// As [`TimerSignal::send`].
     pub(crate) fn send_to_thread(self, process: i32, thread: i32) -> io::Result<()> {
         let info = self.info();
         // SAFETY: as many bytes as the kernel reads.

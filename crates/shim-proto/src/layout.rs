@@ -18,7 +18,7 @@ pub const GONE: usize = 192;
 /// Offset of the word that the client sets before it takes back a [`Sleep`](crate::Request::Sleep) that is under way: a wake on
 /// the socket follows.
 pub const CANCEL: usize = 196;
-/// [`CLIENT_SLEEPS`] and [`SERVER_SLEEPS`]: who sleeps is woken by a message on the socket.
+/// [`CLIENT_SLEEPS`] and [`SERVER_SLEEPS`]: the sleeper is woken by a message on the socket.
 pub const ON_SOCKET: u32 = 1;
 /// [`CLIENT_SLEEPS`]: the client waits for [`TURN`] itself to change, as a futex.
 pub const ON_TURN: u32 = 2;

@@ -1,8 +1,8 @@
 //! Messages between the preload library and the server, and the layout of the memory they share.
 //!
 //! A channel is a unix socket (`SOCK_SEQPACKET`) and one shared area. A call is one [`Header`] and a payload in the area;
-//! the answer is one [`Reply`] and a payload in the same place. The socket only carries descriptors and wakes whoever
-//! sleeps, so a program that dies closes its channel whatever it was doing.
+//! the answer is one [`Reply`] and a payload in the same place. The socket only carries descriptors and wakes the side
+//! that sleeps, so a program that dies closes its channel whatever it was doing.
 //!
 //! Everything here is plain bytes: decoders check every length and never panic.
 #![forbid(unsafe_code)]

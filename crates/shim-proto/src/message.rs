@@ -234,6 +234,8 @@ requests! {
     /// Rules of faults: a verb and its words with NUL between. The payload of the answer is text, from number `from` on where
     /// it is long; its `extra` is 1 when it says what is wrong.
     Faults = 42 { from: u64; command }
+    /// The release of the machine's kernel, as text.
+    Release = 50 {;}
     /// Ends the server.
     Halt = 37 {;}
     /// The path by which an open file was opened (`readlink` of `/proc/self/fd/N`).

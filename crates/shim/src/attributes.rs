@@ -29,7 +29,7 @@ fn chown_any(
             return 0;
         }
     }
-    // A real file that may not change hands: as under fakeroot, it is remembered to whom it was given.
+    // A real file that may not change hands: as under fakeroot, its new owner is remembered.
     let give = |dirfd: c_int, path: *const c_char| match owners::give(dirfd, path, follow, uid, gid) {
         Some(given) => c_result(given),
         None => real(dirfd, path),

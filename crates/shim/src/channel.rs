@@ -1,6 +1,6 @@
 //! Calls to the server. A process has a pool of channels and a call takes a free one, so that threads, signal handlers and
 //! vfork children (which share this memory while their parent stands still) never wait for one another. A channel's data
-//! lies in shared memory; its socket only carries descriptors and wakes whoever sleeps.
+//! lies in shared memory; its socket only carries descriptors and wakes the side that sleeps.
 
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
@@ -101,7 +101,7 @@ pub(crate) fn ask(request: &Request<'_>) -> Result<Reply, i32> {
     Call::begin()?.send(request, 0, None).map(|(reply, _)| reply)
 }
 
-/// The same for what belongs to the calling process.
+/// Makes a call for what belongs to the calling process, and needs no more of the data area than [`ask`].
 pub(crate) fn ask_own(request: &Request<'_>) -> Result<Reply, i32> {
     Call::begin_own()?.send(request, 0, None).map(|(reply, _)| reply)
 }
@@ -132,7 +132,8 @@ impl Call {
         Err(libc::ENFILE)
     }
 
-    /// Takes a channel for what belongs to the calling process. A child of a vfork has its parent's memory, but is somebody else.
+    /// Takes a channel for what belongs to the calling process. A child of a vfork has its parent's memory, but is
+    /// another process.
     pub(crate) fn begin_own() -> Result<Call, i32> {
         let me = sys::getpid()? as i32;
         let call = Call::begin()?;
@@ -163,7 +164,8 @@ impl Call {
         for slot in &SLOTS {
             let thread = slot.thread.load(Ordering::Relaxed);
             nr += usize::from(slot.state.load(Ordering::Relaxed) == BUSY);
-            // The stack grows down: whoever waited below here does not any more, unless this is a handler with a stack of its own.
+            // The stack grows down: a call that waited below here does not any more, unless this is a handler with a
+            // stack of its own.
             if thread == me && slot.frame.load(Ordering::Relaxed) < frame && !is_on_signal_stack() {
                 drop(Call { slot, is_only: true });
                 nr -= 1;
@@ -320,7 +322,7 @@ impl Call {
         self.signal(None)
     }
 
-    /// Says that nobody sleeps any more. True: the server has seen that somebody did, and wakes him.
+    /// Says that this side sleeps no more. True: the server has seen that it did, and wakes it.
     pub(crate) fn end_sleep(&self) -> bool {
         self.word(proto::CLIENT_SLEEPS).swap(0, Ordering::SeqCst) == 0
     }
@@ -391,7 +393,7 @@ impl Call {
         let mut came = None;
         let mut interrupted = false;
         if !self.spin() {
-            // Who waits for a disk sleeps as in a kernel: no signal wakes it, and none kills it, until the call is over.
+            // A wait for a disk is a sleep as in a kernel: no signal wakes it, and none kills it, until the call is over.
             let held = (!interruptible).then(sys::hold_signals);
             let slept = self.sleep(&mut came, interruptible, &mut interrupted);
             if let Some(held) = held {
@@ -544,7 +546,7 @@ fn dial() -> Result<i32, i32> {
 enum Lost {
     /// The server never saw it.
     BeforeTheCall,
-    /// Whether it was done nobody knows.
+    /// The call may or may not have been done.
     InTheCall,
 }
 

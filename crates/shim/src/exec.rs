@@ -37,8 +37,8 @@ fn is_our_socket(var: &[u8]) -> bool {
     var.strip_prefix(b"DMLAB_SOCKET=").is_some_and(|value| value == state::SOCKET.get())
 }
 
-/// Calls `run` with the environment the new program should get: `given`, and this library's two variables if somebody
-/// dropped or changed them.
+/// Calls `run` with the environment the new program should get: `given`, and this library's two variables if they were
+/// dropped or changed.
 fn with_environment(given: Vars, run: impl FnOnce(Vars) -> c_int) -> c_int {
     if !state::enabled() {
         return run(given);
@@ -272,7 +272,7 @@ fn with_found(name: *const c_char, each: impl FnOnce(*const c_char) -> bool) -> 
     if bytes.contains(&b'/') {
         return each(name);
     }
-    // SAFETY: a C string; the answer stays valid while nobody changes the environment.
+    // SAFETY: a C string; the answer stays valid while the environment does not change.
     let path = c_bytes(unsafe { libc::getenv(c"PATH".as_ptr()) });
     let path = if path.is_empty() { b"/bin:/usr/bin" } else { path };
     let mut buf;

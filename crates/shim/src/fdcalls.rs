@@ -76,7 +76,7 @@ fn written(fd: c_int) -> Option<File> {
     if state::has_written() { files::file(fd).filter(|file| file.is_block) } else { None }
 }
 
-/// The last close of a device writes its data out, and who closes it waits for that.
+/// The last close of a device writes its data out, and the close waits for that.
 fn wait_closed(file: Option<File>) {
     if let Some(file) = file {
         let saved = crate::errno();

@@ -1,6 +1,6 @@
 //! Which descriptors stand for simulated open files. The library keeps no table: a placeholder is the read end of a pipe
 //! whose buffer is one page, and the pipe's inode names the open file in the server. Copies made by `dup`, `fork`, `exec` or
-//! a socket are therefore the same open file without anybody telling us.
+//! a socket are therefore the same open file without our being told.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 

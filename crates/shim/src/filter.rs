@@ -1,5 +1,5 @@
-//! A filter of system calls: io_uring is refused as by a kernel without it. Its rings go past the C library, where nobody can
-//! stand in front of a simulated device; programs that know rings know what to do without.
+//! A filter of system calls: io_uring is refused as by a kernel without it. Its rings go past the C library, where
+//! nothing can stand in front of a simulated device; programs that know rings know what to do without.
 
 use crate::sys;
 
@@ -46,7 +46,7 @@ pub(crate) fn install() {
     }
     let program = libc::sock_fprog { len: STEPS.len() as u16, filter: STEPS.as_ptr().cast_mut() };
     let set = || sys::seccomp(SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_SPEC_ALLOW, &program);
-    // Who is not root must promise first that no program it starts will get more rights than it has.
+    // A process that is not root must promise first that no program it starts will get more rights than it has.
     if set() == Err(libc::EACCES) && sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0).is_ok() {
         let _ = set();
     }

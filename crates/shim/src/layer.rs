@@ -4,7 +4,7 @@
 //! a run sees the same, locks, sockets and FIFOs work by themselves, and nothing reaches the host. Three things are kept:
 //!
 //! - the layer: files and directories at their own places below it. A directory that lies over one of the host's is filled,
-//!   before a program lists it, with a stand-in for each name that the host has and nobody has removed;
+//!   before a program lists it, with a stand-in for each name that the host has and that was not removed;
 //! - what is gone: a regular file at the place of each name that programs have removed;
 //! - names that never show what the host has, since it is the state of the host's own disks.
 
@@ -313,7 +313,7 @@ fn real_place(how: How, wants_dir: bool, path: &mut PathBuf) -> Result<(), i32> 
         How::Change { .. } | How::Make => false,
     };
     if reads && !state::fake_root() && !is_state_of_disks(path.get()) && !find::has_layer_for(path.get()) {
-        // Nobody has written there yet, and nothing is closed to root.
+        // Nothing was written there yet, and nothing is closed to root.
         if matches!(how, How::List | How::Open(_)) {
             state::note_layer();
         }
@@ -387,7 +387,7 @@ fn list(found: Found, path: &mut PathBuf) -> Result<(), i32> {
     found.place(path)
 }
 
-/// Whether a directory of the host's is open to root alone. In the machine everybody is root, and finds it empty.
+/// Whether a directory of the host's is open to root alone. In the machine every program is root, and finds it empty.
 fn is_closed(path: &mut PathBuf) -> bool {
     let how = libc::R_OK | libc::X_OK;
     state::fake_root() && sys::faccessat(libc::AT_FDCWD, path.c_str().cast(), how) == Err(libc::EACCES)

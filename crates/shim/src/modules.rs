@@ -103,7 +103,7 @@ hook! {
     }
 }
 
-/// The same calls by number. `None`: none of them.
+/// Answers the calls for kernel modules by number. `None`: none of them.
 pub(crate) fn by_number(nr: libc::c_long, a: [usize; 6]) -> Option<libc::c_long> {
     Some(match nr {
         libc::SYS_syslog => c_result(log(a[0] as c_int, a[1] as *mut c_char, a[2] as c_int)),

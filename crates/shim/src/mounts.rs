@@ -1,5 +1,5 @@
 //! Calls by which the host's kernel would be given a simulated device: mounting, swapping and the like. The kernel has no such
-//! device, and one of its own may have the name. They are refused as a kernel refuses who lacks the right.
+//! device, and one of its own may have the name. They are refused as a kernel refuses a process that lacks the right.
 
 use libc::{c_char, c_int, c_uint, c_ulong, c_void};
 
@@ -110,7 +110,7 @@ hook! {
     }
 }
 
-/// The same calls by number. `None`: none of them.
+/// Answers these calls by number. `None`: none of them.
 pub(crate) fn by_number(nr: libc::c_long, a: [usize; 6]) -> Option<libc::c_long> {
     let path = |i: usize| a[i] as *const c_char;
     let fd = |i: usize| a[i] as c_int;

@@ -159,7 +159,7 @@ fn describe_descriptor(out: *mut c_char, room: size_t, len: ssize_t) -> ssize_t 
     n as ssize_t
 }
 
-/// Whether root may access a node as asked: everything but executing what nobody may execute.
+/// Whether root may access a node as asked: everything but executing what no user may execute.
 fn access_node(node: &Stat, how: c_int) -> Result<i64, i32> {
     let is_dir = node.mode & libc::S_IFMT == libc::S_IFDIR;
     let refused = how & libc::X_OK != 0 && !is_dir && node.mode & 0o111 == 0;

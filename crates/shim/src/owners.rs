@@ -1,5 +1,6 @@
-//! Owners, as fakeroot has them: a process that is not root may give its files away, and everybody of the run sees that it
-//! did. The machine's directory has a symlink for each such file, named by its inode; what it leads to says the owners.
+//! Owners, as fakeroot has them: a process that is not root may give its files away, and every program of the run sees
+//! that it did. The machine's directory has a symlink for each such file, named by its inode; what it leads to says the
+//! owners.
 
 use libc::{c_char, c_int, gid_t, uid_t};
 
@@ -13,7 +14,7 @@ pub(crate) struct Id {
     pub(crate) ino: u64,
 }
 
-/// Whom an id given as -1 leaves alone.
+/// The id -1, which leaves an owner as it is.
 const SAME: u32 = u32::MAX;
 
 /// Appends a number to a text.
@@ -119,7 +120,7 @@ pub(crate) fn give_descriptor(fd: c_int, uid: uid_t, gid: gid_t) -> Option<Resul
     state::fake_root().then(|| sys::fstat(fd).and_then(|stat| give_away(&stat, uid, gid)))
 }
 
-/// Removes a name by `work`. Whoever gets the inode next has no owners yet.
+/// Removes a name by `work`. The next file with the inode has no owners yet.
 pub(crate) fn forget_if_gone(dirfd: c_int, path: *const c_char, work: impl Fn() -> c_int) -> c_int {
     if !state::fake_root() || !state::enabled() {
         return work();

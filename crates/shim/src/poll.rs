@@ -106,7 +106,7 @@ fn limit_of_millis(timeout: c_int) -> Option<u64> {
         .map(|millis| millis * 1_000_000)
 }
 
-/// The same of a time.
+/// A limit given as a time that a virtual clock must keep, as [`limit_of_millis`] says.
 fn limit_of(timeout: *const timespec) -> Option<u64> {
     if clock::is_virtual() { clock::nanos_at(timeout).filter(|&nanos| nanos > 0) } else { None }
 }
@@ -162,7 +162,7 @@ impl Sets {
 fn copy_set<T>(from: *const fd_set, to: *mut T, nfds: c_int) {
     if !from.is_null() && !to.is_null() {
         let len = (nfds.max(0) as usize).div_ceil(64) * 8;
-        // SAFETY: the program's sets have so many bytes, and whoever calls this has seen that ours do.
+        // SAFETY: the program's sets have so many bytes, and the caller has seen that ours do.
         unsafe { core::ptr::copy_nonoverlapping(from.cast::<u8>(), to.cast::<u8>(), len) };
     }
 }

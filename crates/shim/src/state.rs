@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering
 
 use crate::sys;
 
-/// Text that the start-up code writes once, before any thread exists, and everybody reads.
+/// Text that the start-up code writes once, before any thread exists, and all threads read.
 pub(crate) struct Text<const N: usize> {
     bytes: UnsafeCell<[u8; N]>,
     len: AtomicUsize,

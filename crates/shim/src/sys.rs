@@ -143,7 +143,7 @@ pub(crate) fn release_signals(before: u64) {
     let _ = sigprocmask(libc::SIG_SETMASK, &before, core::ptr::null_mut());
 }
 
-/// `fstat`, by the kernel and not by whoever hooks it.
+/// `fstat`, by the kernel and not by a hook of it.
 pub(crate) fn fstat(fd: i32) -> Result<libc::stat, i32> {
     let mut out = core::mem::MaybeUninit::<libc::stat>::zeroed();
     fstat_raw(fd, out.as_mut_ptr())?;

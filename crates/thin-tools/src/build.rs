@@ -2,10 +2,12 @@
 
 use crate::counts::DataCounts;
 use crate::metadata::{MetadataMut, NR_BLOCKS_MAX};
-use dmlab_persistent_data::format::{
-    BITMAP_ENTRIES, BLOCK_SIZE, BitmapMut, Block, INTERNAL_VALUE_SIZE, IndexBlock, IndexEntry, Kind, NodeMut,
-    SpaceMapRoot, Value, max_entries, seal,
-};
+use dmlab_formats::bitmap::{BITMAP, BITMAP_ENTRIES, BitmapMut};
+use dmlab_formats::btree_node::{INTERNAL_VALUE_SIZE, NODE, NodeMut, Value, max_entries};
+use dmlab_formats::index::{INDEX, IndexBlock, IndexEntry};
+use dmlab_formats::space_map_root::SpaceMapRoot;
+use dmlab_formats::thin::SUPERBLOCK;
+use dmlab_formats::{BLOCK_SIZE, Block, Validator};
 use dmlab_units::{DataBlock, MetaBlock};
 use std::io;
 
@@ -51,12 +53,12 @@ impl<'w, W: MetadataMut + ?Sized> Builder<'w, W> {
         self.nr_blocks
     }
 
-    fn put(&mut self, kind: Kind, block: &mut Block) -> Result<MetaBlock, BuildError> {
+    fn put(&mut self, validator: &'static Validator, block: &mut Block) -> Result<MetaBlock, BuildError> {
         let number = MetaBlock(self.next);
         if number.0 >= self.nr_blocks {
             return Err(BuildError::NoSpace { nr_blocks: self.nr_blocks });
         }
-        seal(kind, number, block);
+        validator.seal(number, block);
         self.waiting.extend_from_slice(block);
         self.next += 1;
         if self.waiting.len() >= BATCH * BLOCK_SIZE {
@@ -74,9 +76,9 @@ impl<'w, W: MetadataMut + ?Sized> Builder<'w, W> {
 
     /// Writes a tree of entries whose keys ascend, and gives its root.
     pub(crate) fn tree<V: Value>(&mut self, entries: &[(u64, V)]) -> Result<MetaBlock, BuildError> {
-        lay_out(entries, |kind, block| {
-            debug_assert_eq!(kind, Kind::Node);
-            self.put(kind, block)
+        lay_out(entries, |validator, block| {
+            debug_assert_eq!(validator, &NODE);
+            self.put(validator, block)
         })
     }
 
@@ -90,7 +92,7 @@ impl<'w, W: MetadataMut + ?Sized> Builder<'w, W> {
             let count = |block| counts.get(DataBlock(block));
             let mut entry = fill_bitmap(bitmap, nr_blocks, count, &mut block, &mut overflow);
             nr_allocated += BITMAP_ENTRIES - u64::from(entry.nr_free);
-            entry.bitmap = self.put(Kind::Bitmap, &mut block)?;
+            entry.bitmap = self.put(&BITMAP, &mut block)?;
             index.push((bitmap, entry));
         }
         let bitmap_root = self.tree(&index)?;
@@ -108,12 +110,12 @@ impl<'w, W: MetadataMut + ?Sized> Builder<'w, W> {
             let mut block = Box::new([0; BLOCK_SIZE]);
             let count = |block| u64::from(block < nr_allocated);
             let mut entry = fill_bitmap(bitmap, self.nr_blocks, count, &mut block, &mut Vec::new());
-            entry.bitmap = self.put(Kind::Bitmap, &mut block)?;
+            entry.bitmap = self.put(&BITMAP, &mut block)?;
             index.entries[bitmap as usize] = entry;
         }
         let mut block = Box::new([0; BLOCK_SIZE]);
         index.encode(&mut block);
-        let bitmap_root = self.put(Kind::Index, &mut block)?;
+        let bitmap_root = self.put(&INDEX, &mut block)?;
         Ok(SpaceMapRoot { nr_blocks: self.nr_blocks, nr_allocated, bitmap_root, ref_count_root })
     }
 
@@ -121,7 +123,7 @@ impl<'w, W: MetadataMut + ?Sized> Builder<'w, W> {
     pub(crate) fn finish(mut self, block: &mut Block) -> Result<(), BuildError> {
         self.flush()?;
         self.out.sync()?;
-        seal(Kind::Superblock, MetaBlock(0), block);
+        SUPERBLOCK.seal(MetaBlock(0), block);
         self.out.write(MetaBlock(0), block)?;
         Ok(self.out.sync()?)
     }
@@ -168,7 +170,7 @@ pub(crate) fn fill_bitmap(
 /// Entries are spread evenly over as few nodes as hold them, so that none is underfull.
 pub(crate) fn lay_out<V: Value, E>(
     entries: &[(u64, V)],
-    mut put: impl FnMut(Kind, &mut Block) -> Result<MetaBlock, E>,
+    mut put: impl FnMut(&'static Validator, &mut Block) -> Result<MetaBlock, E>,
 ) -> Result<MetaBlock, E> {
     let mut buffer = Box::new([0; BLOCK_SIZE]);
     let mut level: Vec<(u64, MetaBlock)> = Vec::new();
@@ -177,7 +179,7 @@ pub(crate) fn lay_out<V: Value, E>(
         let mut node = NodeMut::new(&mut buffer);
         node.format(is_leaf, size);
         chunk(&mut node);
-        put(Kind::Node, &mut buffer)
+        put(&NODE, &mut buffer)
     };
     for chunk in evenly(entries, max_entries(V::SIZE)) {
         let block = place(true, V::SIZE, &mut |node| fill_node(node, chunk))?;

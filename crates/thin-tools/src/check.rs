@@ -10,7 +10,8 @@ use crate::problem::{Problem, SpaceMapKind};
 use crate::space_map::SpaceMap;
 use crate::survey::{OpenError, Scope, Survey, View, read_superblock};
 use crate::walk::Tree;
-use dmlab_persistent_data::format::{BLOCK_SECTORS, BLOCK_SIZE, Kind, NEEDS_CHECK, Superblock, seal};
+use dmlab_formats::thin::{NEEDS_CHECK, SUPERBLOCK, Superblock};
+use dmlab_formats::{BLOCK_SECTORS, BLOCK_SIZE};
 use dmlab_units::{DataBlock, MetaBlock, Sectors, ThinId};
 use std::io;
 
@@ -248,7 +249,7 @@ pub(crate) fn write_superblock<M: MetadataMut + ?Sized>(
     let mut block = Box::new([0; BLOCK_SIZE]);
     metadata.read(MetaBlock(0), &mut block)?;
     superblock.encode(&mut block);
-    seal(Kind::Superblock, MetaBlock(0), &mut block);
+    SUPERBLOCK.seal(MetaBlock(0), &mut block);
     metadata.write(MetaBlock(0), &block[..])?;
     metadata.sync()
 }

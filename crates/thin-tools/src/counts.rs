@@ -1,6 +1,6 @@
 //! How often blocks are used, counted by many threads at once.
 
-use dmlab_persistent_data::format::BITMAP_ENTRIES;
+use dmlab_formats::bitmap::BITMAP_ENTRIES;
 use dmlab_units::{DataBlock, MetaBlock};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};

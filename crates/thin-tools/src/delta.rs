@@ -4,7 +4,7 @@ use crate::entries::entries;
 use crate::lost::ReadError;
 use crate::metadata::Metadata;
 use crate::survey::{OpenError, Survey, View};
-use dmlab_persistent_data::format::Mapping;
+use dmlab_formats::thin::Mapping;
 use dmlab_units::{DataBlock, ThinBlock, ThinId};
 use std::fmt::Write;
 

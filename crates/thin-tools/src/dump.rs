@@ -6,7 +6,7 @@ use crate::problem::Problem;
 use crate::stream::{Device, Pool, Runs, Sink, SinkError};
 use crate::survey::{OpenError, Scope, Survey, View, Which};
 use crate::walk::{Loss, Tree};
-use dmlab_persistent_data::format::{DeviceDetails, Mapping, Superblock};
+use dmlab_formats::thin::{DeviceDetails, Mapping, Superblock};
 use dmlab_units::{MetaBlock, ThinBlock, ThinId};
 
 /// What to dump.

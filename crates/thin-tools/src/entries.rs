@@ -2,7 +2,9 @@
 
 use crate::metadata::{BlockError, Metadata, read_checked};
 use crate::walk::{Forest, Tree, sound};
-use dmlab_persistent_data::format::{BLOCK_SIZE, Kind, Mapping, Node, Value};
+use dmlab_formats::BLOCK_SIZE;
+use dmlab_formats::btree_node::{NODE, Node, Value};
+use dmlab_formats::thin::Mapping;
 use dmlab_units::{MetaBlock, ThinBlock};
 use rayon::prelude::*;
 
@@ -31,7 +33,7 @@ where
             .map_init(
                 || Box::new([0; BLOCK_SIZE]),
                 |buffer, &block| {
-                    read_checked(metadata, Kind::Node, block, buffer)?;
+                    read_checked(metadata, &NODE, block, buffer)?;
                     let node = Node::new(buffer);
                     if !node.is_leaf() || sound(tree, node).is_err() {
                         // It changed under our hands.

@@ -5,7 +5,7 @@ use crate::lost::ReadError;
 use crate::map::Sharing;
 use crate::metadata::Metadata;
 use crate::survey::{OpenError, Scope, Survey, View, Which};
-use dmlab_persistent_data::format::{DeviceDetails, Mapping};
+use dmlab_formats::thin::{DeviceDetails, Mapping};
 use dmlab_units::ThinId;
 
 /// A column of the list. Names, order and units are those of `thin_ls -o`.

@@ -5,7 +5,7 @@ use crate::entries::for_each_leaf;
 use crate::metadata::{BlockError, Metadata};
 use crate::stream::Run;
 use crate::survey::{OpenError, Survey, View};
-use dmlab_persistent_data::format::{DeviceDetails, Mapping};
+use dmlab_formats::thin::{DeviceDetails, Mapping};
 use dmlab_units::{DataBlock, MetaBlock, ThinBlock, ThinId};
 use std::collections::HashMap;
 
@@ -125,7 +125,8 @@ pub fn map<M: Metadata + ?Sized>(
     Ok(Some(runs))
 }
 
-/// Linux compares times and looks at no count (thin.md section 13): a mapping made before the last snapshot is shared.
+/// Linux compares times and looks at no count (kernel/thin.md#io-of-a-thin-device): a mapping made before the last
+/// snapshot is shared.
 fn state_of(is_shared: bool, mapping: Mapping, details: DeviceDetails) -> State {
     match is_shared {
         true => State::Shared,

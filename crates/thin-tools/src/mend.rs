@@ -11,10 +11,11 @@ use crate::problem::Problem;
 use crate::space_map::SpaceMap;
 use crate::survey::{OpenError, Scope, Survey};
 use crate::walk::Forest;
-use dmlab_persistent_data::format::{
-    BLOCK_SIZE, Block, INTERNAL_VALUE_SIZE, IndexBlock, IndexEntry, Kind, NEEDS_CHECK, NodeMut, Value,
-    max_entries, seal,
-};
+use dmlab_formats::bitmap::BITMAP;
+use dmlab_formats::btree_node::{INTERNAL_VALUE_SIZE, NODE, NodeMut, Value, max_entries};
+use dmlab_formats::index::{INDEX, IndexBlock, IndexEntry};
+use dmlab_formats::thin::NEEDS_CHECK;
+use dmlab_formats::{BLOCK_SIZE, Block, Validator};
 use dmlab_units::{DataBlock, MetaBlock};
 use std::collections::BTreeSet;
 use std::io;
@@ -95,7 +96,7 @@ fn plan(map: &SpaceMap, count: impl Fn(u64) -> u64) -> Plan {
         let mut entry =
             fill_bitmap(bitmap as u64, map.root.nr_blocks, &count, &mut block, &mut plan.overflow);
         entry.bitmap = old.bitmap;
-        plan.nr_allocated += dmlab_persistent_data::format::BITMAP_ENTRIES - u64::from(entry.nr_free);
+        plan.nr_allocated += dmlab_formats::bitmap::BITMAP_ENTRIES - u64::from(entry.nr_free);
         plan.bitmaps.push(block);
         plan.index.push(entry);
     }
@@ -113,50 +114,50 @@ impl<'m, M: Metadata> Writes<'m, M> {
         Writes { metadata, done: Vec::new() }
     }
 
-    fn put(&mut self, kind: Kind, block: MetaBlock, mut bytes: Box<Block>) {
-        seal(kind, block, &mut bytes);
+    fn put(&mut self, validator: &'static Validator, block: MetaBlock, mut bytes: Box<Block>) {
+        validator.seal(block, &mut bytes);
         self.done.push((block, bytes));
     }
 
-    fn read(&self, kind: Kind, block: MetaBlock) -> io::Result<Box<Block>> {
+    fn read(&self, validator: &'static Validator, block: MetaBlock) -> io::Result<Box<Block>> {
         let mut bytes = Box::new([0; BLOCK_SIZE]);
-        read_checked(self.metadata, kind, block, &mut bytes)
+        read_checked(self.metadata, validator, block, &mut bytes)
             .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
         Ok(bytes)
     }
 
     fn bitmaps(&mut self, map: &SpaceMap, plan: &Plan) -> io::Result<()> {
         for (entry, new) in map.index.iter().zip(&plan.bitmaps) {
-            let old = self.read(Kind::Bitmap, entry.bitmap)?;
+            let old = self.read(&BITMAP, entry.bitmap)?;
             if old[16..] != new[16..] {
                 let mut bytes = new.clone();
                 bytes[..16].copy_from_slice(&old[..16]);
-                self.put(Kind::Bitmap, entry.bitmap, bytes);
+                self.put(&BITMAP, entry.bitmap, bytes);
             }
         }
         Ok(())
     }
 
     fn index_block(&mut self, block: MetaBlock, index: &[IndexEntry]) -> io::Result<()> {
-        let mut bytes = self.read(Kind::Index, block)?;
+        let mut bytes = self.read(&INDEX, block)?;
         let mut decoded = IndexBlock::decode(&bytes);
         decoded.entries[..index.len()].copy_from_slice(index);
         decoded.encode(&mut bytes);
-        self.put(Kind::Index, block, bytes);
+        self.put(&INDEX, block, bytes);
         Ok(())
     }
 
     fn index_tree(&mut self, tree: &Forest, root: MetaBlock, index: &[IndexEntry]) -> io::Result<()> {
         let mut rest = index;
         for leaf in tree.leaves(root) {
-            let mut bytes = self.read(Kind::Node, leaf)?;
+            let mut bytes = self.read(&NODE, leaf)?;
             let mut node = NodeMut::new(&mut bytes);
             let (here, after) = rest.split_at(node.len().min(rest.len()));
             for (i, &entry) in here.iter().enumerate() {
                 node.set_value(i, entry);
             }
             rest = after;
-            self.put(Kind::Node, leaf, bytes);
+            self.put(&NODE, leaf, bytes);
         }
         Ok(())
     }
@@ -186,7 +187,7 @@ impl<'m, M: Metadata> Writes<'m, M> {
         })?;
         freed.extend(spare);
         for (block, bytes) in nodes {
-            self.put(Kind::Node, block, bytes);
+            self.put(&NODE, block, bytes);
         }
         Ok(())
     }

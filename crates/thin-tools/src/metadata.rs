@@ -1,13 +1,13 @@
 //! Where metadata is: blocks of a file, of a device, or of memory.
 
-use dmlab_persistent_data::format::{BLOCK_SIZE, Block, CheckError, Kind, check};
+use dmlab_formats::{BLOCK_SIZE, Block, CheckError, Validator};
 use dmlab_units::MetaBlock;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// Most blocks a pool's metadata can have: what 255 bitmaps count (thin.md section 4).
+/// Most blocks a pool's metadata can have: what 255 bitmaps count (kernel/thin-metadata.md#space-maps).
 pub const NR_BLOCKS_MAX: u64 = 255 * 16320;
 
 /// Metadata to read. Many threads read at once.
@@ -188,7 +188,7 @@ pub enum BlockError {
 /// Why it can't be used.
 pub fn read_checked<M: Metadata + ?Sized>(
     metadata: &M,
-    kind: Kind,
+    validator: &'static Validator,
     block: MetaBlock,
     into: &mut Block,
 ) -> Result<(), BlockError> {
@@ -197,5 +197,5 @@ pub fn read_checked<M: Metadata + ?Sized>(
         return Err(BlockError::Beyond { nr_blocks });
     }
     metadata.read(block, into).map_err(|e| BlockError::Io(e.kind()))?;
-    Ok(check(kind, block, into)?)
+    Ok(validator.check(block, into)?)
 }

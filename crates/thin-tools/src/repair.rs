@@ -7,7 +7,9 @@ use crate::restore::restore;
 use crate::scan::find_roots;
 use crate::stream::Sink;
 use crate::survey::{OpenError, Scope, Survey, read_superblock};
-use dmlab_persistent_data::format::{BLOCK_SECTORS, SpaceMapRoot, Superblock, THIN_VERSION};
+use dmlab_formats::BLOCK_SECTORS;
+use dmlab_formats::space_map_root::SpaceMapRoot;
+use dmlab_formats::thin::{Superblock, THIN_VERSION};
 use dmlab_units::{MetaBlock, Sectors, ThinId};
 
 /// What a lost superblock said, told by the user; it goes before what a superblock says that is not lost.
@@ -149,7 +151,7 @@ fn invented<M: Metadata + ?Sized>(
         overrides.data_block_size.ok_or_else(|| needs("data block size", "--data-block-size SECTORS"))?;
     let nowhere = MetaBlock(u64::MAX);
     // Any number that no mapping is beyond; set right when they are known.
-    let nr_blocks = usable_blocks(metadata) * dmlab_persistent_data::format::BITMAP_ENTRIES;
+    let nr_blocks = usable_blocks(metadata) * dmlab_formats::bitmap::BITMAP_ENTRIES;
     let data_space_map =
         SpaceMapRoot { nr_blocks, nr_allocated: 0, bitmap_root: nowhere, ref_count_root: nowhere };
     Ok(Superblock {

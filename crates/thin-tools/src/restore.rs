@@ -5,9 +5,9 @@ use crate::check::{DATA_BLOCK_SIZE_MAX, DATA_BLOCK_SIZE_MIN, is_data_block_size}
 use crate::counts::DataCounts;
 use crate::metadata::{MetadataMut, NR_BLOCKS_MAX};
 use crate::stream::{Device, Pool, Run, Sink, SinkError};
-use dmlab_persistent_data::format::{
-    BITMAP_ENTRIES, BLOCK_SECTORS, BLOCK_SIZE, DeviceDetails, Mapping, Superblock, THIN_VERSION,
-};
+use dmlab_formats::bitmap::BITMAP_ENTRIES;
+use dmlab_formats::thin::{DeviceDetails, Mapping, Superblock, THIN_VERSION};
+use dmlab_formats::{BLOCK_SECTORS, BLOCK_SIZE};
 use dmlab_units::{DataBlock, MetaBlock, Sectors, ThinBlock, ThinId};
 
 /// Why a pool can't be restored.

@@ -12,7 +12,9 @@ use crate::entries::entries;
 use crate::metadata::{Metadata, read_checked, usable_blocks};
 use crate::survey::OpenError;
 use crate::walk::{Forest, Tree, sound};
-use dmlab_persistent_data::format::{BLOCK_SIZE, DeviceDetails, Kind, Node};
+use dmlab_formats::BLOCK_SIZE;
+use dmlab_formats::btree_node::{NODE, Node};
+use dmlab_formats::thin::DeviceDetails;
 use dmlab_units::MetaBlock;
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap};
@@ -159,7 +161,7 @@ fn is_zero<M: Metadata + ?Sized>(metadata: &M, block: MetaBlock) -> bool {
 }
 
 fn look<M: Metadata + ?Sized>(metadata: &M, block: MetaBlock, buffer: &mut [u8; BLOCK_SIZE]) -> Option<Look> {
-    read_checked(metadata, Kind::Node, block, buffer).ok()?;
+    read_checked(metadata, &NODE, block, buffer).ok()?;
     let node = Node::new(buffer);
     if node.is_internal() {
         sound(Tree::Devices, node).ok()?;

@@ -6,9 +6,10 @@ use crate::metadata::{Metadata, read_checked};
 use crate::problem::{Problem, SpaceMapKind};
 use crate::survey::OpenError;
 use crate::walk::{Forest, Tree};
-use dmlab_persistent_data::format::{
-    BITMAP_ENTRIES, BLOCK_SIZE, Bitmap, IndexBlock, IndexEntry, Kind, MAX_INDEX_ENTRIES, SpaceMapRoot,
-};
+use dmlab_formats::BLOCK_SIZE;
+use dmlab_formats::bitmap::{BITMAP, BITMAP_ENTRIES, Bitmap};
+use dmlab_formats::index::{INDEX, IndexBlock, IndexEntry, MAX_INDEX_ENTRIES};
+use dmlab_formats::space_map_root::SpaceMapRoot;
 use dmlab_units::MetaBlock;
 use rayon::prelude::*;
 
@@ -89,7 +90,7 @@ impl SpaceMap {
     ) -> Vec<Problem> {
         let compare = |buffer: &mut Box<[u8; BLOCK_SIZE]>, (index, entry): (usize, &IndexEntry)| {
             let mut found = Found::new(self.kind, index as u64);
-            if let Err(why) = read_checked(metadata, Kind::Bitmap, entry.bitmap, buffer) {
+            if let Err(why) = read_checked(metadata, &BITMAP, entry.bitmap, buffer) {
                 let index = index as u64;
                 found.problems.push(Problem::Bitmap { map: self.kind, index, block: entry.bitmap, why });
                 return found;
@@ -222,7 +223,7 @@ fn read_index_block<M: Metadata + ?Sized>(
 ) -> Vec<IndexEntry> {
     let map = SpaceMapKind::Metadata;
     let mut buffer = Box::new([0; BLOCK_SIZE]);
-    if let Err(why) = read_checked(metadata, Kind::Index, root.bitmap_root, &mut buffer) {
+    if let Err(why) = read_checked(metadata, &INDEX, root.bitmap_root, &mut buffer) {
         problems.push(Problem::Bitmap { map, index: 0, block: root.bitmap_root, why });
         return Vec::new();
     }

@@ -7,7 +7,7 @@ use crate::map::Sharing;
 use crate::metadata::{BlockError, Metadata};
 use crate::survey::{OpenError, Scope, Survey, View, Which};
 use crate::walk::Forest;
-use dmlab_persistent_data::format::{Mapping, Superblock};
+use dmlab_formats::thin::{Mapping, Superblock};
 use dmlab_units::{DataBlock, MetaBlock};
 use std::collections::HashSet; // tidy: never iterated
 

@@ -1,6 +1,6 @@
 //! A pool as a stream: how dump, restore and repair hand it to one another.
 
-use dmlab_persistent_data::format::Mapping;
+use dmlab_formats::thin::Mapping;
 use dmlab_units::{DataBlock, Sectors, ThinBlock, ThinId};
 
 /// What a pool is besides its devices.

@@ -5,7 +5,9 @@ use crate::entries::entries;
 use crate::metadata::{BlockError, Metadata, read_checked, usable_blocks};
 use crate::problem::Problem;
 use crate::walk::{Forest, Tree};
-use dmlab_persistent_data::format::{BITMAP_ENTRIES, BLOCK_SIZE, DeviceDetails, Kind, Mapping, Superblock};
+use dmlab_formats::BLOCK_SIZE;
+use dmlab_formats::bitmap::BITMAP_ENTRIES;
+use dmlab_formats::thin::{DeviceDetails, Mapping, SUPERBLOCK, Superblock};
 use dmlab_units::{MetaBlock, ThinBlock, ThinId};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -93,7 +95,7 @@ pub fn read_superblock<M: Metadata + ?Sized>(
     block: MetaBlock,
 ) -> Result<Superblock, BlockError> {
     let mut buffer = Box::new([0; BLOCK_SIZE]);
-    read_checked(metadata, Kind::Superblock, block, &mut buffer)?;
+    read_checked(metadata, &SUPERBLOCK, block, &mut buffer)?;
     Ok(Superblock::decode(&buffer))
 }
 

@@ -24,7 +24,7 @@ pub(crate) fn run(name: &str) -> Result<(), String> {
          3. say `pass {name}/*` in {EXPECTED}\n  \
          4. write {page}; DMLAB_UPDATE=1 cargo test -p dmlab-conformance --test forms --test explained fills in its form\n     \
          and takes the tables over that the cases have refused\n  \
-         5. describe what is held against Linux in docs/src/conformance/{name}.md and list that page in {SUMMARY}\n"
+         5. end {page} with the table of what is held against Linux, and list it in {SUMMARY}\n"
     ));
     Ok(())
 }

@@ -78,7 +78,7 @@ fn run(sequences: &[Sequence]) -> Result<String, String> {
         .arg(dir.join("in"))
         .output()
         .map_err(|e| format!("{}: {e}", oracle.display()))?;
-    // Best effort: a folder left in the temporary directory harms nobody.
+    // Best effort: a folder left in the temporary directory does no harm.
     let _ = fs::remove_dir_all(&dir);
     if !output.status.success() {
         return Err(format!("the machine failed: {}", String::from_utf8_lossy(&output.stderr)));

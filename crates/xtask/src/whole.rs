@@ -20,7 +20,7 @@ pub(crate) fn cargo_with(arguments: &[&str]) -> Command {
     if std::env::var_os("CI").is_some() {
         // What is built once gains nothing from being prepared for a second time.
         command.env("CARGO_INCREMENTAL", "0");
-        // Nobody looks into what is built there.
+        // What is built there is never looked into.
         command.env("CARGO_PROFILE_DEV_DEBUG", "0").env("CARGO_PROFILE_RELEASE_DEBUG", "0");
     }
     command

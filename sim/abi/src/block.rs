@@ -1,4 +1,4 @@
-//! Numbers of the ioctls that block devices and loop devices answer (program-surface.md section 5).
+//! Numbers of the ioctls that block devices and loop devices answer (kernel/program-surface.md#ioctls-of-block-devices).
 
 macro_rules! numbers {
     ($($(#[$doc:meta])* $name:ident = $number:literal;)*) => {

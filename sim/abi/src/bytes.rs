@@ -16,7 +16,7 @@ pub(crate) fn until_nul(buf: &[u8]) -> &[u8] {
 }
 
 /// Lengthens `out` to `end` with what stands there in `under`: gaps of a reply keep what the request's buffer held
-/// (recorded). Zeros where `under` ends.
+/// (recorded: `raw/ioctls`). Zeros where `under` ends.
 pub(crate) fn keep(out: &mut Vec<u8>, end: usize, under: &[u8]) {
     let kept = under.get(out.len()..end.min(under.len())).unwrap_or(&[]);
     out.extend_from_slice(kept);

@@ -2,8 +2,8 @@
 //! the block device ioctls.
 //!
 //! Codec only: nothing here knows a device, a table or a log. The user side encodes requests and decodes replies, the
-//! kernel side does the opposite, with the same types. Integers are little-endian (x86-64). Layouts: dm-core.md
-//! sections 2.1 to 2.5, all observed on Linux 6.12.
+//! kernel side does the opposite, with the same types. Integers are little-endian (x86-64). Layouts:
+//! kernel/dm-core.md#the-header-of-every-ioctl and what follows there.
 //!
 //! ```text
 //! struct dm_ioctl   0 version[3]  12 data_size  16 data_start  20 target_count  24 open_count  28 flags
@@ -33,10 +33,6 @@ pub use spec::{
     SPEC_SIZE, SpecError, StatusWriter, TargetSpec, TargetSpecs, decode_status, encode_load_payload,
 };
 
-/// Version of the ioctl interface of Linux 6.12.
-pub const DM_VERSION: [u32; 3] = [4, 48, 0];
-/// `DM_VERSION_EXTRA`, as the boot log shows it.
-pub const DM_VERSION_EXTRA: &str = "-ioctl (2023-03-01)";
 /// Bytes of `struct dm_ioctl` with its padding: where payloads start.
 pub const HEADER_SIZE: usize = 312;
 /// Bytes of `struct dm_ioctl` before `data`: what is read and written when there is no payload.

@@ -27,11 +27,11 @@ pub fn nul_terminated(buf: &[u8], data_start: u32) -> Option<&[u8]> {
 /// One device of a LIST_DEVICES reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NameEntry {
-    /// Its number.
+    /// The number of the device.
     pub dev: DevT,
-    /// Its name.
+    /// The name of the device.
     pub name: Vec<u8>,
-    /// Its event number.
+    /// The event number of the device.
     pub event_nr: u32,
     /// Outer `None`: uuids were not asked for. Inner `None`: it has none.
     pub uuid: Option<Option<Vec<u8>>>,
@@ -135,16 +135,16 @@ pub fn decode_names(payload: &[u8]) -> Result<Vec<NameEntry>, PayloadError> {
 /// One target type of a LIST_VERSIONS reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TargetVersion {
-    /// Its name.
+    /// The name of the target type.
     pub name: Vec<u8>,
-    /// Its version triple.
+    /// The version triple of the target type.
     pub version: [u32; 3],
 }
 
 const VERSION_NAME_AT: usize = 16;
 
 /// Bytes that the kernel demands, and reports, for a list of versions: seven bytes of slack for each record,
-/// whatever its alignment needs (dm-core.md section 4, LIST_VERSIONS).
+/// whatever its alignment needs (kernel/dm-core.md#list_versions).
 pub fn versions_len(versions: &[TargetVersion]) -> usize {
     versions.iter().map(|v| VERSION_NAME_AT + v.name.len() + 1 + 7).sum()
 }

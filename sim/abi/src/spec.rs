@@ -4,7 +4,7 @@
 //! 0 sector_start u64   8 length u64   16 status i32   20 next u32   24 target_type[16]   40 parameters, NUL
 //! ```
 //! `next` means two things: on the way in the distance from this spec to the next, on the way out the distance of
-//! the next spec from the first one, written in the last spec too (dm-core.md section 2.3).
+//! the next spec from the first one, written in the last spec too (kernel/dm-core.md#two-meanings-of-next).
 
 use dmlab_units::{Sector, Sectors};
 
@@ -23,9 +23,9 @@ pub struct TargetSpec {
     pub start: Sector,
     /// How many sectors it serves.
     pub len: Sectors,
-    /// Its type, without NUL.
+    /// The target type, without NUL.
     pub target_type: Vec<u8>,
-    /// Its parameters (load, STATUS_TABLE) or its status, without NUL.
+    /// The parameters (load, STATUS_TABLE) or the status, without NUL.
     pub params: Vec<u8>,
 }
 
@@ -125,8 +125,8 @@ fn read_spec(spec: &[u8], params: &[u8]) -> Option<TargetSpec> {
     Some(TargetSpec {
         start: Sector(u64_at(spec, 0)?),
         len: Sectors(u64_at(spec, 8)?),
-        // Nobody ends the field: a type of 16 bytes runs on into the parameters (recorded). No target has such a name,
-        // but the log shows it.
+        // Nothing ends the field: a type of 16 bytes runs on into the parameters (recorded: `raw/ioctls`). No target has
+        // such a name, but the log shows it.
         target_type: until_nul(spec.get(TYPE_AT..)?).to_vec(),
         params: params.to_vec(),
     })

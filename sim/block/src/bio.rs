@@ -20,7 +20,7 @@ pub enum Op {
     Flush,
     /// Says that sectors are no longer needed.
     Discard,
-    /// The same, and that nobody may ever read them again.
+    /// The sectors may be forgotten, and must never be readable again.
     SecureErase,
     /// Fills sectors with zeros.
     WriteZeroes,
@@ -65,7 +65,7 @@ bitflags::bitflags! {
     /// Modifiers of a bio, with the kernel's bits (`REQ_*` of `bi_opf`).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct BioFlags: u32 {
-        /// Somebody waits for it.
+        /// A caller waits for the bio.
         const SYNC = 1 << 11;
         /// File system or target metadata.
         const META = 1 << 12;
@@ -79,20 +79,20 @@ bitflags::bitflags! {
         const RAHEAD = 1 << 19;
         /// Fail with EAGAIN rather than wait.
         const NOWAIT = 1 << 21;
-        /// A layer above may send it again if it fails (`REQ_FAILFAST_TRANSPORT`): who cuts it or replaces its bytes keeps
-        /// those that are to be written.
+        /// A layer above may send it again if it fails (`REQ_FAILFAST_TRANSPORT`): a layer that cuts it or replaces its
+        /// bytes keeps those that are to be written.
         const RETRY = 1 << 9;
         /// Comes from swap.
         const SWAP = 1 << 24;
     }
 }
 
-/// What the bytes of a write mean to whoever wrote them: for traces and for faults that are aimed by meaning.
+/// What the bytes of a write mean to their writer: for traces and for faults that are aimed by meaning.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tag {
-    /// The kind: `data`, `superblock`, `mapping-node`; empty when nobody said.
+    /// The kind: `data`, `superblock`, `mapping-node`; empty when the writer did not say.
     pub what: &'static str,
-    /// Whose: a thin device's id, a tree's root; 0 when it has no owner.
+    /// The owner: a thin device's id, a tree's root; 0 when it has no owner.
     pub owner: u64,
     /// Which: a block number, a transaction.
     pub index: u64,
@@ -117,7 +117,7 @@ pub trait EndIo: Send + Sync {
 /// What a layer says to the end of a bio.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// It goes on up with this status.
+    /// The bio goes on up with this status.
     Done(BlkStatus),
     /// The layer took the bio (with [`Bio::take_owned`]) and will end it later.
     Kept,
@@ -141,7 +141,7 @@ pub(crate) enum Frame {
     Restore(BioBuf<'static>),
 }
 
-/// Who hears last.
+/// The receiver of a bio's end after all layers.
 pub(crate) enum Root {
     None,
     Waiter(Arc<Waiter>),
@@ -163,7 +163,7 @@ pub struct Bio<'a> {
     pub(crate) len: Sectors,
     pub(crate) buf: BioBuf<'a>,
     pub(crate) dev: Option<Arc<BlockDevice>>,
-    /// The layers it passed, the nearest last. Whoever submits many bios lends the same room to each ([`crate::SyncIo`]), so
+    /// The layers it passed, the nearest last. A submitter of many bios lends the same room to each ([`crate::SyncIo`]), so
     /// that the way down allocates nothing; inside the bio it would be moved with it at every step.
     pub(crate) frames: Vec<Frame>,
     pub(crate) root: Root,
@@ -188,7 +188,7 @@ impl<'a> Bio<'a> {
             frames: Vec::new(),
             root: Root::None,
             root_offset: 0,
-            // Nobody waits for it yet: it may be dropped until it is given a root or a frame.
+            // There is no waiter yet: it may be dropped until it is given a root or a frame.
             is_done: true,
             offered_at: None,
         }
@@ -229,13 +229,13 @@ impl<'a> Bio<'a> {
         Bio::new(op, sector, len, BioBuf::None)
     }
 
-    /// The same with flags added.
+    /// Returns this bio with flags added.
     pub fn with_flags(mut self, flags: BioFlags) -> Self {
         self.flags |= flags;
         self
     }
 
-    /// The same, tagged with what its bytes mean.
+    /// Returns this bio tagged with what its bytes mean.
     pub fn with_tag(mut self, tag: Tag) -> Self {
         self.tag = tag;
         self
@@ -249,13 +249,13 @@ impl<'a> Bio<'a> {
         }
     }
 
-    /// The same, sent to `dev`.
+    /// Returns this bio aimed at `dev`.
     pub fn to(mut self, dev: &Arc<BlockDevice>) -> Self {
         self.set_dev(dev);
         self
     }
 
-    /// The same, calling `done` at its end with the status and what was read into memory of its own.
+    /// Returns this bio so that it calls `done` at its end, with the status and what was read into memory of its own.
     pub fn on_end(mut self, done: impl FnOnce(BlkStatus, Vec<Part>) + Send + 'static) -> Self {
         self.root = Root::Callback(Box::new(done));
         self.is_done = false;
@@ -425,7 +425,7 @@ impl<'a> Bio<'a> {
         self.take().into_owned()
     }
 
-    /// The same bio with memory of its own.
+    /// Returns this bio with memory of its own.
     pub fn into_owned(mut self) -> Bio<'static> {
         let owned = Bio {
             op: self.op,
@@ -526,11 +526,11 @@ impl<'a> Bio<'a> {
         })
     }
 
-    /// Ends the bio: tells every layer it passed, the nearest first, then whoever submitted it.
+    /// Ends the bio: tells every layer it passed, the nearest first, then its submitter.
     pub fn end(self, status: BlkStatus) {
         let mut bio = self;
         let mut status = status;
-        // Whoever sends it again sends it as a new one.
+        // It would be sent again as a new one.
         bio.offered_at = None;
         loop {
             match bio.frames.pop() {
@@ -586,7 +586,7 @@ impl Drop for Bio<'_> {
             return;
         }
         // A machine that ends drops its tasks wherever they wait, with the bios in their hands. Any other lost bio is a
-        // caller that waits for ever: a bug of whoever dropped it, loud in tests, an IO error otherwise.
+        // caller that waits for ever: a bug of the layer that dropped it, loud in tests, an IO error otherwise.
         debug_assert!(
             self.is_of_an_ended_machine(),
             "a bio was dropped without an end: {:?} at sector {}",

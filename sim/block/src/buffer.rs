@@ -1,8 +1,8 @@
 //! The memory of a bio.
 //!
 //! On the fast path it is the caller's own: a slice, lent for as long as the caller is inside [`crate::submit`].
-//! Whoever wants to keep a bio longer makes its memory its own first; what is read then travels back to the caller
-//! as [`Part`]s. So nobody ever holds a pointer into memory that its owner has taken back.
+//! A layer that keeps a bio longer makes its memory its own first; what is read then travels back to the caller
+//! as [`Part`]s. So no layer ever holds a pointer into memory that its owner has taken back.
 
 use std::sync::Arc;
 
@@ -12,13 +12,14 @@ pub enum BioBuf<'a> {
     /// None: flush, discard, write zeroes.
     #[default]
     None,
-    /// To be filled by a read, lent by the caller.
+    /// Memory to be filled by a read, lent by the caller.
     In(&'a mut [u8]),
-    /// To be written, lent by the caller.
+    /// Memory to be written, lent by the caller.
     Out(&'a [u8]),
-    /// To be filled by a read, owned by it alone. Counted, so that what was read can be written elsewhere as it lies.
+    /// Memory to be filled by a read, owned by the bio alone. Counted, so that what was read can be written elsewhere
+    /// as it lies.
     OwnedIn(Arc<[u8]>),
-    /// To be written: some bytes of an owned buffer that several bios may share.
+    /// Memory to be written: some bytes of an owned buffer that several bios may share.
     OwnedOut {
         /// The whole buffer.
         data: Arc<[u8]>,
@@ -36,7 +37,7 @@ pub enum BioBuf<'a> {
 pub struct Part {
     /// Where they belong, in bytes from the start of the original request.
     pub offset: usize,
-    /// The bytes, which nobody else holds.
+    /// The bytes, which have no other holder.
     pub data: Arc<[u8]>,
 }
 
@@ -116,7 +117,7 @@ impl<'a> BioBuf<'a> {
         }
     }
 
-    /// The same content in memory of its own. Memory to be read into starts as zeros.
+    /// Returns this content in memory of its own. Memory to be read into starts as zeros.
     pub(crate) fn into_owned(self) -> BioBuf<'static> {
         match self {
             BioBuf::None => BioBuf::None,
@@ -128,7 +129,7 @@ impl<'a> BioBuf<'a> {
         }
     }
 
-    /// The same content of a write in memory that can be shared.
+    /// Returns the content of a write in memory that can be shared.
     pub(crate) fn into_shared(self) -> BioBuf<'a> {
         match self {
             BioBuf::Out(buf) => BioBuf::owned_out(buf.into()),
@@ -136,7 +137,7 @@ impl<'a> BioBuf<'a> {
         }
     }
 
-    /// The same bytes to be written once more; nothing of memory that can't be shared.
+    /// Returns these bytes to be written once more; nothing of memory that can't be shared.
     pub(crate) fn share(&self) -> BioBuf<'static> {
         match self {
             BioBuf::OwnedOut { data, start, len } => {

@@ -16,7 +16,7 @@ pub(crate) enum Failed {
     Write,
 }
 
-/// Says which blocks failed, for all devices of a machine together at most ten times in five seconds; the first line
+/// The log of blocks that failed, for all devices of a machine together at most ten times in five seconds; the first line
 /// after that says how many were left out. Texts and levels as seen on Linux 6.12.95.
 #[derive(Default)]
 pub(crate) struct BufferErrors {

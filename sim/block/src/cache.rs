@@ -13,7 +13,7 @@
 //! - Write-back goes in order of sectors, one bio for each block. A failure costs the block's data its place on the
 //!   disk, not in the cache; it is logged and remembered, and the next fsync of each open file reports it once.
 //!
-//! No lock is held while a bio is under way, so a suspended device stops only those who wait for it.
+//! No lock is held while a bio is under way, so a suspended device stops only the callers that wait for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -38,7 +38,7 @@ pub(crate) use read_ahead::ReadAhead;
 
 const PAGE: usize = PAGE_SIZE as usize;
 const SECTORS_PER_PAGE: u64 = PAGE_SIZE / SECTOR_SIZE;
-/// A writer who makes the dirty pages exceed this (16 MiB) writes them back itself.
+/// A writer that makes the dirty pages exceed this (16 MiB) writes them back itself.
 const MAX_DIRTY_PAGES: usize = 4096;
 /// Clean pages beyond this many (64 MiB) are dropped.
 const MAX_PAGES: usize = 16_384;
@@ -46,7 +46,7 @@ const MAX_PAGES: usize = 16_384;
 /// Pages of one block device.
 pub(crate) struct PageCache {
     state: Mutex<State>,
-    /// One write-back at a time: who comes second must wait for the pages that the first has under way.
+    /// The lock of write-back, one at a time: the second must wait for the pages that the first has under way.
     writing_back: AsyncMutex<()>,
     nr_pages: AtomicUsize,
     has_dirty: AtomicBool,
@@ -233,7 +233,7 @@ impl PageCache {
             }
         }
         answer?;
-        // Somebody may have thrown the page away meanwhile; what was read just now is still the device's content.
+        // The page may have been thrown away meanwhile; what was read just now is still the device's content.
         if !self.copy_out(index, inside, buf) {
             let start = index * PAGE_SIZE;
             let mut page = vec![0; in_page];
@@ -337,7 +337,7 @@ impl PageCache {
         }
     }
 
-    /// Writes the dirty blocks that lie in a range of bytes to the device, in order, for somebody who waits for that.
+    /// Writes the dirty blocks that lie in a range of bytes to the device, in order, for a caller that waits for that.
     /// Failures are logged and remembered in [`PageCache::errors`].
     ///
     /// # Errors
@@ -347,7 +347,7 @@ impl PageCache {
         self.write_back_as(dev, bytes, BioFlags::SYNC)
     }
 
-    /// The same with the flags that the bios shall have: none when it is the flusher's work.
+    /// Writes a range back as [`PageCache::write_back`] does, with the given flags of the bios: none for the flusher.
     pub(crate) fn write_back_as(
         &self,
         dev: &Arc<BlockDevice>,
@@ -453,7 +453,7 @@ impl PageCache {
 }
 
 impl State {
-    /// Stores what was read from the device, but not over what somebody wrote meanwhile.
+    /// Stores what was read from the device, but not over what was written meanwhile.
     fn fill(&mut self, index: u64, inside: usize, bytes: &[u8]) {
         let page = self.pages.entry(index).or_insert_with(Page::new);
         for (i, sector) in bytes.chunks(SECTOR_SIZE as usize).enumerate() {

@@ -43,7 +43,7 @@ pub struct CarriedMemory {
     bytes: Vec<u8>,
     /// Bytes that are really the program's; behind them lies what is only written.
     readable: usize,
-    /// There was more than anybody carries.
+    /// There was more than a transport carries.
     is_cut: bool,
     /// What the kernel side wrote: from, to.
     written: Option<(usize, usize)>,
@@ -118,14 +118,14 @@ pub trait LoopBacking: Send + Sync {
     /// # Errors
     /// What the host says.
     fn sync(&self) -> Result<(), Errno>;
-    /// Gives a range back, which then reads as zeros.
+    /// Punches a hole: a range goes back to the host and reads as zeros.
     ///
     /// # Errors
     /// EOPNOTSUPP where it can't.
     fn punch_hole(&self, offset: u64, len: u64) -> Result<(), Errno>;
     /// Whether it may only be read.
     fn is_read_only(&self) -> bool;
-    /// Its path, for `/sys/block/loopN/loop/backing_file`.
+    /// The path of the file, for `/sys/block/loopN/loop/backing_file`.
     fn path(&self) -> Vec<u8>;
     /// Device and inode number of the file, as `stat` encodes them.
     fn identity(&self) -> (u64, u64);

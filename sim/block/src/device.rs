@@ -25,9 +25,9 @@ use crate::{
 pub enum Redirect {
     /// Nothing: it goes the usual way.
     No,
-    /// It names another device now.
+    /// The bio names another device now.
     Down,
-    /// It was taken, or has ended.
+    /// The bio was taken, or has ended.
     Gone,
 }
 
@@ -49,7 +49,7 @@ pub trait DiskOps: Send + Sync {
         End::Done(status)
     }
 
-    /// Somebody opens the device.
+    /// The device is about to be opened.
     ///
     /// # Errors
     /// ENXIO when it is going away.
@@ -58,7 +58,7 @@ pub trait DiskOps: Send + Sync {
         Ok(())
     }
 
-    /// Somebody has closed the device; `openers_left` still have it open.
+    /// The device has been closed; `openers_left` still have it open.
     fn release(&self, dev: &BlockDevice, openers_left: u32) {
         let _ = (dev, openers_left);
     }
@@ -68,7 +68,7 @@ pub trait DiskOps: Send + Sync {
         false
     }
 
-    /// Whether nobody can give it partitions either.
+    /// Whether BLKPG may not add partitions to it either.
     fn refuses_partitions(&self) -> bool {
         false
     }
@@ -123,14 +123,14 @@ pub trait DiskOps: Send + Sync {
     }
 }
 
-/// Who holds a device exclusively.
+/// The exclusive holder of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holder {
     /// The device mapper as a whole: its tables may share a device among themselves.
     DeviceMapper,
     /// One open file (O_EXCL), by a number of its own.
     File(u64),
-    /// Those who hold its partitions, all together.
+    /// The holders of its partitions, all together.
     Partitions,
 }
 
@@ -180,9 +180,9 @@ pub struct BlockDevice {
     openers: Mutex<Openers>,
     stats: DiskStats,
     eod_limit: RateLimit,
-    /// There as long as somebody has the device open as a file.
+    /// The page cache, which exists while the device is open as a file.
     cache: Mutex<Option<Arc<PageCache>>>,
-    /// Outlives the cache: who opens the device later hears of errors that nobody has heard of.
+    /// The write-back errors, which outlive the cache: a later opener is told of those that no file has seen.
     write_back_errors: Arc<ErrSeq>,
     read_ahead: AtomicU64,
     /// Whether IO is counted (QUEUE_FLAG_IO_STAT).
@@ -195,7 +195,7 @@ pub struct BlockDevice {
 }
 
 impl BlockDevice {
-    /// A device of no size that nobody has open. It is not in any registry yet.
+    /// Makes a device of no size that is not open and in no registry.
     pub fn new(
         dev: DevT,
         name: impl Into<String>,
@@ -286,12 +286,12 @@ impl BlockDevice {
         self.keeps_stats.load(Ordering::Relaxed)
     }
 
-    /// Its number.
+    /// The number of the device.
     pub fn dev(&self) -> DevT {
         self.dev
     }
 
-    /// Its kernel name: `ram0`, `dm-3`.
+    /// The kernel name of the device: `ram0`, `dm-3`.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -301,17 +301,17 @@ impl BlockDevice {
         &self.runtime
     }
 
-    /// Its driver.
+    /// The driver of the device.
     pub fn ops(&self) -> &dyn DiskOps {
         &*self.ops
     }
 
-    /// Its size.
+    /// The size of the device.
     pub fn capacity(&self) -> Sectors {
         Sectors(self.capacity.load(Ordering::Relaxed))
     }
 
-    /// Gives it another size.
+    /// Sets the size of the device.
     pub fn set_capacity(&self, size: Sectors) {
         self.capacity.store(size.0, Ordering::Relaxed);
     }
@@ -327,7 +327,7 @@ impl BlockDevice {
     }
 
     /// A write from above reached a read-only device: it goes through. There is one line in the log, however often the device
-    /// becomes read-only (recorded).
+    /// becomes read-only (kernel/dm-core.md#opening-devices).
     pub(crate) fn warn_read_only(&self) {
         if !self.has_warned_read_only.swap(true, Ordering::Relaxed) {
             let text = format!("Trying to write to read-only block-device {}", self.name);
@@ -344,7 +344,7 @@ impl BlockDevice {
         self.is_dead.load(Ordering::Relaxed)
     }
 
-    /// Lets no more bio through.
+    /// Marks the device dead: all further bios fail.
     pub fn mark_dead(&self) {
         self.is_dead.store(true, Ordering::Relaxed);
     }
@@ -357,7 +357,7 @@ impl BlockDevice {
         self.disk_seq.load(Ordering::Relaxed)
     }
 
-    /// Gives it a new number: it is another disk from here on, on the same device (a loop device with another file).
+    /// Sets the sequence number: it is another disk from here on, on the same device (a loop device with another file).
     pub fn set_disk_seq(&self, disk_seq: u64) {
         self.disk_seq.store(disk_seq, Ordering::Relaxed);
     }
@@ -396,7 +396,7 @@ impl BlockDevice {
 
     /// Replaces what it can take, and its partitions with it.
     pub fn set_limits(&self, limits: QueueLimits) {
-        // New limits raise what the user or other limits had chosen, and never lower it (recorded).
+        // New limits raise what the user or other limits had chosen, and never lower it (recorded: `raw/suspend`).
         self.set_read_ahead(self.read_ahead().max(limits.default_read_ahead()));
         self.keep_limits(limits);
         for part in self.partitions.read().values() {
@@ -450,7 +450,7 @@ impl BlockDevice {
         self.read_ahead.store(sectors.0 & !7, Ordering::Relaxed);
     }
 
-    /// Its page cache, made if this is the first time that it is opened as a file.
+    /// The page cache of the device, made if this is the first time that it is opened as a file.
     pub(crate) fn page_cache(&self, log: &Arc<BufferErrors>) -> Arc<PageCache> {
         let mut cache = self.cache.lock();
         let made = || Arc::new(PageCache::new(self, self.write_back_errors.clone(), log.clone()));
@@ -466,7 +466,7 @@ impl BlockDevice {
         cache.map_or(Ok(()), |cache| cache.write_back(self, 0..u64::MAX))
     }
 
-    /// The same as `sync` does it: its bios are not marked as waited for (recorded).
+    /// Writes back as `sync` does it: its bios are not marked as waited for (recorded: `flakey/bio-flags`).
     ///
     /// # Errors
     /// As [`BlockDevice::write_back`].
@@ -487,7 +487,7 @@ impl BlockDevice {
         self.openers.lock().count
     }
 
-    /// Who holds it exclusively.
+    /// The exclusive holder of the device.
     pub fn claimed_by(&self) -> Option<Holder> {
         self.openers.lock().claim.map(|(holder, _)| holder)
     }
@@ -524,7 +524,7 @@ impl BlockDevice {
         Ok(opened)
     }
 
-    /// Lets nobody open it any more, unless somebody has it open.
+    /// Refuses all further opens, unless the device is open.
     ///
     /// # Errors
     /// EBUSY with the number of openers left as it is.
@@ -564,7 +564,7 @@ impl BlockDevice {
 
     fn close(self: &Arc<Self>, holder: Option<Holder>) {
         if self.open_count() == 1 {
-            // The last one out writes back; whoever has the device open as a file afterwards hears of errors.
+            // The last close writes back; a file that is opened afterwards hears of errors.
             let _heard_later = self.write_back();
         }
         let left = {
@@ -587,12 +587,12 @@ impl BlockDevice {
     }
 }
 
-/// A device somebody has open. Dropping it closes it.
+/// An open device. Dropping it closes it.
 pub struct OpenDevice {
     device: Arc<BlockDevice>,
     mode: OpenMode,
     holder: Option<Holder>,
-    /// Its disk, which closes after it.
+    /// The disk of an open partition, which closes after it.
     _whole: Option<Box<OpenDevice>>,
 }
 

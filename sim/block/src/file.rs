@@ -1,7 +1,7 @@
 //! An open file of a block device: what a descriptor of `/dev/X` stands for.
 //!
-//! The rules are those of program-surface.md section 4; what was seen on Linux 6.12.95 beyond it stands beside the
-//! code. Positions and lengths are in bytes.
+//! The rules are those of kernel/program-surface.md#files-of-block-devices; what was seen on Linux 6.12.95 beyond it
+//! stands beside the code. Positions and lengths are in bytes.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -36,13 +36,14 @@ pub struct IoFlags {
 }
 
 impl IoFlags {
-    /// The same for an IO of which only what lies on the device is left: alignment is looked at after the cut (recorded).
+    /// The flags of an IO of which only what lies on the device is left: alignment is looked at after the cut
+    /// (recorded: `descriptors/vectors.txt`).
     fn cut(self, is_cut: bool) -> IoFlags {
         IoFlags { length_bits: if is_cut { 0 } else { self.length_bits }, ..self }
     }
 }
 
-/// An open file of a block device. Dropping it closes it; when nobody else has the device open, that writes back and
+/// An open file of a block device. Dropping it closes it; when it was the last one, that writes back and
 /// drops its page cache.
 pub struct BlockFile {
     opened: OpenDevice,
@@ -100,7 +101,7 @@ impl BlockFile {
         self.opened.mode()
     }
 
-    /// Its size: where `lseek(SEEK_END)` ends up.
+    /// The size of the device: where `lseek(SEEK_END)` ends up.
     pub fn size(&self) -> u64 {
         self.device().capacity().0.saturating_mul(SECTOR_SIZE)
     }
@@ -116,7 +117,8 @@ impl BlockFile {
             return Err(Errno::EBADF);
         }
         check_position(pos, buf.len())?;
-        // No bytes and the end come before alignment: such unaligned direct reads return 0 (recorded).
+        // No bytes and the end come before alignment: such unaligned direct reads return 0
+        // (recorded: `descriptors/vectors.txt`).
         if buf.is_empty() {
             return Ok(0);
         }
@@ -216,7 +218,7 @@ impl BlockFile {
     /// sends a flush.
     ///
     /// # Errors
-    /// EIO: a write-back failed since this file last asked, whoever started it; reported once to each file, also when
+    /// EIO: a write-back failed since this file last asked, whatever started it; reported once to each file, also when
     /// the device said ENOSPC (seen on Linux). Else the flush's error.
     pub fn sync(&self) -> Result<(), Errno> {
         self.sync_range(0..u64::MAX)

@@ -1,4 +1,4 @@
-//! Who looks at each bio before its device does, and may do something else with it: how faults get in.
+//! The interceptor, which sees each bio before its device does and may do something else with it: how faults get in.
 //!
 //! It stands before all that the block layer checks, so a flush is seen even on a device that has nothing to flush. A
 //! bio is shown once at each device on its way down. One that waits there (suspended), or whose rest comes round again
@@ -14,9 +14,9 @@ use crate::{Bio, BlockDevice};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Offered {
-    /// It goes on, perhaps changed.
+    /// The bio goes on, perhaps changed.
     Through,
-    /// It has ended, or was taken.
+    /// The bio has ended, or was taken.
     Kept,
 }
 
@@ -34,7 +34,7 @@ pub fn set_interceptor(runtime: &Runtime, interceptor: Arc<dyn Interceptor>) {
     runtime.bio_hook().set(Arc::new(Hung(interceptor)));
 }
 
-/// Shows bios to nobody any more.
+/// Takes the interceptor away: bios go straight to their devices.
 pub fn clear_interceptor(runtime: &Runtime) {
     runtime.bio_hook().clear();
 }

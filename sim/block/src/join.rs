@@ -33,7 +33,7 @@ impl Join {
     }
 
     /// A piece has ended. The last one gets the parent back, with the status of the whole: the last error recorded
-    /// wins, but a request to queue again outranks them all (dm-core.md section 8).
+    /// wins, but a request to queue again outranks them all (kernel/dm-core.md#the-path-of-a-bio).
     pub(crate) fn arrive(&self, mut piece: Bio<'_>, status: BlkStatus) -> Option<(Bio<'static>, BlkStatus)> {
         piece.is_done = true;
         let parts = std::mem::take(&mut piece.buf).into_parts(piece.root_offset);

@@ -1,6 +1,6 @@
 //! The block layer: bios, block devices, queue limits, disks, loop devices and the page cache.
 //!
-//! A [`Bio`] is one piece of work for a device. It is moved, never shared: whoever holds it sends it on or ends it,
+//! A [`Bio`] is one piece of work for a device. It is moved, never shared: its holder sends it on or ends it,
 //! exactly once. [`submit`] carries it down through any number of stacked devices in a loop, on the caller's thread
 //! and without allocating; a device that must wait takes it as its own and ends it later.
 // Two exceptions, with their reasons: mapping a file in `disk::mmap`, giving memory back to the host in `disk::chunk_memory`.

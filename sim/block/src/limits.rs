@@ -6,8 +6,9 @@
 //! reference machine do.
 //!
 //! [`QueueLimits::stack`] follows `blk_stack_limits` and [`QueueLimits::validate`] follows `blk_validate_limits` of
-//! Linux 6.12 as dm-core.md section 7 describes them; the tables in the tests were recorded on 6.12.95.
+//! Linux 6.12 as kernel/dm-core.md#queue-limits describes them; the tables in the tests were recorded on 6.12.95.
 
+use dmlab_runtime::{Personality, Quirks};
 use dmlab_units::{Bytes, Errno, Sector, Sectors};
 
 #[cfg(test)]
@@ -52,6 +53,8 @@ pub const UNLIMITED_SECTORS: Sectors = Sectors(u32::MAX as u64);
 pub const PAGE_SIZE: u64 = 4096;
 /// Largest request that file systems send unless told otherwise (`BLK_DEF_MAX_SECTORS_CAP`, 1280 KiB).
 const DEFAULT_MAX_SECTORS: Sectors = Sectors(2560);
+/// What that became: 4 MiB.
+const LARGE_MAX_SECTORS: Sectors = Sectors(8192);
 /// Read-ahead of devices that name no best IO size: 128 KiB.
 const DEFAULT_READ_AHEAD: Sectors = Sectors(256);
 /// `max_hw_sectors` of a driver that names none (`BLK_SAFE_MAX_SECTORS`).
@@ -244,8 +247,8 @@ impl QueueLimits {
         if self.is_misaligned { -1 } else { self.alignment_offset.0 as i64 }
     }
 
-    /// `discard_alignment` as `/sys` shows it, in bytes: the alignment of blocks, not that of discards (recorded where
-    /// the two differ, and where there are no discards).
+    /// `discard_alignment` as `/sys` shows it, in bytes: the alignment of blocks, not that of discards (recorded:
+    /// `raw/attributes`).
     pub fn shown_discard_alignment(&self) -> i64 {
         self.shown_alignment_offset()
     }
@@ -256,10 +259,10 @@ impl QueueLimits {
         Sectors(DEFAULT_READ_AHEAD.0.max(2 * (self.io_opt.0 >> 9)))
     }
 
-    /// Puts `below`, used from `start` on, under this device: each limit becomes one that both can keep.
+    /// Stacks the limits `below`, of a device used from `start` on, into these: each limit becomes one that both can keep.
     ///
     /// Returns whether the two line up. When they don't, the device is marked misaligned and works all the same;
-    /// the caller warns about it (dm-core.md section 7).
+    /// the caller warns about it (kernel/dm-core.md#queue-limits).
     pub fn stack(&mut self, below: &QueueLimits, start: Sector) -> Alignment {
         let mut alignment = Alignment::Consistent;
         self.stack_features(below);
@@ -370,9 +373,24 @@ impl QueueLimits {
     /// EINVAL: a logical block size that is no power of two from 512 to 4096, or requests, segments or segment
     /// boundaries smaller than a page, or a memory alignment above a page.
     pub fn validate(&mut self) -> Result<(), Errno> {
+        self.validate_for(Personality::REFERENCE)
+    }
+
+    /// Does what [`QueueLimits::validate`] does, as a kernel of some version does it.
+    ///
+    /// # Errors
+    /// As [`QueueLimits::validate`].
+    pub fn validate_for(&mut self, personality: &Personality) -> Result<(), Errno> {
+        let default = if personality.has(Quirks::LIMITS_STAY_STACKED) {
+            None
+        } else if personality.has(Quirks::LARGE_DEFAULT_IO) {
+            Some(LARGE_MAX_SECTORS)
+        } else {
+            Some(DEFAULT_MAX_SECTORS)
+        };
         self.validate_sizes()?;
-        self.validate_requests()?;
-        self.validate_discard();
+        self.validate_requests(default)?;
+        self.validate_discard(personality);
         if !self.features.contains(Features::WRITE_CACHE) {
             self.features.remove(Features::FUA);
         }
@@ -396,7 +414,7 @@ impl QueueLimits {
         Ok(())
     }
 
-    fn validate_requests(&mut self) -> Result<(), Errno> {
+    fn validate_requests(&mut self, default: Option<Sectors>) -> Result<(), Errno> {
         if self.max_hw_sectors.is_zero() {
             self.max_hw_sectors = SAFE_MAX_SECTORS;
         }
@@ -411,7 +429,7 @@ impl QueueLimits {
             }
             self.max_user_sectors
         } else {
-            Sectors(DEFAULT_MAX_SECTORS.0.max(self.io_opt.0 >> 9))
+            default.map_or(self.max_sectors, |default| Sectors(default.0.max(self.io_opt.0 >> 9)))
         };
         self.max_sectors = round_down_to_block(hardware.min(wanted), self.logical_block_size);
 
@@ -439,10 +457,14 @@ impl QueueLimits {
         Ok(())
     }
 
-    fn validate_discard(&mut self) {
-        self.max_discard_sectors = self.max_hw_discard_sectors.min(self.max_user_discard_sectors);
+    fn validate_discard(&mut self, personality: &Personality) {
+        if !personality.has(Quirks::LIMITS_STAY_STACKED) {
+            self.max_discard_sectors = self.max_hw_discard_sectors.min(self.max_user_discard_sectors);
+        }
         self.discard_granularity = if self.max_discard_sectors.is_zero() {
             Bytes(0)
+        } else if personality.has(Quirks::LIMITS_STAY_STACKED) {
+            self.discard_granularity
         } else {
             self.discard_granularity.max(self.physical_block_size)
         };

@@ -51,12 +51,12 @@ pub struct LoopDevice {
 }
 
 struct State {
-    /// There while bound or in rundown.
+    /// The backing file, while bound or in rundown.
     backing: Option<Arc<dyn LoopBacking>>,
     is_rundown: bool,
-    /// In bytes.
+    /// The offset in the file, in bytes.
     offset: u64,
-    /// In bytes; 0 = none.
+    /// The limit of the size in bytes; 0 = none.
     sizelimit: u64,
     flags: LoopFlags,
     file_name: [u8; 64],
@@ -140,7 +140,7 @@ impl State {
 }
 
 impl LoopDevice {
-    /// A new unbound device `loopN`, known to nobody yet.
+    /// Makes an unbound device `loopN` that is in no registry yet.
     fn create(
         registry: &Arc<Registry>,
         binding: &Arc<Mutex<()>>,
@@ -322,7 +322,7 @@ impl LoopDevice {
         limits.logical_block_size = size;
         limits.physical_block_size = size;
         limits.io_min = size;
-        limits.validate()?;
+        limits.validate_for(dev.runtime().personality())?;
         dev.set_limits(limits);
         Ok(())
     }
@@ -335,7 +335,7 @@ impl LoopDevice {
         Ok(())
     }
 
-    /// Puts another file of the same size under a read-only device (LOOP_CHANGE_FD).
+    /// Replaces the file of a read-only device by another of the same size (LOOP_CHANGE_FD).
     fn change_fd(&self, dev: &BlockDevice, caller: &dyn Caller, fd: i32) -> Result<(), Errno> {
         let backing = caller.backing_file(fd)?;
         let changed = self.swap_backing(dev, backing);
@@ -541,7 +541,7 @@ fn check_backing(dev: &BlockDevice, backing: &dyn LoopBacking) -> Result<(), Err
     Ok(())
 }
 
-/// What only an exclusive opener may do, or anybody while there is none.
+/// Checks that the opener is the exclusive one, or that there is none.
 fn exclusive(dev: &BlockDevice, mode: OpenMode) -> Result<(), Errno> {
     if mode.contains(OpenMode::EXCLUSIVE) || dev.claimed_by().is_none() { Ok(()) } else { Err(Errno::EBUSY) }
 }

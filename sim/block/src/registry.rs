@@ -92,7 +92,7 @@ impl Registry {
         self.numbers.add(dev)
     }
 
-    /// Forgets a device; those who have it open keep it.
+    /// Forgets a device; its openers keep it.
     pub fn remove(&self, dev: DevT) {
         self.numbers.remove(dev);
     }

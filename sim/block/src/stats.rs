@@ -27,7 +27,7 @@ impl DiskStats {
     pub fn count(&self, op: Op, len: Sectors) {
         let at = DiskStats::place(op);
         if op == Op::Flush {
-            // It is a write besides (recorded on a loop device).
+            // It is a write besides, as Linux 6.12 shows of a loop device.
             self.counters.add_relaxed([(at, 1), (DiskStats::place(Op::Write), 1)]);
             return;
         }

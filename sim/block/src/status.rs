@@ -2,7 +2,7 @@
 
 use dmlab_units::Errno;
 
-/// Status of a finished bio (`blk_status_t`); the errnos are those of dm-core.md section 8.
+/// Status of a finished bio (`blk_status_t`); the errnos are those of kernel/dm-core.md#status-codes-and-errnos.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names are the block layer's own")]
 pub enum BlkStatus {

@@ -5,8 +5,8 @@ use smallvec::SmallVec;
 
 use crate::{Bio, BioFlags, BlkStatus, BlockDevice, Offered, Op, Redirect, intercept};
 
-/// Most layers a bio may pass. Linux has no such limit: there, a loop of devices hangs the machine (dm-core.md
-/// section 5.7). Here the bio ends with an IO error.
+/// Most layers a bio may pass. Linux has no such limit (kernel/dm-core.md#tables-in-tables).
+/// Here a bio that passes more of them, as in a loop of devices, ends with an IO error.
 pub const MAX_DEPTH: usize = 65_536;
 
 /// Bios on their way down that the current device has sent on. The one pushed last goes first, so a device that cuts

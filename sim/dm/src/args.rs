@@ -1,5 +1,6 @@
 //! Words and numbers of table lines and messages, read as the kernel reads them.
 
+use dmlab_runtime::{Personality, Quirks};
 use dmlab_units::Errno;
 
 use crate::CtrError;
@@ -9,7 +10,7 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | 0x0b | 0x0c | b'\r' | 0xa0)
 }
 
-/// Splits parameters or a message into words (dm-core.md section 5.2).
+/// Splits parameters or a message into words (kernel/dm-core.md#splitting-parameters).
 ///
 /// A backslash makes the next byte ordinary, whatever it is; one right before the end stands for itself.
 pub fn split_args(params: &[u8]) -> Vec<Vec<u8>> {
@@ -34,22 +35,28 @@ pub fn split_args(params: &[u8]) -> Vec<Vec<u8>> {
     }
 }
 
-fn decimal_wrapping(word: &[u8]) -> Option<u64> {
+/// A decimal number as a kernel's `sscanf("%llu%c")` reads it: digits only, the whole word. What is larger than 64 bits is
+/// taken modulo 2^64 (recorded: `linear/bad-args`), or is the largest number there is
+/// ([`Quirks::LARGE_NUMBERS_SATURATE`], recorded: `linear/bad-args` of Linux 7.2).
+pub fn scan_u64(word: &[u8], personality: &Personality) -> Option<u64> {
     if word.is_empty() || !word.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    Some(word.iter().fold(0u64, |n, b| n.wrapping_mul(10).wrapping_add(u64::from(b - b'0'))))
+    let step = |n: u64, digit: u64| n.checked_mul(10)?.checked_add(digit);
+    let mut number = 0u64;
+    for digit in word.iter().map(|b| u64::from(b - b'0')) {
+        number = match step(number, digit) {
+            Some(number) => number,
+            None if personality.has(Quirks::LARGE_NUMBERS_SATURATE) => return Some(u64::MAX),
+            None => number.wrapping_mul(10).wrapping_add(digit),
+        };
+    }
+    Some(number)
 }
 
-/// A decimal number as `sscanf("%llu%c")` reads it: digits only, the whole word, **modulo 2^64** (recorded: a linear
-/// offset of 18446744073709551617 is 1).
-pub fn parse_u64_wrapping(word: &[u8]) -> Option<u64> {
-    decimal_wrapping(word)
-}
-
-/// The same for `%u`: modulo 2^32.
-pub fn parse_u32_wrapping(word: &[u8]) -> Option<u32> {
-    decimal_wrapping(word).map(|n| n as u32)
+/// A decimal number as a kernel's `sscanf("%u%c")` reads it: as [`scan_u64`], then its lower 32 bits.
+pub fn scan_u32(word: &[u8], personality: &Personality) -> Option<u32> {
+    scan_u64(word, personality).map(|n| n as u32)
 }
 
 /// A decimal number as `kstrtouint` reads it: an optional `+`, no wrap-around, one newline may follow.
@@ -57,7 +64,7 @@ pub fn parse_u32_strict(word: &[u8]) -> Option<u32> {
     parse_u64_strict(word)?.try_into().ok()
 }
 
-/// The same for 64 bits.
+/// A decimal number as `kstrtoull` reads it: an overflow of 64 bits is an error.
 pub fn parse_u64_strict(word: &[u8]) -> Option<u64> {
     let word = word.strip_prefix(b"+").unwrap_or(word);
     let word = word.strip_suffix(b"\n").unwrap_or(word);
@@ -71,12 +78,13 @@ pub fn parse_u64_strict(word: &[u8]) -> Option<u64> {
 #[derive(Clone, Debug)]
 pub struct Args {
     words: std::collections::VecDeque<Vec<u8>>,
+    personality: &'static Personality,
 }
 
 impl Args {
     /// All words of a parameter string.
-    pub fn new(words: Vec<Vec<u8>>) -> Args {
-        Args { words: words.into() }
+    pub fn new(words: Vec<Vec<u8>>, personality: &'static Personality) -> Args {
+        Args { words: words.into(), personality }
     }
 
     /// How many are left.
@@ -116,6 +124,16 @@ impl Args {
         self.take(text)
     }
 
+    /// A number in a word, as this kernel's `sscanf` reads it ([`scan_u64`]).
+    pub fn scan_u64(&self, word: &[u8]) -> Option<u64> {
+        scan_u64(word, self.personality)
+    }
+
+    /// The lower 32 bits of a number in a word, as this kernel's `sscanf` reads it ([`scan_u32`]).
+    pub fn scan_u32(&self, word: &[u8]) -> Option<u32> {
+        scan_u32(word, self.personality)
+    }
+
     /// The next word, left in its place.
     pub fn peek(&self) -> Option<&[u8]> {
         self.words.front().map(Vec::as_slice)
@@ -128,7 +146,7 @@ impl Args {
     pub fn number(&mut self, min: u32, max: u32, text: &'static str) -> Result<u32, CtrError> {
         let error = CtrError::new(Errno::EINVAL, text);
         let word = self.shift().ok_or(error)?;
-        let value = parse_u32_wrapping(&word).ok_or(error)?;
+        let value = scan_u32(&word, self.personality).ok_or(error)?;
         if (min..=max).contains(&value) { Ok(value) } else { Err(error) }
     }
 
@@ -165,18 +183,26 @@ mod tests {
 
     #[test]
     fn numbers_wrap_or_not() {
-        assert_eq!(parse_u64_wrapping(b"18446744073709551617"), Some(1));
-        assert_eq!(parse_u32_wrapping(b"4294967296"), Some(0));
+        let reference = Personality::REFERENCE;
+        assert_eq!(scan_u64(b"18446744073709551617", reference), Some(1));
+        assert_eq!(scan_u64(b"99999999999999999999999", reference), Some(200_376_420_520_689_663));
+        assert_eq!(scan_u32(b"4294967296", reference), Some(0));
         for bad in [&b"-1"[..], b"+5", b"5x", b"", b"0x10"] {
-            assert_eq!(parse_u64_wrapping(bad), None);
+            assert_eq!(scan_u64(bad, reference), None);
         }
+        // As Linux 7.2 reads them: 64 bits at most, and of those the lower 32.
+        let saturates = Personality { quirks: Quirks::LARGE_NUMBERS_SATURATE, ..*Personality::REFERENCE };
+        assert_eq!(scan_u64(b"18446744073709551616", &saturates), Some(u64::MAX));
+        assert_eq!(scan_u32(b"18446744073709551617", &saturates), Some(u32::MAX));
+        assert_eq!(scan_u32(b"4294967297", &saturates), Some(1));
+        assert_eq!(scan_u64(b"18446744073709551616x", &saturates), None);
         assert_eq!(parse_u32_strict(b"+5"), Some(5));
         assert_eq!(parse_u32_strict(b"4294967296"), None);
     }
 
     #[test]
     fn groups_count_what_follows() {
-        let args = |text: &str| Args::new(split_args(text.as_bytes()));
+        let args = |text: &str| Args::new(split_args(text.as_bytes()), Personality::REFERENCE);
         assert_eq!(args("2 a b").group(0, 5, "bad").unwrap(), 2);
         assert!(args("3 a b").group(0, 5, "bad").is_err());
         assert!(args("7").number(0, 5, "bad").is_err());

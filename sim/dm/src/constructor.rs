@@ -8,7 +8,7 @@ use dmlab_units::{Errno, Sector, Sectors};
 
 use crate::kit::{LinearExtent, TargetLog};
 use crate::table::TableBuilder;
-use crate::{Args, MappedDevice, TableDevice, TableEvents, Target, parse_u64_wrapping};
+use crate::{Args, MappedDevice, TableDevice, TableEvents, Target};
 
 /// What a constructor gives: an instance, or why not.
 pub type CtrResult = Result<Box<dyn Target>, CtrError>;
@@ -56,7 +56,7 @@ impl<T> OrRefuse<T> for Result<T, Errno> {
     }
 }
 
-/// In which form a target takes IO: what decides about the type of its table (dm-core.md section 5.5).
+/// The form in which a target takes IO, which decides about the type of its table (kernel/dm-core.md#the-type-of-a-table).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum QueueType {
     /// Bios: almost every target.
@@ -72,7 +72,7 @@ pub enum QueueType {
 /// How the core treats a target, set by its constructor.
 #[derive(Clone, Copy, Debug)]
 pub struct TargetSettings {
-    /// In which form it takes IO.
+    /// The form in which the target takes IO.
     pub queue_type: QueueType,
     /// Bios are cut at multiples of this, counted from the target's start; 0 = only at its end.
     pub max_io_len: Sectors,
@@ -84,9 +84,9 @@ pub struct TargetSettings {
     pub num_secure_erase_bios: u32,
     /// Clones of a write zeroes; 0 = not supported.
     pub num_write_zeroes_bios: u32,
-    /// Its table takes flushes whatever the devices below say.
+    /// The table takes flushes whatever the devices below say.
     pub flush_supported: bool,
-    /// Its table takes discards whatever the devices below say.
+    /// The table takes discards whatever the devices below say.
     pub discards_supported: bool,
     /// Discards are cut at the table's largest discard.
     pub max_discard_granularity: bool,
@@ -130,7 +130,7 @@ impl Ctr<'_> {
     /// Opens the device that a word names, as `MAJOR:MINOR` or as a path, with the table's mode (`dm_get_device`).
     ///
     /// # Errors
-    /// ENOENT, ENOTBLK, ENXIO, EOVERFLOW, EBUSY, or EINVAL for the mapped device itself (dm-core.md section 5.3).
+    /// ENOENT, ENOTBLK, ENXIO, EOVERFLOW, EBUSY, or EINVAL for the mapped device itself (kernel/dm-core.md#opening-devices).
     pub fn device(&mut self, word: &[u8]) -> Result<TableDevice, Errno> {
         let mode = self.table.mode();
         self.device_with_mode(word, mode)
@@ -185,7 +185,7 @@ impl Ctr<'_> {
     /// # Errors
     /// "Invalid device sector" and "Device lookup failed", as most targets say it.
     pub fn extent(&mut self, device: &[u8], offset: &[u8]) -> Result<LinearExtent, CtrError> {
-        let offset = parse_u64_wrapping(offset).or_refuse("Invalid device sector")?;
+        let offset = self.args.scan_u64(offset).or_refuse("Invalid device sector")?;
         let device = self.device(device).or_refuse("Device lookup failed")?;
         Ok(LinearExtent { device, offset: Sector(offset), start: self.start, len: self.len })
     }

@@ -20,7 +20,7 @@ use crate::{IoctlHook, MachineStates, MappedDevice, TargetType};
 pub enum Minor {
     /// The lowest free one.
     Any,
-    /// This one.
+    /// The minor number that the caller chose.
     Exactly(u32),
 }
 
@@ -84,13 +84,19 @@ impl DeviceMapper {
     /// A device mapper without targets or devices; its devices get `major`. Logs what a kernel logs at boot.
     pub fn new(registry: Arc<Registry>, major: u32) -> Arc<DeviceMapper> {
         let runtime = registry.runtime().clone();
+        let personality = runtime.personality();
+        let [major_version, minor_version, patch] = personality.dm_version;
+        let initialised = format!(
+            "ioctl: {major_version}.{minor_version}.{patch}-ioctl ({}) initialised: {}",
+            personality.dm_version_date, personality.dm_contact
+        );
         let lines = [
             (
                 Level::Warning,
                 "core: CONFIG_IMA_DISABLE_HTABLE is disabled. Duplicate IMA measurements will not be recorded in the IMA log.",
             ),
             (Level::Info, "uevent: version 1.0.3"),
-            (Level::Info, "ioctl: 4.48.0-ioctl (2023-03-01) initialised: dm-devel@lists.linux.dev"),
+            (Level::Info, &initialised),
         ];
         for (level, text) in lines {
             runtime.log(level, format!("device-mapper: {text}"));
@@ -268,7 +274,7 @@ impl DeviceMapper {
         devices.by_uuid.insert(uuid.to_vec(), device.clone());
     }
 
-    /// Makes a device that nobody has open unfindable: the first half of its removal.
+    /// Makes a device that is not open unfindable: the first half of its removal.
     pub(crate) async fn unhash(&self, device: &Arc<MappedDevice>) {
         {
             let mut devices = self.devices.lock();
@@ -301,7 +307,7 @@ impl DeviceMapper {
             }
         }
         drop(held);
-        // Nobody has it open, but bios of its last opener may still be on their way.
+        // It is not open, but bios of its last opener may still be on their way.
         device.io.in_flight.drain().await;
         device.io.fail_deferred();
         if let Some(table) = device.set_live(None) {
@@ -336,10 +342,10 @@ impl DeviceMapper {
         }
     }
 
-    /// Lets nobody open or find by number a device that nobody has open.
+    /// Keeps a device that is not open from being opened, or found by number, from here on.
     ///
     /// # Errors
-    /// EBUSY when somebody has.
+    /// EBUSY when it is open.
     pub(crate) fn lock_for_removal(&self, device: &MappedDevice) -> Result<(), Errno> {
         device.block.lock_for_removal()?;
         device.is_deleting.store(true, Ordering::Release);

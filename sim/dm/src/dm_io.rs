@@ -18,7 +18,7 @@ pub const MAX_REGIONS: usize = 64;
 pub struct DeviceRange {
     /// The device.
     pub dev: Arc<BlockDevice>,
-    /// Its first sector.
+    /// The first sector of the range.
     pub start: Sector,
     /// How many sectors it has.
     pub len: Sectors,
@@ -41,7 +41,7 @@ impl DeviceRange {
     }
 }
 
-/// Who hears what failed.
+/// The callback that gets the bits of the regions that failed.
 type Done = Box<dyn FnOnce(u64) + Send>;
 
 /// Submits every bio to the device it names and calls `done` when the last has ended, with a bit set for each that

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::Names;
 
-/// A number that only grows, and those who wait for it to move.
+/// A number that only grows, and the tasks that wait for it to move.
 #[derive(Default)]
 pub struct EventCounter {
     number: AtomicU32,
@@ -23,13 +23,13 @@ impl EventCounter {
         self.number.load(Ordering::Acquire)
     }
 
-    /// Moves it on and wakes who waits.
+    /// Moves the number on and wakes all waiters.
     pub fn raise(&self) {
         self.number.fetch_add(1, Ordering::AcqRel);
         self.queue.wake_all();
     }
 
-    /// Has another number, of which nobody is told.
+    /// Sets the number without waking a waiter.
     pub(crate) fn set(&self, number: u32) {
         self.number.store(number, Ordering::Release);
     }
@@ -39,7 +39,7 @@ impl EventCounter {
         self.queue.until(|| self.number() != seen).await;
     }
 
-    /// Who waits, for those who wait for more than the number.
+    /// The wait queue, for tasks that wait for more than the number.
     pub fn queue(&self) -> &WaitQueue {
         &self.queue
     }
@@ -78,7 +78,7 @@ impl EventTarget {
         [self.device.number(), self.last_path_event.load(Ordering::Relaxed)]
     }
 
-    /// Goes on counting from these.
+    /// Sets the numbers of events and paths, from which it counts on.
     pub(crate) fn set_numbers(&self, [event, path]: [u32; 2]) {
         self.device.set(event);
         self.last_path_event.store(path, Ordering::Relaxed);
@@ -86,7 +86,7 @@ impl EventTarget {
 
     pub(crate) fn raise(&self) {
         let paths = std::mem::take(&mut *self.paths.lock());
-        // The one that happened last is told first (recorded).
+        // The one that happened last is told first (kernel/dm-core.md#uevents).
         for event in paths.into_iter().rev() {
             let names = self.names.lock().clone();
             let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -129,7 +129,7 @@ impl TableEvents {
         }
     }
 
-    /// Has user space told of a path, together with the next event of the table (dm-core.md section 10.1): `action`
+    /// Tells user space of a path, together with the next event of the table (kernel/dm-core.md#uevents): `action`
     /// is `PATH_FAILED` or `PATH_REINSTATED`, and `valid_paths` are left.
     pub fn path_changed(&self, target: &'static str, action: &'static str, path: DevT, valid_paths: usize) {
         let table = self.target.lock().upgrade();

@@ -42,7 +42,7 @@ pub enum OnError {
     /// Begin no further piece.
     Stop,
     /// Go on: with the other pieces, and with writing where reading has failed. Linux then writes what happens to lie in
-    /// its pages (recorded: the writes are tried); here each destination gets what it has.
+    /// its pages (recorded: `mirror/legs-fail-together`, where the writes are tried); here each destination gets what it has.
     GoOn,
 }
 
@@ -56,7 +56,7 @@ pub async fn copy(
     copy_tagged(runtime, from, to, on_error, Tag::default()).await
 }
 
-/// The same with a word about what is copied, which its reads and writes carry.
+/// Copies as [`copy`] does, with a tag about what is copied, which its reads and writes carry.
 pub async fn copy_tagged(
     runtime: &Arc<Runtime>,
     from: &DeviceRange,
@@ -92,7 +92,7 @@ pub async fn zero(regions: &[DeviceRange]) -> u64 {
     zero_tagged(regions, Tag::default()).await
 }
 
-/// The same with a word about what is zeroed, which its writes carry.
+/// Zeroes as [`zero`] does, with a tag about what is zeroed, which its writes carry.
 pub async fn zero_tagged(regions: &[DeviceRange], tag: Tag) -> u64 {
     let longest = regions.iter().map(|region| region.len).max().unwrap_or_default();
     let zeros: Arc<[u8]> = vec![0; (longest.min(SUB_JOB).0 * SECTOR_SIZE) as usize].into();

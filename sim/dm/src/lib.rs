@@ -26,9 +26,7 @@ mod table;
 mod table_type;
 mod target;
 
-pub use args::{
-    Args, parse_u32_strict, parse_u32_wrapping, parse_u64_strict, parse_u64_wrapping, split_args,
-};
+pub use args::{Args, parse_u32_strict, parse_u64_strict, scan_u32, scan_u64, split_args};
 pub use constructor::{Ctr, CtrError, CtrResult, OrRefuse, QueueType, TargetSettings};
 pub use device_mapper::{DeviceMapper, Minor};
 pub use dm_io::{DeviceRange, MAX_REGIONS, run_all, submit_all};

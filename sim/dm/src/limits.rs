@@ -1,7 +1,7 @@
-//! Queue limits of a mapped device, from those of the devices its table uses (dm-core.md section 7).
+//! Queue limits of a mapped device, from those of the devices its table uses (kernel/dm-core.md#queue-limits).
 
 use dmlab_block::{Alignment, Features, Op, QueueLimits};
-use dmlab_runtime::Level;
+use dmlab_runtime::{Level, Personality};
 use dmlab_units::{Bytes, Errno, Sector, Sectors};
 
 use crate::{DeviceRange, MappedDevice, QueueMode, Table, TableEntry, TargetFeatures};
@@ -35,7 +35,11 @@ pub(crate) fn calculate(device: &MappedDevice, table: &Table) -> Result<QueueLim
 ///
 /// # Errors
 /// EINVAL when they contradict each other.
-pub(crate) fn restrict(table: &Table, limits: &mut QueueLimits) -> Result<(), Errno> {
+pub(crate) fn restrict(
+    table: &Table,
+    limits: &mut QueueLimits,
+    personality: &Personality,
+) -> Result<(), Errno> {
     let lines = table.lines();
     if !lines.iter().all(|line| line.kind.features.contains(TargetFeatures::NOWAIT)) {
         limits.features.remove(Features::NOWAIT);
@@ -58,12 +62,12 @@ pub(crate) fn restrict(table: &Table, limits: &mut QueueLimits) -> Result<(), Er
     if lines.iter().any(|line| line.settings.num_flush_bios > 0 && line.settings.flush_supported) {
         limits.features |= Features::WRITE_CACHE | Features::FUA;
     }
-    limits.validate()
+    limits.validate_for(personality)
 }
 
 /// Whether every line can do a range operation: it must want clones of it, and either vouch for discards itself or
 /// stand on devices that all can. One that stands on nothing, such as an empty multipath map, has all limits at their
-/// highest but that of discards, which is 0 then (recorded).
+/// highest but that of discards, which is 0 then (recorded: `multipath/limits`).
 fn supports(table: &Table, op: Op) -> bool {
     table.lines().iter().all(|line| {
         let (clones, vouches) = match op {
@@ -81,7 +85,7 @@ fn supports(table: &Table, op: Op) -> bool {
 }
 
 /// Limits of the devices of one line, with the target's own hints. Misaligned devices go to the log, each time that
-/// this is asked (recorded).
+/// this is asked (recorded: `raw/attributes`).
 fn line_limits(device: &MappedDevice, line: &TableEntry) -> QueueLimits {
     let mut limits = QueueLimits::stacking();
     for range in line.target.devices().iter().flatten() {

@@ -36,7 +36,7 @@ use crate::{IoctlRoute, Map, Table, TableEntry, TargetFeatures};
 /// The driver behind a mapped device's disk.
 pub(crate) struct MappedDisk {
     pub(crate) io: Arc<IoState>,
-    /// The live table. It stays as long as a bio is in flight: who swaps it drains first.
+    /// The live table. It stays as long as a bio is in flight: a swap drains first.
     pub(crate) live: ArcSwapOption<Table>,
     pub(crate) geometry: Mutex<Geometry>,
     /// Whether its tables are request-based.
@@ -168,7 +168,7 @@ impl MappedDisk {
             queue.push(bio);
             bio = piece;
         }
-        // It was cut off first, so it goes before what the line has left (recorded).
+        // It was cut off first, so it goes before what the line has left (`sim/machine/tests/machine/cutting.rs`).
         if let Some(mut rest) = rest {
             rest.set_dev(dev);
             queue.push(rest);
@@ -279,16 +279,17 @@ impl MappedDisk {
                 }
             }
         }
-        // Linux counts a flush of a mapped device as a write of no sectors (recorded).
+        // Linux counts a flush of a mapped device as a write of no sectors (recorded: `core/statistics-of-a-disk`).
         dev.stats().count(Op::Write, Sectors(0));
         self.io.in_flight.leave();
         bio.end_ok();
     }
 
     /// A write that wants a flush before it: the flush goes first, the data follow whatever became of it
-    /// (dm-core.md section 8, step 4).
+    /// (kernel/dm-core.md#the-path-of-a-bio, step 4).
     fn flush_then_write(&self, dev: &Arc<BlockDevice>, mut bio: Bio<'_>, queue: &mut BioQueue<'_>) {
-        // The flush has the place and the flags of the write, which a log of writes shows (recorded).
+        // The flush has the place and the flags of the write, which a log of writes shows (recorded:
+        // `log-writes-images/07-stack`).
         let mut flush = Bio::flush().with_flags(bio.flags);
         flush.sector = bio.sector;
         bio.flags.remove(BioFlags::PREFLUSH);
@@ -313,12 +314,13 @@ fn room(line: &TableEntry, sector: Sector) -> Sectors {
 const HEARS_END: u64 = 1 << 63;
 /// Set in the first word of a clone that its target may send again.
 const MAY_RETRY: u64 = 1 << 62;
-/// Set in the first word of a clone that its target has refused: Linux counts no such bio (recorded).
+/// Set in the first word of a clone that its target has refused: Linux counts no such bio (recorded:
+/// `core/statistics-of-a-disk`).
 const UNCOUNTED: u64 = 1 << 61;
 /// Every flag in the first word of a clone.
 const FLAGS: u64 = HEARS_END | MAY_RETRY | UNCOUNTED;
 
-/// Has a target that took a bio ([`Map::Submitted`]) and is about to send it on hear its end, with this word: what
+/// Asks that a target that took a bio ([`Map::Submitted`]) and is about to send it on hears its end, with this word: what
 /// [`Map::RemappedAndHear`] says of one that is sent on at once.
 pub fn hear_end(bio: &mut Bio<'_>, bio_data: u64) {
     bio.set_device_data(HEARS_END, bio_data);
@@ -330,7 +332,7 @@ pub fn refuse(mut bio: Bio<'_>, status: BlkStatus) {
     bio.end(status);
 }
 
-/// Does with a bio that was taken ([`Map::Submitted`]) what a later call of `map` said.
+/// Carries out what a later call of `map` said of a bio that was taken ([`Map::Submitted`]).
 pub fn follow(mut bio: Bio<'static>, said: Map) {
     match said {
         Map::Remapped => submit(bio),
@@ -399,7 +401,7 @@ impl DiskOps for MappedDisk {
         status: BlkStatus,
     ) -> End {
         let mut status = status;
-        // Most bios have nobody who hears their end, and then the table is not even looked up.
+        // Most bios have no target that hears their end, and then the table is not even looked up.
         if at & HEARS_END != 0
             && let Some(live) = &*self.live.load()
             && let Some(line) = live.lines().get((at & !FLAGS) as usize)

@@ -18,13 +18,13 @@ use crate::{Table, TargetType};
 /// Name and uuid of a device, as the ioctls know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Names {
-    /// Its name.
+    /// The name of the device.
     pub name: Vec<u8>,
-    /// Its uuid, if it has one.
+    /// The uuid of the device, if it has one.
     pub uuid: Option<Vec<u8>>,
 }
 
-/// How bios reach the targets of a device (dm-core.md section 5.5).
+/// How bios reach the targets of a device (kernel/dm-core.md#the-type-of-a-table).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum QueueMode {
@@ -49,7 +49,7 @@ pub struct MappedDevice {
     pub(crate) inactive: Mutex<Option<Arc<Table>>>,
     /// Held over every suspend, resume and swap.
     pub(crate) suspend_lock: AsyncMutex<()>,
-    /// How many others have stopped it, and who waits for them.
+    /// How many internal suspends are in force, and the tasks that wait for their end.
     pub(crate) internal_suspends: AtomicU32,
     pub(crate) internal_changed: WaitQueue,
     pub(crate) shared: Arc<SharedDevices>,
@@ -101,27 +101,27 @@ impl MappedDevice {
         })
     }
 
-    /// Its number.
+    /// The number of the device.
     pub fn dev(&self) -> DevT {
         self.dev
     }
 
-    /// Its disk.
+    /// The disk of the device.
     pub fn block(&self) -> &Arc<BlockDevice> {
         &self.block
     }
 
-    /// Its name and uuid.
+    /// The name and uuid of the device.
     pub fn names(&self) -> Names {
         self.names.lock().clone()
     }
 
-    /// Its live table.
+    /// The live table of the device.
     pub fn live_table(&self) -> Option<Arc<Table>> {
         self.disk.live.load_full()
     }
 
-    /// Its inactive table.
+    /// The inactive table of the device.
     pub fn inactive_table(&self) -> Option<Arc<Table>> {
         self.inactive.lock().clone()
     }
@@ -141,7 +141,7 @@ impl MappedDevice {
         self.is_added.load(Ordering::Acquire)
     }
 
-    /// Its event counter.
+    /// The event counter of the device.
     pub fn events(&self) -> &Arc<EventCounter> {
         &self.events
     }

@@ -64,7 +64,7 @@ impl MappedDevice {
 }
 
 impl Table {
-    /// Has its targets take over what those of another table with the same lines knew, before it is live.
+    /// Restores in its targets what those of another table with the same lines knew, before it is live.
     pub fn restore(&self, saved: &SavedDevice) {
         for (entry, saved) in self.lines().iter().zip(&saved.entries) {
             if let Some(saved) = saved {

@@ -1,4 +1,4 @@
-//! Suspend, resume, swap: how a device changes its table under running IO (dm-core.md section 6.2).
+//! Suspend, resume, swap: how a device changes its table under running IO (kernel/dm-core.md#life-of-a-target).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -83,7 +83,7 @@ impl MappedDevice {
         Ok(())
     }
 
-    /// Takes back a suspend that did not come to its end.
+    /// Undoes a suspend that did not come to its end.
     async fn give_up(&self, table: Option<&Arc<Table>>) {
         self.release_bios();
         for line in table.iter().flat_map(|table| table.lines()) {
@@ -156,7 +156,7 @@ impl MappedDevice {
         self.internal_suspends.load(Ordering::Acquire) > 0
     }
 
-    /// Lets bios go to the table again, those that waited first, in their order.
+    /// Sends the deferred bios to the table in their order, and lets further ones through.
     fn release_bios(&self) {
         self.io.set(BLOCKED | NOFLUSH, false);
         while let Some(bio) = self.io.next_deferred() {
@@ -170,7 +170,7 @@ impl MappedDevice {
     /// EINVAL when the table does not fit its devices; the old one then stays.
     pub(crate) fn swap_table(&self, table: &Arc<Table>) -> Result<Option<Arc<Table>>, Errno> {
         let live = self.live_table();
-        // A table without data devices keeps what the live one had (dm-core.md section 7).
+        // A table without data devices keeps what the live one had (kernel/dm-core.md#queue-limits).
         let base = match live {
             Some(_) if table.has_no_data_devices() => *self.block.limits(),
             _ => limits::calculate(self, table)?,
@@ -180,7 +180,7 @@ impl MappedDevice {
 
     fn bind(&self, table: &Arc<Table>, base: dmlab_block::QueueLimits) -> Result<Option<Arc<Table>>, Errno> {
         let mut limits = base;
-        limits::restrict(table, &mut limits)?;
+        limits::restrict(table, &mut limits, self.io.runtime.personality())?;
         if table.size() != self.block.capacity() {
             *self.disk.geometry.lock() = Default::default();
         }

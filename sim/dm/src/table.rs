@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::{Arc, Weak};
 
 use dmlab_block::{BlockDevice, Caller, Holder, OpenDevice, OpenMode, Registry};
-use dmlab_runtime::{Level, Runtime};
+use dmlab_runtime::{Level, Personality, Quirks, Runtime};
 use dmlab_units::{DevT, Errno, ParseDevTError, Sector, Sectors};
 use parking_lot::Mutex;
 
@@ -14,7 +14,7 @@ use crate::{
     TargetFeatures, TargetSettings, TargetType, split_args,
 };
 
-/// Largest end of a target: `LLONG_MAX >> 9` sectors, and exactly that is allowed (recorded).
+/// Largest end of a target: `LLONG_MAX >> 9` sectors, and exactly that is allowed (recorded: `core/huge-sizes`).
 const MAX_END: u64 = (i64::MAX >> 9) as u64;
 
 /// A device that tables of one mapped device use, opened once for all of them.
@@ -29,7 +29,7 @@ impl SharedDevice {
         self.opened.device()
     }
 
-    /// Its number.
+    /// The number of the device.
     pub fn dev(&self) -> DevT {
         self.opened.device().dev()
     }
@@ -108,7 +108,7 @@ impl TableEntry {
     }
 
     /// The status, table or measurement line of its target.
-    pub async fn status(&self, kind: StatusKind, noflush: bool) -> String {
+    pub async fn status(&self, kind: StatusKind, noflush: bool, personality: &Personality) -> String {
         let mut text = String::new();
         let written = match self.target.status(kind, noflush, &mut text) {
             StatusResult::Now(written) => written,
@@ -117,7 +117,7 @@ impl TableEntry {
         // A String takes whatever is written; a target that gives up all the same has written what there is.
         debug_assert_eq!(written, Ok(()), "{}", self.kind.name);
         if kind == StatusKind::Ima && !text.is_empty() {
-            let [major, minor, patch] = self.kind.version;
+            let [major, minor, patch] = personality.target_version(self.kind.name, self.kind.version);
             text = format!("target_name={},target_version={major}.{minor}.{patch},{text}", self.kind.name);
         }
         text
@@ -135,7 +135,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// Its lines in order of their sectors, without gaps, from 0 on.
+    /// The table's lines in order of their sectors, without gaps, from 0 on.
     pub fn lines(&self) -> &[TableEntry] {
         &self.lines
     }
@@ -186,7 +186,7 @@ impl Table {
         self.flush_bypasses_map
     }
 
-    /// Takes its targets apart, in their order, before it is dropped for good.
+    /// Destroys the targets in their order, before it is dropped for good.
     pub async fn destroy(&self) {
         for line in &self.lines {
             line.target.destroy().await;
@@ -216,13 +216,33 @@ impl Table {
 /// (`dm_devt_from_path`). Whether there is a device with that number is another question.
 ///
 /// # Errors
-/// EOVERFLOW for a number too large; those of the path: ENOENT, ENOTBLK, EACCES.
-pub fn device_number(caller: &dyn Caller, word: &[u8]) -> Result<DevT, Errno> {
+/// EOVERFLOW for a number too large; those of the path: ENOENT, ENOTBLK, EACCES. On some kernels all of these are ENODEV,
+/// and hex numbers are devices ([`Quirks::LOOKUP_TAKES_HEX_NUMBERS`]).
+pub fn device_number(caller: &dyn Caller, word: &[u8], personality: &Personality) -> Result<DevT, Errno> {
     match std::str::from_utf8(word).map(str::parse::<DevT>) {
         Ok(Ok(number)) => Ok(number),
         Ok(Err(ParseDevTError::TooLarge)) => Err(Errno::EOVERFLOW),
-        Ok(Err(ParseDevTError::NotANumber)) | Err(_) => caller.lookup_bdev(word),
+        Ok(Err(ParseDevTError::NotANumber)) | Err(_) => match caller.lookup_bdev(word) {
+            Err(_) if personality.has(Quirks::LOOKUP_TAKES_HEX_NUMBERS) => {
+                hex_number(word).ok_or(Errno::ENODEV)
+            }
+            found => found,
+        },
     }
+}
+
+/// The device number that a word of hex digits, perhaps behind `0x`, is, in the form of `st_rdev`: the lower 8 bits of the minor number, 12 bits of
+/// the major number, the rest of the minor number. Of more than 32 bits the lower ones count; 0 is none (recorded: `linear/random-tables` of
+/// Linux 6.1).
+fn hex_number(word: &[u8]) -> Option<DevT> {
+    let digit = |b: &u8| char::from(*b).to_digit(16);
+    let prefix = word.strip_prefix(b"0x").or_else(|| word.strip_prefix(b"0X"));
+    let wrapping = prefix
+        .unwrap_or(word)
+        .iter()
+        .try_fold(0u64, |n, b| Some(n.wrapping_mul(16).wrapping_add(u64::from(digit(b)?))));
+    let number = wrapping.map(|n| n as u32).filter(|number| *number != 0)?;
+    Some(DevT::new((number >> 8) & 0xfff, (number & 0xff) | ((number >> 12) & 0xf_ff00)))
 }
 
 /// A table while it is being loaded, line by line.
@@ -293,7 +313,7 @@ impl TableBuilder {
         errno
     }
 
-    /// Adds a line, with the checks and the log lines of dm-core.md section 5.1 in their order.
+    /// Adds a line, with the checks and the log lines of kernel/dm-core.md#adding-a-target in their order.
     ///
     /// # Errors
     /// The errno of TABLE_LOAD; the log says why.
@@ -340,7 +360,7 @@ impl TableBuilder {
         if start != end_before {
             return refused(self, "Gap in table");
         }
-        let args = Args::new(split_args(params));
+        let args = Args::new(split_args(params), self.runtime().personality());
         let mut ctr =
             Ctr { start, len, args, settings: TargetSettings::default(), table: &mut *self, caller };
         let built = match kind.ctr {
@@ -362,7 +382,7 @@ impl TableBuilder {
         }
     }
 
-    /// Gives up a table of which a line was refused: takes those before it apart.
+    /// Abandons a table of which a line was refused: destroys the targets before it.
     pub async fn abandon(self) {
         for line in &self.lines {
             line.target.destroy().await;
@@ -397,8 +417,8 @@ impl TableBuilder {
         word: &[u8],
         mode: OpenMode,
     ) -> Result<TableDevice, Errno> {
-        let number = device_number(caller, word)?;
-        if number == self.dev {
+        let number = device_number(caller, word, self.runtime().personality())?;
+        if number == self.dev && !self.runtime().has(Quirks::SELF_REFERENCE_ALLOWED) {
             return Err(Errno::EINVAL);
         }
         if let Some((_, opened, device)) = self.devices.iter_mut().find(|(dev, _, _)| *dev == number) {

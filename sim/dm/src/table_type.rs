@@ -1,4 +1,5 @@
-//! The type of a table: whether its device takes bios or the requests of a request queue (dm-core.md section 5.5).
+//! The type of a table: whether its device takes bios or the requests of a request queue
+//! (kernel/dm-core.md#the-type-of-a-table).
 //!
 //! Bios carry the IO here in either case. What the type decides is what may stand in one table, on which devices it
 //! may stand, and which tables may take its place later.
@@ -39,7 +40,7 @@ impl TableBuilder {
             return refuse("request-based DM doesn't support multiple targets");
         };
         if devices.is_empty() {
-            // What stands on nothing has nobody to ask, and keeps the mode that its line says. A device of the other mode
+            // A line without devices has none to ask, and keeps the mode that its line says. A device of the other mode
             // refuses it.
             return Ok(QueueMode::Request);
         }

@@ -16,28 +16,28 @@ use dmlab_units::{Errno, Sectors};
 use crate::{Ctr, CtrResult, DeviceRange, Saved};
 
 bitflags::bitflags! {
-    /// Features of a target type, with the kernel's bits (dm-core.md section 5.4).
+    /// Features of a target type, with the kernel's bits (kernel/dm-core.md#target-features).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     pub struct TargetFeatures: u32 {
-        /// It must be the only target of its table.
+        /// The target must be the only one of its table.
         const SINGLETON = 0x1;
-        /// It may not stand in a read-only table.
+        /// The target may not stand in a read-only table.
         const ALWAYS_WRITEABLE = 0x2;
         /// Once live, only the same type (or a wildcard) may replace it.
         const IMMUTABLE = 0x4;
-        /// It may replace an immutable target.
+        /// The target may replace an immutable one.
         const WILDCARD = 0x8;
-        /// It keeps integrity data itself.
+        /// The target keeps integrity data itself.
         const INTEGRITY = 0x10;
-        /// It passes integrity data on.
+        /// The target passes integrity data on.
         const PASSES_INTEGRITY = 0x20;
-        /// It works on host-managed zoned devices.
+        /// The target works on host-managed zoned devices.
         const ZONED_HM = 0x40;
-        /// Its map never waits, so bios that may not wait are welcome.
+        /// The target's map never waits, so bios that may not wait are welcome.
         const NOWAIT = 0x80;
-        /// It passes inline encryption on.
+        /// The target passes inline encryption on.
         const PASSES_CRYPTO = 0x100;
-        /// It mixes zoned models.
+        /// The target mixes zoned models.
         const MIXED_ZONED_MODEL = 0x200;
     }
 }
@@ -56,11 +56,11 @@ pub enum Constructor {
 
 /// A kind of target: what `dmsetup targets` lists.
 pub struct TargetType {
-    /// Its name in table lines, at most 15 bytes.
+    /// The name of the type in table lines, at most 15 bytes.
     pub name: &'static str,
-    /// Its version as Linux 6.12 shows it.
+    /// The version of the type as Linux 6.12 shows it.
     pub version: [u32; 3],
-    /// Its features.
+    /// The features of the type.
     pub features: TargetFeatures,
     /// Builds an instance from a table line.
     pub ctr: Constructor,
@@ -72,11 +72,11 @@ pub struct TargetType {
 pub enum Map {
     /// The bio now names another device: send it there (DM_MAPIO_REMAPPED). The target does not hear of its end.
     Remapped,
-    /// The same, and [`Target::end_io`] is called with this word when the bio has ended: the target's data for this bio
-    /// (`per_bio_data`).
+    /// The bio now names another device, and [`Target::end_io`] is called with this word when the bio has ended: the
+    /// target's data for this bio (`per_bio_data`).
     RemappedAndHear(u64),
-    /// As `RemappedAndHear`, and `end_io` may keep a bio that failed and send it again. `map` must have given it
-    /// [`BioFlags::RETRY`](dmlab_block::BioFlags::RETRY).
+    /// The bio now names another device, `end_io` hears its end, as with `RemappedAndHear`, and may keep a bio that
+    /// failed and send it again. `map` must have given it [`BioFlags::RETRY`](dmlab_block::BioFlags::RETRY).
     RemappedMayRetry(u64),
     /// The target took the bio, with [`Bio::take_owned`], and will end it or send it on (DM_MAPIO_SUBMITTED); one whose end
     /// it wants to hear then goes through [`hear_end`](crate::hear_end).
@@ -85,7 +85,7 @@ pub enum Map {
     Done(BlkStatus),
     /// Queue it until after the suspend that is under way; otherwise it fails (DM_MAPIO_REQUEUE).
     Requeue,
-    /// It fails with an IO error (DM_MAPIO_KILL).
+    /// The bio fails with an IO error (DM_MAPIO_KILL).
     Kill,
 }
 
@@ -104,16 +104,16 @@ pub enum StatusKind {
 pub enum IoctlRoute<'a> {
     /// Nowhere: the target passes none.
     Nowhere,
-    /// To this device; freely only if the target covers all of it.
+    /// Ioctls go to this device; freely only if the target covers all of it.
     To {
         /// The device.
         device: Arc<BlockDevice>,
         /// Whether the target covers all of it.
         is_whole: bool,
     },
-    /// There is no way at the moment: the caller waits for this and asks again.
+    /// There is no device for them at the moment: the caller waits for this and asks again.
     Wait(BoxFuture<'a, ()>),
-    /// There is none, and none to be waited for.
+    /// There is no device for them, and none to be waited for: the ioctl fails with this error.
     Failed(Errno),
 }
 
@@ -132,9 +132,9 @@ pub trait Messages: Send + Sync {
 
 /// How a status line is written: at once, or after something that takes time, such as a commit.
 pub enum StatusResult<'a> {
-    /// It is written.
+    /// The status is written.
     Now(fmt::Result),
-    /// It is written when this ends.
+    /// The status is written when this ends.
     Waiting(BoxFuture<'a, fmt::Result>),
 }
 
@@ -195,12 +195,12 @@ pub trait Target: Send + Sync {
         Box::pin(async { Ok(()) })
     }
 
-    /// Bios will come again.
+    /// The device is about to resume: bios will come again.
     fn resume(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})
     }
 
-    /// Its table goes and the target is dropped after this: the last chance for what takes time (`dtr`). Called also for
+    /// The table goes and the target is dropped after this: the last chance for what takes time (`dtr`). Called also for
     /// a table that never became live, or was refused because of a later line. Not called when the whole machine ends.
     fn destroy(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {})

@@ -10,7 +10,7 @@ use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
 pub enum Action {
     /// Nothing: it is counted and noted, and later rules see it too.
     Watch,
-    /// It ends with this error and is not carried out. Of a bio, the error is one that a block device can report.
+    /// The operation ends with this error and is not carried out. Of a bio, the error is one that a block device can report.
     Fail(Errno),
     /// A write, discard or flush ends well and is not carried out; an event is lost.
     Drop,
@@ -31,9 +31,9 @@ pub enum Action {
         /// The sector to go to, or as near to it as fits the device. Open: any other.
         to: Option<Sector>,
     },
-    /// It goes on later, by the machine's clock.
+    /// The operation goes on later, by the machine's clock.
     Delay(Duration),
-    /// It goes on when the rule is told to release it, or is removed.
+    /// The operation goes on when the rule is told to release it, or is removed.
     Hang,
     /// The client that made the ioctl is killed (SIGKILL).
     Kill,
@@ -65,8 +65,9 @@ pub(crate) fn bits_of(len: Sectors) -> u64 {
     len.0.saturating_mul(SECTOR_SIZE * 8)
 }
 
-/// Whether a block device can report this error: the errnos of block status codes (dm-core.md section 8), except the one
-/// that asks a mapped device above to try again, which no disk says.
+/// Whether a block device can report this error: the errnos of block status codes
+/// (kernel/dm-core.md#status-codes-and-errnos), except the one that asks a mapped device above to try again, which no
+/// disk says.
 pub(crate) fn is_block_error(errno: Errno) -> bool {
     errno != Errno::EREMCHG && BlkStatus::from(errno).errno() == Some(errno)
 }

@@ -164,7 +164,7 @@ impl Injector {
         let held = HeldBio { key, dev: dev.clone(), bio: bio.take_owned() };
         armed.held.lock().push(held);
         if armed.is_gone.load(Ordering::Acquire) {
-            // It was taken away meanwhile, and nobody would ever let the bio go.
+            // The rule was taken away meanwhile, and nothing would ever let the bio go.
             self.let_bio_go(armed, key);
         }
         key

@@ -13,7 +13,7 @@ use crate::{Action, RuleId};
 /// One strike of a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hit {
-    /// Its number among all hits of the machine, from 1.
+    /// The number of the hit among all hits of the machine, from 1.
     pub nr: u64,
     /// When.
     pub time: Instant,
@@ -25,7 +25,7 @@ pub struct Hit {
     pub match_nr: u64,
     /// What was done, with what the rule left open filled in.
     pub action: Action,
-    /// To what.
+    /// What the rule was applied to.
     pub struck: Struck,
 }
 
@@ -36,7 +36,7 @@ pub enum Struck {
     Bio {
         /// The device that it was on its way to.
         dev: DevT,
-        /// That device's kernel name.
+        /// The kernel name of the device.
         device: String,
         /// What it does.
         op: Op,

@@ -23,7 +23,7 @@ pub struct RuleId(pub u64);
 /// A rule with what became of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listed {
-    /// Its number.
+    /// The number of the rule.
     pub id: RuleId,
     /// The rule.
     pub rule: Rule,
@@ -37,11 +37,11 @@ pub struct Listed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub enum Verdict {
-    /// It goes on.
+    /// The ioctl goes on.
     Go,
-    /// It returns this error.
+    /// The ioctl returns this error.
     Fail(Errno),
-    /// Its caller is killed.
+    /// The caller of the ioctl is killed.
     Kill,
 }
 
@@ -192,7 +192,7 @@ impl Injector {
         self.wants_uevents.load(Ordering::Relaxed)
     }
 
-    /// Has things shown to it only as long as a rule is for them.
+    /// Asks to be shown bios, ioctls and events only as long as a rule is for them.
     fn look_or_not(&self, rules: &[Arc<Armed>]) {
         let is_paused = self.pauses.load(Ordering::Acquire) > 0;
         let wants = |is: fn(&Place) -> bool| !is_paused && rules.iter().any(|armed| is(&armed.rule.place));
@@ -239,7 +239,7 @@ impl Injector {
         find(&rules, text).map(|armed| armed.id).ok_or_else(|| RuleError::NoSuchRule(text.to_owned()))
     }
 
-    /// Lets go what a rule holds, without ending the rule. Returns how many there were.
+    /// Releases what a rule holds, without ending the rule. Returns how many there were.
     pub fn release(&self, id: RuleId) -> usize {
         match self.rules().iter().find(|armed| armed.id == id) {
             Some(armed) => self.let_all_go(armed),

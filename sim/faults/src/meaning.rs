@@ -3,7 +3,7 @@
 /// One meaning that some writer gives its bios ([`dmlab_block::Tag`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meaning {
-    /// Its name.
+    /// The name of the meaning, as rules write it.
     pub name: &'static str,
     /// What it stands for.
     pub what: &'static str,
@@ -11,7 +11,7 @@ pub struct Meaning {
     pub owner: &'static str,
     /// What the index is; empty when it is always 0.
     pub index: &'static str,
-    /// The meaning that it is a part of: who aims at that strikes this too. Empty for most.
+    /// The wider meaning that this one belongs to: a rule for that one applies to this one too. Empty for most.
     pub within: &'static str,
 }
 
@@ -75,7 +75,7 @@ pub const MEANINGS: &[Meaning] = &[
     meaning("log-data", "the data of an entry of a log-writes log", "", "the entry"),
 ];
 
-/// Whether bios that say `said` are meant by who aims at `aimed`.
+/// Whether a rule for the meaning `aimed` applies to bios that carry the meaning `said`.
 pub(crate) fn is_meant(said: &str, aimed: &str) -> bool {
     said == aimed || (aimed == TREE && MEANINGS.iter().any(|m| m.name == said && m.within == aimed))
 }

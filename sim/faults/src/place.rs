@@ -26,7 +26,7 @@ pub enum DeviceName {
 
 /// Says which device has a mapped device's name at the moment: what a rule asks when a bio comes by.
 pub trait Names: Send + Sync {
-    /// Its number, if there is one of that name.
+    /// The number of the mapped device of this name, if there is one.
     fn mapped(&self, name: &str) -> Option<DevT>;
 }
 
@@ -95,7 +95,7 @@ bitflags::bitflags! {
 }
 
 impl Ops {
-    /// Their words in the grammar of rules, in order.
+    /// The words of operations in the grammar of rules, in order.
     pub const WORDS: [(&'static str, Ops); 4] =
         [("read", Ops::READ), ("write", Ops::WRITE), ("flush", Ops::FLUSH), ("discard", Ops::DISCARD)];
 
@@ -110,7 +110,7 @@ impl Ops {
     }
 }
 
-/// What the bytes of a bio mean to whoever sent it, and perhaps whose and which they are ([`dmlab_block::Tag`]).
+/// What the bytes of a bio mean to its sender, and perhaps their owner and number ([`dmlab_block::Tag`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Aim {
     /// The kind: one of [`crate::MEANINGS`] (those [within](crate::Meaning::within) it are struck too), or what a target of one's own writes on its bios.
@@ -136,9 +136,9 @@ pub struct BioPlace {
     pub device: Option<DeviceName>,
     /// Those that touch one of these sectors of the device that they are sent to.
     pub sectors: Option<Range<Sector>>,
-    /// Of these kinds.
+    /// The operations that the rule is for.
     pub ops: Ops,
-    /// With this meaning.
+    /// The meaning that the rule is for; `None`: any.
     pub aim: Option<Aim>,
 }
 
@@ -173,7 +173,7 @@ pub enum Moment {
 /// Ioctls of the control node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IoctlPlace {
-    /// This command only.
+    /// The only command that the rule is for; `None`: any.
     pub command: Option<Command>,
     /// Those that name this mapped device, by name, uuid or number.
     pub device: Option<DeviceName>,
@@ -212,9 +212,9 @@ pub struct IoctlCall<'a> {
 /// Events on their way to user space.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UeventPlace {
-    /// This action only.
+    /// The only action that the rule is for; `None`: any.
     pub action: Option<UeventAction>,
-    /// Of this block device only.
+    /// The only block device that the rule is for; `None`: any.
     pub device: Option<DeviceName>,
 }
 
@@ -240,9 +240,9 @@ pub struct EventSeen<'a> {
     pub action: UeventAction,
     /// The kernel's name of the device: `dm-3`.
     pub device: &'a str,
-    /// Its number.
+    /// The number of the device.
     pub dev: Option<DevT>,
-    /// Its name in the device mapper, where the event carries it (`DM_NAME`).
+    /// The device's name in the device mapper, where the event carries it (`DM_NAME`).
     pub dm_name: Option<&'a str>,
 }
 

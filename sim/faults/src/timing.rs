@@ -23,7 +23,7 @@ pub enum Event<'a> {
     Uevent(EventSeen<'a>),
 }
 
-/// Says whether a rule is awake. It is called on the path of IO with no lock held; it must not do IO that the same rule
+/// A test of whether a rule is awake. It is called on the path of IO with no lock held; it must not do IO that the same rule
 /// would see.
 #[derive(Clone)]
 pub struct Predicate(Arc<dyn Fn(&Event<'_>) -> bool + Send + Sync>);
@@ -70,9 +70,9 @@ pub struct Timing {
     pub nth: Option<u64>,
     /// Every nth match.
     pub every: Option<u64>,
-    /// With this probability, above 0 and at most 1.
+    /// The probability of a hit, above 0 and at most 1.
     pub chance: Option<f64>,
-    /// So many hits, then no more.
+    /// The most hits that there are.
     pub times: Option<u64>,
 }
 

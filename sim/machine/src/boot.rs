@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use dmlab_block::{BlockDevice, DiskOps, FileDisk, LoopControl, MmapDisk, RamDisk, Registry, WriteCache};
 use dmlab_dm::{DeviceMapper, TargetType};
-use dmlab_runtime::{Driver, Runtime, VirtualDriver};
+use dmlab_runtime::{Driver, Quirks, Runtime, VirtualDriver};
 use dmlab_units::{Bytes, DevT, Errno, Sectors};
 
 use crate::fault_points::injector;
-use crate::{Inner, Machine};
+use crate::{Inner, KernelVersion, Machine};
 
 /// Major number of RAM disks.
 const RAM_MAJOR: u32 = 1;
@@ -30,7 +30,9 @@ pub struct BootOptions {
     pub disks: Vec<Disk>,
     /// Where every random number comes from.
     pub seed: u64,
-    /// Who says what time it is; virtual time if not told otherwise.
+    /// Which kernel it is.
+    pub kernel: KernelVersion,
+    /// The driver that gives the machine its time; virtual time if not told otherwise.
     pub driver: Arc<dyn Driver>,
     /// Kinds of target besides the built-in ones.
     pub targets: Vec<&'static TargetType>,
@@ -47,6 +49,7 @@ impl Default for BootOptions {
             ram_disk_size: Bytes::mib(256),
             disks: Vec::new(),
             seed: 0,
+            kernel: KernelVersion::default(),
             driver: VirtualDriver::new(),
             targets: Vec::new(),
             parameters: Vec::new(),
@@ -124,13 +127,19 @@ impl Machine {
     /// # Errors
     /// See [`BootError`].
     pub fn boot(options: BootOptions) -> Result<Machine, BootError> {
-        let runtime = Runtime::new(options.seed, options.driver.clone());
+        let personality = options.kernel.personality();
+        let runtime = Runtime::with_personality(options.seed, options.driver.clone(), personality);
         let registry = Arc::new(Registry::new(runtime.clone()));
         let size = options.ram_disk_size;
         let sectors = ram_disk_sectors(size)?;
         for minor in 0..options.ram_disks {
             let disk = RamDisk::new(sectors, WriteCache::WriteThrough);
-            let limits = disk.limits();
+            let mut limits = disk.limits();
+            if runtime.has(Quirks::RAM_DISKS_LACK_DISCARD) {
+                limits.max_hw_discard_sectors = Sectors::ZERO;
+                limits.max_discard_sectors = Sectors::ZERO;
+                limits.discard_granularity = Bytes(0);
+            }
             let dev = DevT::new(RAM_MAJOR, minor);
             add(&registry, dev, format!("ram{minor}"), Arc::new(disk), limits, sectors, false)?;
         }

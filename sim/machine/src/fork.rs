@@ -18,14 +18,14 @@ pub enum ForkError {
     Disk(String),
     /// A device has bios that have not ended; a fork cannot say what they would have done.
     InFlight {
-        /// Its name.
+        /// The name of the disk.
         device: String,
         /// How many bios.
         bios: u64,
     },
     /// Buffered writes do not reach a device.
     WriteBack {
-        /// Its name.
+        /// The name of the device.
         device: String,
         /// What the writes ended with.
         errno: Errno,
@@ -142,7 +142,8 @@ impl Machine {
     }
 
     fn forked(&self, driver: Arc<dyn Driver>) -> Result<Machine, ForkError> {
-        let runtime = Runtime::new(self.runtime().seed(), driver);
+        let (seed, personality) = (self.runtime().seed(), self.runtime().personality());
+        let runtime = Runtime::with_personality(seed, driver, personality);
         let registry = Arc::new(Registry::new(runtime.clone()));
         for block in self.registry().all() {
             let major = block.dev().major();

@@ -10,11 +10,11 @@ use crate::Machine;
 /// A block device, as it is at one moment.
 #[derive(Clone, Debug)]
 pub struct DeviceInfo {
-    /// Its number.
+    /// The number of the device.
     pub dev: DevT,
-    /// Its kernel name: `ram0`, `dm-3`, `loop1`.
+    /// The kernel name of the device: `ram0`, `dm-3`, `loop1`.
     pub name: String,
-    /// Its size; zero for a mapped device that was never resumed.
+    /// The size of the device; zero for a mapped device that was never resumed.
     pub size: Sectors,
     /// Whether it may only be read.
     pub read_only: bool,
@@ -22,7 +22,7 @@ pub struct DeviceInfo {
     pub limits: QueueLimits,
     /// Whether it has a request queue on Linux.
     pub takes_requests: bool,
-    /// Its number among all disks that the machine ever had.
+    /// The number of the disk among all that the machine ever had.
     pub disk_seq: u64,
     /// How far it is read ahead.
     pub read_ahead: Sectors,
@@ -38,7 +38,7 @@ pub struct DeviceInfo {
     pub dm: Option<DmInfo>,
     /// What only partitions have.
     pub partition: Option<PartitionInfo>,
-    /// Its partitions, in order of their numbers on the disk.
+    /// The partitions of the device, in order of their numbers on the disk.
     pub partitions: Vec<DevT>,
     /// How many minor numbers the disk has.
     pub minors: u32,
@@ -53,7 +53,7 @@ pub struct DeviceInfo {
 pub struct PartitionInfo {
     /// The disk's kernel name.
     pub disk: String,
-    /// Its number on the disk, from 1 on.
+    /// The number of the partition on the disk, from 1 on.
     pub number: u32,
     /// Where on the disk it begins.
     pub start: Sector,
@@ -64,9 +64,9 @@ pub struct PartitionInfo {
 /// What only mapped devices have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DmInfo {
-    /// Its name.
+    /// The name of the mapped device.
     pub name: Vec<u8>,
-    /// Its uuid; empty when it has none.
+    /// The uuid of the mapped device; empty when it has none.
     pub uuid: Vec<u8>,
     /// Whether it is suspended.
     pub suspended: bool,

@@ -16,6 +16,7 @@ mod fault_points;
 mod fork;
 mod info;
 mod parameters;
+mod personality;
 
 pub use boot::{BootError, BootOptions, Disk, DiskKind, RAM_DISK_MAX};
 pub use dmlab_block::{
@@ -37,17 +38,19 @@ pub mod target {
     pub use dmlab_dm::{
         BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, IoctlRoute, Map, MessageResult,
         Messages, OrRefuse, Saved, StatusKind, StatusResult, TableDevice, Target, TargetFeatures,
-        TargetSettings, TargetType, follow, hear_end, parse_u64_wrapping, refuse,
+        TargetSettings, TargetType, follow, hear_end, refuse,
     };
 }
 #[doc(hidden)]
 pub use dmlab_runtime::Planted;
 pub use dmlab_runtime::{
-    Driver, Instant, Interrupt, Interrupted, Klog, KlogLine, Level, Rng, Runtime, Scheduler, Stalled, Stream,
-    TaskId, TraceEvent, TracePoint, Uevent, UeventAction, Uevents, VirtualDriver, WakeFlag, interruptible,
+    Driver, Instant, Interrupt, Interrupted, Klog, KlogLine, Level, Personality, Quirks, Rng, Runtime,
+    Scheduler, Stalled, Stream, TaskId, TraceEvent, TracePoint, Uevent, UeventAction, Uevents, VirtualDriver,
+    WakeFlag, interruptible,
 };
 pub use fork::{ForkError, Forked};
 pub use info::{DeviceInfo, DmInfo, PartitionInfo};
+pub use personality::{KernelVersion, UnknownKernel};
 
 use std::sync::Arc;
 

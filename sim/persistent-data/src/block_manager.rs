@@ -2,34 +2,36 @@
 
 use std::sync::Arc;
 
-use dmlab_block::{Bio, BlockDevice, Tag, read_bio_async, run_async};
+use dmlab_block::{Bio, BlkStatus, BlockDevice, Tag, read_bio_async, run_async};
+use dmlab_formats::btree_node::NODE;
+use dmlab_formats::{BLOCK_SECTORS, BLOCK_SIZE, Block, CheckError, Validator};
 use dmlab_runtime::{Level, Planted};
 use dmlab_units::{Errno, MetaBlock, Sector, Sectors};
 
-use crate::format::{BLOCK_SECTORS, BLOCK_SIZE, Block, CheckError, Kind, check, seal};
+use crate::{PdError, PdErrorKind};
 
 /// Blocks that stand side by side in the cache's directory.
 const PAGE: usize = 512;
 /// Clean blocks kept before some are let go: 256 MiB.
 const CLEAN_LIMIT: usize = 65_536;
 
-/// What a block is: for checks its kind, for whoever looks at bios something more exact if its user knows it.
+/// What a block is: the validator that checks and seals it, and the tag of its bios.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Role {
-    /// How it is sealed and checked.
-    pub kind: Kind,
-    /// What it means: the tag of the bios that read and write it.
+pub struct BlockRole {
+    /// How it is checked and sealed.
+    pub validator: &'static Validator,
+    /// What it means, more exactly than its validator if its user knows: the tag of the bios that read and write it.
     pub meaning: &'static str,
 }
 
-impl From<Kind> for Role {
+impl From<&'static Validator> for BlockRole {
     /// Of a block of which nothing more is known: it has the kernel's name of its validator.
-    fn from(kind: Kind) -> Role {
-        Role { kind, meaning: kind.name() }
+    fn from(validator: &'static Validator) -> BlockRole {
+        BlockRole { validator, meaning: validator.name }
     }
 }
 
-impl Role {
+impl BlockRole {
     fn tag(self, block: MetaBlock) -> Tag {
         Tag::new(self.meaning, 0, block.0)
     }
@@ -38,13 +40,17 @@ impl Role {
 struct Slot {
     data: Block,
     /// As what it was read or made; `None` for one that was read unchecked.
-    role: Option<Role>,
+    role: Option<BlockRole>,
     is_dirty: bool,
     /// Used since the hand last came by.
     is_recent: bool,
 }
 
 type Page = Box<[Option<Box<Slot>>]>;
+
+fn refused(status: BlkStatus) -> PdErrorKind {
+    PdErrorKind::Device(status.errno().unwrap_or(Errno::EIO))
+}
 
 /// Metadata blocks of one device, read when wanted and written together.
 pub struct BlockManager {
@@ -122,41 +128,45 @@ impl BlockManager {
     ///
     /// # Errors
     /// As [`BlockManager::load`], for a block that was read before and found bad.
-    pub fn cached(&self, block: MetaBlock, kind: Kind) -> Option<Result<&Block, Errno>> {
+    pub fn cached(&self, block: MetaBlock, validator: &'static Validator) -> Option<Result<&Block, PdError>> {
         let slot = self.slot(block)?;
         match slot.role {
-            Some(known) if known.kind == kind => Some(Ok(&slot.data)),
+            Some(known) if known.validator == validator => Some(Ok(&slot.data)),
             Some(_) => None,
-            None => match check(kind, block, &slot.data) {
+            None => match validator.check(block, &slot.data) {
                 Ok(()) => None,
-                Err(error) => Some(Err(self.log_bad(block, kind, error))),
+                Err(error) => Some(Err(self.log_bad(block, validator, error))),
             },
         }
     }
 
-    fn log_bad(&self, block: MetaBlock, kind: Kind, error: CheckError) -> Errno {
-        self.log(error.log_prefix(), error);
-        self.log("block manager", format_args!("{} validator check failed for block {block}", kind.name()));
-        error.errno()
+    fn log_bad(&self, block: MetaBlock, validator: &'static Validator, error: CheckError) -> PdError {
+        self.log(validator.log_prefix, error);
+        self.log(
+            "block manager",
+            format_args!("{} validator check failed for block {block}", validator.name),
+        );
+        PdErrorKind::Check(error).at(block)
     }
 
     /// Brings a block into memory and checks that it is of the role's kind.
     ///
     /// # Errors
-    /// EIO and its like from the device; ENOTBLK or EILSEQ when it is not what it should be; EINVAL when it is in
-    /// memory as something else. The log says which.
-    pub async fn load(&mut self, block: MetaBlock, role: impl Into<Role>) -> Result<(), Errno> {
+    /// `Device`, `BeyondDevice`; `Check` when it is not what it should be; `ValidatorMismatch` when it is in memory as
+    /// something else. The log says which.
+    pub async fn load(&mut self, block: MetaBlock, role: impl Into<BlockRole>) -> Result<(), PdError> {
         let role = role.into();
-        let kind = role.kind;
+        let validator = role.validator;
         if let Some(slot) = self.slot_mut(block) {
             slot.is_recent = true;
             match slot.role {
-                Some(known) if known.kind == kind => return Ok(()),
+                Some(known) if known.validator == validator => return Ok(()),
                 Some(known) => {
-                    let (old, new) = (known.kind.name(), kind.name());
+                    let (old, new) = (known.validator.name, validator.name);
                     let text = format!("validator mismatch (old={old} vs new={new}) for block {block}");
                     self.log("block manager", text);
-                    return Err(Errno::EINVAL);
+                    return Err(PdErrorKind::ValidatorMismatch { found: known.validator, wanted: validator }
+                        .at(block));
                 }
                 None => {}
             }
@@ -166,12 +176,12 @@ impl BlockManager {
             self.put(block, Slot { data, role: None, is_dirty: false, is_recent: true });
         }
         let slot = self.slot_mut(block).expect("just put there or found");
-        match check(kind, block, &slot.data) {
+        match validator.check(block, &slot.data) {
             Ok(()) => {
                 slot.role = Some(role);
                 Ok(())
             }
-            Err(error) => Err(self.log_bad(block, kind, error)),
+            Err(error) => Err(self.log_bad(block, validator, error)),
         }
     }
 
@@ -179,14 +189,14 @@ impl BlockManager {
     ///
     /// # Errors
     /// What the device says.
-    pub async fn read(&self, block: MetaBlock, role: impl Into<Role>) -> Result<Block, Errno> {
+    pub async fn read(&self, block: MetaBlock, role: impl Into<BlockRole>) -> Result<Block, PdError> {
         if block.0 >= self.nr_blocks() {
-            return Err(Errno::EIO);
+            return Err(PdErrorKind::BeyondDevice.at(block));
         }
         let sector = Sector(block.0 * BLOCK_SECTORS);
         let bio = Bio::read_owned(sector, Sectors(BLOCK_SECTORS)).with_tag(role.into().tag(block));
         let bytes = read_bio_async(bio.to(&self.device)).await;
-        let bytes = bytes.map_err(|status| status.errno().unwrap_or(Errno::EIO))?;
+        let bytes = bytes.map_err(|status| refused(status).at(block))?;
         let mut data = [0; BLOCK_SIZE];
         data.copy_from_slice(&bytes);
         Ok(data)
@@ -220,7 +230,7 @@ impl BlockManager {
     }
 
     /// Makes a block of zeros, whatever is on the disk.
-    pub fn make_zero(&mut self, block: MetaBlock, role: impl Into<Role>) {
+    pub fn make_zero(&mut self, block: MetaBlock, role: impl Into<BlockRole>) {
         self.make(block, role.into(), [0; BLOCK_SIZE]);
     }
 
@@ -228,12 +238,12 @@ impl BlockManager {
     ///
     /// # Panics
     /// When `from` was not loaded before.
-    pub fn make_copy(&mut self, from: MetaBlock, to: MetaBlock, role: impl Into<Role>) {
+    pub fn make_copy(&mut self, from: MetaBlock, to: MetaBlock, role: impl Into<BlockRole>) {
         let data = *self.get(from);
         self.make(to, role.into(), data);
     }
 
-    fn make(&mut self, block: MetaBlock, role: Role, data: Block) {
+    fn make(&mut self, block: MetaBlock, role: BlockRole, data: Block) {
         match self.slot_mut(block) {
             Some(slot) => {
                 slot.data = data;
@@ -249,7 +259,7 @@ impl BlockManager {
     ///
     /// # Errors
     /// The first error of a write or of the flush; what could not be written stays changed.
-    pub async fn write_all_but_superblock(&mut self) -> Result<(), Errno> {
+    pub async fn write_all_but_superblock(&mut self) -> Result<(), PdError> {
         let is_due = |block: &MetaBlock| block.0 != 0 && self.slot(*block).is_some_and(|slot| slot.is_dirty);
         let mut dirty: Vec<MetaBlock> = self.dirty.iter().copied().filter(is_due).collect();
         dirty.sort_unstable();
@@ -268,7 +278,7 @@ impl BlockManager {
     ///
     /// # Errors
     /// What the device says.
-    pub async fn write_superblock(&mut self) -> Result<(), Errno> {
+    pub async fn write_superblock(&mut self) -> Result<(), PdError> {
         let superblock = MetaBlock(0);
         if self.slot(superblock).is_some_and(|slot| slot.is_dirty) {
             self.write(superblock).await?;
@@ -281,7 +291,7 @@ impl BlockManager {
     }
 
     /// Writes every changed block, in order of their numbers, as far as that works: for a cache that goes.
-    pub(crate) async fn write_leftovers(&mut self) {
+    pub async fn write_leftovers(&mut self) {
         self.is_read_only = false;
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.sort_unstable();
@@ -294,22 +304,22 @@ impl BlockManager {
         }
     }
 
-    async fn flush(&self) -> Result<(), Errno> {
+    async fn flush(&self) -> Result<(), PdError> {
         let tag = Tag::new("metadata-flush", 0, 0);
         let flushed = run_async(Bio::flush().with_tag(tag).to(&self.device)).await;
-        flushed.map_err(|status| status.errno().unwrap_or(Errno::EIO))
+        flushed.map_err(|status| refused(status).into())
     }
 
-    async fn write(&mut self, block: MetaBlock) -> Result<(), Errno> {
+    async fn write(&mut self, block: MetaBlock) -> Result<(), PdError> {
         if self.is_read_only {
-            return Err(Errno::EPERM);
+            return Err(PdErrorKind::ReadOnly.at(block));
         }
         let slot = self.slot_mut(block).expect("a changed block is in memory");
-        let role = slot.role.unwrap_or(Kind::Node.into());
-        seal(role.kind, block, &mut slot.data);
+        let role = slot.role.unwrap_or((&NODE).into());
+        role.validator.seal(block, &mut slot.data);
         let bio = Bio::write_owned(Sector(block.0 * BLOCK_SECTORS), Arc::from(&slot.data[..]));
         let written = run_async(bio.with_tag(role.tag(block)).to(&self.device)).await;
-        written.map_err(|status| status.errno().unwrap_or(Errno::EIO))?;
+        written.map_err(|status| refused(status).at(block))?;
         let slot = self.slot_mut(block).expect("nobody else changes the cache meanwhile");
         slot.is_dirty = false;
         self.clean += 1;
@@ -348,6 +358,7 @@ impl BlockManager {
 mod tests {
     use super::*;
     use dmlab_block::{RamDisk, Registry, WriteCache};
+    use dmlab_formats::thin::SUPERBLOCK;
     use dmlab_runtime::{Runtime, VirtualDriver};
     use dmlab_units::DevT;
 
@@ -363,9 +374,9 @@ mod tests {
         blocks.clean_limit = 32;
         let transactions = async {
             for transaction in 0..20 {
-                blocks.make_zero(MetaBlock(0), Kind::Superblock);
+                blocks.make_zero(MetaBlock(0), &SUPERBLOCK);
                 for i in 0..10 {
-                    blocks.make_zero(MetaBlock(1 + 10 * transaction + i), Kind::Node);
+                    blocks.make_zero(MetaBlock(1 + 10 * transaction + i), &NODE);
                 }
                 blocks.write_all_but_superblock().await.unwrap();
                 blocks.write_superblock().await.unwrap();

@@ -1,4 +1,4 @@
-//! Who lends the simulated kernel threads and time.
+//! The driver interface: how the outside lends the simulated kernel threads and time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::{Instant, Runtime};
 
-/// The outside world of a simulated kernel: its clock, and what a caller does who must wait.
+/// The outside world of a simulated kernel: its clock, and what a caller does that must wait.
 pub trait Driver: Send + Sync {
     /// Time since boot.
     fn now(&self) -> Instant;
@@ -30,7 +30,7 @@ pub trait Driver: Send + Sync {
     fn wait(&self, runtime: &Runtime, flag: &WakeFlag) -> Result<(), Stalled>;
 }
 
-/// Nothing is runnable and no timer is set: who waits now waits for ever.
+/// The error of a wait that would never end: nothing is runnable and no timer is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stalled;
 
@@ -44,7 +44,7 @@ impl std::fmt::Display for Stalled {
 
 impl std::error::Error for Stalled {}
 
-/// Set by whoever ends a wait.
+/// A flag that a caller waits for and that the end of the wait sets.
 pub struct WakeFlag {
     is_set: AtomicBool,
     on_wake: Box<dyn Fn() + Send + Sync>,
@@ -80,7 +80,7 @@ impl Wake for WakeFlag {
 
 /// Virtual time: tasks run on the thread that waits, and when nothing is runnable the clock jumps to the next timer.
 ///
-/// Time passes only while somebody waits, so a run is a function of its inputs and its seed.
+/// Time passes only while a caller waits, so a run is a function of its inputs and its seed.
 #[derive(Default)]
 pub struct VirtualDriver {
     now: AtomicU64,

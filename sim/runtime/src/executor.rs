@@ -1,4 +1,4 @@
-//! Tasks of the simulated kernel, and who goes next.
+//! The executor: tasks of the simulated kernel, and which of them runs next.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -54,7 +54,7 @@ impl Scheduler for SeededScheduler {
 pub struct Task<T>(async_task::Task<T>);
 
 impl<T> Task<T> {
-    /// Lets the task run to its end with nobody waiting for it.
+    /// Lets the task run to its end without a waiter.
     pub fn detach(self) {
         self.0.detach();
     }

@@ -25,13 +25,13 @@ impl Hook {
         self.hung.read().clone()?.downcast().ok()
     }
 
-    /// Hangs something here, instead of anything before it.
+    /// Sets the value of the hook, in place of the one before.
     pub fn set<T: Any + Send + Sync>(&self, what: Arc<T>) {
         *self.hung.write() = Some(what);
         self.is_on.store(true, Ordering::Relaxed);
     }
 
-    /// Takes down what hangs here.
+    /// Empties the hook.
     pub fn clear(&self) {
         self.is_on.store(false, Ordering::Relaxed);
         *self.hung.write() = None;

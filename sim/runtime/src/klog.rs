@@ -15,7 +15,7 @@ use crate::Instant;
 pub enum Level {
     /// 0: the system is unusable.
     Emerg = 0,
-    /// 1: somebody must act at once.
+    /// 1: action must be taken at once.
     Alert = 1,
     /// 2: critical.
     Crit = 2,
@@ -27,7 +27,7 @@ pub enum Level {
     Notice = 5,
     /// 6: information.
     Info = 6,
-    /// 7: for who looks for a mistake.
+    /// 7: messages for debugging.
     Debug = 7,
 }
 
@@ -50,13 +50,13 @@ impl Level {
 /// One line of the kernel log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KlogLine {
-    /// Its number; the first line of a machine has 0.
+    /// The number of the line; the first line of a machine has 0.
     pub seq: u64,
     /// When it was written.
     pub time: Instant,
     /// How bad it is.
     pub level: Level,
-    /// Who wrote it, as syslog numbers them: 0 is the kernel, all others are programs.
+    /// The writer of the line, as syslog numbers them: 0 is the kernel, all others are programs.
     pub facility: u8,
     /// The text without its end: one line, or what a program has written.
     pub text: String,
@@ -65,7 +65,7 @@ pub struct KlogLine {
 }
 
 impl fmt::Display for KlogLine {
-    /// As `dmesg` prints it: `[    0.000123] device-mapper: ...`, before each of its lines.
+    /// Writes the line as `dmesg` prints it: `[    0.000123] device-mapper: ...`, before each of its lines.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, line) in self.text.split('\n').enumerate() {
             let end = if at == 0 { "" } else { "\n" };
@@ -78,7 +78,7 @@ impl fmt::Display for KlogLine {
 type Sink = Arc<dyn Fn(&KlogLine) + Send + Sync>;
 type Listener = Box<dyn Fn() + Send + Sync>;
 
-/// The log of one machine: its last lines, and whoever wants each as it comes.
+/// The log of one machine: its last lines, and the subscribers that get each line as it comes.
 #[derive(Default)]
 pub struct Klog {
     ring: Mutex<Ring>,
@@ -95,7 +95,7 @@ struct Ring {
 impl Klog {
     /// Lines kept; older ones go.
     pub const CAPACITY: usize = 16_384;
-    /// Most bytes of a line (recorded); a longer one loses its end.
+    /// Most bytes of a line (recorded: `core/long-words`); a longer one loses its end.
     pub const MAX_LINE: usize = 1021;
 
     pub(crate) fn push(&self, time: Instant, level: Level, facility: u8, mut text: String) {

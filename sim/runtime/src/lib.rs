@@ -10,6 +10,7 @@ mod driver;
 mod executor;
 mod hook;
 mod klog;
+mod personality;
 mod planted;
 mod rng;
 mod sharded;
@@ -23,6 +24,7 @@ pub use driver::{Driver, Stalled, VirtualDriver, WakeFlag};
 pub use executor::{Fifo, Scheduler, SeededScheduler, Task, TaskId, WorkQueue};
 pub use hook::Hook;
 pub use klog::{Klog, KlogLine, Level, RateLimit};
+pub use personality::{Personality, Quirks};
 #[doc(hidden)]
 pub use planted::Planted;
 pub use rng::{Rng, Stream};
@@ -46,6 +48,7 @@ pub struct Runtime {
     executor: executor::Executor,
     timers: time::Timers,
     seed: u64,
+    personality: &'static Personality,
     klog: Klog,
     uevents: Uevents,
     tracer: Tracer,
@@ -54,10 +57,20 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// A kernel at time zero, with every random stream drawn from `seed`.
+    /// A kernel of the reference version at time zero, with every random stream drawn from `seed`.
     pub fn new(seed: u64, driver: Arc<dyn Driver>) -> Arc<Runtime> {
+        Runtime::with_personality(seed, driver, Personality::REFERENCE)
+    }
+
+    /// A kernel of some version at time zero, with every random stream drawn from `seed`.
+    pub fn with_personality(
+        seed: u64,
+        driver: Arc<dyn Driver>,
+        personality: &'static Personality,
+    ) -> Arc<Runtime> {
         Arc::new(Runtime {
             driver,
+            personality,
             executor: executor::Executor::new(Box::new(Fifo)),
             timers: time::Timers::default(),
             seed,
@@ -89,6 +102,17 @@ impl Runtime {
     /// Time since boot, good to a few milliseconds and cheap: what io statistics are counted in.
     pub fn coarse_now(&self) -> Instant {
         self.driver.coarse_now()
+    }
+
+    /// Which kernel this is.
+    pub fn personality(&self) -> &'static Personality {
+        self.personality
+    }
+
+    /// Whether this kernel does something otherwise than the reference.
+    #[inline]
+    pub fn has(&self, quirk: Quirks) -> bool {
+        self.personality.has(quirk)
     }
 
     /// The seed that every random stream comes from.
@@ -126,7 +150,7 @@ impl Runtime {
         &self.tracer
     }
 
-    /// Where the block layer keeps who looks at each bio before its device does.
+    /// The place where the block layer keeps the interceptor of bios.
     pub fn bio_hook(&self) -> &Hook {
         &self.bio_hook
     }

@@ -7,7 +7,7 @@ use rand_chacha::rand_core::{RngCore, SeedableRng};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum Stream {
-    /// Who runs next.
+    /// The choice of the task that runs next.
     Scheduling = 1,
     /// Which fault strikes.
     Faults = 2,

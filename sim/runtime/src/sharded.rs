@@ -29,7 +29,7 @@ impl<const N: usize> ShardedCounters<N> {
         }
     }
 
-    /// Sum `at`. Exact once nobody adds any more.
+    /// Sum `at`. It is exact once no thread adds any more.
     pub fn sum(&self, at: usize) -> i64 {
         self.shards.iter().map(|shard| shard[at].load(Ordering::SeqCst)).sum()
     }
@@ -46,14 +46,14 @@ impl ShardedCounter {
         self.0.shards[shard()][0].fetch_add(n, Ordering::SeqCst);
     }
 
-    /// The sum. Exact once nobody adds any more.
+    /// The sum. It is exact once no thread adds any more.
     pub fn sum(&self) -> i64 {
         self.0.sum(0)
     }
 }
 
 /// A piece for the calling thread. Threads have stacks of their own, so the place of a local variable tells them
-/// apart without asking who they are; which piece is taken never changes the sum.
+/// apart without asking for their identity; which piece is taken never changes the sum.
 #[inline]
 fn shard() -> usize {
     let here = 0u8;

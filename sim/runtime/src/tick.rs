@@ -42,7 +42,7 @@ const LONGEST: u64 = (i64::MAX as u64 >> 1) - 1;
 pub struct Ticks(pub u64);
 
 impl Ticks {
-    /// As many as `ms` milliseconds need (`msecs_to_jiffies`).
+    /// The ticks that `ms` milliseconds need (`msecs_to_jiffies`).
     pub const fn from_millis(ms: u32) -> Ticks {
         if ms > i32::MAX as u32 { Ticks(LONGEST) } else { Ticks((ms as u64).div_ceil(TICK_MS)) }
     }
@@ -53,7 +53,7 @@ impl Ticks {
 pub struct Tick(u64);
 
 impl Tick {
-    /// When it begins.
+    /// The time at which the tick begins.
     pub const fn begins(self) -> Instant {
         Instant::from_nanos(self.0.saturating_mul(TICK_NS))
     }
@@ -90,7 +90,7 @@ impl Add<Ticks> for Tick {
 }
 
 impl Instant {
-    /// The tick that it lies in.
+    /// The tick that this time lies in.
     pub const fn tick(self) -> Tick {
         Tick(self.as_nanos() / TICK_NS)
     }

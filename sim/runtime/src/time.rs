@@ -49,7 +49,7 @@ impl Sub<Instant> for Instant {
 }
 
 impl fmt::Display for Instant {
-    /// As the kernel log stamps it: seconds and microseconds, the seconds in five places.
+    /// Writes the time as the kernel log stamps it: seconds and microseconds, the seconds in five places.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:5}.{:06}", self.0 / 1_000_000_000, self.0 / 1000 % 1_000_000)
     }

@@ -11,18 +11,18 @@ use crate::Instant;
 /// Where on its way a bio was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TracePoint {
-    /// It was submitted to a device (`block_bio_queue`).
+    /// The bio was submitted to a device (`block_bio_queue`).
     Queue,
     /// A target sent it on; the event's device and sector are where it came from (`block_bio_remap`).
     Remap {
-        /// Where it goes.
+        /// The device that the bio goes to.
         to: DevT,
-        /// To which sector there.
+        /// The sector there that it goes to.
         to_sector: Sector,
     },
-    /// It was split; the event's length is that of the first piece (`block_split`).
+    /// The bio was split; the event's length is that of the first piece (`block_split`).
     Split,
-    /// It waits on a suspended device.
+    /// The bio waits on a suspended device.
     Defer,
     /// The device is done with it; 0 or an errno (`block_bio_complete`).
     Complete {
@@ -34,11 +34,11 @@ pub enum TracePoint {
 /// One sighting of a bio.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TraceEvent {
-    /// When.
+    /// The time of the event.
     pub time: Instant,
-    /// On which device.
+    /// The device at which the bio was seen.
     pub dev: DevT,
-    /// Where on its way.
+    /// The point on its way at which the bio was seen.
     pub point: TracePoint,
     /// What it does, in the letters of blktrace: R, W, D, F and so on.
     pub op: &'static str,
@@ -74,7 +74,7 @@ impl std::fmt::Display for TraceEvent {
 
 type Sink = Arc<dyn Fn(&TraceEvent) + Send + Sync>;
 
-/// Hands trace events to whoever asked for them.
+/// Hands trace events to those that subscribed to them.
 #[derive(Default)]
 pub struct Tracer {
     is_on: AtomicBool,
@@ -82,7 +82,7 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Whether anybody listens. Ask this before making an event.
+    /// Whether there is a subscriber. Ask this before making an event.
     #[inline]
     pub fn is_on(&self) -> bool {
         self.is_on.load(Ordering::Relaxed)

@@ -62,7 +62,7 @@ impl fmt::Display for Uevent {
 type Sink = Arc<dyn Fn(&Uevent) + Send + Sync>;
 type Filter = Arc<dyn Fn(&Uevent) -> bool + Send + Sync>;
 
-/// The events of one machine: the last ones, and whoever wants each as it comes.
+/// The events of one machine: the last ones, and the subscribers that get each event as it comes.
 #[derive(Default)]
 pub struct Uevents {
     ring: Mutex<Ring>,
@@ -91,7 +91,7 @@ impl Uevents {
         let mut ring = self.ring.lock();
         ring.last_seqnum += 1;
         let event = Uevent { seqnum: ring.last_seqnum, action, devpath, subsystem, vars };
-        // A lost event has had its number: who listens sees the gap.
+        // A lost event has had its number: a listener sees the gap.
         if ring.filter.as_ref().is_some_and(|passes| !passes(&event)) {
             return;
         }

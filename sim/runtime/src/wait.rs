@@ -11,7 +11,7 @@ use parking_lot::Mutex as Lock;
 
 use crate::{Instant, Runtime};
 
-/// Those who wait for something to change.
+/// A wait queue: the tasks that wait for something to change.
 ///
 /// Change the state first, then call [`WaitQueue::wake_all`]: each waiter looks at its condition again.
 #[derive(Default)]
@@ -125,7 +125,7 @@ impl<T> Mutex<T> {
         Mutex { value: Lock::new(Some(Box::new(value))), queue: WaitQueue::default() }
     }
 
-    /// Takes the lock if nobody holds it.
+    /// Takes the lock if it is free.
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         let value = self.value.lock().take()?;
         Some(MutexGuard { mutex: self, value: Some(value) })

@@ -25,7 +25,7 @@
 //! | messages, events | none |
 //! | suspend | sends off what is held, in order; until the resume nothing is delayed |
 //!
-//! Behaviour: targets-basic.md section 5, recorded cases `delay/*`.
+//! Behaviour: kernel/targets.md#delay, recorded cases `delay/*`.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dmlab_block::{Bio, BlkStatus, Op, submit};
 use dmlab_dm::{
     BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, OrRefuse, StatusKind, StatusResult,
-    TableDevice, Target, TargetFeatures, TargetType, parse_u32_wrapping, parse_u64_wrapping,
+    TableDevice, Target, TargetFeatures, TargetType,
 };
 use dmlab_runtime::{Runtime, Tick, Ticks, WaitQueue};
 use dmlab_units::{Sector, Sectors};
@@ -94,8 +94,8 @@ fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
 /// Reads `DEVICE OFFSET MS`; the numbers are looked at before the device.
 fn open_class(ctr: &mut Ctr<'_>) -> Result<Class, CtrError> {
     let [device, offset, delay] = ctr.args.take("Requires exactly 3, 6 or 9 arguments")?;
-    let offset = parse_u64_wrapping(&offset).or_refuse("Invalid device sector")?;
-    let delay_ms = parse_u32_wrapping(&delay).or_refuse("Invalid delay")?;
+    let offset = ctr.args.scan_u64(&offset).or_refuse("Invalid device sector")?;
+    let delay_ms = ctr.args.scan_u32(&delay).or_refuse("Invalid delay")?;
     let device = ctr.device(&device).or_refuse("Device lookup failed")?;
     Ok(Class { device, offset: Sector(offset), delay_ms })
 }
@@ -114,7 +114,7 @@ impl Target for Delay {
         if class.delay_ms == 0 { Map::Remapped } else { self.held.hold(index, class.delay_ms, bio) }
     }
 
-    /// Also a suspend that is given up leaves it without delays: only a resume brings them back.
+    /// Sends all delayed bios on. Also a suspend that is given up leaves it without delays: only a resume brings them back.
     fn presuspend(&self, _noflush: bool) -> BoxFuture<'_, ()> {
         Box::pin(async {
             self.held.is_delaying.store(false, Ordering::SeqCst);
@@ -156,7 +156,7 @@ impl Drop for Delay {
     }
 }
 
-/// The bios that wait, and who sends them off.
+/// The bios that are delayed, and the state of what sends them on.
 struct Held {
     runtime: Arc<Runtime>,
     is_polled: bool,
@@ -168,7 +168,7 @@ struct Held {
 
 #[derive(Default)]
 struct List {
-    /// In order of arrival.
+    /// The bios in order of arrival.
     bios: Vec<HeldBio>,
     counts: [u32; 3],
     alarm: Option<Alarm>,
@@ -235,7 +235,7 @@ impl Held {
         let expires = now + Ticks::from_millis(delay_ms);
         let is_earlier = {
             let mut list = self.list.lock();
-            // Looked at again under the lock: whoever switched it off takes the lock after that.
+            // Looked at again under the lock: what switches it off takes the lock after that.
             if !self.is_delaying.load(Ordering::SeqCst) {
                 return Map::Remapped;
             }

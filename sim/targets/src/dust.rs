@@ -19,7 +19,7 @@
 //! | messages | `enable`, `disable`, `quiet`, `addbadblock B [FAILURES]`, `removebadblock B`, `queryblock B`, `countbadblocks`, `listbadblocks`, `clearbadblocks` |
 //! | splits | reads and writes at blocks; of a discard only the first block is looked at, as on Linux |
 //!
-//! Behaviour: targets-basic.md section 7; the kernel that other targets are held against does not have this one.
+//! Behaviour: kernel/targets.md#dust; the kernel that other targets are held against does not have this one.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -30,9 +30,9 @@ use dmlab_dm::kit::{LinearExtent, TargetLog};
 use dmlab_dm::{
     BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, IoctlRoute, Map, MessageResult, Messages,
     OrRefuse, Saved, StatusKind, StatusResult, Target, TargetFeatures, TargetType, parse_u32_strict,
-    parse_u32_wrapping, parse_u64_wrapping,
+    scan_u32, scan_u64,
 };
-use dmlab_runtime::Level;
+use dmlab_runtime::{Level, Personality};
 use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
 use parking_lot::Mutex;
 
@@ -57,6 +57,7 @@ struct Dust {
     /// Bad blocks, with how many writes are yet to fail before one of them goes through.
     bad: Mutex<BTreeMap<u64, u8>>,
     log: TargetLog,
+    personality: &'static Personality,
 }
 
 /// What messages have set.
@@ -82,7 +83,7 @@ fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     if sectors > ctr.len.0.min(MAX_BLOCK) {
         return Err(CtrError::invalid("Block size is too large"));
     }
-    let offset = parse_u64_wrapping(&offset).or_refuse("Invalid device offset sector")?;
+    let offset = ctr.args.scan_u64(&offset).or_refuse("Invalid device offset sector")?;
     // Whatever is wrong with the device.
     let device = ctr.device(&device).map_err(|_| CtrError::invalid("Device lookup failed"))?;
     ctr.settings.max_io_len = Sectors(sectors);
@@ -95,6 +96,7 @@ fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
         is_quiet: AtomicBool::new(false),
         bad: Mutex::default(),
         log: ctr.log("dust"),
+        personality: ctr.runtime().personality(),
     }))
 }
 
@@ -165,7 +167,7 @@ impl Dust {
 
     /// The block that a word names. No number at all is refused without a word; the block behind the last is allowed.
     fn block(&self, word: &[u8]) -> Result<u64, Errno> {
-        let block = parse_u64_wrapping(word).ok_or(Errno::EINVAL)?;
+        let block = scan_u64(word, self.personality).ok_or(Errno::EINVAL)?;
         if block > self.extent.device.device().capacity().0 / self.block_sectors() {
             return self.refuse(format_args!("selected block value out of range"));
         }
@@ -220,7 +222,7 @@ impl Dust {
             }
             [_, block, failures] => {
                 // Neither number is looked at before both are numbers.
-                let failures = parse_u32_wrapping(failures).ok_or(Errno::EINVAL)?;
+                let failures = scan_u32(failures, self.personality).ok_or(Errno::EINVAL)?;
                 let block = self.block(block)?;
                 if failures > MAX_FAILURES {
                     return self.refuse(format_args!("selected write fail count out of range"));

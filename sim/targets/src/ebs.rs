@@ -23,7 +23,7 @@
 //! Linux keeps the blocks it has read in a cache until they are overwritten or the device is suspended; here each
 //! operation reads them anew, which can be told only by changing the device behind the target's back.
 //!
-//! Behaviour: targets-basic.md section 14; the kernel that other targets are held against does not have this one.
+//! Behaviour: kernel/targets.md#ebs; the kernel that other targets are held against does not have this one.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -31,8 +31,8 @@ use std::sync::Arc;
 use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, Op, QueueLimits, read_async, run_async};
 use dmlab_dm::kit::LinearExtent;
 use dmlab_dm::{
-    Constructor, Ctr, CtrError, CtrResult, DeviceRange, IoctlRoute, Map, OrRefuse, StatusKind, StatusResult,
-    Target, TargetFeatures, TargetType, parse_u32_wrapping, parse_u64_wrapping,
+    Args, Constructor, Ctr, CtrError, CtrResult, DeviceRange, IoctlRoute, Map, OrRefuse, StatusKind,
+    StatusResult, Target, TargetFeatures, TargetType,
 };
 use dmlab_runtime::{Runtime, WorkQueue};
 use dmlab_units::{Bytes, SECTOR_SIZE, Sector, Sectors};
@@ -58,8 +58,8 @@ struct Ebs {
 }
 
 /// Reads a block size: a number modulo 2^16 that is a power of two, and no larger than `most`.
-fn block_size(word: &[u8], most: u16) -> Option<u16> {
-    let size = parse_u32_wrapping(word)? as u16;
+fn block_size(args: &Args, word: &[u8], most: u16) -> Option<u16> {
+    let size = args.scan_u32(word)? as u16;
     (size.is_power_of_two() && size <= most).then_some(size)
 }
 
@@ -68,12 +68,16 @@ fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
         return Err(CtrError::invalid("Invalid argument count"));
     }
     let [device, offset, emulated] = std::array::from_fn(|_| ctr.args.shift().unwrap_or_default());
-    let offset = parse_u64_wrapping(&offset)
+    let offset = ctr
+        .args
+        .scan_u64(&offset)
         .filter(|offset| *offset < ctr.len.0)
         .or_refuse("Invalid device offset sector")?;
-    let emulated = block_size(&emulated, MAX_EMULATED).or_refuse("Invalid emulated block size")?;
+    let emulated = block_size(&ctr.args, &emulated, MAX_EMULATED).or_refuse("Invalid emulated block size")?;
     let given = match ctr.args.shift() {
-        Some(word) => Some(block_size(&word, u16::MAX).or_refuse("Invalid underlying block size")?),
+        Some(word) => {
+            Some(block_size(&ctr.args, &word, u16::MAX).or_refuse("Invalid underlying block size")?)
+        }
         None => None,
     };
     let device = ctr.device(&device).or_refuse("Device lookup failed")?;

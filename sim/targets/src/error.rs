@@ -11,13 +11,14 @@
 //! number of words but none or two is ignored (recorded: `error-zero/error-args`), and status and table line are always
 //! empty.
 //!
-//! Behaviour: targets-basic.md section 4.
+//! Behaviour: kernel/targets.md#error.
 
 use dmlab_block::{Bio, QueueLimits};
 use dmlab_dm::{
     Constructor, Ctr, CtrResult, DeviceRange, Map, OrRefuse, QueueType, TableDevice, Target, TargetFeatures,
-    TargetType, parse_u64_wrapping,
+    TargetType,
 };
+use dmlab_runtime::Quirks;
 use dmlab_units::{Bytes, SECTOR_SIZE, Sector, Sectors};
 
 /// `error` 1.7.0.
@@ -37,15 +38,18 @@ struct Failing {
 }
 
 fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
-    // A discard comes as far as `map`, to fail there like everything else.
-    ctr.settings.num_discard_bios = 1;
-    ctr.settings.discards_supported = true;
+    let ignores_arguments = ctr.runtime().has(Quirks::ERROR_IGNORES_ARGUMENTS);
+    if !ignores_arguments {
+        // A discard comes as far as `map`, to fail there like everything else.
+        ctr.settings.num_discard_bios = 1;
+        ctr.settings.discards_supported = true;
+    }
     // It fails requests as well as bios, so it can take the place of a request-based multipath.
     ctr.settings.queue_type = QueueType::Either;
     let mut model = None;
-    if ctr.args.len() == 2 {
+    if ctr.args.len() == 2 && !ignores_arguments {
         let (device, offset) = (ctr.args.shift().unwrap_or_default(), ctr.args.shift().unwrap_or_default());
-        let offset = parse_u64_wrapping(&offset).or_refuse("Invalid device sector")?;
+        let offset = ctr.args.scan_u64(&offset).or_refuse("Invalid device sector")?;
         let device = ctr.device(&device).or_refuse("Device lookup failed")?;
         model = Some((device, Sector(offset)));
     }
@@ -62,7 +66,8 @@ impl Target for Failing {
         Some(self.model.iter().map(range).collect())
     }
 
-    /// Of the device's limits those of discards are not inherited (recorded): one of any length can fail here.
+    /// Sets the limits of discards to the highest: a discard of any length can fail here, whatever the device takes
+    /// (recorded: `error-zero/limits-below`).
     fn io_hints(&self, limits: &mut QueueLimits) {
         limits.discard_granularity = Bytes(SECTOR_SIZE);
         limits.max_hw_discard_sectors = Sectors(u64::from(u32::MAX));

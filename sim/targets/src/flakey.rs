@@ -31,7 +31,7 @@
 //!
 //! Every target draws from a stream of its own, split off the machine's seed: the same run corrupts the same bytes.
 //!
-//! Behaviour: targets-basic.md section 6, recorded cases `flakey/*`.
+//! Behaviour: kernel/targets.md#flakey, recorded cases `flakey/*`.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -41,9 +41,9 @@ use dmlab_block::{Bio, BlkStatus, End, Op};
 use dmlab_dm::kit::LinearExtent;
 use dmlab_dm::{
     Args, Constructor, Ctr, CtrError, CtrResult, DeviceRange, IoctlRoute, Map, OrRefuse, Saved, StatusKind,
-    StatusResult, Target, TargetFeatures, TargetType, parse_u32_wrapping, parse_u64_wrapping,
+    StatusResult, Target, TargetFeatures, TargetType,
 };
-use dmlab_runtime::{HZ, Instant, Rng, Runtime, Stream, Tick};
+use dmlab_runtime::{HZ, Instant, Quirks, Rng, Runtime, Stream, Tick};
 use dmlab_units::{Sector, Sectors};
 use parking_lot::Mutex;
 
@@ -59,6 +59,8 @@ pub static FLAKEY: TargetType = TargetType {
 const CERTAIN: u32 = 1_000_000_000;
 /// Most words that features take.
 const MAX_FEATURE_WORDS: u32 = 11;
+/// Most words that features took before there were those of [`Quirks::FLAKEY_LACKS_FEATURES`].
+const MAX_FEATURE_WORDS_ONCE: u32 = 6;
 /// A write that is to be corrupted is cut at this: 1024 pages.
 const MAX_COPY: Sectors = Sectors(8192);
 
@@ -82,10 +84,12 @@ struct Features {
     error_writes: bool,
     drop_writes: bool,
     fixed: Option<FixedByte>,
-    /// In 10^9.
+    /// The chance of a corrupted read, in 10^9.
     random_read: u32,
-    /// In 10^9.
+    /// The chance of a corrupted write, in 10^9.
     random_write: u32,
+    /// The table line has a blank behind each feature, and none for failing everything.
+    is_shown_old: bool,
 }
 
 /// `corrupt_bio_byte`.
@@ -111,10 +115,11 @@ impl Streams {
 /// Everything is looked at before the device is opened.
 fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     let [device, offset, up, down] = ctr.args.take("Invalid argument count")?;
-    let offset = parse_u64_wrapping(&offset).or_refuse("Invalid device sector")?;
-    // Linux says "up" for both.
-    let interval = |word: &[u8]| parse_u32_wrapping(word).or_refuse("Invalid up interval");
-    let (up, down) = (interval(&up)?, interval(&down)?);
+    let offset = ctr.args.scan_u64(&offset).or_refuse("Invalid device sector")?;
+    let up = ctr.args.scan_u32(&up).or_refuse("Invalid up interval")?;
+    let checks_more = ctr.runtime().has(Quirks::FLAKEY_CHECKS_MORE);
+    let down_text = if checks_more { "Invalid down interval" } else { "Invalid up interval" };
+    let down = ctr.args.scan_u32(&down).or_refuse(down_text)?;
     let total = up.wrapping_add(down);
     if total == 0 {
         return Err(CtrError::invalid("Total (up + down) interval is zero"));
@@ -122,7 +127,7 @@ fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     if total < up {
         return Err(CtrError::invalid("Interval overflow"));
     }
-    let features = Features::parse(&mut ctr.args)?;
+    let features = Features::parse(ctr)?;
     let device = ctr.device(&device).or_refuse("Device lookup failed")?;
     ctr.settings.num_flush_bios = 1;
     ctr.settings.num_discard_bios = 1;
@@ -140,19 +145,26 @@ fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
 
 impl Features {
     /// Reads `N_WORDS FEATURE...`. Words behind the counted ones are ignored.
-    fn parse(args: &mut Args) -> Result<Features, CtrError> {
+    fn parse(ctr: &mut Ctr<'_>) -> Result<Features, CtrError> {
+        let knows_all = !ctr.runtime().has(Quirks::FLAKEY_LACKS_FEATURES);
+        let checks_more = ctr.runtime().has(Quirks::FLAKEY_CHECKS_MORE);
+        let args = &mut ctr.args;
         let refused = |text| Err(CtrError::invalid(text));
         let mut features = Features::default();
         let mut left = if args.is_empty() {
             0
         } else {
-            args.group(0, MAX_FEATURE_WORDS, "Invalid number of feature args")?
+            let most = if knows_all { MAX_FEATURE_WORDS } else { MAX_FEATURE_WORDS_ONCE };
+            args.group(0, most, "Invalid number of feature args")?
         };
         while left > 0 {
             let Some(name) = args.shift() else { return refused("Insufficient feature arguments") };
             // A count that is too small for a feature's parameters wraps, as on Linux; the words then run out.
             left -= 1;
             match &name.to_ascii_lowercase()[..] {
+                b"error_reads" | b"random_read_corrupt" | b"random_write_corrupt" if !knows_all => {
+                    return refused("Unrecognised flakey feature requested");
+                }
                 b"error_reads" if features.error_reads => return refused("Feature error_reads duplicated"),
                 b"error_reads" => features.error_reads = true,
                 b"drop_writes" if features.drop_writes => return refused("Feature drop_writes duplicated"),
@@ -167,6 +179,9 @@ impl Features {
                     return refused("Feature error_writes conflicts with feature drop_writes");
                 }
                 b"error_writes" => features.error_writes = true,
+                b"corrupt_bio_byte" if checks_more && left < 4 => {
+                    return refused("Feature corrupt_bio_byte requires 4 parameters");
+                }
                 b"corrupt_bio_byte" if left == 0 => {
                     return refused("Feature corrupt_bio_byte requires parameters");
                 }
@@ -191,6 +206,9 @@ impl Features {
                 _ => return refused("Unrecognised flakey feature requested"),
             }
         }
+        if checks_more {
+            features.check_corruptions()?;
+        }
         let corrupts_fixed_writes = features.fixed.is_some_and(|fixed| fixed.is_write);
         if features.drop_writes && corrupts_fixed_writes {
             return refused("drop_writes is incompatible with corrupt_bio_byte with the WRITE flag set");
@@ -207,7 +225,22 @@ impl Features {
         if !has_any {
             (features.error_reads, features.error_writes) = (true, true);
         }
+        features.is_shown_old = !knows_all;
         Ok(features)
+    }
+
+    /// Whether something is to be corrupted that is dropped or failed anyway, whether at random or not.
+    fn check_corruptions(&self) -> Result<(), CtrError> {
+        let text = if self.drop_writes && self.corrupts_writes() {
+            "drop_writes is incompatible with random_write_corrupt or corrupt_bio_byte with the WRITE flag set"
+        } else if self.error_writes && self.corrupts_writes() {
+            "error_writes is incompatible with random_write_corrupt or corrupt_bio_byte with the WRITE flag set"
+        } else if self.error_reads && self.corrupts_reads() {
+            "error_reads is incompatible with random_read_corrupt or corrupt_bio_byte with the READ flag set"
+        } else {
+            return Ok(());
+        };
+        Err(CtrError::invalid(text))
     }
 
     fn corrupts_reads(&self) -> bool {
@@ -218,7 +251,7 @@ impl Features {
         self.random_write > 0 || self.fixed.is_some_and(|fixed| fixed.is_write)
     }
 
-    /// As a table has them: the number of words, then each feature that is in effect.
+    /// The features as a table line has them: the number of words, then each feature that is in effect.
     fn line(&self) -> String {
         let mut words: Vec<String> = Vec::new();
         let flags = [
@@ -233,8 +266,12 @@ impl Features {
         }
         let random = [(self.random_read, "random_read_corrupt"), (self.random_write, "random_write_corrupt")];
         words.extend(random.iter().filter(|(p, _)| *p > 0).map(|(p, name)| format!("{name} {p}")));
+        if self.is_shown_old && self.error_reads {
+            return "0 ".to_owned();
+        }
         let words = words.join(" ");
-        format!("{} {words}", words.split(' ').count())
+        let blank = if self.is_shown_old { " " } else { "" };
+        format!("{} {words}{blank}", words.split(' ').count())
     }
 }
 
@@ -291,7 +328,7 @@ impl Flakey {
         Some((place, rng.next_u32() as u8))
     }
 
-    /// Puts a corrupted copy in place of what a write carries, if it is its turn.
+    /// Replaces the data of a write by a corrupted copy, if it is its turn.
     fn corrupt_write(&self, bio: &mut Bio<'_>) {
         let fixed = self.features.fixed.filter(|fixed| fixed.strikes(bio, true));
         let len = bio.bytes().map_or(0, <[u8]>::len);
@@ -328,7 +365,8 @@ impl Target for Flakey {
                 }
             }
             _ if features.drop_writes => return Map::Done(BlkStatus::Ok),
-            // Taken and failed, where a read is refused: it counts in the device's statistics (recorded).
+            // Taken and failed, where a read is refused: it counts in the device's statistics
+            // (recorded: `core/statistics-of-a-disk`).
             _ if features.error_writes => return Map::Done(BlkStatus::IoErr),
             Op::Write => self.corrupt_write(bio),
             Op::Flush | Op::Discard | Op::SecureErase | Op::WriteZeroes => {}

@@ -15,7 +15,7 @@
 //! | messages | none |
 //! | passes on | reads, writes, flushes, discards, secure erases, write zeroes, ioctls |
 //!
-//! Behaviour: targets-basic.md section 1, recorded cases `linear/*`.
+//! Behaviour: kernel/targets.md#linear, recorded cases `linear/*`.
 
 use std::fmt::Write;
 

@@ -30,7 +30,7 @@
 //! Sectors are not moved: a target that does not start at 0 writes to DEVICE where it stands in the mapped device, as
 //! on Linux.
 //!
-//! Behaviour: targets-basic.md section 8, recorded cases `log-writes/*` and the recorded logs in
+//! Behaviour: kernel/targets.md#log-writes, recorded cases `log-writes/*` and the recorded logs in
 //! `golden/log-writes-images`.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -43,8 +43,8 @@ use dmlab_dm::{
     BoxFuture, Constructor, Ctr, CtrResult, DeviceRange, IoctlRoute, Map, MessageResult, Messages, OrRefuse,
     Saved, StatusKind, StatusResult, TableDevice, Target, TargetFeatures, TargetType,
 };
-use dmlab_log_format::{END_MARK, Entry, EntryFlags, Superblock};
-use dmlab_runtime::{Runtime, WaitQueue};
+use dmlab_formats::log_writes::{END_MARK, Entry, EntryFlags, Superblock};
+use dmlab_runtime::{Quirks, Runtime, WaitQueue};
 use dmlab_units::{Bytes, Errno, SECTOR_SIZE, Sector, Sectors};
 use parking_lot::Mutex;
 
@@ -115,7 +115,7 @@ impl Target for LogWrites {
         noted.map_or(Map::Remapped, Map::RemappedAndHear)
     }
 
-    /// It is written down how it was asked for, whether or not it went well.
+    /// A write is logged as it was asked for, whether or not it went well.
     fn end_io(&self, _bio: &mut Bio<'_>, id: u64, status: BlkStatus) -> End {
         self.log.finish(id);
         End::Done(status)
@@ -186,7 +186,10 @@ impl Target for LogWrites {
         let below = self.device.device().limits();
         if !self.has_discards {
             limits.discard_granularity = Bytes(self.log.block_sectors() * SECTOR_SIZE);
-            limits.max_hw_discard_sectors = MAX_PRETENDED_DISCARD;
+            limits.max_discard_sectors = MAX_PRETENDED_DISCARD;
+            if !self.log.runtime.has(Quirks::LIMITS_STAY_STACKED) {
+                limits.max_hw_discard_sectors = MAX_PRETENDED_DISCARD;
+            }
         }
         limits.logical_block_size = below.logical_block_size;
         limits.physical_block_size = below.physical_block_size;
@@ -247,13 +250,13 @@ struct Record {
 /// The log and what is on its way there.
 struct Log {
     runtime: Arc<Runtime>,
-    /// Its lines of the kernel log.
+    /// The target's lines of the kernel log.
     lines: TargetLog,
     device: Arc<BlockDevice>,
     /// Bytes of a log block.
     block: Bytes,
     state: Mutex<State>,
-    /// There is something to write, or everything is written, or the target is gone.
+    /// The queue of those that wait until there is something to write, all is written, or the target is gone.
     changed: WaitQueue,
 }
 

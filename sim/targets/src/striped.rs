@@ -16,7 +16,7 @@
 //! | events | one for each of the first errors of a device (those that leave its count below 15) |
 //! | splits | reads and writes at chunks; discards and their kin go to every stripe at once, each its share |
 //!
-//! Behaviour: targets-basic.md section 2, recorded cases `striped/*`.
+//! Behaviour: kernel/targets.md#striped, recorded cases `striped/*`.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -25,9 +25,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use dmlab_block::{Bio, BioFlags, BlkStatus, End, QueueLimits};
 use dmlab_dm::{
     Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, OrRefuse, StatusKind, StatusResult, TableDevice,
-    TableEvents, Target, TargetFeatures, TargetType, parse_u32_strict, parse_u64_wrapping,
+    TableEvents, Target, TargetFeatures, TargetType, parse_u32_strict,
 };
-use dmlab_runtime::Runtime;
+use dmlab_runtime::{Quirks, Runtime};
 use dmlab_units::{Bytes, Errno, SECTOR_SIZE, Sector, Sectors};
 
 /// `striped` 1.6.0.
@@ -38,6 +38,8 @@ pub static STRIPED: TargetType = TargetType {
     ctr: Constructor::Now(construct),
 };
 
+/// Longest discard where that is bounded: 2^32 bytes less a sector.
+const BOUNDED_DISCARD: Sectors = Sectors(u32::MAX as u64 >> 9);
 /// Errors of a device after which it raises no more events.
 const EVENT_ERROR_LIMIT: u32 = 15;
 
@@ -98,7 +100,7 @@ fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
 }
 
 fn open_stripe(ctr: &mut Ctr<'_>, device: &[u8], offset: &[u8]) -> Result<Stripe, Errno> {
-    let offset = parse_u64_wrapping(offset).ok_or(Errno::EINVAL)?;
+    let offset = ctr.args.scan_u64(offset).ok_or(Errno::EINVAL)?;
     Ok(Stripe { device: ctr.device(device)?, offset: Sector(offset), errors: AtomicU32::new(0) })
 }
 
@@ -209,7 +211,13 @@ impl Target for Striped {
     }
 
     fn io_hints(&self, limits: &mut QueueLimits) {
-        limits.chunk_sectors = self.chunk;
+        if !self.runtime.has(Quirks::STRIPED_CHUNKS_HIDDEN) {
+            limits.chunk_sectors = self.chunk;
+        }
+        if self.runtime.has(Quirks::STRIPED_DISCARD_BOUNDED) {
+            limits.max_hw_discard_sectors = limits.max_hw_discard_sectors.min(BOUNDED_DISCARD);
+            limits.max_discard_sectors = limits.max_discard_sectors.min(BOUNDED_DISCARD);
+        }
         let chunk_bytes = self.chunk.0 * SECTOR_SIZE;
         let row_bytes = chunk_bytes * self.stripes.len() as u64;
         // Hints are 32 bits wide; a row that doesn't fit gives none.

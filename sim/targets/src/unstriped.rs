@@ -24,14 +24,14 @@
 //! any number when there is one stripe. Only LEN sectors of the device are checked, not STRIPES times as many: what
 //! lies beyond its end fails when it is read.
 //!
-//! Behaviour: targets-basic.md section 9, recorded cases `switch-unstriped/unstriped*`.
+//! Behaviour: kernel/targets.md#unstriped, recorded cases `switch-unstriped/unstriped*`.
 
 use std::fmt::Write;
 
 use dmlab_block::{Bio, QueueLimits};
 use dmlab_dm::{
     Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, OrRefuse, StatusKind, StatusResult, TableDevice,
-    Target, TargetFeatures, TargetType, parse_u32_strict, parse_u64_wrapping,
+    Target, TargetFeatures, TargetType, parse_u32_strict,
 };
 use dmlab_units::{Sector, Sectors};
 
@@ -71,7 +71,7 @@ fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
         return Err(CtrError::invalid("Please provide stripe between [0, # of stripes]"));
     }
     let device = ctr.device(&device).map_err(|_| CtrError::invalid("Couldn't get striped device"))?;
-    let offset = parse_u64_wrapping(&offset).or_refuse("Invalid striped device offset")?;
+    let offset = ctr.args.scan_u64(&offset).or_refuse("Invalid striped device offset")?;
     if !ctr.len.0.is_multiple_of(chunk.0) {
         return Err(CtrError::invalid("Target length not divisible by chunk size"));
     }
@@ -105,7 +105,8 @@ impl Target for Unstriped {
 
     fn status<'a>(&'a self, kind: StatusKind, _noflush: bool, out: &'a mut String) -> StatusResult<'a> {
         let Unstriped { chunk, offset, .. } = self;
-        // Linux shows both with a sign (recorded): a table line with 2^31 stripes or more can't be loaded again.
+        // Linux shows both with a sign (recorded: `core/huge-tables`): a table line with 2^31 stripes or more can't be
+        // loaded again.
         let (stripes, stripe) = (self.stripes as i32, self.stripe as i32);
         let written = match kind {
             StatusKind::Table => write!(out, "{stripes} {chunk} {stripe} {} {offset}", self.device.dev()),

@@ -6,12 +6,13 @@
 //! ```
 //!
 //! Good for the untouched part of a huge sparse device, with a `snapshot` above that keeps what is written.
-//! It stands on no device, so it takes its queue limits from nobody and has no status.
+//! It stands on no device, so it takes its queue limits from none and has no status.
 //!
-//! Behaviour: targets-basic.md section 3, recorded cases `error-zero/*`.
+//! Behaviour: kernel/targets.md#zero, recorded cases `error-zero/*`.
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, Op};
 use dmlab_dm::{Constructor, Ctr, CtrError, CtrResult, Map, Target, TargetFeatures, TargetType};
+use dmlab_runtime::Quirks;
 
 /// `zero` 1.2.0.
 pub static ZERO: TargetType = TargetType {
@@ -27,16 +28,18 @@ fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     if !ctr.args.is_empty() {
         return Err(CtrError::invalid("No arguments required"));
     }
-    // A discard has nothing to free, and says so at once.
-    ctr.settings.num_discard_bios = 1;
-    ctr.settings.discards_supported = true;
+    if !ctr.runtime().has(Quirks::ZERO_REFUSES_DISCARDS) {
+        // A discard has nothing to free, and says so at once.
+        ctr.settings.num_discard_bios = 1;
+        ctr.settings.discards_supported = true;
+    }
     Ok(Box::new(Zero))
 }
 
 impl Target for Zero {
     fn map(&self, bio: &mut Bio<'_>) -> Map {
         match bio.op {
-            // Nobody needs zeros ahead of time.
+            // Zeros need no reading ahead.
             Op::Read if bio.flags.contains(BioFlags::RAHEAD) => Map::Kill,
             Op::Read => {
                 if let Some(bytes) = bio.bytes_mut() {

@@ -30,7 +30,7 @@ impl From<DevT> for (u32, u32) {
 pub enum ParseDevTError {
     /// Not two decimal numbers with a colon between them (the caller then tries the string as a path).
     NotANumber,
-    /// Two numbers, but not in 12 and 20 bits (EOVERFLOW on Linux; dm-core.md section 5.3).
+    /// Two numbers, but not in 12 and 20 bits (EOVERFLOW on Linux; kernel/dm-core.md#opening-devices).
     TooLarge,
 }
 

@@ -47,7 +47,7 @@ impl Sectors {
     /// No sectors.
     pub const ZERO: Sectors = Sectors(0);
 
-    /// The same length in bytes, or `None` past 2^64 bytes.
+    /// This length in bytes, or `None` past 2^64 bytes.
     pub fn to_bytes(self) -> Option<Bytes> {
         self.0.checked_mul(SECTOR_SIZE).map(Bytes)
     }
@@ -82,12 +82,12 @@ impl Bytes {
         Bytes(n << 30)
     }
 
-    /// The same length in whole sectors; what is left over is dropped.
+    /// This length in whole sectors; what is left over is dropped.
     pub fn sectors_floor(self) -> Sectors {
         Sectors(self.0 >> SECTOR_SHIFT)
     }
 
-    /// The same length in sectors, or `None` when it is not a whole number of them.
+    /// This length in sectors, or `None` when it is not a whole number of them.
     pub fn sectors_exact(self) -> Option<Sectors> {
         self.0.is_multiple_of(SECTOR_SIZE).then(|| self.sectors_floor())
     }

@@ -87,7 +87,7 @@ macro_rules! byte_name {
 }
 
 byte_name! {
-    /// Name of a mapped device: 1 to 127 bytes, no `/`, not `control`, `.` or `..` (dm-core.md section 4, DEV_CREATE).
+    /// Name of a mapped device: 1 to 127 bytes, no `/`, not `control`, `.` or `..` (kernel/dm-core.md#dev_create).
     DmName, DM_NAME_MAX, |bytes| {
         if bytes.contains(&b'/') {
             Err(NameError::Slash)

@@ -40,7 +40,7 @@ impl Source {
         &self.metadata
     }
 
-    /// Opens it; with a bar that shows how much has been read, if somebody watches.
+    /// Opens it; with a bar that shows how much has been read, if stderr is a terminal.
     pub(super) fn open(&self) -> Result<Watched, Failure> {
         Ok(self.open_with_id()?.0)
     }

@@ -1,4 +1,4 @@
-//! Who tells the story: runs each command on the machine and shows it with what came of it.
+//! The teller of the story: runs each command on the machine and shows it with what came of it.
 
 use super::picture;
 use crate::kernel::{Failure, device_name};

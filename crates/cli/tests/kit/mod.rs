@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-/// A fresh empty directory that everybody may write to; it goes with the value.
+/// A fresh empty directory that every user may write to; it goes with the value.
 pub(crate) struct Scratch(pub(crate) PathBuf);
 
 impl Scratch {

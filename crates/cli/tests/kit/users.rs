@@ -23,10 +23,10 @@ pub(crate) fn run(program: &str, words: &[&str]) -> Output {
     output
 }
 
-/// Who starts `dmlab`.
+/// The user that starts `dmlab`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum User {
-    /// Whoever runs the tests.
+    /// The user that runs the tests.
     Same,
     /// An ordinary user.
     Ordinary,

@@ -1,7 +1,8 @@
 //! Random scripts, to run on a machine of ours and on a real Linux and to compare what they print and what the kernels log.
 //!
-//! A script is a recorded case that nobody wrote: it carries the same shell functions, so what differs becomes a case as it is. It
-//! follows from its seed alone. Scripts are made so that most of what they do works, and the rest fails in many ways.
+//! A script is a recorded case made by chance: it carries the same shell functions, so what differs becomes a case as
+//! it is. It follows from its seed alone. Scripts are made so that most of what they do works, and the rest fails in
+//! many ways.
 
 mod generate;
 mod tables;

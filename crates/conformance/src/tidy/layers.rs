@@ -5,7 +5,8 @@ use super::{Finding, Manifest};
 
 /// Each crate of the repository and the crates of the repository that it may use.
 ///
-/// Kernel side: machine → targets → dm and persistent-data → block → runtime → units, with the codec `abi` beside it.
+/// Kernel side: machine → targets → dm and persistent-data → block → runtime → units, with the codecs `abi` and `formats`
+/// beside it.
 /// User side: everything → control → abi → units; control knows nothing of the kernel side, so that it drives a real
 /// Linux as well; the preload library knows its messages and nothing else. Nothing on the kernel side uses the user side.
 const MAY_USE: &[(&str, &[&str])] = &[
@@ -14,10 +15,10 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dmlab-runtime", &["dmlab-units"]),
     ("dmlab-block", &["dmlab-units", "dmlab-abi", "dmlab-runtime"]),
     ("dmlab-faults", &["dmlab-units", "dmlab-abi", "dmlab-runtime", "dmlab-block"]),
-    ("dmlab-persistent-data", &["dmlab-units", "dmlab-runtime", "dmlab-block"]),
+    // What both sides must agree on: targets write these bytes, tools and judges read them.
+    ("dmlab-formats", &["dmlab-units"]),
+    ("dmlab-persistent-data", &["dmlab-units", "dmlab-runtime", "dmlab-block", "dmlab-formats"]),
     ("dmlab-dm", &["dmlab-units", "dmlab-abi", "dmlab-runtime", "dmlab-block"]),
-    // What both sides must agree on: the target writes these logs, the tool reads them.
-    ("dmlab-log-format", &[]),
     (
         "dmlab-targets",
         &[
@@ -25,8 +26,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-runtime",
             "dmlab-block",
             "dmlab-dm",
+            "dmlab-formats",
             "dmlab-persistent-data",
-            "dmlab-log-format",
         ],
     ),
     (
@@ -39,12 +40,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-faults",
             "dmlab-dm",
             "dmlab-targets",
-            "dmlab-persistent-data",
         ],
     ),
-    // Of persistent-data the codecs only: these tools read what stands still and know no transactions.
-    ("dmlab-thin-tools", &["dmlab-units", "dmlab-persistent-data"]),
-    ("dmlab-replay-log", &["dmlab-log-format"]),
+    // Tools that read what stands still: bytes, and nothing that moves.
+    ("dmlab-thin-tools", &["dmlab-units", "dmlab-formats"]),
+    ("dmlab-replay-log", &["dmlab-formats"]),
     ("dmlab-control", &["dmlab-units", "dmlab-abi"]),
     ("dmlab-shim-proto", &["dmlab-units"]),
     ("dmlab-shim", &["dmlab-shim-proto"]),
@@ -71,6 +71,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-abi",
             "dmlab-runtime",
             "dmlab-block",
+            "dmlab-formats",
             "dmlab-faults",
             "dmlab-machine",
             "dmlab-driver",
@@ -101,7 +102,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-abi",
             "dmlab-runtime",
             "dmlab-block",
-            "dmlab-persistent-data",
+            "dmlab-formats",
+            "dmlab-targets",
             "dmlab-control",
             "dmlab",
             "dmlab-thin-tools",
@@ -115,7 +117,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-units",
             "dmlab-abi",
             "dmlab-control",
-            "dmlab-persistent-data",
+            "dmlab-formats",
             "dmlab-machine",
             "dmlab",
             "dmlab-shim-proto",
@@ -202,6 +204,8 @@ mod tests {
             ("dmlab-machine", "dmlab-control"),
             ("dmlab-block", "dmlab-dm"),
             ("dmlab-shim", "dmlab-server"),
+            ("dmlab-thin-tools", "dmlab-persistent-data"),
+            ("dmlab-formats", "dmlab-block"),
             ("dmlab-server", "dmlab-unheard-of"),
         ] {
             let findings = arrows(&manifest(package, &format!("{wrong}.workspace = true\n")));

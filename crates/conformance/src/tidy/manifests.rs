@@ -26,6 +26,26 @@ impl Manifest {
         let dependencies = dependency_tables(&table).flat_map(|t| t.keys().cloned()).collect();
         Ok(Manifest { file: file.to_owned(), package, dependencies, table })
     }
+
+    /// What the package says it is.
+    pub fn description(&self) -> Option<&str> {
+        self.table.get("package")?.get("description")?.as_str()
+    }
+
+    /// Names of the dependencies that the crate itself is built on, without those of its tests and build script.
+    pub fn built_on(&self) -> impl Iterator<Item = &str> {
+        let tables = std::iter::once(&self.table).chain(
+            self.table
+                .get("target")
+                .and_then(Value::as_table)
+                .into_iter()
+                .flat_map(|t| t.values())
+                .filter_map(Value::as_table),
+        );
+        tables
+            .filter_map(|owner| owner.get("dependencies").and_then(Value::as_table))
+            .flat_map(|dependencies| dependencies.keys().map(String::as_str))
+    }
 }
 
 fn dependency_tables(table: &Table) -> impl Iterator<Item = &Table> {

@@ -24,35 +24,128 @@ pub(super) fn code_and_literals(source: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// Text that belongs together: the comment lines that follow each other, or a paragraph of a page.
+pub(super) struct Block {
+    /// The number of its first line, from 1.
+    first: usize,
+    /// Its lines, without the marks of comments.
+    lines: Vec<String>,
+    /// Its lines, joined with blanks.
+    pub(super) text: String,
+}
+
+impl Block {
+    fn new(first: usize, lines: Vec<String>) -> Block {
+        let text = lines.join(" ");
+        Block { first, lines, text }
+    }
+
+    /// Its first paragraph.
+    pub(super) fn first_paragraph(&self) -> String {
+        let lines: Vec<&str> =
+            self.lines.iter().map(String::as_str).take_while(|line| !line.is_empty()).collect();
+        lines.join(" ")
+    }
+
+    /// The number of the line on which `word` begins; the first one if the word spans two.
+    pub(super) fn line_of(&self, word: &str) -> usize {
+        self.first + self.lines.iter().position(|line| line.contains(word)).unwrap_or(0)
+    }
+}
+
+/// The line comments of `source`, those on lines that follow each other as one.
+pub(super) fn comments(source: &str) -> Vec<Block> {
+    comments_with(source, |_| true)
+}
+
+/// The doc comments of `source` that are line comments.
+pub(super) fn doc_comments(source: &str) -> Vec<Block> {
+    comments_with(source, |piece| {
+        piece.starts_with("///") && !piece.starts_with("////") || piece.starts_with("//!")
+    })
+}
+
+fn comments_with(source: &str, is_meant: impl Fn(&str) -> bool) -> Vec<Block> {
+    let mut marked = String::new();
+    scan(source, |piece, is_comment| {
+        if is_comment && piece.starts_with("//") {
+            if !is_meant(piece) {
+                return;
+            }
+            let text = piece.trim_start_matches('/').trim_start_matches('!');
+            marked.push_str("//");
+            marked.push_str(text);
+        } else {
+            marked.extend(piece.chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
+        }
+    });
+    let lines = marked.lines().map(|line| Some(line.split_once("//")?.1.trim().to_owned()));
+    blocks(lines)
+}
+
+/// The paragraphs of a page.
+pub(super) fn paragraphs(page: &str) -> Vec<Block> {
+    blocks(page.lines().map(|line| (!line.trim().is_empty()).then(|| line.trim().to_owned())))
+}
+
+/// Joins the lines that are there and follow each other.
+fn blocks(lines: impl Iterator<Item = Option<String>>) -> Vec<Block> {
+    let mut found: Vec<Block> = Vec::new();
+    let mut open: Vec<String> = Vec::new();
+    let mut first = 1;
+    for (number, line) in lines.chain(std::iter::once(None)).enumerate() {
+        match line {
+            Some(line) => {
+                if open.is_empty() {
+                    first = number + 1;
+                }
+                open.push(line);
+            }
+            None if !open.is_empty() => found.push(Block::new(first, std::mem::take(&mut open))),
+            None => {}
+        }
+    }
+    found
+}
+
 /// `source` without comments, and without the insides of literals unless they are kept.
 fn blanked(source: &str, keeps_literals: bool) -> String {
-    let chars: Vec<char> = source.chars().collect();
     let mut out = String::with_capacity(source.len());
-    let blank = |c: char| if c == '\n' { '\n' } else { ' ' };
+    scan(source, |piece, is_comment| {
+        let is_code = !is_comment && (keeps_literals || !is_literal(piece));
+        out.extend(piece.chars().map(|c| if is_code || c == '\n' { c } else { ' ' }));
+    });
+    out
+}
+
+/// Whether a piece that [`scan`] found is a literal: of more than one character, or a lone quote that nothing ends.
+fn is_literal(piece: &str) -> bool {
+    piece.chars().nth(1).is_some() || piece == "\""
+}
+
+/// Goes through `source` piece by piece, each a comment (and told as such), a whole literal, or one character of code.
+fn scan(source: &str, mut piece: impl FnMut(&str, bool)) {
+    let chars: Vec<char> = source.chars().collect();
     let mut i = 0;
     while i < chars.len() {
         let rest = &chars[i..];
-        let is_comment = rest.starts_with(&['/', '/']) || rest.starts_with(&['/', '*']);
-        let end = if rest.starts_with(&['/', '/']) {
-            i + rest.iter().position(|&c| c == '\n').unwrap_or(rest.len())
+        let (len, is_comment) = if rest.starts_with(&['/', '/']) {
+            (rest.iter().position(|&c| c == '\n').unwrap_or(rest.len()), true)
         } else if rest.starts_with(&['/', '*']) {
-            i + block_comment(rest)
+            (block_comment(rest), true)
         } else if rest[0] == '"' {
-            i + string(rest)
+            (string(rest), false)
         } else if let Some(len) = raw_string(rest, i.checked_sub(1).map(|p| chars[p])) {
-            i + len
+            (len, false)
         } else if let Some(len) = character(rest) {
-            i + len
+            (len, false)
         } else {
-            out.push(chars[i]);
-            i += 1;
-            continue;
+            (1, false)
         };
-        let keeps = keeps_literals && !is_comment;
-        out.extend(chars[i..end].iter().map(|&c| if keeps { c } else { blank(c) }));
-        i = end;
+        let text: String = rest[..len.min(rest.len())].iter().collect();
+        piece(&text, is_comment);
+        i += len;
     }
-    out
 }
 
 /// Length of the (nested) block comment at the start of `rest`.
@@ -186,6 +279,16 @@ mod tests {
         );
         assert!(!code.contains("fn b") && !code.contains("mod t"));
         assert!(code.contains("fn a") && code.contains("fn c") && code.contains("fn d"));
+    }
+
+    #[test]
+    fn comments_are_found_and_joined() {
+        let source = "//! a\n//! b\n\nlet s = \"// no\"; // c\n/// d\nfn f() {} /* e */\n";
+        let found = comments(source);
+        let texts: Vec<&str> = found.iter().map(|block| block.text.as_str()).collect();
+        assert_eq!(texts, ["a b", "c d"]);
+        assert_eq!((found[0].line_of("b"), found[1].line_of("c"), found[1].line_of("d")), (2, 4, 5));
+        assert_eq!(paragraphs("a\nb\n\nc\n").len(), 2);
     }
 
     #[test]

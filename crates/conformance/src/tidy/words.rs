@@ -55,7 +55,7 @@ const KERNEL_SIDE: &[Ban] = &[
     },
 ];
 
-/// What a line says that declares a hash map or set whose order nobody ever sees.
+/// What a line says that declares a hash map or set whose order is never seen.
 const NEVER_ITERATED: &str = "// tidy: never iterated";
 
 /// Words in a file of `sim/` that reach out of the machine: clocks, threads, the environment, chance, output, files.
@@ -104,7 +104,7 @@ pub fn banned_words(file: &str, text: &str) -> Vec<Finding> {
 /// Folders that exist on one machine only.
 const MACHINE_FOLDERS: &[&str] = &[concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
 
-/// Paths of somebody's machine in any file; a path below a variable or another folder is none.
+/// Paths of one machine in any file; a path below a variable or another folder is none.
 pub fn banned_paths(file: &str, text: &str) -> Vec<Finding> {
     lines_with(file, text, |line| {
         MACHINE_FOLDERS.iter().find_map(|folder| {

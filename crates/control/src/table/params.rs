@@ -26,7 +26,7 @@ impl Params {
     }
 
     /// The words of a parameter string as the kernel splits it: a backslash takes the byte behind it literally
-    /// (dm-core.md section 5.2).
+    /// (kernel/dm-core.md#splitting-parameters).
     pub fn from_kernel(text: &[u8]) -> Params {
         let mut words = Vec::new();
         let mut word: Option<Vec<u8>> = None;

@@ -43,7 +43,7 @@ fn a_backslash_of_the_text_reaches_the_constructor() {
 
 #[test]
 fn the_kernel_splits_as_recorded() {
-    // dm-core.md section 5.2: a real tab, one backslash, a real newline.
+    // kernel/dm-core.md#splitting-parameters: a real tab, one backslash, a real newline.
     let words = |text: &[u8]| Params::from_kernel(text).words().map(<[u8]>::to_vec).collect::<Vec<_>>();
     assert_eq!(words(b"\t/dev/r\\am0\n 8  "), [b"/dev/ram0".to_vec(), b"8".to_vec()]);
     assert_eq!(words(b"8\\"), [b"8\\".to_vec()]);

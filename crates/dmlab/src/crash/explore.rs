@@ -80,13 +80,13 @@ pub struct Explore<'a> {
     progress: Option<Progress<'a>>,
 }
 
-/// What is wrong with a state, and who says so.
+/// What is wrong with a state, and the judge that says so.
 pub(super) struct Broken {
     pub(super) judge: String,
     pub(super) error: String,
 }
 
-/// A kind of damage: who says so, and the first thing that is said, without what is told in numbers, such as which block
+/// A kind of damage: the judge, and the first thing that it says, without what is told in numbers, such as which block
 /// it is. What follows on other lines or behind a semicolon may be more damage, and need not be the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Damage {
@@ -200,7 +200,7 @@ impl<'a> Explore<'a> {
         self.check_disks(move |moment| check(&lab_on(seed, moment.disks), moment))
     }
 
-    /// The same for a check that opens the disks itself, with [`Moment::boot`], or only looks at them.
+    /// Goes through the states with a check that opens the disks itself, with [`Moment::boot`], or only looks at them.
     pub fn check_disks(mut self, check: impl Fn(&Moment<'_>) -> Outcome + Send + Sync + 'a) -> Report {
         self.check = Some(Box::new(check));
         self.run()
@@ -284,7 +284,7 @@ impl<'a> Explore<'a> {
         found
     }
 
-    /// Builds a state and asks everybody.
+    /// Builds a state and asks all judges.
     pub(super) fn judge_state(&self, walk: &Walk<'_>, id: &StateId, picks: &Picks) -> Result<(), Broken> {
         let disks: Vec<Arc<LeftDisk>> = walk.disks_with(picks).into_iter().map(Arc::new).collect();
         let marks = &self.run.marks[..self.run.marks.partition_point(|(at, _)| *at <= id.boundary)];

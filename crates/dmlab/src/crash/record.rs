@@ -160,7 +160,8 @@ impl Deref for RecordedLab {
 pub struct Crash;
 
 impl Crash {
-    /// Runs `workload` on a machine on virtual time whose disks have these sizes and are recorded: `/dev/ram0` on.
+    /// Runs `workload` on a machine on virtual time whose disks have these sizes and which are recorded; they are
+    /// `/dev/ram0` on.
     ///
     /// # Errors
     /// When the workload fails.

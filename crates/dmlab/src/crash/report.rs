@@ -56,7 +56,7 @@ pub struct Failure {
     pub after: String,
     /// The last mark that the workload had passed.
     pub mark: Option<String>,
-    /// Who says so: a judge's name, or `check`.
+    /// The judge that says so: its name, or `check`.
     pub judge: String,
     /// What it says.
     pub error: String,

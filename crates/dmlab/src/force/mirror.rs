@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dmlab_control::{Mirror, MirrorSync, Table};
+use dmlab_formats::mirror_log::{BITS_OFFSET, Header};
 use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
 
 use super::{Force, Held, wrong};
@@ -54,8 +55,6 @@ impl Force<'_> {
 
     /// No region is clean any more, says the log of a mirror on this device.
     fn wipe_mirror_log(&self, device: &str) -> Result<(), Error> {
-        // Where the bits begin, behind the header (targets-basic.md section 11.1).
-        const BITS: usize = 1024;
         let file = self.lab.open(device)?;
         let block = file.device().limits().logical_block_size.0.max(SECTOR_SIZE) as usize;
         drop(file);
@@ -63,12 +62,12 @@ impl Force<'_> {
         let head = self.lab.read(
             device,
             Sector::ZERO,
-            Sectors(BITS.next_multiple_of(block) as u64 / SECTOR_SIZE),
+            Sectors(BITS_OFFSET.next_multiple_of(block) as u64 / SECTOR_SIZE),
         )?;
-        let regions = head.get(8..16).and_then(|bytes| bytes.try_into().ok()).map_or(0, u64::from_le_bytes);
-        let bytes = (BITS + regions.div_ceil(8) as usize).next_multiple_of(block);
+        let header = head.first_chunk().map(Header::decode).ok_or_else(wrong)?;
+        let bytes = (BITS_OFFSET + header.regions.div_ceil(8) as usize).next_multiple_of(block);
         let mut log = self.lab.read(device, Sector::ZERO, Sectors(bytes as u64 / SECTOR_SIZE))?;
-        let bits = log.get_mut(BITS..).ok_or_else(wrong)?;
+        let bits = log.get_mut(BITS_OFFSET..).ok_or_else(wrong)?;
         bits.fill(0);
         self.lab.write(device, Sector::ZERO, &log)
     }

@@ -61,7 +61,7 @@ fn an_ioctl_is_slow_or_hangs() {
     lab.dm().suspend(&id("a"), SuspendOptions::default()).unwrap();
     assert_eq!(lab.now() - before, Duration::from_secs(30));
     lab.faults().ioctl("dev_suspend").hang().add().unwrap();
-    // Nobody is there to release it, and on virtual time nothing else can happen.
+    // Nothing is there to release it, and on virtual time nothing else can happen.
     assert_eq!(lab.resume("a").unwrap_err().errno(), Some(Errno::EDEADLK));
     assert_eq!(lab.faults().list()[1].held, 0);
 }
@@ -85,7 +85,7 @@ fn a_hanging_ioctl_is_released() {
 #[test]
 fn a_client_is_killed_between_two_ioctls() {
     let lab = Lab::new(1);
-    // create is three: DEV_CREATE, TABLE_LOAD, DEV_SUSPEND. It dies with a table that nobody resumes.
+    // create is three: DEV_CREATE, TABLE_LOAD, DEV_SUSPEND. It dies with a table that is never resumed.
     lab.faults().ioctl("dev_suspend").on("a").kill().add().unwrap();
     let table: Table = "0 8 zero".parse().unwrap();
     let mut client = lab.dm();
@@ -114,7 +114,7 @@ fn an_event_is_lost() {
         .collect();
     assert_eq!(told, ["add dm-0", "change dm-0", "add dm-1", "remove dm-1", "remove dm-1"]);
     assert_eq!(lab.faults().hits_of(rule), 1);
-    // Whoever listens sees the gap.
+    // A listener sees the gap.
     let numbers: Vec<u64> = lab.uevents().iter().map(|event| event.seqnum).collect();
     assert!(numbers.windows(2).any(|pair| pair[1] == pair[0] + 2), "{numbers:?}");
 }

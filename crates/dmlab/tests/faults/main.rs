@@ -1,4 +1,4 @@
-//! Faults as a test of somebody else would use them.
+//! Faults as a test outside this repository would use them.
 
 mod actions;
 mod boundary;

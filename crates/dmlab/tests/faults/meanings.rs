@@ -63,7 +63,7 @@ fn one_thin_device_fails_and_the_other_does_not() {
 fn a_torn_node_is_found_out_by_who_reads_it() {
     let lab = lab();
     pool(&lab);
-    // On the disk itself: nobody above hears of it. A node's keys stand in its first half, its values in the second.
+    // On the disk itself: no layer above hears of it. A node's keys stand in its first half, its values in the second.
     lab.faults().on("/dev/vda").meaning("btree_node").writes().torn(1).add().unwrap();
     lab.write("/dev/mapper/thin", Sector(0), &[7; 512]).unwrap();
     lab.flush("/dev/mapper/thin").unwrap();

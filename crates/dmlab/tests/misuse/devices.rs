@@ -1,4 +1,5 @@
-//! Misuse of names, numbers and states of devices (dm-core.md section 13.1, rows 1 to 8, 38 to 46, 58 to 64, 74 to 77).
+//! Misuse of names, numbers and states of devices (kernel/misuse.md#rows-through-dmsetup, rows 1 to 8, 38 to 46, 58 to
+//! 64, 74 to 77).
 
 use crate::*;
 use dmlab_abi::{Command, DmFlags, Geometry};
@@ -250,7 +251,7 @@ fn row_64_suspend_and_resume_twice() {
 
 #[test]
 fn a_flag_that_the_kernel_does_not_know_comes_back() {
-    // dm-core.md section 2.5: exactly these bits are cleared or computed.
+    // kernel/dm-core.md#flags: exactly these bits are cleared or computed.
     let lab = lab();
     let mut dm = lab.dm();
     dm.create(&name("a"), &CreateOptions::default()).unwrap();

@@ -1,7 +1,7 @@
 //! What the misuse tests share: refusals with their errno and log lines.
 //!
-//! The rows are those of dm-core.md section 13, every one run on a real Linux 6.12.95. Numbers in test names are the
-//! rows of section 13.1. What libdevmapper refuses by itself, without an ioctl (rows 3, 6, 17, 18, 44, 65), shows with
+//! The rows are those of kernel/misuse.md, every one run on a real Linux 6.12.95. Numbers in test names are the
+//! rows of its first table. What libdevmapper refuses by itself, without an ioctl (rows 3, 6, 17, 18, 44, 65), shows with
 //! the real dmsetup: golden cases core/create-bad-name and core/create-long-name, and in crates/control's own tests.
 
 mod devices;

@@ -1,4 +1,5 @@
-//! Misuse of messages, statistics and geometry (dm-core.md section 13.1, rows 47 to 57, and 13.2).
+//! Misuse of messages, statistics and geometry (kernel/misuse.md#rows-through-dmsetup, rows 47 to 57, and
+//! kernel/misuse.md#malformed-ioctls).
 
 use crate::*;
 use dmlab_abi::Command;

@@ -1,4 +1,4 @@
-//! Malformed ioctl buffers (dm-core.md section 13.2), byte by byte.
+//! Malformed ioctl buffers (kernel/misuse.md#malformed-ioctls), byte by byte.
 
 use crate::*;
 use dmlab::Lab;

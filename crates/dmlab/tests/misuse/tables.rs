@@ -1,5 +1,5 @@
-//! Misuse of tables (dm-core.md section 13.1, rows 9 to 37, 69 to 71, 76 to 78; rows 66 to 68 and 75 need odd disks and
-//! are in sim/machine/tests/machine/misuse_limits.rs).
+//! Misuse of tables (kernel/misuse.md#rows-through-dmsetup, rows 9 to 37, 69 to 71, 76 to 78; rows 66 to 68 and 75 need
+//! odd disks and are in sim/machine/tests/machine/misuse_limits.rs).
 //!
 //! No file system is ever mounted from a simulated device. In rows 71 to 74 an exclusive opener, which is what a mount is to
 //! the device, stands for one; what a freeze does to the file system itself has no counterpart here.

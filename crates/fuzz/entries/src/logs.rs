@@ -1,4 +1,4 @@
-//! Logs of log-writes that somebody wrote wrong.
+//! Logs of log-writes with wrong bytes.
 
 use dmlab::Lab;
 use dmlab_control::{CreateOptions, DeviceId, LoadOptions};

@@ -42,7 +42,7 @@ fn lock(current: &Current) -> MutexGuard<'_, Option<(Instant, Vec<u8>)>> {
     current.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Ends the program when an input takes too long, and says which: nobody else would ever know.
+/// Ends the program when an input takes too long, and says which.
 fn watch(name: &'static str) -> Current {
     let current = Current::default();
     let watched = current.clone();

@@ -1,4 +1,4 @@
-//! Disks with partition tables that somebody wrote wrong: GPT with its checksums made right, and DOS tables with their chains.
+//! Disks with wrong partition tables: GPT with its checksums made right, and DOS tables with their chains.
 
 use std::fs::File;
 use std::io::Write;
@@ -48,7 +48,7 @@ fn make_sums_right(disk: &mut [u8]) {
     }
 }
 
-/// A file that nobody else sees.
+/// A file without a name.
 fn unnamed_file(bytes: &[u8]) -> Option<File> {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let nr = NEXT.fetch_add(1, Ordering::Relaxed);

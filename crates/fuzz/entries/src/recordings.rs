@@ -1,4 +1,4 @@
-//! Recordings of runs that somebody made up.
+//! Recordings of runs that never happened.
 
 use std::io::{self, Read, Write};
 use std::sync::{Arc, OnceLock};
@@ -73,6 +73,7 @@ fn record() -> io::Result<Vec<u8>> {
     let header = Header {
         made_by: "0".to_owned(),
         command: vec!["sample".to_owned()],
+        kernel: "6.12".to_owned(),
         seed: 1,
         clock: Clock::Virtual,
         ram_disks: 2,

@@ -1,4 +1,4 @@
-//! Persistent stores of snapshots that somebody wrote wrong.
+//! Persistent stores of snapshots with wrong bytes.
 
 use dmlab::Lab;
 use dmlab_control::{CreateOptions, DeviceId, LoadOptions, Query, SuspendOptions};

@@ -1,9 +1,13 @@
-//! Pools over metadata that somebody wrote wrong, and messages to pools.
+//! Pools over wrong metadata, and messages to pools.
 
 use dmlab::Lab;
 use dmlab::machine::Kernel;
 use dmlab_control::{CreateOptions, DeviceId, LoadOptions, Query};
-use dmlab_persistent_data::format::{BLOCK_SIZE, Block, Kind, check, seal};
+use dmlab_formats::bitmap::BITMAP;
+use dmlab_formats::btree_node::NODE;
+use dmlab_formats::index::INDEX;
+use dmlab_formats::thin::SUPERBLOCK;
+use dmlab_formats::{BLOCK_SIZE, Block, Validator};
 use dmlab_units::{DmName, MetaBlock, Sector, Sectors};
 use std::sync::OnceLock;
 
@@ -74,9 +78,9 @@ fn image() -> &'static Vec<u8> {
     })
 }
 
-fn kind_of(number: u64, block: &Block) -> Kind {
-    let kinds = [Kind::Superblock, Kind::Index, Kind::Bitmap, Kind::Node];
-    kinds.into_iter().find(|&kind| check(kind, MetaBlock(number), block).is_ok()).unwrap_or(Kind::Node)
+fn kind_of(number: u64, block: &Block) -> &'static Validator {
+    let kinds = [&SUPERBLOCK, &INDEX, &BITMAP, &NODE];
+    kinds.into_iter().find(|&kind| kind.check(MetaBlock(number), block).is_ok()).unwrap_or(&NODE)
 }
 
 /// Blocks of the image that are in use or once were, so that edits hit something.
@@ -129,7 +133,7 @@ pub(crate) fn metadata(bytes: &[u8]) {
             let place = if offset & 0x8000 != 0 { 4 + (offset + i) % 60 } else { 4 + (offset + i) % 4092 };
             block[place] = input.byte();
         }
-        seal(kind, MetaBlock(number), block);
+        kind.seal(MetaBlock(number), block);
     }
     let lab = Lab::new(1);
     lab.write("/dev/ram0", Sector(0), &disk).expect("a RAM disk takes writes");

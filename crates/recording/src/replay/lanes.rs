@@ -41,7 +41,7 @@ impl Driver for LaneDriver {
         if run_until_set(runtime, self.now(), flag) {
             return Ok(());
         }
-        // Nobody tells the replay itself to go on.
+        // Nothing tells the replay itself to go on.
         let Some(lane) = LANE.with(|lane| lane.borrow().clone()) else { return Err(Stalled) };
         lane.wait(flag)
     }

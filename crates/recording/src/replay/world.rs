@@ -221,7 +221,7 @@ impl Program<'_> {
 }
 
 impl Caller for Program<'_> {
-    /// What the path named then. A path that nobody asked for then names nothing.
+    /// What the path named then. A path that was not asked for then names nothing.
     fn lookup_bdev(&self, path: &[u8]) -> Result<DevT, Errno> {
         let fits = |answer: &Answer| match answer {
             Answer::Path { path: known, dev } if known == path => Some(*dev),
@@ -250,7 +250,7 @@ impl Caller for Program<'_> {
 /// A file that was under a loop device, in memory.
 struct RestoredFile {
     file: FileBacking,
-    /// The same, which others may stand on too.
+    /// The file in memory, which others may stand on too.
     shared: Arc<File>,
     number: u64,
     identity: (u64, u64),
@@ -259,7 +259,7 @@ struct RestoredFile {
 }
 
 impl LoopBacking for RestoredFile {
-    /// As it was then: somebody else may have made it longer.
+    /// The size as it was then: another may have made the file longer.
     fn size(&self) -> Result<u64, Errno> {
         let recorded = self.sizes.lock().get_mut(&self.number).and_then(VecDeque::pop_front);
         let size = match recorded {

@@ -13,7 +13,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::mpsc;
 
-/// One look at a thread that waits: who it is and how often it has left a processor so far.
+/// One look at a thread that waits: which it is and how often it has left a processor so far.
 #[derive(PartialEq, Eq)]
 struct Waiting {
     thread: u32,
@@ -53,7 +53,7 @@ enum Asking {
 
 /// Whether a thread that is asleep is on no processor's queue either.
 fn is_off(thread: &Path) -> bool {
-    // A kernel that tells it of nobody says 0 also of a thread of ours of which it is known that it waits.
+    // A kernel that tells it of no thread says 0 also of a thread of ours of which it is known that it waits.
     static TELLS: OnceLock<bool> = OnceLock::new();
     let place = |thread: &Path| fs::read(thread.join("wchan")).unwrap_or_default();
     let tells = || {
@@ -120,7 +120,7 @@ fn of_our_user() -> Option<Vec<u32>> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").ok()?.flatten() {
         let pid = entry.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
-        // What runs as somebody else could only slow the clock, and has no business to.
+        // What runs as another user could only slow the clock, and has no business to.
         if let Some(pid) = pid.filter(|&pid| pid != me)
             && entry.metadata().is_ok_and(|meta| meta.uid() == uid)
         {
@@ -146,7 +146,7 @@ fn look(socket: &Path, roots: &[u32], asking: Asking) -> Option<Vec<Waiting>> {
     let mut all = Vec::new();
     for pid in candidates(roots)? {
         let process = Path::new("/proc").join(pid.to_string());
-        // A program that a run started as somebody else is no client, who would be refused, and has no say.
+        // A program that a run started as another user is no client, for it would be refused, and has no say.
         // One that has just ended has woken its parent.
         let status = fs::read_to_string(process.join("status")).ok()?;
         if number(&status, "Uid:") != Some(us) {
@@ -215,7 +215,7 @@ fn number(status: &str, key: &str) -> Option<u32> {
 /// What a thread's `status` says of it, or `None` when it runs.
 fn waiting(thread: u32, status: &str) -> Option<Waiting> {
     let value = |key: &str| status.lines().find_map(|line| line.strip_prefix(key)).map(str::trim);
-    // Waiting for a disk of the host is running: it ends by itself. So does what stands until who traces it has looked at it.
+    // Waiting for a disk of the host is running: it ends by itself. So does what stands until its tracer has looked at it.
     if value("State:")?.starts_with(['R', 'D', 't']) {
         return None;
     }

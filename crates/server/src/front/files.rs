@@ -38,7 +38,7 @@ pub(crate) enum Body {
     Path,
 }
 
-/// A body that is open, until the last who uses it lets go: whose descriptor it was, or a call that is under way.
+/// A body that is open, until its last user lets go: the owner of the descriptor, or a call that is under way.
 pub(crate) struct Opened {
     /// There until the end.
     body: Option<Body>,
@@ -132,7 +132,7 @@ pub(crate) struct Files {
     open: RwLock<HashMap<u64, Arc<OpenFile>>>,
     /// Watches the placeholders.
     epoll: OwnedFd,
-    /// Held while closed files are taken off `epoll` and released, so that nobody overtakes a close.
+    /// Held while closed files are taken off `epoll` and released, so that nothing overtakes a close.
     draining: Mutex<()>,
     /// Devices with data in their page cache that a last close would write out.
     dirty: Mutex<HashSet<DevT>>,
@@ -206,7 +206,7 @@ impl Files {
         Ok((id, read_end))
     }
 
-    /// Says whom to tell of devices that were open for writing and are closed.
+    /// Sets the listener that is told of devices that were open for writing and are closed.
     pub(crate) fn tell_of_writers(&self, listener: OnWritten) {
         let _there_is_one = self.on_written.set(listener);
     }
@@ -232,8 +232,8 @@ impl Files {
         let _alone = self.draining.lock();
         let mut under_way = Vec::new();
         self.release_closed(&mut under_way);
-        // What waits for a resume is not waited for here, and the rest has one patience together: nobody waits for another's
-        // device.
+        // What waits for a resume is not waited for here, and the rest has one patience together: no client waits for
+        // another's device.
         let is_suspended = |dev: DevT| {
             let device = self.machine.device(dev);
             device.and_then(|device| device.dm).is_some_and(|dm| dm.suspended)
@@ -317,7 +317,7 @@ impl Files {
         Some(dev)
     }
 
-    /// Waits for the end of a close that is under way, however long it takes: who closes a file waits for its data.
+    /// Waits for the end of a close that is under way, however long it takes: closing a file waits for its data.
     pub(crate) fn wait_closed(&self, id: u64) {
         let mut closing = self.closing.lock();
         while closing.contains(&id) {

@@ -1,4 +1,4 @@
-//! `/dev/kmsg`: the kernel log record by record, as Linux 6.12 gives and takes it (recorded).
+//! `/dev/kmsg`: the kernel log record by record, as Linux 6.12 gives and takes it (recorded: `descriptors/kmsg.txt`).
 
 use std::fmt::Write as _;
 

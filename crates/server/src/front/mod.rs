@@ -52,16 +52,16 @@ use timers::Timers;
 /// Hears of each TABLE_LOAD that the kernel refused: the request's bytes, and what the kernel logged about it.
 pub type OnRefusedLoad = Box<dyn Fn(&[u8], &[String]) + Send + Sync>;
 
-/// Where a server lives, and who listens.
+/// Where a server lives, and its listeners.
 #[derive(Default)]
 pub struct Options {
     /// Its directory, which it makes, and removes when it ends.
     pub dir: PathBuf,
-    /// Whom to tell of refused tables.
+    /// The listener that is told of refused tables.
     pub on_refused_load: Option<OnRefusedLoad>,
     /// Whether programs find a udev that runs, and completes the cookies that they wait for.
     pub has_udev: bool,
-    /// Who writes down what programs ask; its driver drives the machine then.
+    /// The recorder that writes down what programs ask; its driver drives the machine then.
     pub recorder: Option<Arc<Recorder>>,
 }
 
@@ -153,7 +153,7 @@ impl Server {
         let runtime = machine.runtime().clone();
         let files = Arc::new(Files::new(machine.clone())?);
         let shared = Arc::new(Shared {
-            // What a run records must not depend on when somebody looks.
+            // What a run records must not depend on when it is looked at.
             world: World::new(machine, kept, options.has_udev, options.recorder.is_none()),
             files,
             mirror: Mirror::new(dir.join(MIRROR_DIR))?,
@@ -175,7 +175,7 @@ impl Server {
         let watch = Arc::new(Watch {
             epoll: shared.timers.epoll.clone(),
             clients: Mutex::new(HashMap::new()),
-            // In a recording 0 is nobody.
+            // In a recording 0 is no client.
             next: AtomicU64::new(1),
         });
         let clients = watch.clone();
@@ -293,7 +293,7 @@ impl Server {
         u32::try_from(self.shared.halted_by.load(Ordering::Acquire)).ok().filter(|&pid| pid != 0)
     }
 
-    /// Waits until somebody halts it.
+    /// Waits until the server is halted.
     pub fn wait(&self) {
         let mut stopped = self.shared.stopped.0.lock();
         while !*stopped {
@@ -304,9 +304,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // First what others see, so that nobody finds a machine that is going.
+        // First what others see, so that no client finds a machine that is going.
         let _ = fs::remove_file(self.socket());
-        // Whoever wants to know whether it worked has asked before.
+        // A caller that wants to know whether it worked has asked before.
         let _ = self.finish_recording();
         self.shared.halt();
         self.driver.stop();

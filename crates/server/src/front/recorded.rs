@@ -1,4 +1,4 @@
-//! Calls on their way into the machine, past whoever records them.
+//! Calls on their way into the machine, past the recorder.
 
 use dmlab_recording::{Call, Ended, Under};
 use dmlab_units::Errno;
@@ -21,7 +21,7 @@ impl Session {
         })
     }
 
-    /// The same for a call that brings nothing but its result.
+    /// Does `work` as [`Session::recorded`] does, for a call that brings nothing but its result.
     pub(super) fn recorded_plainly<T>(
         &self,
         what: impl FnOnce() -> Call,

@@ -68,7 +68,7 @@ impl Session {
     pub(crate) fn run(mut self, mut channel: Channel, turns: &AtomicU64) {
         let driver = self.shared.driver.clone();
         while let Some(header) = channel.wait() {
-            // A client that promises a descriptor and sends none has no call under way: nobody else waits for it.
+            // A client that promises a descriptor and sends none has no call under way: nothing else waits for it.
             let fd = match Request::decode(&header, channel.area.data()) {
                 Ok(Request::Ioctl { with_fd: true, .. }) => channel.take_fd(),
                 _ => None,
@@ -289,6 +289,7 @@ impl Session {
                 let next = events.last().map_or(from, |event| event.seqnum);
                 text_lines(out, next, events.iter().map(|event| (event.seqnum - 1, format!("{event}\n"))))
             }
+            Request::Release {} => payload(out, world.machine().runtime().personality().release.as_bytes()),
             Request::Devices {} => {
                 let devices = world.devices();
                 let line = |d: &dmlab_machine::DeviceInfo| {
@@ -418,7 +419,7 @@ impl Session {
         Ok((Reply { kind: FileKind::Char, extra: id, ..Reply::default() }, Some(fd)))
     }
 
-    /// A symlink itself, for those who walk paths step by step (O_PATH with O_NOFOLLOW).
+    /// Opens a symlink itself, for programs that walk paths step by step (O_PATH with O_NOFOLLOW).
     fn open_link(&self, path: &[u8]) -> Answer {
         let parent = path.iter().rposition(|&b| b == b'/').map_or(&b"/"[..], |at| &path[..at]);
         let directory = self.shared.world.find(parent, true)?;

@@ -26,7 +26,7 @@ pub(crate) struct Shared {
     pub(crate) recorder: Option<Arc<Recorder>>,
     pub(crate) stopping: AtomicBool,
     pub(crate) stopped: (Mutex<bool>, Condvar),
-    /// The process that asked for the end; 0 for nobody.
+    /// The process that asked for the end; 0 for none.
     pub(crate) halted_by: AtomicI32,
 }
 

@@ -283,7 +283,7 @@ impl Timers {
         of & (PROCESS | DESCRIPTOR) != 0
     }
 
-    /// Lets nobody wait for a timer any more. How it stood.
+    /// Takes a timer's wait back. Returns how it stood.
     fn disarm(&self, timer: &Timer) -> [u8; 16] {
         let mut setting = timer.setting.lock();
         let before = *setting;
@@ -304,7 +304,7 @@ impl Timers {
             let setting = *timer.setting.lock();
             let Some(due) = setting.due.filter(|_| setting.number == number) else { break };
             wait.is_under_way.store(true, Ordering::Release);
-            // Who sets it anew from here on, takes this wait back.
+            // Setting it anew from here on takes this wait back.
             if timer.setting.lock().number != number {
                 break;
             }
@@ -340,7 +340,7 @@ impl Timers {
 impl Timer {
     /// Its time is up.
     fn happen(&self) {
-        // Who has ended by now hears of nothing any more.
+        // A process that has ended by now hears of nothing any more.
         match &self.effect {
             Effect::Alarm(process) => {
                 let _ = pidfd_send_signal(process.as_fd(), Signal::ALARM);
@@ -349,7 +349,7 @@ impl Timer {
                 let _ = what.send(process.as_fd());
             }
             Effect::ThreadSignal { process, pid, thread, what } => {
-                // As long as this answers, nobody else has the number.
+                // As long as this answers, no other process has the number.
                 if lives(process) {
                     let _ = what.send_to_thread(*pid, *thread);
                 }
@@ -369,7 +369,7 @@ fn lives(process: &OwnedFd) -> bool {
     rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(0)
 }
 
-/// Takes back what nobody has read yet. A pipe can be opened by its other end's name for a moment.
+/// Takes back what has not been read yet. A pipe can be opened by its other end's name for a moment.
 fn take_back(pipe: &OwnedFd) -> u64 {
     let name = format!("/proc/self/fd/{}", pipe.as_raw_fd());
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;

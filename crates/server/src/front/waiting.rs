@@ -60,7 +60,7 @@ struct Listening<'a>(&'a Session);
 impl Drop for Listening<'_> {
     fn drop(&mut self) {
         let watched = &self.0.watched;
-        // A message too many is no harm: nobody waits then.
+        // A message too many is no harm: nothing waits then.
         let _ = watched.watch.listen(&watched.socket, self.0.client, false);
     }
 }

@@ -1,6 +1,6 @@
 //! What a machine's `/dev`, `/proc` and `/sys` look like: one tree that all fronts ask, derived from the machine's state.
 //!
-//! `/dev` is kept here, since programs change it; `/sys` and `/proc` are rendered when somebody looks. All paths are
+//! `/dev` is kept here, since programs change it; `/sys` and `/proc` are rendered when they are read. All paths are
 //! absolute. A path that leaves the simulated tree is answered with where it goes ([`Found::Elsewhere`]).
 
 mod modules;
@@ -88,7 +88,7 @@ pub struct World {
     udev_turns: Condvar,
 }
 
-/// How long somebody waits for udev to be through: what it looks into may be stuck.
+/// How long a caller waits for udev to be through: what it looks into may be stuck.
 const UDEV_PATIENCE: Duration = Duration::from_secs(10);
 
 struct State {
@@ -149,8 +149,8 @@ impl World {
         state.tree.found_by_udev(&self.machine, &job, content);
     }
 
-    /// What udev does when somebody who may have written a device has closed it: a disk's partition table is read again if
-    /// nobody uses the disk, and the device's content is looked into again.
+    /// What udev does when a device that may have been written is closed: a disk's partition table is read again if
+    /// the disk is not in use, and the device's content is looked into again.
     pub(crate) fn device_written(&self, dev: DevT) {
         let is_watched = |device: &DeviceInfo| self.state.lock().tree.is_watched_by_udev(device);
         if !self.has_udev || !self.machine.device(dev).as_ref().is_some_and(is_watched) {

@@ -1,4 +1,5 @@
-//! The parts of `/sys` that tell of block devices, rendered when somebody looks (program-surface.md section 6).
+//! The parts of `/sys` that tell of block devices, rendered when they are read
+//! (kernel/program-surface.md#files-that-programs-read).
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use dmlab_units::DevT;
 mod partition;
 
 use super::node::EntryKind;
-use dmlab_machine::{BlockDevice, DeviceInfo, LOOP_MAJOR, Machine};
+use dmlab_machine::{BlockDevice, DeviceInfo, LOOP_MAJOR, Machine, Quirks};
 
 /// Something at a path of `/sys` or `/proc`.
 #[derive(Clone, Debug)]
@@ -267,7 +268,7 @@ fn device_entry(machine: &Machine, device: &DeviceInfo, attribute: &str) -> Opti
         _ => {
             let (group, name) = attribute.split_once('/').unwrap_or((attribute, ""));
             match group {
-                "queue" => queue(device, name),
+                "queue" => queue(machine, device, name),
                 "loop" => loop_device(machine, device, name),
                 "dm" => dm(device, name),
                 "holders" => neighbour(machine, "../..", &device.holders, name),
@@ -348,7 +349,8 @@ fn loop_device(machine: &Machine, device: &DeviceInfo, name: &str) -> Option<Ent
     }
 }
 
-/// What `queue` has besides for a device with a request queue (recorded). There is none behind these files.
+/// What `queue` has besides for a device with a request queue, as Debian's Linux 6.12 shows it. There is none behind
+/// these files.
 fn request_values(device: &DeviceInfo) -> Vec<(&'static str, String)> {
     let (scheduler, requests) = match device.dm {
         Some(_) => ("none [mq-deadline] ", 256),
@@ -362,16 +364,49 @@ fn request_values(device: &DeviceInfo) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The `queue` directory. A bio-based device has no scheduler and no request files.
-fn queue(device: &DeviceInfo, name: &str) -> Option<Entry> {
+/// The `queue` directory. A bio-based device has no scheduler and no request files, unless the kernel is one that shows them
+/// for every device.
+fn queue(machine: &Machine, device: &DeviceInfo, name: &str) -> Option<Entry> {
+    let runtime = machine.runtime();
     let mut values = queue_values(device);
     if device.takes_requests {
         values.extend(request_values(device));
+    }
+    if runtime.has(Quirks::QUEUES_SHOW_STREAMS) {
+        let names = [
+            "iostats_passthrough",
+            "max_write_streams",
+            "write_stream_granularity",
+            "write_zeroes_unmap_max_bytes",
+            "write_zeroes_unmap_max_hw_bytes",
+        ];
+        values.extend(names.map(|name| (name, "0".to_owned())));
+    }
+    if runtime.has(Quirks::QUEUES_ARE_OLD) {
+        as_old(device, &mut values);
     }
     if name.is_empty() {
         return dir(values.iter().map(|(name, _)| file(name)));
     }
     text(&values.into_iter().find(|(have, _)| *have == name)?.1)
+}
+
+/// Has `queue` look as it did before atomic writes, when every device had the files of requests (recorded on Linux 6.1, where
+/// a device that takes bios counts no IO).
+fn as_old(device: &DeviceInfo, values: &mut Vec<(&'static str, String)>) {
+    values.retain(|(name, _)| !name.starts_with("atomic_write"));
+    if !device.takes_requests {
+        values.extend(
+            [("nr_requests", "128"), ("rq_affinity", "0"), ("scheduler", "none")]
+                .map(|(name, value)| (name, value.to_owned())),
+        );
+    }
+    for (name, value) in values {
+        let counts_nothing = *name == "iostats" && !device.takes_requests;
+        if *name == "io_poll_delay" || counts_nothing {
+            "0".clone_into(value);
+        }
+    }
 }
 
 fn queue_values(device: &DeviceInfo) -> Vec<(&'static str, String)> {

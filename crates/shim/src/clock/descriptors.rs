@@ -140,7 +140,7 @@ pub(crate) fn sleep(nanos: u64) -> Option<Result<(), i32>> {
         .map(|waited| waited.map(|_| ()))
 }
 
-/// The same for a program with many threads that sleep, which need no channel each.
+/// Sleeps until `until`, in a program with many threads that sleep, which need no channel each.
 fn sleep_noted(until: u64) -> Option<Result<(), i32>> {
     let nothing = AtomicU32::new(0);
     let word = Word { at: &nothing, while_is: 0, is_private: true };

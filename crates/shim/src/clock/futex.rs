@@ -51,7 +51,7 @@ pub(crate) fn wait(word: &Word<'_>, most: Option<&timespec>) -> Result<(), i32> 
     sys::futex(word.at.as_ptr(), op, word.while_is, most).map(|_| ())
 }
 
-/// Wakes who waits for a private word.
+/// Wakes the waiters of a private word.
 pub(crate) fn wake(word: &AtomicU32, most: u32) {
     let op = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
     let _ = sys::futex(word.as_ptr(), op, most, core::ptr::null());
@@ -60,7 +60,7 @@ pub(crate) fn wake(word: &AtomicU32, most: u32) {
 /// Among the bits of those whose limit the helper keeps. A program's own wakes are for all bits.
 pub(super) const LIMITED: u32 = 1 << 31;
 
-/// Wakes who waits with a limit.
+/// Wakes the waiters that have a limit.
 pub(super) fn wake_limited(word: *mut u32, is_private: bool) {
     let op = libc::FUTEX_WAKE_BITSET | if is_private { libc::FUTEX_PRIVATE_FLAG } else { 0 };
     let _ = sys::futex_bits(word, op, i32::MAX as u32, core::ptr::null(), LIMITED);
@@ -181,7 +181,7 @@ fn limited(word: &Word<'_>, nanos: u64) -> Result<(), i32> {
     wait_noted(word, &noted, Cancel::No)
 }
 
-/// The same for the helper itself, by a limit of its own.
+/// Waits for a word as the helper does, by a limit of its own.
 pub(super) fn until_limit(word: &Word<'_>, nanos: u64) -> Result<(), i32> {
     if CANT.load(Ordering::Relaxed) {
         return Err(libc::ENOSYS);

@@ -13,7 +13,7 @@ use crate::hook::Next;
 use crate::sys;
 
 const FREE: u32 = 0;
-/// Somebody is about to fill it in.
+/// A thread is about to fill it in.
 const TAKEN: u32 = 1;
 const WAITING: u32 = 2;
 /// The helper wakes it just now.
@@ -57,7 +57,7 @@ pub(super) struct Noted(&'static Place);
 #[derive(Clone, Copy)]
 pub(super) enum For<'a> {
     Condition(*mut pthread_cond_t),
-    /// Whoever waits for this word of memory with [`futex::LIMITED`] among his bits.
+    /// The waiters for this word of memory that have [`futex::LIMITED`] among their bits.
     Word(&'a Word<'a>),
     /// It looks by itself from time to time.
     Nothing,
@@ -106,7 +106,7 @@ impl Drop for Noted {
             // The helper has it in hand for as long as a wake takes.
             let _ = sys::sched_yield();
         }
-        // Or the clock would jump to a moment that nobody waits for.
+        // Or the clock would jump to a moment that nothing waits for.
         if until <= EARLIEST.load(Ordering::SeqCst) {
             look_again();
         }
@@ -142,7 +142,7 @@ fn start() -> Option<()> {
         let made =
             unsafe { libc::pthread_create(&mut thread, core::ptr::null(), help, core::ptr::null_mut()) };
         if made == 0 {
-            // SAFETY: the thread was just made and nobody joins it.
+            // SAFETY: the thread was just made and is never joined.
             unsafe { libc::pthread_detach(thread) };
         }
         sys::release_signals(held);
@@ -157,7 +157,7 @@ fn start() -> Option<()> {
 static BROADCAST: Next = Next::new(c"pthread_cond_broadcast");
 
 impl Place {
-    /// Wakes who waits here. For others that wait for the same it is a wake without a reason, which they must expect.
+    /// Wakes the waiter here. For others that wait for the same it is a wake without a reason, which they must expect.
     fn wake(&self) {
         let what = self.at.load(Ordering::Relaxed);
         if what.is_null() {
@@ -174,7 +174,7 @@ impl Place {
         // SAFETY: every C library has it with this signature.
         let broadcast: unsafe extern "C" fn(*mut pthread_cond_t) -> c_int =
             unsafe { core::mem::transmute(at) };
-        // SAFETY: one waits for it, who cannot leave while its place is in hand.
+        // SAFETY: one waits for it, and cannot leave while its place is in hand.
         unsafe { broadcast(what.cast()) };
     }
 }
@@ -235,7 +235,7 @@ extern "C" fn help(_: *mut c_void) -> *mut c_void {
         EARLIEST.store(seen.earliest, Ordering::SeqCst);
         if seen.any_to_leave {
             // Time stands still for a program that runs: it must not pass before they have seen that theirs is up. One that
-            // can't leave, since somebody holds its lock, does not hold the clock.
+            // can't leave, since its lock is held, does not hold the clock.
             let now = host(libc::CLOCK_MONOTONIC).unwrap_or(0);
             let since = *first_told.get_or_insert(now);
             if now.saturating_sub(since) < HURRY {
@@ -258,7 +258,7 @@ extern "C" fn help(_: *mut c_void) -> *mut c_void {
             HELPER.store(0, Ordering::SeqCst);
             let is_needed = look().any;
             let me = sys::getpid().unwrap_or(0) as i32;
-            // Who noted a wait meanwhile has started another helper, or relies on this one.
+            // A thread that noted a wait meanwhile has started another helper, or relies on this one.
             if !is_needed || HELPER.compare_exchange(0, me, Ordering::SeqCst, Ordering::SeqCst).is_err() {
                 return core::ptr::null_mut();
             }

@@ -45,7 +45,7 @@ fn until<R>(
     }
 }
 
-/// The same for a call that is told how long to wait.
+/// Takes a lock within a limit that says how long to wait.
 fn within<R>(
     limit: *const timespec,
     is_timeout: impl Fn(&R) -> bool,

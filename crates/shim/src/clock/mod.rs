@@ -6,8 +6,8 @@
 //!
 //! A wait with a limit has two ends: what it waits for, which the host's kernel knows, and the limit, which the server knows. A wait
 //! for descriptors waits for both at once: a message of the server comes beside them ([`limit::Limit`]). A semaphore, a futex or a
-//! condition variable is waited for as ever, and a helper thread ([`helper`]), which waits for the earliest limit, wakes who waits
-//! there. What can't be had says once that it takes the host's time ([`note`]).
+//! condition variable is waited for as ever, and a helper thread ([`helper`]), which waits for the earliest limit,
+//! wakes the waiter there. What can't be had says once that it takes the host's time ([`note`]).
 //!
 //! On a machine that lives by the wall clock none of this does anything.
 

@@ -17,7 +17,7 @@ pub(crate) fn takes_host_time(name: &str, what: &str) {
         len += part.len();
     }
     let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_CLOEXEC;
-    // Somebody has said it.
+    // It has been said.
     let Ok(fd) = sys::openat(libc::AT_FDCWD, path.as_ptr(), flags, 0o600) else { return };
     let _ = sys::close(fd as i32);
     let mut line = [0u8; 256];

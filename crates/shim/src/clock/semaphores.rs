@@ -62,7 +62,7 @@ fn take(count: &AtomicU64) -> bool {
     count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |all| (all as u32 > 0).then(|| all - 1)).is_ok()
 }
 
-/// One of those who wait for a semaphore.
+/// A waiter for a semaphore.
 struct Waiter {
     count: &'static AtomicU64,
     noted: Noted,

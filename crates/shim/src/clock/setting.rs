@@ -1,4 +1,4 @@
-//! Setting the time: the clocks are the host's, which nothing of a run may touch, whoever it runs as.
+//! Setting the time: the clocks are the host's, which nothing of a run may touch, whatever user it runs as.
 
 use libc::{c_int, c_long, c_void, clockid_t, timespec, timeval, timex};
 
@@ -37,7 +37,7 @@ hook! {
     }
 }
 
-/// The same by number. `None`: pass it on.
+/// Answers calls that set the time, by number. `None`: pass it on.
 pub(super) fn by_number(nr: c_long, a: &[usize; 6]) -> Option<c_long> {
     let refuses = match nr {
         libc::SYS_clock_settime | libc::SYS_settimeofday => true,

@@ -77,7 +77,7 @@ pub(super) fn own(found: Found, path: &mut PathBuf, whole: bool) -> Result<(), i
             *path = real;
             Ok(())
         }
-        // Sockets, FIFOs and devices of the host's are whom they belong to.
+        // Sockets, FIFOs and devices of the host's keep their owners.
         _ => Err(libc::EPERM),
     }
 }
@@ -93,7 +93,7 @@ fn copy_link(from: &mut PathBuf, to: &mut PathBuf) -> Result<(), i32> {
     }
 }
 
-/// Copies a file of the host's into the layer: a nameless file first, so that nobody sees half of it.
+/// Copies a file of the host's into the layer: a nameless file first, so that half of it is never seen.
 fn copy(from: &mut PathBuf, to: &mut PathBuf, stat: &libc::stat, whole: bool) -> Result<(), i32> {
     let source =
         sys::openat(libc::AT_FDCWD, from.c_str().cast(), libc::O_RDONLY | libc::O_CLOEXEC, 0)? as c_int;
@@ -346,7 +346,7 @@ fn giving(at: (c_int, *const c_char), path: &mut PathBuf) -> Result<Option<PathB
         && is_dir(stat)
         && has_below
     {
-        // As between two file systems: whoever wants it moved copies it.
+        // As between two file systems: a program that wants it moved copies it.
         return Err(libc::EXDEV);
     }
     own(found, path, true)?;

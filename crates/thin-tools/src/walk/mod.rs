@@ -18,7 +18,8 @@ pub use shape::{EdgeError, Shape};
 
 use crate::counts::MetaCounts;
 use crate::metadata::{Metadata, usable_blocks};
-use dmlab_persistent_data::format::{BLOCK_SIZE, Node};
+use dmlab_formats::BLOCK_SIZE;
+use dmlab_formats::btree_node::Node;
 use dmlab_units::MetaBlock;
 use node::{Contents, read_node};
 use rayon::prelude::*;

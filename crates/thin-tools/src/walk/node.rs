@@ -2,7 +2,8 @@
 
 use super::Tree;
 use crate::metadata::{BlockError, Metadata, read_checked};
-use dmlab_persistent_data::format::{Block, INTERNAL_VALUE_SIZE, Kind, Node};
+use dmlab_formats::Block;
+use dmlab_formats::btree_node::{INTERNAL_VALUE_SIZE, NODE, Node};
 use dmlab_units::MetaBlock;
 
 /// Why a node can't be used, whoever its parent is.
@@ -70,7 +71,7 @@ pub(super) fn read_node<M: Metadata + ?Sized>(
     buffer: &mut Block,
     leaf: impl Fn(MetaBlock, Node<'_>),
 ) -> (Contents, u32) {
-    if let Err(e) = read_checked(metadata, Kind::Node, block, buffer) {
+    if let Err(e) = read_checked(metadata, &NODE, block, buffer) {
         return (Contents::Bad(e.into()), 0);
     }
     let node = Node::new(buffer);

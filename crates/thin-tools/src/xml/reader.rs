@@ -207,7 +207,7 @@ impl State<'_> {
             transaction: self.needed(element, "transaction", transaction)?,
             // Very old dumps have neither.
             flags: flags.unwrap_or(0) as u32,
-            version: version.unwrap_or(u64::from(dmlab_persistent_data::format::THIN_VERSION)) as u32,
+            version: version.unwrap_or(u64::from(dmlab_formats::thin::THIN_VERSION)) as u32,
             data_block_size: Sectors(self.needed(element, "data_block_size", block_size)?),
             nr_data_blocks: self.needed(element, "nr_data_blocks", nr_blocks)?,
         })

@@ -1,7 +1,10 @@
 //! Trash chosen blocks, compute what must survive, compare.
 
 use crate::images::{assert_clean, image, made, names, recorded_xml, report, restored, xml_of};
-use dmlab_persistent_data::format::{BLOCK_SIZE, Bitmap, BitmapMut, Kind, NodeMut, check, seal};
+use dmlab_formats::bitmap::{BITMAP, Bitmap, BitmapMut};
+use dmlab_formats::btree_node::{NODE, NodeMut};
+use dmlab_formats::thin::SUPERBLOCK;
+use dmlab_formats::{BLOCK_SIZE, Validator};
 use dmlab_thin_tools::{
     BytesMetadata, DumpError, DumpOptions, EdgeError, Metadata, MetadataMut, NodeError, Overrides, Problem,
     Scope, SpaceMapKind, Survey, XmlSink, dump, fix_leaks, for_each_mapping, read_superblock, repair,
@@ -13,14 +16,14 @@ use std::collections::BTreeSet;
 pub(crate) fn change(
     metadata: &mut BytesMetadata,
     block: MetaBlock,
-    kind: Option<Kind>,
+    kind: Option<&'static Validator>,
     edit: impl FnOnce(&mut [u8; BLOCK_SIZE]),
 ) {
     let mut bytes = [0; BLOCK_SIZE];
     metadata.read(block, &mut bytes).unwrap();
     edit(&mut bytes);
     if let Some(kind) = kind {
-        seal(kind, block, &mut bytes);
+        kind.seal(block, &mut bytes);
     }
     metadata.write(block, &bytes).unwrap();
 }
@@ -83,7 +86,7 @@ fn a_shared_leaf_is_lost_by_all_that_share_it() {
     let survey = Survey::new(&metadata, Scope::Mappings).unwrap();
     let (root, top) = (survey.live.roots[&ThinId(0)], survey.live.superblock.mapping_root);
     let leaf = survey.mappings.leaves(root)[2];
-    change(&mut metadata, top, Some(Kind::Node), |bytes| NodeMut::new(bytes).set_value(1, root));
+    change(&mut metadata, top, Some(&NODE), |bytes| NodeMut::new(bytes).set_value(1, root));
     change(&mut metadata, leaf, None, |bytes| bytes[99] ^= 4);
     let report = report(&metadata);
     assert_eq!(report.damaged_devices(), [ThinId(0), ThinId(3)]);
@@ -99,7 +102,7 @@ fn a_block_that_is_its_own_ancestor_ends_the_walk() {
     let inner = survey.mappings.children(root)[1].1;
     for (parent, target) in [(root, root), (inner, inner), (inner, root)] {
         let mut looped = sound.clone();
-        change(&mut looped, parent, Some(Kind::Node), |bytes| NodeMut::new(bytes).set_value(0, target));
+        change(&mut looped, parent, Some(&NODE), |bytes| NodeMut::new(bytes).set_value(0, target));
         let report = report(&looped);
         assert!(
             report.problems.iter().any(|problem| matches!(
@@ -120,7 +123,7 @@ fn nodes_are_named_for_what_is_wrong_with_them() {
     let leaf = survey.mappings.leaves(root)[2];
     let why = |block, edit: &dyn Fn(&mut NodeMut<'_>)| {
         let mut damaged = sound.clone();
-        change(&mut damaged, block, Some(Kind::Node), |bytes| edit(&mut NodeMut::new(bytes)));
+        change(&mut damaged, block, Some(&NODE), |bytes| edit(&mut NodeMut::new(bytes)));
         let report = report(&damaged);
         let Some(Problem::Node { loss, .. }) = report.problems.first() else {
             panic!("{:?}", report.problems)
@@ -149,9 +152,9 @@ fn leaked(name: &str) -> BytesMetadata {
         let mut bytes = [0; BLOCK_SIZE];
         metadata.read(block, &mut bytes).unwrap();
         // Bitmaps that are not in use any more are changed as well; nobody looks at them.
-        if check(Kind::Bitmap, block, &bytes).is_ok() {
+        if BITMAP.check(block, &bytes).is_ok() {
             let used = Bitmap::new(&bytes).get(0);
-            change(&mut metadata, block, Some(Kind::Bitmap), |bytes| {
+            change(&mut metadata, block, Some(&BITMAP), |bytes| {
                 let mut bitmap = BitmapMut::new(bytes);
                 bitmap.set(400, 1);
                 if used == 1 {
@@ -160,7 +163,7 @@ fn leaked(name: &str) -> BytesMetadata {
             });
         }
     }
-    change(&mut metadata, MetaBlock(0), Some(Kind::Superblock), |bytes| {
+    change(&mut metadata, MetaBlock(0), Some(&SUPERBLOCK), |bytes| {
         let mut superblock = superblock.clone();
         superblock.flags = 1;
         superblock.data_space_map.nr_allocated += 3;
@@ -187,7 +190,7 @@ fn an_overflow_tree_that_counts_what_is_not_there_is_mended() {
     let mut metadata = image("13-overflow");
     let survey = Survey::new(&metadata, Scope::Mappings).unwrap();
     let overflow = survey.live.superblock.data_space_map.ref_count_root;
-    change(&mut metadata, overflow, Some(Kind::Node), |bytes| {
+    change(&mut metadata, overflow, Some(&NODE), |bytes| {
         let mut node = NodeMut::new(bytes);
         let count: u32 = node.value(0);
         node.set_value(0, count + 7);
@@ -204,9 +207,9 @@ fn counts_that_are_too_low_are_not_mended_in_place() {
     let bitmap = (0..512).map(MetaBlock).rfind(|&block| {
         let mut bytes = [0; BLOCK_SIZE];
         metadata.read(block, &mut bytes).unwrap();
-        check(Kind::Bitmap, block, &bytes).is_ok() && Bitmap::new(&bytes).get(30) == 1
+        BITMAP.check(block, &bytes).is_ok() && Bitmap::new(&bytes).get(30) == 1
     });
-    change(&mut metadata, bitmap.unwrap(), Some(Kind::Bitmap), |bytes| BitmapMut::new(bytes).set(30, 0));
+    change(&mut metadata, bitmap.unwrap(), Some(&BITMAP), |bytes| BitmapMut::new(bytes).set(30, 0));
     let found = report(&metadata);
     let low = |problem: &Problem| {
         matches!(problem, Problem::Count { map: SpaceMapKind::Data, begin: 30, found: 0, wanted: 1, .. })
@@ -231,7 +234,7 @@ fn keys_beyond_what_the_parents_parent_gives_are_found() {
     let children = survey.mappings.children(root);
     let (first_of_next, leaf) = (children[1].0, *survey.mappings.leaves(children[0].1).last().unwrap());
     drop(survey);
-    change(&mut metadata, leaf, Some(Kind::Node), |bytes| {
+    change(&mut metadata, leaf, Some(&NODE), |bytes| {
         let mut node = NodeMut::new(bytes);
         let last = node.len() - 1;
         node.set_key(last, first_of_next + 1);

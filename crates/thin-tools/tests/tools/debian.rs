@@ -1,7 +1,10 @@
 //! Debian's thin-provisioning-tools 0.9, where they are installed. In continuous integration they must be.
 
 use crate::images::{image, made, names, report, xml_of};
-use dmlab_persistent_data::format::{BLOCK_SIZE, Kind, check as check_block, seal};
+use dmlab_formats::bitmap::BITMAP;
+use dmlab_formats::btree_node::NODE;
+use dmlab_formats::index::INDEX;
+use dmlab_formats::{BLOCK_SIZE, Validator};
 use dmlab_thin_tools::{BytesMetadata, DumpOptions, Metadata, MetadataMut, Problem, SpaceMap, SpaceMapKind};
 use dmlab_units::MetaBlock;
 use proptest::prelude::*;
@@ -123,20 +126,20 @@ fn what_thin_check_rejects_is_rejected_and_the_rest_only_for_what_it_does_not_lo
                 SpaceMap::read(&metadata, map, root, &survey.meta_counts, &mut Vec::new()).unwrap();
             }
             let mut bytes = [0; BLOCK_SIZE];
-            let used: Vec<(MetaBlock, Kind)> = (1..metadata.nr_blocks())
+            let used: Vec<(MetaBlock, &'static Validator)> = (1..metadata.nr_blocks())
                 .map(MetaBlock)
                 .filter(|&block| survey.meta_counts.get(block) > 0)
                 .filter_map(|block| {
                     metadata.read(block, &mut bytes).unwrap();
-                    let kinds = [Kind::Node, Kind::Index, Kind::Bitmap];
-                    Some((block, kinds.into_iter().find(|&kind| check_block(kind, block, &bytes).is_ok())?))
+                    let kinds = [&NODE, &INDEX, &BITMAP];
+                    Some((block, kinds.into_iter().find(|&kind| kind.check(block, &bytes).is_ok())?))
                 })
                 .collect();
             let (block, kind) = used[block % used.len()];
             drop(survey);
             metadata.read(block, &mut bytes).unwrap();
             bytes[place * 4..place * 4 + 4].copy_from_slice(&value.to_le_bytes());
-            seal(kind, block, &mut bytes);
+            kind.seal(block, &mut bytes);
             metadata.write(block, &bytes).unwrap();
 
             let theirs = run("thin_check", &[], &metadata);

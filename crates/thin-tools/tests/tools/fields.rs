@@ -2,7 +2,9 @@
 
 use crate::damage::change;
 use crate::images::{image, report};
-use dmlab_persistent_data::format::{DeviceDetails, IndexBlock, Kind, NodeMut, Superblock};
+use dmlab_formats::btree_node::{NODE, NodeMut};
+use dmlab_formats::index::{INDEX, IndexBlock};
+use dmlab_formats::thin::{DeviceDetails, SUPERBLOCK, Superblock};
 use dmlab_thin_tools::{BytesMetadata, CheckOptions, Problem, SpaceMapKind, check, read_superblock};
 use dmlab_units::{MetaBlock, Sectors, ThinId};
 
@@ -10,7 +12,7 @@ fn with_superblock(edit: impl FnOnce(&mut Superblock)) -> BytesMetadata {
     let mut metadata = image("03-seq10");
     let mut superblock = read_superblock(&metadata, MetaBlock(0)).unwrap();
     edit(&mut superblock);
-    change(&mut metadata, MetaBlock(0), Some(Kind::Superblock), |bytes| superblock.encode(bytes));
+    change(&mut metadata, MetaBlock(0), Some(&SUPERBLOCK), |bytes| superblock.encode(bytes));
     metadata
 }
 
@@ -51,7 +53,7 @@ fn details_that_count_other_mappings_are_found() {
     for (mapped, is_right) in [(9, false), (10, true), (11, false)] {
         let mut metadata = image("03-seq10");
         let root = read_superblock(&metadata, MetaBlock(0)).unwrap().details_root;
-        change(&mut metadata, root, Some(Kind::Node), |bytes| {
+        change(&mut metadata, root, Some(&NODE), |bytes| {
             let mut node = NodeMut::new(bytes);
             let details = DeviceDetails { mapped_blocks: mapped, ..node.value(0) };
             node.set_value(0, details);
@@ -63,10 +65,10 @@ fn details_that_count_other_mappings_are_found() {
 }
 
 /// The metadata map's only index entry, changed.
-fn with_entry(edit: impl Fn(&mut dmlab_persistent_data::format::IndexEntry)) -> BytesMetadata {
+fn with_entry(edit: impl Fn(&mut dmlab_formats::index::IndexEntry)) -> BytesMetadata {
     let mut metadata = image("03-seq10");
     let root = read_superblock(&metadata, MetaBlock(0)).unwrap().metadata_space_map.bitmap_root;
-    change(&mut metadata, root, Some(Kind::Index), |bytes| {
+    change(&mut metadata, root, Some(&INDEX), |bytes| {
         let mut index = IndexBlock::decode(bytes);
         edit(&mut index.entries[0]);
         index.encode(bytes);

@@ -189,13 +189,13 @@ fn the_end_of_a_device_that_is_too_large_costs_nothing() {
 
 #[test]
 fn a_restored_index_block_holds_nothing_but_its_entries() {
-    use dmlab_persistent_data::format::{IndexBlock, Kind, seal};
+    use dmlab_formats::index::{INDEX, IndexBlock};
     let metadata = restored(&recorded_xml("05-snapshots"), 512);
     let superblock = dmlab_thin_tools::read_superblock(&metadata, MetaBlock(0)).unwrap();
     let block = superblock.metadata_space_map.bitmap_root;
     let (mut found, mut wanted) = ([0; 4096], [0; 4096]);
     metadata.read(block, &mut found).unwrap();
     IndexBlock::decode(&found).encode(&mut wanted);
-    seal(Kind::Index, block, &mut wanted);
+    INDEX.seal(block, &mut wanted);
     assert!(found == wanted, "bytes between the fields are zero");
 }

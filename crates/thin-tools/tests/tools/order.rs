@@ -2,7 +2,7 @@
 
 use crate::damage::change;
 use crate::images::{assert_clean, image};
-use dmlab_persistent_data::format::Kind;
+use dmlab_formats::thin::SUPERBLOCK;
 use dmlab_thin_tools::{
     Block, BytesMetadata, Metadata, MetadataMut, clear_needs_check, fix_leaks, read_superblock,
 };
@@ -53,7 +53,7 @@ fn leaking() -> BytesMetadata {
     let mut metadata = crate::images::written("grown-full-0.9");
     let mut superblock = read_superblock(&metadata, MetaBlock(0)).unwrap();
     superblock.flags |= 1;
-    change(&mut metadata, MetaBlock(0), Some(Kind::Superblock), |bytes| superblock.encode(bytes));
+    change(&mut metadata, MetaBlock(0), Some(&SUPERBLOCK), |bytes| superblock.encode(bytes));
     metadata
 }
 

@@ -1,7 +1,11 @@
 //! Whatever the bytes are: no panic, no hang.
 
 use crate::images::{image, made, names};
-use dmlab_persistent_data::format::{BLOCK_SIZE, Kind, check as check_block, seal};
+use dmlab_formats::bitmap::BITMAP;
+use dmlab_formats::btree_node::NODE;
+use dmlab_formats::index::INDEX;
+use dmlab_formats::thin::SUPERBLOCK;
+use dmlab_formats::{BLOCK_SIZE, Validator};
 use dmlab_thin_tools::{
     BytesMetadata, CheckOptions, Column, DumpOptions, Metadata, MetadataMut, Overrides, Scope, Survey, Which,
     XmlSink, check, delta, draw_svg, draw_text, dump, fix_leaks, ls, map, picture, repair, rmap, statistics,
@@ -9,7 +13,7 @@ use dmlab_thin_tools::{
 use dmlab_units::{MetaBlock, Sectors, ThinId};
 use proptest::prelude::*;
 
-const KINDS: [Kind; 4] = [Kind::Superblock, Kind::Node, Kind::Index, Kind::Bitmap];
+const KINDS: [&Validator; 4] = [&SUPERBLOCK, &NODE, &INDEX, &BITMAP];
 
 /// Runs every tool; what they say does not matter.
 fn run_all(metadata: &BytesMetadata) {
@@ -56,12 +60,12 @@ proptest! {
             let block = MetaBlock(block % metadata.nr_blocks());
             let mut bytes = [0; BLOCK_SIZE];
             metadata.read(block, &mut bytes).unwrap();
-            let kind = KINDS.into_iter().find(|&kind| check_block(kind, block, &bytes).is_ok());
+            let kind = KINDS.into_iter().find(|&kind| kind.check(block, &bytes).is_ok());
             // Most of a node's sense is at its beginning.
             let at = if value.is_multiple_of(3) { at % 8 } else { at };
             bytes[at * 8..at * 8 + 8].copy_from_slice(&value.to_le_bytes());
             if let (Some(kind), true) = (kind, is_sealed) {
-                seal(kind, block, &mut bytes);
+                kind.seal(block, &mut bytes);
             }
             metadata.write(block, &bytes).unwrap();
         }
@@ -92,7 +96,8 @@ proptest! {
                     }
                 }
             }
-            seal(if i == 0 { Kind::Superblock } else { KINDS[kind] }, block, bytes);
+            let kind = if i == 0 { &SUPERBLOCK } else { KINDS[kind] };
+            kind.seal(block, bytes);
             metadata.write(block, bytes).unwrap();
         }
         run_all(&metadata);

@@ -2,7 +2,8 @@
 
 use crate::damage::change;
 use crate::images::{image, made};
-use dmlab_persistent_data::format::{Kind, NodeMut};
+use dmlab_formats::btree_node::{NODE, NodeMut};
+use dmlab_formats::thin::SUPERBLOCK;
 use dmlab_thin_tools::{
     BytesMetadata, Column, Metadata, ReadError, Scope, Survey, Which, delta, ls, map, rmap, statistics,
 };
@@ -80,7 +81,7 @@ fn a_device_of_which_half_is_known_is_named() {
     let mut metadata = made(3, 20, 60);
     let details_root = Survey::new(&metadata, Scope::Devices).unwrap().live.superblock.details_root;
     // Device 6 gets the number 7 there.
-    change(&mut metadata, details_root, Some(Kind::Node), |bytes| {
+    change(&mut metadata, details_root, Some(&NODE), |bytes| {
         let mut node = NodeMut::new(bytes);
         assert_eq!(node.key(2), 6);
         node.set_key(2, 7);
@@ -123,7 +124,7 @@ fn blocks_shared_through_common_leaves_are_counted_as_shared() {
     let mut same = restored_twice();
     let numbers = statistics(&same, Which::Live).unwrap();
     assert_eq!((numbers.nr_data_used, numbers.nr_data_shared), (3, 3));
-    change(&mut same, MetaBlock(0), Some(Kind::Superblock), |_| ());
+    change(&mut same, MetaBlock(0), Some(&SUPERBLOCK), |_| ());
     assert_eq!(statistics(&same, Which::Live).unwrap().nr_devices, 2);
 }
 

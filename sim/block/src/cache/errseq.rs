@@ -9,7 +9,7 @@ pub(crate) struct ErrSeq(Mutex<Last>);
 
 #[derive(Default)]
 struct Last {
-    /// Errors so far; further errors that nobody has seen in between count as the same.
+    /// Errors so far; further errors that no file has seen in between count as the same.
     count: u64,
     errno: Option<Errno>,
     is_seen: bool,
@@ -30,7 +30,7 @@ impl ErrSeq {
         last.errno = Some(errno);
     }
 
-    /// Where a file starts that is opened now: an error that nobody has heard of yet will be reported to it too.
+    /// Where a file starts that is opened now: an error that no file has seen yet will be reported to it too.
     pub(crate) fn sample(&self) -> Seen {
         let last = self.0.lock();
         Seen(if last.is_seen { last.count } else { last.count.saturating_sub(1) })

@@ -2,7 +2,7 @@
 
 use dmlab_units::Sectors;
 
-/// What one open file remembers of its reads, to tell who reads in order from who jumps about.
+/// What one open file remembers of its reads, to tell sequential reads from random ones.
 #[derive(Debug, Default)]
 pub(crate) struct ReadAhead {
     /// The page behind the last window.

@@ -85,7 +85,7 @@ impl Drop for ChunkMemory {
             return;
         }
         drop(free);
-        // Nobody waits for the lock while the host takes the memory.
+        // No thread waits for the lock while the host takes the memory.
         if return_to_host(memory) {
             FREE.lock().returned.push(memory);
         } else {

@@ -13,7 +13,7 @@ pub(crate) trait Medium {
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), Errno>;
     /// Makes durable what was written.
     fn flush(&self) -> Result<(), Errno>;
-    /// Gives a range back.
+    /// Discards a range: its memory goes back.
     fn discard(&self, start: Sector, len: Sectors) -> Result<(), Errno>;
     /// Makes a range zero.
     fn zero(&self, start: Sector, len: Sectors) -> Result<(), Errno>;

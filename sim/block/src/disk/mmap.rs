@@ -23,8 +23,8 @@ pub struct MmapDisk {
 }
 
 impl MmapDisk {
-    /// Maps as many whole sectors as `file` has now. The file must be open for reading and writing, and nobody may
-    /// shorten it as long as the disk exists: the host would kill the process at the next access.
+    /// Maps as many whole sectors as `file` has now. The file must be open for reading and writing, and must not
+    /// be shortened as long as the disk exists: the host would kill the process at the next access.
     ///
     /// # Errors
     /// What asking for the size or `mmap` fails with.
@@ -128,7 +128,7 @@ fn map(file: &File, start: u64, len: u64) -> Result<MmapMut, Errno> {
     options.offset(start).len(len as usize);
     // SAFETY: the mapping is disk contents, not data of this program: bytes are only copied in and out under the
     // piece's lock, and no reference into it outlives such a copy. Another process that writes to the file changes
-    // what the disk holds, as somebody would who shares a real disk. Shortening the file is excluded by the
+    // what the disk holds, as a second writer of a real disk would. Shortening the file is excluded by the
     // constructor's contract.
     let mapping = unsafe { options.map_mut(file) };
     mapping.map_err(errno_of)

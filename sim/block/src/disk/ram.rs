@@ -9,9 +9,9 @@ use crate::limits::{Features, PAGE_SIZE, QueueLimits};
 /// What a completed write means on a disk that loses power.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteCache {
-    /// It is durable: the disk has no volatile cache and never sees a flush (brd).
+    /// A write is durable: the disk has no volatile cache and never sees a flush (brd).
     WriteThrough,
-    /// It may be lost until a flush: the disk takes flushes and forced writes.
+    /// A write may be lost until a flush: the disk takes flushes and forced writes.
     Volatile,
 }
 

@@ -69,9 +69,9 @@ struct Slot<T> {
 enum Chunk {
     /// Never written, or given back.
     Zeros,
-    /// Also read by forks: copied before it is written.
+    /// Content that forks read too: copied before it is written.
     Shared(Arc<ChunkMemory>),
-    /// Of this tree alone.
+    /// Content of this tree alone.
     Own(ChunkMemory),
 }
 
@@ -86,7 +86,7 @@ impl<T> Slot<T> {
         self.own.get().or(self.base.as_ref())
     }
 
-    /// The same content in a new tree: what was `own` is shared from here on.
+    /// Returns this content in a new tree: what was `own` is shared from here on.
     fn share(&self) -> Slot<T> {
         Slot { base: self.get().cloned(), own: OnceLock::new() }
     }
@@ -136,7 +136,7 @@ impl Chunk {
         }
     }
 
-    /// The same chunk for a second region. It was ours alone: now it is shared, without a copy.
+    /// Returns this chunk for a second region. It was ours alone: now it is shared, without a copy.
     fn share(&mut self) -> Chunk {
         if let Chunk::Own(_) = self
             && let Chunk::Own(memory) = std::mem::replace(self, Chunk::Zeros)

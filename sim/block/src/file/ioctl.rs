@@ -1,4 +1,4 @@
-//! The ioctls of a block device (program-surface.md section 5; order of checks seen on Linux 6.12.95).
+//! The ioctls of a block device (kernel/program-surface.md#ioctls-of-block-devices; order of checks seen on Linux 6.12.95).
 
 use std::ops::Range;
 

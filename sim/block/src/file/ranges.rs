@@ -37,7 +37,7 @@ impl BlockFile {
 
     /// Discards a range (`blkdev_issue_discard`): a piece up to the first discard unit, then as much as a bio holds. A
     /// device that knows discards and yet refuses this one, as a mirror whose leg has failed, has done no harm: that is
-    /// no error (recorded).
+    /// no error (recorded: `mirror/random-steps`).
     pub(super) fn discard(&self, range: &Range<u64>) -> Result<(), Errno> {
         let unit = (self.device().limits().discard_granularity.0 / 512).max(1);
         let sent = self.range_bios(Op::Discard, range, |at| match round_up(at.0, unit) - at.0 {
@@ -92,7 +92,8 @@ impl BlockFile {
 }
 
 /// Linux's rounding, made for powers of two. Of another unit the result is no multiple, and Linux cuts there all the
-/// same: a discard of a thin device with 192 KiB blocks that begins on a block may lose that block (recorded).
+/// same: a discard of a thin device with 192 KiB blocks that begins on a block may lose that block (recorded:
+/// `thin/discard-odd-blocks`).
 fn round_up(at: u64, unit: u64) -> u64 {
     if at == 0 { 0 } else { ((at - 1) | (unit - 1)).saturating_add(1) }
 }

@@ -315,7 +315,7 @@ fn clearing_waits_for_the_last_opener() {
     let (a, b) = (kit.open(RW), kit.open(OpenMode::READ));
     kit.configure(&a, |_| ()).unwrap();
     kit.events(&mut seen);
-    // Somebody else has it open: only marked, and the mark can be taken back.
+    // It has another opener: only marked, and the mark can be taken back.
     assert_eq!(kit.ioctl(&b, abi::LOOP_CLR_FD, 0), Ok(0));
     assert_eq!(kit.status(&a).unwrap().flags, LoopFlags::AUTOCLEAR);
     kit.set_status(&b, LoopInfo64::default()).unwrap();

@@ -100,7 +100,7 @@ pub(super) fn scan(scan: &mut Scan<'_>) -> bool {
     true
 }
 
-/// Says what does not fit when a table was copied from a smaller disk.
+/// Logs what does not fit when a table was copied from a smaller disk.
 fn compare(scan: &Scan<'_>, first: &Header, second: &Header, last: u64) {
     let mut is_odd = false;
     for (block, text) in [
@@ -124,7 +124,8 @@ fn guid(bytes: &[u8]) -> String {
     [&[3, 2, 1, 0][..], &[5, 4], &[7, 6], &[8, 9], &[10, 11, 12, 13, 14, 15]].map(hex).join("-")
 }
 
-/// The name of a partition: UTF-16 in the table, seven bits of each unit for programs (recorded).
+/// The name of a partition: UTF-16 in the table, seven bits of each unit for programs
+/// (recorded: `partitions/tables.txt`).
 fn volume(units: &[u8]) -> String {
     let units = units.chunks_exact(2).map(|unit| unit[0] & 0x7f);
     let shown = units.take_while(|&unit| unit != 0).map(|unit| match unit {

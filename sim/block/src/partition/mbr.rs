@@ -22,7 +22,7 @@ const MAX_EMPTY: u32 = 100;
 pub(super) struct Entry {
     boot: u8,
     pub(super) kind: u8,
-    /// In logical blocks, as it stands there.
+    /// The first block, in logical blocks, as it stands in the table.
     pub(super) first: u32,
     start: u64,
     len: u64,

@@ -6,8 +6,8 @@
 //!   of major 259.
 //! - It has a page cache, a size, holders and statistics of its own; limits, read-ahead and the disk's sequence number are
 //!   its disk's, and it is read-only when its disk is.
-//! - Who opens it opens its disk as well. Who claims it claims the disk for its partitions: then nobody can claim the
-//!   whole, and the other way round.
+//! - An open of it opens its disk as well. A claim of it claims the disk for its partitions: then the whole cannot be
+//!   claimed, and the other way round.
 
 use std::sync::{Arc, Weak};
 
@@ -32,7 +32,7 @@ const MAX_PARTITIONS: u32 = 256;
 /// What makes a block device a partition.
 pub struct Partition {
     whole: Weak<BlockDevice>,
-    /// Its number on the disk, from 1 on.
+    /// The number of the partition on the disk, from 1 on.
     pub number: u32,
     /// Where on the disk it begins.
     pub start: Sector,
@@ -43,9 +43,9 @@ pub struct Partition {
 /// What a partition table calls a partition; both are empty for one that BLKPG made.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PartitionNames {
-    /// Its name, which only a GPT gives.
+    /// The name of the partition, which only a GPT gives.
     pub volume: String,
-    /// Its UUID, or its disk's signature and its number.
+    /// The UUID of the partition, or its disk's signature and its number.
     pub uuid: String,
 }
 
@@ -129,7 +129,7 @@ impl BlockDevice {
         self.partition_map().read().get(&number).cloned()
     }
 
-    /// Its partitions, in order of their numbers.
+    /// The partitions of the disk, in order of their numbers.
     pub fn partitions(&self) -> Vec<Arc<BlockDevice>> {
         self.partition_map().read().values().cloned().collect()
     }
@@ -187,7 +187,7 @@ impl BlockDevice {
         part.send_uevent(UeventAction::Remove, Vec::new());
     }
 
-    /// Forgets all its partitions; nobody has one of them open.
+    /// Forgets all partitions of the disk, none of which is open.
     pub(crate) fn forget_partitions(&self) {
         for part in self.partitions() {
             self.forget_partition(part.partition().map_or(0, |part| part.number));

@@ -21,13 +21,13 @@ pub(super) struct Found {
 /// Why a part of a disk can't be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unread {
-    /// It lies beyond the end.
+    /// The partition lies beyond the end.
     BeyondEnd,
     /// The device says so.
     Failed,
 }
 
-/// The disk as those who look for a table read it, and what they find.
+/// A scan for a partition table: the disk as it reads it, and what was found.
 pub(super) struct Scan<'a> {
     file: &'a BlockFile,
     /// Bytes of a logical block.
@@ -58,7 +58,7 @@ impl Scan<'_> {
         }
     }
 
-    /// Takes a partition down, if its number can be one.
+    /// Notes a partition, if its number can be one.
     pub(super) fn put(&mut self, found: Found) {
         if found.number < super::MAX_PARTITIONS {
             let name = super::name_of(&self.disk_name(), found.number);
@@ -80,7 +80,7 @@ impl Scan<'_> {
 }
 
 impl BlockDevice {
-    /// Forgets all partitions and makes those that the disk's table names now. Nobody has one of the old ones open. A disk
+    /// Forgets all partitions and makes those that the disk's table names now. None of the old ones is open. A disk
     /// without a table, or with one that can't be read, has none.
     ///
     /// # Errors

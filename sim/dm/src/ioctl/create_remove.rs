@@ -65,7 +65,7 @@ impl ControlFile {
         Ok(())
     }
 
-    /// REMOVE_ALL: everything that nobody has open, stacks from the top down.
+    /// REMOVE_ALL: removes every device that is not open, stacks from the top down.
     pub(super) async fn remove_all(&self, request: &mut Request<'_>) -> Result<(), Errno> {
         let marks = request.has(DmFlags::DEFERRED_REMOVE);
         let mut next = self.mapper.next_by_name(Bound::Unbounded);
@@ -101,7 +101,7 @@ impl ControlFile {
         Ok(())
     }
 
-    /// DEV_RENAME: another name, or a first uuid. The answer carries the old name (recorded).
+    /// DEV_RENAME: another name, or a first uuid. The answer carries the old name (recorded: `raw/ioctls`).
     pub(super) fn dev_rename(&self, request: &mut Request<'_>) -> Result<(), Errno> {
         let header = &request.header;
         let to_uuid = request.has(DmFlags::UUID);
@@ -129,7 +129,7 @@ impl ControlFile {
         if device.cookie_uevent(UeventAction::Change, request.header.event_nr(), false) {
             request.header.set_flag(DmFlags::UEVENT_GENERATED, true);
         }
-        // Whether there is an inactive table stays as the caller sent it (recorded): no lookup has looked.
+        // Whether there is an inactive table stays as the caller sent it (recorded: `raw/ioctls`): no lookup has looked.
         self.fill_status(&device, request);
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Who looks at each ioctl of the control node, and may have it fail: how faults get in at the kernel boundary.
+//! The hook that sees each ioctl of the control node, and may have it fail: how faults get in at the kernel boundary.
 
 use dmlab_abi::{Command, Header};
 use dmlab_block::Caller;
@@ -17,7 +17,7 @@ pub struct IoctlSeen<'a> {
     pub dev: Option<DevT>,
     /// Whether the command has been carried out, well, and only its caller does not know yet.
     pub is_done: bool,
-    /// Who makes it.
+    /// The caller that makes it.
     pub caller: &'a dyn Caller,
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dmlab_abi::{DmFlags, HEADER_MIN, HEADER_SIZE};
+use dmlab_runtime::Quirks;
 use dmlab_units::{Errno, Sector};
 
 use super::{ControlFile, NO_TABLE_FOR_MESSAGE, Request};
@@ -28,7 +29,13 @@ impl ControlFile {
             self.fill_status(&device, request);
             return Ok(0);
         }
-        let Some(table) = device.live_table() else { return Ok(NO_TABLE_FOR_MESSAGE) };
+        let Some(table) = device.live_table() else {
+            if self.mapper.runtime().has(Quirks::MESSAGE_NEEDS_TABLE) {
+                self.log(format_args!("The device has no table."));
+                return Err(Errno::EINVAL);
+            }
+            return Ok(NO_TABLE_FOR_MESSAGE);
+        };
         let Some(at) = table.find(sector) else {
             self.log(format_args!("Target message sector outside device."));
             return Err(Errno::EINVAL);
@@ -98,7 +105,7 @@ impl ControlFile {
 }
 
 /// Puts a text into the answer, if it leaves a byte to spare. An empty text is never written, so what the request held
-/// in its place, up to a NUL, is the answer (recorded).
+/// in its place, up to a NUL, is the answer (recorded: `raw/ioctls`).
 fn answer_text(request: &mut Request<'_>, mut text: Vec<u8>) {
     if text.is_empty() {
         text.extend(request.under().iter().take_while(|&&b| b != 0));

@@ -1,4 +1,4 @@
-//! `/dev/mapper/control`: the way in (dm-core.md sections 3 and 4).
+//! `/dev/mapper/control`: the way in (kernel/dm-core.md#the-path-of-a-command).
 //!
 //! Every command goes the same way: rights, version, size, copying in, checks of the struct, the command itself,
 //! copying out. A failing command copies nothing back but the version.
@@ -12,9 +12,7 @@ mod table;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use dmlab_abi::{
-    Command, DM_IOCTL_TYPE, DM_VERSION, DmFlags, HEADER_MIN, HEADER_SIZE, Header, MAX_DATA_SIZE,
-};
+use dmlab_abi::{Command, DM_IOCTL_TYPE, DmFlags, HEADER_MIN, HEADER_SIZE, Header, MAX_DATA_SIZE};
 use dmlab_block::{Caller, UserMemory};
 use dmlab_runtime::{Level, Stalled};
 use dmlab_units::Errno;
@@ -144,7 +142,8 @@ impl ControlFile {
         let input = self.copy_in(command, memory)?;
         let mut header = Header::decode(&input).map_err(|_| Errno::EINVAL)?;
         if header.flags().contains(DmFlags::SECURE_DATA) {
-            // As much as was read: of a command without parameters only the struct, whatever its size says (recorded).
+            // As much as was read: of a command without parameters only the struct, whatever its size says
+            // (recorded: `raw/ioctls`).
             wipe(memory, input.len())?;
         }
         for flag in [DmFlags::BUFFER_FULL, DmFlags::UEVENT_GENERATED, DmFlags::SECURE_DATA, DmFlags::DATA_OUT]
@@ -156,7 +155,7 @@ impl ControlFile {
             header.terminate_strings();
         }
         self.show(command, Some(&header), caller, false).await?;
-        header.set_version(DM_VERSION);
+        header.set_version(self.mapper.runtime().personality().dm_version);
         header.set_data_size(HEADER_MIN as u32);
         // A device that the command removes or renames is known after it by what it was called before.
         let as_sent = self.mapper.ioctl_hook().is_some_and(|hook| hook.is_on()).then(|| header.clone());
@@ -184,7 +183,8 @@ impl ControlFile {
         memory.read(0, &mut bytes)?;
         let part = |i: usize| u32::from_le_bytes([bytes[i], bytes[i + 1], bytes[i + 2], bytes[i + 3]]);
         let (major, minor, patch) = (part(0), part(4), part(8));
-        let [our_major, our_minor, our_patch] = DM_VERSION;
+        let ours = self.mapper.runtime().personality().dm_version;
+        let [our_major, our_minor, our_patch] = ours;
         let matches = major == our_major && minor <= our_minor;
         if !matches {
             self.log(format_args!(
@@ -192,7 +192,7 @@ impl ControlFile {
                  user({major}.{minor}.{patch}), cmd({number})"
             ));
         }
-        for (i, part) in DM_VERSION.into_iter().enumerate() {
+        for (i, part) in ours.into_iter().enumerate() {
             bytes[4 * i..4 * i + 4].copy_from_slice(&part.to_le_bytes());
         }
         memory.write(0, &bytes)?;
@@ -264,8 +264,8 @@ impl ControlFile {
         Ok(())
     }
 
-    /// The device that a request names, by uuid, name or number (dm-core.md section 3.1). Writes its name, uuid and
-    /// whether it has an inactive table into the request.
+    /// The device that a request names, by uuid, name or number (kernel/dm-core.md#looking-up-a-device). Writes its
+    /// name, uuid and whether it has an inactive table into the request.
     fn find(&self, request: &mut Request<'_>) -> Result<Arc<MappedDevice>, Errno> {
         let header = &request.header;
         let (name, uuid, dev) = (header.name(), header.uuid(), header.dev_huge());
@@ -296,7 +296,7 @@ impl ControlFile {
         Ok(device)
     }
 
-    /// Fills in what every answer about a device says (dm-core.md section 3.2).
+    /// Fills in what every answer about a device says (kernel/dm-core.md#what-an-answer-says-of-a-device).
     fn fill_status(&self, device: &MappedDevice, request: &mut Request<'_>) {
         let asks_inactive = request.has(DmFlags::QUERY_INACTIVE_TABLE);
         let header = &mut request.header;

@@ -8,7 +8,7 @@ use dmlab_runtime::{Interrupted, interruptible};
 use dmlab_units::{DevT, Errno};
 
 use super::{ControlFile, Request};
-use crate::{MappedDevice, StatusKind, Table};
+use crate::{MappedDevice, StatusKind, Table, TargetType};
 
 impl ControlFile {
     /// LIST_DEVICES: name and uuid of the request are prefixes that both must match.
@@ -35,12 +35,8 @@ impl ControlFile {
 
     /// LIST_VERSIONS: all kinds of target, the one registered last first.
     pub(super) fn list_versions(&self, request: &mut Request<'_>) -> Result<(), Errno> {
-        let versions: Vec<TargetVersion> = self
-            .mapper
-            .types()
-            .into_iter()
-            .map(|kind| TargetVersion { name: kind.name.into(), version: kind.version })
-            .collect();
+        let versions: Vec<TargetVersion> =
+            self.mapper.types().into_iter().map(|kind| self.version_of(kind)).collect();
         request.reply(encode_versions_over(&versions, request.under()));
         Ok(())
     }
@@ -48,9 +44,13 @@ impl ControlFile {
     /// GET_TARGET_VERSION: the name of the request is a kind of target.
     pub(super) fn target_version(&self, request: &mut Request<'_>) -> Result<(), Errno> {
         let kind = self.mapper.find_type(request.header.name()).ok_or(Errno::EINVAL)?;
-        let version = TargetVersion { name: kind.name.into(), version: kind.version };
-        request.reply(encode_versions_over(&[version], request.under()));
+        request.reply(encode_versions_over(&[self.version_of(kind)], request.under()));
         Ok(())
+    }
+
+    fn version_of(&self, kind: &TargetType) -> TargetVersion {
+        let version = self.mapper.runtime().personality().target_version(kind.name, kind.version);
+        TargetVersion { name: kind.name.into(), version }
     }
 
     /// DEV_STATUS.
@@ -60,14 +60,14 @@ impl ControlFile {
         Ok(())
     }
 
-    /// TABLE_DEPS: the devices of a table, the one opened last first (recorded).
+    /// TABLE_DEPS: the devices of a table, the one opened last first (recorded: `core/deps-forms`).
     pub(super) fn table_deps(&self, request: &mut Request<'_>) -> Result<(), Errno> {
         let device = self.find(request)?;
         self.fill_status(&device, request);
         let Some(table) = chosen_table(&device, request) else { return Ok(()) };
         let mut devs: Vec<DevT> = table.devices().iter().map(|device| device.dev()).collect();
         devs.reverse();
-        // The word behind the count is the request's own (recorded).
+        // The word behind the count is the request's own (recorded: `raw/ioctls`).
         let pad = request.under().get(4..8);
         let pad = pad.map_or(0, |b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
         request.reply(encode_deps(&devs, pad));
@@ -113,8 +113,9 @@ impl ControlFile {
         request.header.set_target_count(table.lines().len() as u32);
         let mut writer = StatusWriter::new(request.under());
         let mut is_full = false;
+        let personality = self.mapper.runtime().personality();
         for line in table.lines() {
-            let text = line.status(kind, request.has(DmFlags::NOFLUSH)).await;
+            let text = line.status(kind, request.has(DmFlags::NOFLUSH), personality).await;
             let spec = TargetSpec {
                 start: line.start,
                 len: line.len,

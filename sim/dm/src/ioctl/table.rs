@@ -97,7 +97,7 @@ impl ControlFile {
             return Err(Errno::EINVAL);
         }
         let set_up = limits::calculate(device, table).and_then(|mut limits| {
-            limits::restrict(table, &mut limits)?;
+            limits::restrict(table, &mut limits, device.block.runtime().personality())?;
             Ok(limits)
         });
         match set_up {

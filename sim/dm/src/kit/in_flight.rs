@@ -6,7 +6,7 @@ use dmlab_runtime::{ShardedCounter, WaitQueue};
 
 /// Counts bios that are under way. Counting is cheap and takes no lock; waiting for none is rare.
 ///
-/// Whoever waits must first make sure, by a flag or a lock of its own, that no further bio is let in: a bio first counts
+/// The waiter must first make sure, by a flag or a lock of its own, that no further bio is let in: a bio first counts
 /// itself, then looks at that flag, so that one of the two sees the other.
 #[derive(Default)]
 pub struct InFlight {

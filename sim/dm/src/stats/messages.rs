@@ -1,11 +1,11 @@
 //! The `@stats_*` messages.
 
-use dmlab_runtime::Runtime;
+use dmlab_runtime::{Personality, Runtime};
 use dmlab_units::{Errno, Sector, Sectors};
 
 use super::Stats;
 use super::region::Region;
-use crate::args::{parse_u32_wrapping, parse_u64_wrapping};
+use crate::args::{scan_u32, scan_u64};
 
 /// Most areas of a region.
 const MAX_AREAS: u64 = 8_388_608;
@@ -18,7 +18,7 @@ const ROOM_FOR_ID: usize = 12;
 pub(crate) enum StatsReply {
     /// Nothing.
     None,
-    /// This text, perhaps empty.
+    /// The text of the answer, perhaps empty.
     Text(Vec<u8>),
     /// A text that does not fit.
     Full,
@@ -39,14 +39,15 @@ impl Stats {
         room: usize,
     ) -> Option<Result<StatsReply, Errno>> {
         let (name, args) = words.split_first()?;
+        let personality = runtime.personality();
         let result = match name {
-            n if is(n, "@stats_create") => self.create(device_size, args, room),
-            n if is(n, "@stats_delete") => self.delete(args),
-            n if is(n, "@stats_clear") => self.clear(args),
+            n if is(n, "@stats_create") => self.create(personality, device_size, args, room),
+            n if is(n, "@stats_delete") => self.delete(personality, args),
+            n if is(n, "@stats_clear") => self.clear(personality, args),
             n if is(n, "@stats_list") => self.list(args, room),
             n if is(n, "@stats_print") => self.print(runtime, args, room, false),
             n if is(n, "@stats_print_clear") => self.print(runtime, args, room, true),
-            n if is(n, "@stats_set_aux") => self.set_aux(args),
+            n if is(n, "@stats_set_aux") => self.set_aux(personality, args),
             _ => return None,
         };
         if let Err(Errno::EINVAL) = result {
@@ -57,11 +58,17 @@ impl Stats {
         Some(result)
     }
 
-    fn create(&self, device_size: Sectors, args: &[Vec<u8>], room: usize) -> Result<StatsReply, Errno> {
+    fn create(
+        &self,
+        personality: &Personality,
+        device_size: Sectors,
+        args: &[Vec<u8>],
+        room: usize,
+    ) -> Result<StatsReply, Errno> {
         let [range, step, rest @ ..] = args else { return Err(Errno::EINVAL) };
-        let (start, end) = parse_range(range, device_size)?;
-        let step = parse_step(step, end - start)?;
-        let (options, rest) = parse_options(rest)?;
+        let (start, end) = parse_range(range, device_size, personality)?;
+        let step = parse_step(step, end - start, personality)?;
+        let (options, rest) = parse_options(rest, personality)?;
         let (program, aux) = match rest {
             [] => (b"-".to_vec(), b"-".to_vec()),
             [program] => (program.clone(), b"-".to_vec()),
@@ -86,16 +93,21 @@ impl Stats {
         Ok(StatsReply::Text(id.to_string().into_bytes()))
     }
 
-    fn with_region<T>(&self, id: &[u8], then: impl FnOnce(&mut Region) -> T) -> Result<T, Errno> {
-        let id = parse_id(id)?;
+    fn with_region<T>(
+        &self,
+        personality: &Personality,
+        id: &[u8],
+        then: impl FnOnce(&mut Region) -> T,
+    ) -> Result<T, Errno> {
+        let id = parse_id(id, personality)?;
         let mut inner = self.inner.lock();
         let region = inner.regions.get_mut(id).and_then(Option::as_mut).ok_or(Errno::ENOENT)?;
         Ok(then(region))
     }
 
-    fn delete(&self, args: &[Vec<u8>]) -> Result<StatsReply, Errno> {
+    fn delete(&self, personality: &Personality, args: &[Vec<u8>]) -> Result<StatsReply, Errno> {
         let [id] = args else { return Err(Errno::EINVAL) };
-        let id = parse_id(id)?;
+        let id = parse_id(id, personality)?;
         let mut inner = self.inner.lock();
         inner.regions.get_mut(id).and_then(Option::take).ok_or(Errno::ENOENT)?;
         if inner.regions.iter().all(Option::is_none) {
@@ -104,9 +116,9 @@ impl Stats {
         Ok(StatsReply::None)
     }
 
-    fn clear(&self, args: &[Vec<u8>]) -> Result<StatsReply, Errno> {
+    fn clear(&self, personality: &Personality, args: &[Vec<u8>]) -> Result<StatsReply, Errno> {
         let [id] = args else { return Err(Errno::EINVAL) };
-        self.with_region(id, |region| region.clear(0, region.nr_areas()))?;
+        self.with_region(personality, id, |region| region.clear(0, region.nr_areas()))?;
         Ok(StatsReply::Text(Vec::new()))
     }
 
@@ -146,6 +158,7 @@ impl Stats {
         room: usize,
         then_clear: bool,
     ) -> Result<StatsReply, Errno> {
+        let personality = runtime.personality();
         let dash = b"-".to_vec();
         let (id, line, count) = match args {
             [id] => (id, &dash, &dash),
@@ -154,10 +167,10 @@ impl Stats {
         };
         let number = |word: &[u8], default: u64| match word {
             b"-" => Ok(default),
-            word => parse_u64_wrapping(word).ok_or(Errno::EINVAL),
+            word => scan_u64(word, personality).ok_or(Errno::EINVAL),
         };
         let (first, count) = (number(line, 0)?, number(count, u64::MAX)?);
-        let printed = self.with_region(id, |region| {
+        let printed = self.with_region(personality, id, |region| {
             let text = region.print(first, count, runtime.now(), room);
             if then_clear && text.is_some() {
                 region.clear(first, count);
@@ -167,36 +180,40 @@ impl Stats {
         Ok(printed.map_or(StatsReply::Full, |text| StatsReply::Text(text.into_bytes())))
     }
 
-    fn set_aux(&self, args: &[Vec<u8>]) -> Result<StatsReply, Errno> {
+    fn set_aux(&self, personality: &Personality, args: &[Vec<u8>]) -> Result<StatsReply, Errno> {
         let [id, aux] = args else { return Err(Errno::EINVAL) };
-        self.with_region(id, |region| region.aux = aux.clone())?;
+        self.with_region(personality, id, |region| region.aux = aux.clone())?;
         Ok(StatsReply::None)
     }
 }
 
-fn parse_id(word: &[u8]) -> Result<usize, Errno> {
-    let id = parse_u32_wrapping(word).ok_or(Errno::EINVAL)?;
+fn parse_id(word: &[u8], personality: &Personality) -> Result<usize, Errno> {
+    let id = scan_u32(word, personality).ok_or(Errno::EINVAL)?;
     i32::try_from(id).map(|id| id as usize).map_err(|_| Errno::EINVAL)
 }
 
-fn parse_range(word: &[u8], device_size: Sectors) -> Result<(Sector, Sector), Errno> {
+fn parse_range(
+    word: &[u8],
+    device_size: Sectors,
+    personality: &Personality,
+) -> Result<(Sector, Sector), Errno> {
     if word == b"-" {
         return Ok((Sector::ZERO, Sector(device_size.0.max(1))));
     }
     let plus = word.iter().position(|b| *b == b'+').ok_or(Errno::EINVAL)?;
-    let start = parse_u64_wrapping(&word[..plus]).ok_or(Errno::EINVAL)?;
-    let len = parse_u64_wrapping(&word[plus + 1..]).ok_or(Errno::EINVAL)?;
+    let start = scan_u64(&word[..plus], personality).ok_or(Errno::EINVAL)?;
+    let len = scan_u64(&word[plus + 1..], personality).ok_or(Errno::EINVAL)?;
     let end = start.checked_add(len).ok_or(Errno::EINVAL)?;
     if len == 0 { Err(Errno::EINVAL) } else { Ok((Sector(start), Sector(end))) }
 }
 
-fn parse_step(word: &[u8], len: Sectors) -> Result<Sectors, Errno> {
+fn parse_step(word: &[u8], len: Sectors, personality: &Personality) -> Result<Sectors, Errno> {
     let step = match word.strip_prefix(b"/") {
-        Some(pieces) => match parse_u32_wrapping(pieces) {
+        Some(pieces) => match scan_u32(pieces, personality) {
             Some(pieces) if pieces > 0 => len.0.div_ceil(u64::from(pieces)),
             _ => return Err(Errno::EINVAL),
         },
-        None => parse_u64_wrapping(word).ok_or(Errno::EINVAL)?,
+        None => scan_u64(word, personality).ok_or(Errno::EINVAL)?,
     };
     if step == 0 { Err(Errno::EINVAL) } else { Ok(Sectors(step)) }
 }
@@ -208,9 +225,12 @@ struct Options {
 }
 
 /// Reads `N` and as many options after it, if the first word is a number.
-fn parse_options(words: &[Vec<u8>]) -> Result<(Options, &[Vec<u8>]), Errno> {
+fn parse_options<'a>(
+    words: &'a [Vec<u8>],
+    personality: &Personality,
+) -> Result<(Options, &'a [Vec<u8>]), Errno> {
     let mut options = Options::default();
-    let Some(count) = words.first().and_then(|word| parse_u32_wrapping(word)) else {
+    let Some(count) = words.first().and_then(|word| scan_u32(word, personality)) else {
         return Ok((options, words));
     };
     let words = &words[1..];
@@ -225,7 +245,7 @@ fn parse_options(words: &[Vec<u8>]) -> Result<(Options, &[Vec<u8>]), Errno> {
             if !options.bounds.is_empty() {
                 return Err(Errno::EINVAL);
             }
-            options.bounds = parse_bounds(&word[10..])?;
+            options.bounds = parse_bounds(&word[10..], personality)?;
         } else {
             return Err(Errno::EINVAL);
         }
@@ -233,10 +253,10 @@ fn parse_options(words: &[Vec<u8>]) -> Result<(Options, &[Vec<u8>]), Errno> {
     Ok((options, &words[count..]))
 }
 
-fn parse_bounds(text: &[u8]) -> Result<Vec<u64>, Errno> {
+fn parse_bounds(text: &[u8], personality: &Personality) -> Result<Vec<u64>, Errno> {
     let mut bounds: Vec<u64> = Vec::new();
     for word in text.split(|b| *b == b',') {
-        let bound = parse_u64_wrapping(word).ok_or(Errno::EINVAL)?;
+        let bound = scan_u64(word, personality).ok_or(Errno::EINVAL)?;
         if bound <= bounds.last().copied().unwrap_or(0) {
             return Err(Errno::EINVAL);
         }

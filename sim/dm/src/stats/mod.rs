@@ -1,4 +1,4 @@
-//! IO statistics of ranges of a device: the `@stats_*` messages (dm-core.md section 9).
+//! IO statistics of ranges of a device: the `@stats_*` messages (kernel/dm-core.md#statistics).
 //!
 //! A region is a range cut into areas of equal length. Each piece of IO counts in every area it touches: once as an
 //! io, with the sectors that lie there. Times are counted in ticks of 4 ms (jiffies at HZ=250), or in nanoseconds
@@ -43,14 +43,14 @@ struct Piece {
 }
 
 impl Stats {
-    /// The same regions with the same counters.
+    /// A copy of these regions with their counters.
     pub(crate) fn copy(&self) -> Stats {
         let copy = Stats::default();
         copy.become_copy(self);
         copy
     }
 
-    /// Has the regions and counters of another.
+    /// Replaces regions and counters by copies of another's.
     pub(crate) fn become_copy(&self, other: &Stats) {
         let inner = other.inner.lock().clone();
         *self.inner.lock() = inner;
@@ -95,7 +95,7 @@ impl Stats {
         }
     }
 
-    /// Lets a piece go that was refused: it is as if it had not been counted in.
+    /// Forgets a piece that was refused: it is as if it had not been counted in.
     #[cold]
     pub(crate) fn forget(&self, bio: &Bio<'_>, started: u64) {
         let Some(piece) = Piece::of(bio).filter(|_| started & COUNTED != 0) else { return };

@@ -32,11 +32,11 @@ pub struct Tear {
 /// What becomes of a write that is not durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
-    /// It is not there.
+    /// The write is not on the disk.
     Lost,
     /// A piece is there.
     Torn(Tear),
-    /// It is there.
+    /// The write is on the disk.
     Kept,
 }
 
@@ -73,7 +73,7 @@ impl Picks {
         }
     }
 
-    /// Gives one write another fate.
+    /// Sets the fate of one write.
     pub fn set_fate(&mut self, write: usize, fate: Fate) {
         self.torn.remove(&write);
         self.except.remove(&write);

@@ -47,12 +47,12 @@ impl LeftDisk {
         }
     }
 
-    /// Puts bytes there from byte `offset` on; what would lie behind the end is dropped.
+    /// Writes bytes to the disk from byte `offset` on; what would lie behind the end is dropped.
     pub fn write(&self, offset: u64, bytes: &[u8]) {
         self.change(offset, bytes.len() as u64, |piece, range| piece.copy_from_slice(&bytes[range]));
     }
 
-    /// Puts zeros there.
+    /// Writes zeros to the disk.
     pub fn zero(&self, offset: u64, len: u64) {
         self.change(offset, len, |piece, _| piece.fill(0));
     }

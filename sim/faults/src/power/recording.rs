@@ -8,12 +8,12 @@ use dmlab_block::{Op, Tag};
 use dmlab_units::{SECTOR_SIZE, Sector, Sectors};
 use parking_lot::{Mutex, MutexGuard};
 
-/// What a write means to whoever wrote it: the bio's [`Tag`], which a recording in a file keeps too.
+/// What a write means to its writer: the bio's [`Tag`], which a recording in a file keeps too.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Meaning {
-    /// The kind: `superblock`, `btree_node`; empty when nobody said.
+    /// The kind: `superblock`, `btree_node`; empty when the writer did not say.
     pub what: Cow<'static, str>,
-    /// Whose.
+    /// The owner: a thin device's id, a tree's root.
     pub owner: u64,
     /// Which.
     pub index: u64,
@@ -167,7 +167,7 @@ impl Recorder {
         std::mem::take(&mut self.lock())
     }
 
-    /// The recording, to add to: whoever holds it decides what comes before what.
+    /// The recording, locked, to add to: the holder of the lock decides what comes before what.
     pub(super) fn lock(&self) -> MutexGuard<'_, Recording> {
         self.recording.lock()
     }

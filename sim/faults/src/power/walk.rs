@@ -9,7 +9,7 @@ use super::choice::{Choice, Fate, Picks, Tear};
 use super::left::LeftDisk;
 use super::recording::{Data, Event, Recording, Written};
 
-/// Goes along a recording. Knows what is durable, and which writes are not.
+/// A walk along a recording, which knows at each point what is durable and which writes are not.
 pub struct Walk<'a> {
     recording: &'a Recording,
     boundary: usize,
@@ -26,7 +26,7 @@ impl<'a> Walk<'a> {
         Walk { recording, boundary: 0, durable, pending: Vec::new() }
     }
 
-    /// The same place once more, to be walked on from by somebody else. Copies no bytes.
+    /// A second walk from this place on. It copies no bytes.
     pub fn fork(&self) -> Walk<'a> {
         Walk {
             recording: self.recording,
@@ -76,7 +76,7 @@ impl<'a> Walk<'a> {
 
     fn make_durable(&mut self, written: &Written) {
         let disk = &mut self.durable[written.disk];
-        // A state that somebody still has stays as it is.
+        // A state that is still in use stays as it is.
         if Arc::strong_count(disk) > 1 {
             *disk = Arc::new(disk.fork());
         }
@@ -94,7 +94,7 @@ impl<'a> Walk<'a> {
         self.disks_with(&choice.picks(self.boundary, &self.pending))
     }
 
-    /// The same, with the fate of each write given.
+    /// The disks that are left when each write has the fate that `picks` gives it.
     pub fn disks_with(&self, picks: &Picks) -> Vec<LeftDisk> {
         let disks: Vec<LeftDisk> = self.durable.iter().cloned().map(LeftDisk::new).collect();
         for write in self.order(picks) {

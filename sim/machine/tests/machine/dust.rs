@@ -129,7 +129,7 @@ fn lines_and_messages() {
     assert_eq!(ask(&kit, "listbadblocks").as_deref(), Ok("No blocks in badblocklist"));
 }
 
-/// It cuts bios at blocks, and says nothing of that to those above.
+/// A dust target cuts bios at blocks, and says nothing of that to those above.
 #[test]
 fn its_limits_are_those_of_its_device() {
     let kit = Kit::new();

@@ -238,7 +238,7 @@ impl Lab {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
-    /// It does what its table says, when its table says it, and the second time the same, chance included.
+    /// A flakey device does what its table says, when its table says it, and the second time the same, chance included.
     #[test]
     fn it_fails_as_its_table_says(
         (up, down) in (0..4u32, 0..4u32).prop_filter("some time", |(up, down)| up + down > 0),

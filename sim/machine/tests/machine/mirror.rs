@@ -80,7 +80,7 @@ struct Mirror {
     legs: [Arc<FaultDisk>; 2],
     dev: DevT,
     model: Model,
-    /// Writes that nobody has answered yet.
+    /// Writes that have not ended yet.
     held: Vec<(u64, u64, u8, Ended)>,
 }
 

@@ -1,5 +1,5 @@
-//! Misuse of disks with large blocks and of read-only disks (dm-core.md section 13.1, rows 66, 67, 68 and 75). The
-//! other rows of that section are in crates/dmlab/tests/misuse.
+//! Misuse of disks with large blocks and of read-only disks (kernel/misuse.md#rows-through-dmsetup, rows 66, 67, 68 and
+//! 75). The other rows of that table are in crates/dmlab/tests/misuse.
 
 use crate::kit;
 
@@ -77,7 +77,7 @@ fn row_75_a_writable_table_over_a_read_only_disk() {
     assert!(!kit.machine.device(DevT::new(254, 0)).unwrap().read_only);
 }
 
-/// It inherits the limits of its device, but a discard of any length can fail there.
+/// An error target inherits the limits of its device, but a discard of any length can fail there.
 #[test]
 fn an_error_target_takes_discards_of_any_length() {
     let kit = kit();

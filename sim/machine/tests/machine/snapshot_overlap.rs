@@ -109,7 +109,7 @@ impl Lab {
         self.run_held(ops, order);
     }
 
-    /// The same, while the disks hold already.
+    /// Runs the operations while the disks hold already.
     fn run_held(&mut self, ops: &[Op], order: &[Index]) {
         let mut order = order.iter();
         let mut started = Vec::new();
@@ -177,7 +177,7 @@ impl Lab {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 
-    /// Whoever waits for whom: no write to one device is ever seen on another, and none is lost.
+    /// Whatever waits for what: no write to one device is ever seen on another, and none is lost.
     #[test]
     fn origin_and_snapshots_keep_apart(rounds in prop::collection::vec(round(), 1..12)) {
         let mut lab = Lab::new();

@@ -135,7 +135,7 @@ fn a_machine_that_ends_ends_writes_that_wait_for_a_merge() {
     end(kit, &ends, 2);
 }
 
-/// A chunk that has its copy may still be read from the origin, by those who came before: no write overtakes them.
+/// A chunk that has its copy may still be read from the origin, by those that came before: no write overtakes them.
 #[test]
 fn origin_writes_wait_for_snapshot_reads_of_their_chunk() {
     let (kit, ends) = (Kit::new(), Ends::default());

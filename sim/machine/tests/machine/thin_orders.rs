@@ -191,7 +191,7 @@ fn who_stops_sharing_a_block_lets_its_readers_end() {
     let read = pool.start(1, Bio::read_owned(Sector(0), Sectors(8)));
     assert_eq!(pool.data.held(), 1);
     pool.data.hold(false);
-    // The copy is made, but nobody is told: the old block may be another's alone afterwards.
+    // The copy is made, but no caller is told: the old block may be another's alone afterwards.
     let write = pool.start(0, page_of(0, 2));
     pool.kit.advance(Duration::from_millis(500));
     assert_eq!((ended(&write), ended(&read)), (None, None));

@@ -1,63 +1,36 @@
 //! Putting entries in.
 
-use dmlab_units::{Errno, MetaBlock};
+use dmlab_formats::btree_node::Node;
+use dmlab_units::MetaBlock;
 
-use super::{MAX_DEPTH, Tree};
-use crate::format::{Mapping, Node, Value};
-use crate::{Rule, Store};
+use super::{MAX_DEPTH, Roots, Tree, ValueType};
+use crate::{PdError, PdErrorKind, TransactionManager};
 
 /// Where a walk from a root has ended: the root's new number, the leaf, and the entry there that is not above the key.
-pub(crate) struct Walked {
-    pub(crate) root: MetaBlock,
-    pub(crate) leaf: MetaBlock,
-    pub(crate) lower: Option<usize>,
+struct Walked {
+    root: MetaBlock,
+    leaf: MetaBlock,
+    lower: Option<usize>,
 }
 
 fn has_room(node: Node<'_>, key: u64) -> bool {
     node.len() < node.max_entries() || (!node.is_internal() && node.find(key).is_some())
 }
 
-impl Store {
+impl<T: ValueType> Tree<T> {
     /// Puts an entry in, or replaces the value of one. Returns the new root, and whether the key is new.
     ///
     /// # Errors
-    /// ENOSPC, or what reading the nodes says.
+    /// `NoSpace`, or what reading the nodes says.
     pub async fn insert(
         &mut self,
-        tree: Tree,
+        tm: &mut TransactionManager,
         root: MetaBlock,
         key: u64,
-        value: &[u8],
-    ) -> Result<(MetaBlock, bool), Errno> {
-        let walked = self.walk_to_insert(tree, None, root, key).await?;
-        let is_new = self.put(tree, &walked, key, value).await?;
-        Ok((walked.root, is_new))
-    }
-
-    /// Puts an entry into a tree whose root is the value of `outer` in another tree: `top` with `inner` below it. Returns the
-    /// outer tree's new root, and whether the key is new.
-    ///
-    /// # Errors
-    /// ENOSPC, or what reading the nodes says.
-    pub async fn insert_nested(
-        &mut self,
-        [top, inner]: [Tree; 2],
-        root: MetaBlock,
-        [outer, key]: [u64; 2],
-        value: &[u8],
-    ) -> Result<(MetaBlock, bool), Errno> {
-        let walked = self.walk_to_insert(top, None, root, outer).await?;
-        let (at, inner_root) = match walked.lower.filter(|&i| self.node_here(walked.leaf).key(i) == outer) {
-            Some(i) => (i, self.node_here(walked.leaf).value::<MetaBlock>(i)),
-            None => {
-                let empty = self.empty_tree(inner).await?;
-                let at = walked.lower.map_or(0, |i| i + 1);
-                self.node_mut(walked.leaf).insert_at(at, outer, &empty.0.to_le_bytes());
-                (at, empty)
-            }
-        };
-        let below = self.walk_to_insert(inner, Some((walked.leaf, at)), inner_root, key).await?;
-        let is_new = self.put(inner, &below, key, value).await?;
+        value: T::Value,
+    ) -> Result<(MetaBlock, bool), PdError> {
+        let walked = self.walk_to_insert(tm, None, root, key).await?;
+        let is_new = self.put(tm, &walked, key, value).await?;
         Ok((walked.root, is_new))
     }
 
@@ -66,31 +39,27 @@ impl Store {
     /// `parent` is the entry that holds the root, if the root stands in another tree.
     async fn walk_to_insert(
         &mut self,
-        tree: Tree,
+        tm: &mut TransactionManager,
         parent: Option<(MetaBlock, usize)>,
         root: MetaBlock,
         key: u64,
-    ) -> Result<Walked, Errno> {
+    ) -> Result<Walked, PdError> {
         let mut parent = parent;
         let mut new_root = None;
         let mut block = root;
         for _ in 0..MAX_DEPTH {
-            let mut here = self.shadow_node(block, tree).await?;
-            Store::expect_shape(self.node_here(here), Some(tree.value_size))?;
-            if let Some((parent, at)) = parent {
-                self.node_mut(parent).set_value(at, here);
-            }
+            let mut here = self.shadow_step(tm, parent, block).await?;
             let is_root = new_root.is_none();
             new_root.get_or_insert(here);
-            if !has_room(self.node_here(here), key) {
+            if !has_room(tm.node_here(here), key) {
                 match parent {
                     Some((parent, at)) if !is_root => {
-                        here = self.rebalance_or_split(tree, parent, at, here, key).await?;
+                        here = self.rebalance_or_split(tm, parent, at, here, key).await?;
                     }
-                    _ => self.split_beneath(tree, here).await?,
+                    _ => self.split_beneath(tm, here).await?,
                 }
             }
-            let node = self.node_here(here);
+            let node = tm.node_here(here);
             let lower = node.lower(key);
             if !node.is_internal() {
                 let root = new_root.unwrap_or(here);
@@ -100,43 +69,36 @@ impl Store {
                 Some(at) => at,
                 // The key becomes the lowest of the first child.
                 None => {
-                    self.node_mut(here).set_key(0, key);
+                    tm.node_mut(here).set_key(0, key);
                     0
                 }
             };
-            block = self.node_here(here).value(at);
+            block = tm.node_here(here).value(at);
             parent = Some((here, at));
         }
-        Err(Errno::EILSEQ)
+        Err(PdErrorKind::Loop.at(block).with_key(key))
     }
 
-    async fn put(&mut self, tree: Tree, walked: &Walked, key: u64, value: &[u8]) -> Result<bool, Errno> {
-        let node = self.node_here(walked.leaf);
+    async fn put(
+        &mut self,
+        tm: &mut TransactionManager,
+        walked: &Walked,
+        key: u64,
+        value: T::Value,
+    ) -> Result<bool, PdError> {
+        let node = tm.node_here(walked.leaf);
         match walked.lower {
             Some(i) if node.key(i) == key => {
-                let old = node.value_bytes(i).to_vec();
-                self.drop_replaced(tree.rule, &old, value).await?;
-                self.node_mut(walked.leaf).set_value_bytes(i, value);
+                let old = [node.value::<T::Value>(i)];
+                if T::REFERS && !self.values.is_same(&old[0], &value) {
+                    self.values.dec(tm, &old).await?;
+                }
+                tm.node_mut(walked.leaf).set_value(i, value);
                 Ok(false)
             }
             lower => {
-                self.node_mut(walked.leaf).insert_at(lower.map_or(0, |i| i + 1), key, value);
+                tm.node_mut(walked.leaf).insert_at(lower.map_or(0, |i| i + 1), key, value);
                 Ok(true)
-            }
-        }
-    }
-
-    /// Takes a parent from what a replaced value referred to, unless the new one refers to the same.
-    async fn drop_replaced(&mut self, rule: Rule, old: &[u8], new: &[u8]) -> Result<(), Errno> {
-        match rule {
-            Rule::None => Ok(()),
-            Rule::Data => {
-                let (old, new) = (Mapping::decode(old).block, Mapping::decode(new).block);
-                if old == new { Ok(()) } else { self.decrement_data(old.0, old.0 + 1).await }
-            }
-            Rule::Roots(below) => {
-                let (old, new) = (MetaBlock::decode(old), MetaBlock::decode(new));
-                if old == new { Ok(()) } else { self.delete_tree(old, *below).await }
             }
         }
     }
@@ -144,29 +106,56 @@ impl Store {
     /// Shadows the path to an existing key, making no room. Returns the new root, the leaf and the entry.
     pub(crate) async fn shadow_path(
         &mut self,
-        tree: Tree,
+        tm: &mut TransactionManager,
         root: MetaBlock,
         key: u64,
-    ) -> Result<(MetaBlock, MetaBlock, usize), Errno> {
+    ) -> Result<(MetaBlock, MetaBlock, usize), PdError> {
         let mut parent: Option<(MetaBlock, usize)> = None;
         let mut new_root = None;
         let mut block = root;
         for _ in 0..MAX_DEPTH {
-            let here = self.shadow_node(block, tree).await?;
-            Store::expect_shape(self.node_here(here), Some(tree.value_size))?;
-            if let Some((parent, at)) = parent {
-                self.node_mut(parent).set_value(at, here);
-            }
+            let here = self.shadow_step(tm, parent, block).await?;
             new_root.get_or_insert(here);
-            let node = self.node_here(here);
-            let at = node.lower(key).ok_or(Errno::ENODATA)?;
+            let node = tm.node_here(here);
+            let not_found = PdErrorKind::NotFound.at(here).with_key(key);
+            let at = node.lower(key).ok_or(not_found)?;
             if !node.is_internal() {
-                let found = (node.key(at) == key).then_some(at).ok_or(Errno::ENODATA)?;
+                let found = (node.key(at) == key).then_some(at).ok_or(not_found)?;
                 return Ok((new_root.unwrap_or(here), here, found));
             }
             block = node.value(at);
             parent = Some((here, at));
         }
-        Err(Errno::EILSEQ)
+        Err(PdErrorKind::Loop.at(block).with_key(key))
+    }
+}
+
+impl<T: ValueType> Tree<Roots<T>> {
+    /// Puts an entry into the tree whose root is the value of `outer` here; a tree that is missing is made. Returns this
+    /// tree's new root, and whether the key is new.
+    ///
+    /// # Errors
+    /// `NoSpace`, or what reading the nodes says.
+    pub async fn insert_nested(
+        &mut self,
+        tm: &mut TransactionManager,
+        root: MetaBlock,
+        [outer, key]: [u64; 2],
+        value: T::Value,
+    ) -> Result<(MetaBlock, bool), PdError> {
+        let walked = self.walk_to_insert(tm, None, root, outer).await?;
+        let inner = &mut self.values.tree;
+        let (at, inner_root) = match walked.lower.filter(|&i| tm.node_here(walked.leaf).key(i) == outer) {
+            Some(i) => (i, tm.node_here(walked.leaf).value::<MetaBlock>(i)),
+            None => {
+                let empty = inner.empty(tm).await?;
+                let at = walked.lower.map_or(0, |i| i + 1);
+                tm.node_mut(walked.leaf).insert_at(at, outer, empty);
+                (at, empty)
+            }
+        };
+        let below = inner.walk_to_insert(tm, Some((walked.leaf, at)), inner_root, key).await?;
+        let is_new = inner.put(tm, &below, key, value).await?;
+        Ok((walked.root, is_new))
     }
 }

@@ -1,46 +1,53 @@
 //! Taking entries out.
 
-use dmlab_units::{Errno, MetaBlock};
+use std::ops::Range;
 
-use super::{MAX_DEPTH, Tree};
-use crate::format::{Mapping, Value};
-use crate::{Rule, Store};
+use dmlab_units::MetaBlock;
 
-impl Store {
+use super::{MAX_DEPTH, Tree, ValueType, expect_shape};
+use crate::{PdError, PdErrorKind, TransactionManager};
+use dmlab_formats::btree_node::Value;
+
+impl<T: ValueType> Tree<T> {
     /// Takes an entry out. Returns the new root.
     ///
     /// # Errors
-    /// ENODATA when it is not there; ENOSPC; what reading the nodes says.
-    pub async fn remove(&mut self, tree: Tree, root: MetaBlock, key: u64) -> Result<MetaBlock, Errno> {
-        let (root, leaf, lower) = self.walk_to_remove(tree, root, key).await?;
-        let at = lower.filter(|&i| self.node_here(leaf).key(i) == key).ok_or(Errno::ENODATA)?;
-        self.delete_entry(tree.rule, leaf, at).await?;
+    /// `NotFound`; `NoSpace`; what reading the nodes says.
+    pub async fn remove(
+        &mut self,
+        tm: &mut TransactionManager,
+        root: MetaBlock,
+        key: u64,
+    ) -> Result<MetaBlock, PdError> {
+        let (root, leaf, lower) = self.walk_to_remove(tm, root, key).await?;
+        let at = lower.filter(|&i| tm.node_here(leaf).key(i) == key);
+        let at = at.ok_or(PdErrorKind::NotFound.at(leaf).with_key(key))?;
+        self.delete_entry(tm, leaf, at).await?;
         Ok(root)
     }
 
-    /// Takes out entries from `first` on as long as the walk's leaf has one below `end`. Returns the new root and how
-    /// many were taken. The walk that finds no more has shadowed its path all the same.
+    /// Takes out entries from the first key of a range on as long as the walk's leaf has one inside. Returns the new root
+    /// and how many were taken. The walk that finds no more has shadowed its path all the same.
     ///
     /// # Errors
-    /// As [`Store::remove`].
+    /// As [`Tree::remove`].
     pub async fn remove_leaves(
         &mut self,
-        tree: Tree,
+        tm: &mut TransactionManager,
         root: MetaBlock,
-        first: u64,
-        end: u64,
-    ) -> Result<(MetaBlock, u64), Errno> {
-        let (mut root, mut first, mut removed) = (root, first, 0);
+        keys: Range<u64>,
+    ) -> Result<(MetaBlock, u64), PdError> {
+        let (mut root, mut first, mut removed) = (root, keys.start, 0);
         loop {
-            let (new_root, leaf, lower) = self.walk_to_remove(tree, root, first).await?;
+            let (new_root, leaf, lower) = self.walk_to_remove(tm, root, first).await?;
             root = new_root;
             let at = lower.unwrap_or(0);
-            let node = self.node_here(leaf);
-            if at >= node.len() || !(first..end).contains(&node.key(at)) {
+            let node = tm.node_here(leaf);
+            if at >= node.len() || !(first..keys.end).contains(&node.key(at)) {
                 return Ok((root, removed));
             }
             first = node.key(at) + 1;
-            self.delete_entry(tree.rule, leaf, at).await?;
+            self.delete_entry(tm, leaf, at).await?;
             removed += 1;
         }
     }
@@ -48,49 +55,45 @@ impl Store {
     /// Walks down to the leaf for `key`, evening out children all the way.
     async fn walk_to_remove(
         &mut self,
-        tree: Tree,
+        tm: &mut TransactionManager,
         root: MetaBlock,
         key: u64,
-    ) -> Result<(MetaBlock, MetaBlock, Option<usize>), Errno> {
+    ) -> Result<(MetaBlock, MetaBlock, Option<usize>), PdError> {
         let mut parent: Option<(MetaBlock, usize)> = None;
         let mut new_root = None;
         let mut block = root;
         for _ in 0..MAX_DEPTH {
-            let here = self.shadow_node(block, tree).await?;
-            Store::expect_shape(self.node_here(here), Some(tree.value_size))?;
-            if let Some((parent, at)) = parent {
-                self.node_mut(parent).set_value(at, here);
-            }
+            let here = self.shadow_step(tm, parent, block).await?;
             let root = *new_root.get_or_insert(here);
-            if self.node_here(here).is_internal() {
-                self.rebalance_children(tree, here, key).await?;
+            if tm.node_here(here).is_internal() {
+                self.rebalance_children(tm, here, key).await?;
                 // It may be a copy of its only child now.
-                Store::expect_shape(self.node_here(here), Some(tree.value_size))?;
+                expect_shape(tm, here, Some(T::Value::SIZE))?;
             }
-            let node = self.node_here(here);
+            let node = tm.node_here(here);
             let lower = node.lower(key);
             // It may have become a leaf by taking its only child's place.
             if !node.is_internal() {
                 return Ok((root, here, lower));
             }
-            let at = lower.ok_or(Errno::ENODATA)?;
+            let at = lower.ok_or(PdErrorKind::NotFound.at(here).with_key(key))?;
             block = node.value(at);
             parent = Some((here, at));
         }
-        Err(Errno::EILSEQ)
+        Err(PdErrorKind::Loop.at(block).with_key(key))
     }
 
-    async fn delete_entry(&mut self, rule: Rule, leaf: MetaBlock, at: usize) -> Result<(), Errno> {
-        let value = self.node_here(leaf).value_bytes(at).to_vec();
-        match rule {
-            Rule::None => {}
-            Rule::Data => {
-                let block = Mapping::decode(&value).block;
-                self.decrement_data(block.0, block.0 + 1).await?;
-            }
-            Rule::Roots(below) => self.delete_tree(MetaBlock::decode(&value), *below).await?,
+    async fn delete_entry(
+        &mut self,
+        tm: &mut TransactionManager,
+        leaf: MetaBlock,
+        at: usize,
+    ) -> Result<(), PdError> {
+        if T::REFERS {
+            let value = [tm.node_here(leaf).value(at)];
+            self.values.dec(tm, &value).await?;
         }
-        self.node_mut(leaf).delete_at(at);
+        tm.node_mut(leaf).delete_at(at);
         Ok(())
     }
 }

@@ -1,190 +1,210 @@
-//! Counting up and down, in either map.
+//! Counting up and down, in a map of either kind.
 
+use dmlab_formats::bitmap::{BITMAP, BITMAP_ENTRIES, Bitmap, BitmapMut};
+use dmlab_formats::index::IndexEntry;
 use dmlab_runtime::Planted;
-use dmlab_units::{Errno, MetaBlock};
+use dmlab_units::MetaBlock;
 
-use super::{Counts, Which, place};
-use crate::format::{BITMAP_ENTRIES, Bitmap, BitmapMut, IndexEntry, Kind};
-use crate::store::value_bytes;
-use crate::{Rule, Store, Tree};
+use super::{Counts, place};
+use crate::{PdError, PdErrorKind, Plain, TransactionManager, Tree};
 
-/// Counts that no bitmap can hold: block to count.
-pub(super) const OVERFLOW: Tree = Tree { value_size: 4, rule: Rule::None, meaning: "count_tree_node" };
+/// What counting needs of a map: its counts, and where its bitmaps are. Linux calls it `ll_disk`.
+pub(crate) trait LowLevelMap: Send {
+    /// The blocks that the map itself consists of.
+    fn tm(&mut self) -> &mut TransactionManager;
 
-impl Store {
-    pub(crate) fn counts(&self, which: Which) -> &Counts {
-        match which {
-            Which::Metadata => &self.metadata.counts,
-            Which::Data => &self.data.counts,
-        }
+    fn counts(&self) -> &Counts;
+
+    fn counts_mut(&mut self) -> &mut Counts;
+
+    fn load_entry(&mut self, index: u64) -> impl Future<Output = Result<IndexEntry, PdError>> + Send;
+
+    fn save_entry(
+        &mut self,
+        index: u64,
+        entry: IndexEntry,
+    ) -> impl Future<Output = Result<(), PdError>> + Send;
+}
+
+/// The tree of counts that no bitmap can hold: block to count.
+pub(super) fn overflow() -> Tree<Plain<u32>> {
+    Tree::plain("count_tree_node")
+}
+
+/// The count in a bitmap, 0 to 3.
+pub(crate) async fn bitmap_count<M: LowLevelMap>(map: &mut M, number: u64) -> Result<u8, PdError> {
+    let (index, bit) = place(number);
+    if number >= map.counts().nr_blocks {
+        map.tm().blocks.log("space map common", "metadata block out of bounds");
+        return Err(PdErrorKind::BeyondMap.of_key(number));
     }
+    let entry = map.load_entry(index).await?;
+    let blocks = &mut map.tm().blocks;
+    blocks.load(entry.bitmap, &BITMAP).await?;
+    Ok(Bitmap::new(blocks.get(entry.bitmap)).get(bit))
+}
 
-    pub(crate) fn counts_mut(&mut self, which: Which) -> &mut Counts {
-        match which {
-            Which::Metadata => &mut self.metadata.counts,
-            Which::Data => &mut self.data.counts,
+/// How many references a block has.
+pub(crate) async fn count<M: LowLevelMap>(map: &mut M, number: u64) -> Result<u32, PdError> {
+    match bitmap_count(map, number).await? {
+        3 => {
+            let root = map.counts().ref_count_root;
+            let found = overflow().lookup(map.tm(), root, number).await?;
+            found.ok_or(PdErrorKind::NotFound.at(root).with_key(number))
         }
+        count => Ok(u32::from(count)),
     }
+}
 
-    pub(crate) async fn load_entry(&mut self, which: Which, index: u64) -> Result<IndexEntry, Errno> {
-        match which {
-            Which::Metadata => self.metadata.entry(index),
-            Which::Data => self.load_data_entry(index).await,
+/// First block from `begin` on whose count is 0 and was 0 at the last commit.
+pub(super) async fn find_free<M: LowLevelMap>(map: &mut M, begin: u64) -> Result<Option<u64>, PdError> {
+    let nr_blocks = map.counts().nr_blocks;
+    let reuses = map.tm().blocks.device().runtime().has_planted(Planted::FreedBlockReused);
+    let (first, mut bit) = place(if reuses { 0 } else { begin });
+    for index in first..nr_blocks.div_ceil(BITMAP_ENTRIES) {
+        let entry = map.load_entry(index).await?;
+        let mut from = bit.max(u64::from(entry.none_free_before));
+        bit = 0;
+        if entry.nr_free == 0 {
+            continue;
         }
-    }
-
-    async fn save_entry(&mut self, which: Which, index: u64, entry: IndexEntry) -> Result<(), Errno> {
-        match which {
-            Which::Metadata => self.metadata.save_entry(index, entry),
-            Which::Data => self.save_data_entry(index, entry).await,
-        }
-    }
-
-    /// How many parents a block has.
-    pub(crate) async fn count(&mut self, which: Which, number: u64) -> Result<u32, Errno> {
-        match self.bitmap_count(which, number).await? {
-            3 => {
-                let root = self.counts(which).ref_count_root;
-                self.lookup::<u32>(OVERFLOW, root, number).await?.ok_or(Errno::ENODATA)
+        let end = (nr_blocks - index * BITMAP_ENTRIES).min(BITMAP_ENTRIES);
+        map.tm().blocks.load(entry.bitmap, &BITMAP).await?;
+        while let Some(free) = Bitmap::new(map.tm().blocks.get(entry.bitmap)).find_free(from, end) {
+            let number = index * BITMAP_ENTRIES + free;
+            if reuses || !map.counts().freed.contains(&number) {
+                return Ok(Some(number));
             }
-            count => Ok(u32::from(count)),
+            from = free + 1;
         }
     }
+    Ok(None)
+}
 
-    /// First block from `begin` on whose count is 0 and was 0 at the last commit.
-    pub(crate) async fn find_free(&mut self, which: Which, begin: u64) -> Result<Option<u64>, Errno> {
-        let nr_blocks = self.counts(which).nr_blocks;
-        let reuses = self.blocks.device().runtime().has_planted(Planted::FreedBlockReused);
-        let (first, mut bit) = place(if reuses { 0 } else { begin });
-        for index in first..nr_blocks.div_ceil(BITMAP_ENTRIES) {
-            let entry = self.load_entry(which, index).await?;
-            let mut from = bit.max(u64::from(entry.none_free_before));
-            bit = 0;
-            if entry.nr_free == 0 {
-                continue;
-            }
-            let end = (nr_blocks - index * BITMAP_ENTRIES).min(BITMAP_ENTRIES);
-            self.blocks.load(entry.bitmap, Kind::Bitmap).await?;
-            let bitmap = Bitmap::new(self.blocks.get(entry.bitmap));
-            while let Some(free) = bitmap.find_free(from, end) {
-                let number = index * BITMAP_ENTRIES + free;
-                if reuses || !self.counts(which).freed.contains(&number) {
-                    return Ok(Some(number));
-                }
-                from = free + 1;
-            }
+/// Counts one reference more to each block of a range. Returns how many had none before.
+pub(super) async fn count_up<M: LowLevelMap>(map: &mut M, begin: u64, end: u64) -> Result<u64, PdError> {
+    let mut taken = 0;
+    let mut number = begin;
+    while number < end {
+        let (index, first) = place(number);
+        let last = (end - index * BITMAP_ENTRIES).min(BITMAP_ENTRIES);
+        let mut entry = map.load_entry(index).await?;
+        entry.bitmap = shadow_bitmap(map.tm(), entry.bitmap).await?;
+        if end > map.counts().nr_blocks {
+            return Err(PdErrorKind::BeyondMap.of_key(end - 1));
         }
-        Ok(None)
-    }
-
-    /// One parent more for each block of a range. Returns how many had none before.
-    pub(crate) async fn count_up(&mut self, which: Which, begin: u64, end: u64) -> Result<u64, Errno> {
-        let mut taken = 0;
-        let mut number = begin;
-        while number < end {
-            let (index, first) = place(number);
-            let last = (end - index * BITMAP_ENTRIES).min(BITMAP_ENTRIES);
-            let mut entry = self.load_entry(which, index).await?;
-            entry.bitmap = self.shadow_bitmap(entry.bitmap).await?;
-            if end > self.counts(which).nr_blocks {
-                return Err(Errno::EINVAL);
-            }
-            for bit in first..last {
-                let block = index * BITMAP_ENTRIES + bit;
-                match Bitmap::new(self.blocks.get(entry.bitmap)).get(bit) {
-                    0 => {
-                        BitmapMut::new(self.blocks.get_mut(entry.bitmap)).set(bit, 1);
-                        self.counts_mut(which).taken(block);
-                        taken += 1;
-                        entry.nr_free = entry.nr_free.wrapping_sub(1);
-                        if u64::from(entry.none_free_before) == bit {
-                            entry.none_free_before = bit as u32 + 1;
-                        }
-                    }
-                    1 => BitmapMut::new(self.blocks.get_mut(entry.bitmap)).set(bit, 2),
-                    2 => {
-                        BitmapMut::new(self.blocks.get_mut(entry.bitmap)).set(bit, 3);
-                        let root = self.counts(which).ref_count_root;
-                        let (root, _) = self.insert(OVERFLOW, root, block, &value_bytes(3u32)).await?;
-                        self.counts_mut(which).ref_count_root = root;
-                    }
-                    _ => self.overflow_up(which, block).await?,
-                }
-            }
-            self.save_entry(which, index, entry).await?;
-            number = index * BITMAP_ENTRIES + last;
-        }
-        Ok(taken)
-    }
-
-    /// One parent less for each block of a range. Returns how many have none now.
-    pub(crate) async fn count_down(&mut self, which: Which, begin: u64, end: u64) -> Result<u64, Errno> {
-        let mut freed = 0;
-        let mut number = begin;
-        while number < end {
-            let (index, first) = place(number);
-            let last = (end - index * BITMAP_ENTRIES).min(BITMAP_ENTRIES);
-            let mut entry = self.load_entry(which, index).await?;
-            entry.bitmap = self.shadow_bitmap(entry.bitmap).await?;
-            if end > self.counts(which).nr_blocks {
-                return Err(Errno::EINVAL);
-            }
-            for bit in first..last {
-                let block = index * BITMAP_ENTRIES + bit;
-                match Bitmap::new(self.blocks.get(entry.bitmap)).get(bit) {
-                    0 => {
-                        self.blocks.log("space map common", "unable to decrement block");
-                        return Err(Errno::EINVAL);
-                    }
-                    1 => {
-                        BitmapMut::new(self.blocks.get_mut(entry.bitmap)).set(bit, 0);
-                        self.counts_mut(which).given_back(block);
-                        freed += 1;
-                        entry.nr_free = entry.nr_free.wrapping_add(1);
-                        entry.none_free_before = entry.none_free_before.min(bit as u32);
-                    }
-                    2 => BitmapMut::new(self.blocks.get_mut(entry.bitmap)).set(bit, 1),
-                    _ => {
-                        if self.overflow_down(which, block).await? {
-                            BitmapMut::new(self.blocks.get_mut(entry.bitmap)).set(bit, 2);
-                        }
+        for bit in first..last {
+            let block = index * BITMAP_ENTRIES + bit;
+            match Bitmap::new(map.tm().blocks.get(entry.bitmap)).get(bit) {
+                0 => {
+                    set_bitmap(map.tm(), entry.bitmap, bit, 1);
+                    map.counts_mut().taken(block);
+                    taken += 1;
+                    entry.nr_free = entry.nr_free.wrapping_sub(1);
+                    if u64::from(entry.none_free_before) == bit {
+                        entry.none_free_before = bit as u32 + 1;
                     }
                 }
+                1 => set_bitmap(map.tm(), entry.bitmap, bit, 2),
+                2 => {
+                    set_bitmap(map.tm(), entry.bitmap, bit, 3);
+                    let root = map.counts().ref_count_root;
+                    let (root, _) = overflow().insert(map.tm(), root, block, 3).await?;
+                    map.counts_mut().ref_count_root = root;
+                }
+                _ => overflow_up(map, block).await?,
             }
-            self.save_entry(which, index, entry).await?;
-            number = index * BITMAP_ENTRIES + last;
         }
-        Ok(freed)
+        map.save_entry(index, entry).await?;
+        number = index * BITMAP_ENTRIES + last;
     }
+    Ok(taken)
+}
 
-    async fn shadow_bitmap(&mut self, bitmap: MetaBlock) -> Result<MetaBlock, Errno> {
-        let shadow = self.shadow(bitmap, Kind::Bitmap).await;
-        Ok(shadow.inspect_err(|_| self.blocks.log("space map common", "dm_tm_shadow_block() failed"))?.0)
-    }
-
-    async fn overflow_up(&mut self, which: Which, block: u64) -> Result<(), Errno> {
-        let root = self.counts(which).ref_count_root;
-        let (root, leaf, at) = self.shadow_path(OVERFLOW, root, block).await?;
-        self.counts_mut(which).ref_count_root = root;
-        let mut node = crate::format::NodeMut::new(self.blocks.get_mut(leaf));
-        let count: u32 = node.value(at);
-        node.set_value(at, count.wrapping_add(1));
-        Ok(())
-    }
-
-    /// Returns whether the count fell to 2 and left the tree.
-    async fn overflow_down(&mut self, which: Which, block: u64) -> Result<bool, Errno> {
-        let root = self.counts(which).ref_count_root;
-        let (root, leaf, at) = self.shadow_path(OVERFLOW, root, block).await?;
-        self.counts_mut(which).ref_count_root = root;
-        let mut node = crate::format::NodeMut::new(self.blocks.get_mut(leaf));
-        let count: u32 = node.value(at);
-        if count > 3 {
-            node.set_value(at, count - 1);
-            return Ok(false);
+/// Counts one reference less to each block of a range. Returns how many have none now.
+pub(super) async fn count_down<M: LowLevelMap>(map: &mut M, begin: u64, end: u64) -> Result<u64, PdError> {
+    let mut freed = 0;
+    let mut number = begin;
+    while number < end {
+        let (index, first) = place(number);
+        let last = (end - index * BITMAP_ENTRIES).min(BITMAP_ENTRIES);
+        let mut entry = map.load_entry(index).await?;
+        entry.bitmap = shadow_bitmap(map.tm(), entry.bitmap).await?;
+        if end > map.counts().nr_blocks {
+            return Err(PdErrorKind::BeyondMap.of_key(end - 1));
         }
-        let root = self.remove(OVERFLOW, root, block).await?;
-        self.counts_mut(which).ref_count_root = root;
-        Ok(true)
+        for bit in first..last {
+            let block = index * BITMAP_ENTRIES + bit;
+            match Bitmap::new(map.tm().blocks.get(entry.bitmap)).get(bit) {
+                0 => {
+                    map.tm().blocks.log("space map common", "unable to decrement block");
+                    return Err(PdErrorKind::NotReferenced.of_key(block));
+                }
+                1 => {
+                    set_bitmap(map.tm(), entry.bitmap, bit, 0);
+                    map.counts_mut().given_back(block);
+                    freed += 1;
+                    entry.nr_free = entry.nr_free.wrapping_add(1);
+                    entry.none_free_before = entry.none_free_before.min(bit as u32);
+                }
+                2 => set_bitmap(map.tm(), entry.bitmap, bit, 1),
+                _ => {
+                    if overflow_down(map, block).await? {
+                        set_bitmap(map.tm(), entry.bitmap, bit, 2);
+                    }
+                }
+            }
+        }
+        map.save_entry(index, entry).await?;
+        number = index * BITMAP_ENTRIES + last;
     }
+    Ok(freed)
+}
+
+/// Adds bitmaps for blocks up to `nr_blocks`.
+pub(super) async fn extend<M: LowLevelMap>(map: &mut M, nr_blocks: u64) -> Result<(), PdError> {
+    let old = map.counts().nr_blocks.div_ceil(BITMAP_ENTRIES);
+    let new = nr_blocks.div_ceil(BITMAP_ENTRIES);
+    map.counts_mut().nr_blocks = nr_blocks;
+    for index in old..new {
+        let bitmap = map.tm().new_block(&BITMAP).await?;
+        let entry = IndexEntry { bitmap, nr_free: BITMAP_ENTRIES as u32, none_free_before: 0 };
+        map.save_entry(index, entry).await?;
+    }
+    Ok(())
+}
+
+fn set_bitmap(tm: &mut TransactionManager, bitmap: MetaBlock, bit: u64, count: u8) {
+    BitmapMut::new(tm.blocks.get_mut(bitmap)).set(bit, count);
+}
+
+async fn shadow_bitmap(tm: &mut TransactionManager, bitmap: MetaBlock) -> Result<MetaBlock, PdError> {
+    let shadow = tm.shadow(bitmap, &BITMAP).await;
+    Ok(shadow.inspect_err(|_| tm.blocks.log("space map common", "dm_tm_shadow_block() failed"))?.0)
+}
+
+async fn overflow_up<M: LowLevelMap>(map: &mut M, block: u64) -> Result<(), PdError> {
+    let root = map.counts().ref_count_root;
+    let (root, leaf, at) = overflow().shadow_path(map.tm(), root, block).await?;
+    map.counts_mut().ref_count_root = root;
+    let mut node = map.tm().node_mut(leaf);
+    let count: u32 = node.value(at);
+    node.set_value(at, count.wrapping_add(1));
+    Ok(())
+}
+
+/// Returns whether the count fell to 2 and left the tree.
+async fn overflow_down<M: LowLevelMap>(map: &mut M, block: u64) -> Result<bool, PdError> {
+    let root = map.counts().ref_count_root;
+    let (root, leaf, at) = overflow().shadow_path(map.tm(), root, block).await?;
+    map.counts_mut().ref_count_root = root;
+    let mut node = map.tm().node_mut(leaf);
+    let count: u32 = node.value(at);
+    if count > 3 {
+        node.set_value(at, count - 1);
+        return Ok(false);
+    }
+    let root = overflow().remove(map.tm(), root, block).await?;
+    map.counts_mut().ref_count_root = root;
+    Ok(true)
 }

@@ -1,50 +1,43 @@
-//! Space maps: how many parents each block has (thin.md sections 4, 7 and 8).
+//! Space maps: how many references each block has (kernel/thin-metadata.md#space-maps).
 //!
-//! Counts up to 2 stand in bitmaps, larger ones in an overflow tree. There are two maps: one for the data device, one
-//! for the metadata device itself. The second changes while it is being used, so what it is asked to do meanwhile is
-//! queued ([`metadata`]).
+//! Counts up to 2 stand in bitmaps, larger ones in an overflow tree. There are two kinds of map: the [`DiskSpaceMap`] of
+//! another device, and the [`MetadataSpaceMap`] of the metadata device itself. The second changes while it is being used,
+//! so what it is asked to do meanwhile is queued ([`metadata`]).
 
 mod counts;
-mod data;
+mod disk;
 mod metadata;
 
 use std::collections::HashSet; // tidy: never iterated
 
+use dmlab_formats::bitmap::BITMAP_ENTRIES;
+use dmlab_formats::space_map_root::SpaceMapRoot;
 use dmlab_units::MetaBlock;
 
-pub(crate) use data::DataMap;
-pub(crate) use metadata::{LowWater, MetadataMap};
+pub(crate) use counts::{bitmap_count, count};
+pub use disk::DiskSpaceMap;
+pub(crate) use metadata::Change;
+pub use metadata::MetadataSpaceMap;
 
-use crate::format::{BITMAP_ENTRIES, SpaceMapRoot};
-
-/// One of the two maps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Which {
-    /// Of the metadata device.
-    Metadata,
-    /// Of the data device.
-    Data,
-}
-
-/// What both maps have.
+/// What both kinds of map have.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Counts {
-    pub(crate) nr_blocks: u64,
-    pub(crate) nr_allocated: u64,
-    pub(crate) bitmap_root: MetaBlock,
-    pub(crate) ref_count_root: MetaBlock,
+    nr_blocks: u64,
+    nr_allocated: u64,
+    bitmap_root: MetaBlock,
+    ref_count_root: MetaBlock,
     /// Allocation goes on from here.
-    pub(crate) begin: u64,
+    begin: u64,
     /// Size and blocks in use as of the last commit.
-    pub(crate) committed: (u64, u64),
+    committed: (u64, u64),
     /// Blocks that were in use at the last commit and are free now: not to be taken before the next.
-    pub(crate) freed: HashSet<u64>, // tidy: never iterated
+    freed: HashSet<u64>, // tidy: never iterated
     /// Blocks that were free at the last commit and are in use now.
-    pub(crate) fresh: HashSet<u64>, // tidy: never iterated
+    fresh: HashSet<u64>, // tidy: never iterated
 }
 
 impl Counts {
-    pub(crate) fn open(root: SpaceMapRoot) -> Counts {
+    fn open(root: SpaceMapRoot) -> Counts {
         Counts {
             nr_blocks: root.nr_blocks,
             nr_allocated: root.nr_allocated,
@@ -55,7 +48,7 @@ impl Counts {
         }
     }
 
-    pub(crate) fn root(&self) -> SpaceMapRoot {
+    fn root(&self) -> SpaceMapRoot {
         SpaceMapRoot {
             nr_blocks: self.nr_blocks,
             nr_allocated: self.nr_allocated,
@@ -88,6 +81,6 @@ impl Counts {
 }
 
 /// Number of the bitmap that counts a block, and its entry there.
-pub(crate) fn place(number: u64) -> (u64, u64) {
+fn place(number: u64) -> (u64, u64) {
     (number / BITMAP_ENTRIES, number % BITMAP_ENTRIES)
 }

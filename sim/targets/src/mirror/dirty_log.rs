@@ -11,12 +11,12 @@ use bitvec::boxed::BitBox;
 use bitvec::order::Lsb0;
 use dmlab_block::{Bio, Tag, read_bio_async, run_async};
 use dmlab_dm::kit::TargetLog;
-use dmlab_dm::{Ctr, TableDevice, TableEvents, parse_u32_wrapping};
+use dmlab_dm::{Ctr, TableDevice, TableEvents};
 use dmlab_runtime::AsyncMutex;
 use dmlab_units::{SECTOR_SIZE, Sector, Sectors};
 use parking_lot::Mutex;
 
-use super::format::{self, Header};
+use dmlab_formats::mirror_log::{self as format, Header};
 
 /// Most regions.
 const MAX_REGIONS: u64 = u32::MAX as u64;
@@ -76,7 +76,7 @@ pub(super) struct LogState {
     /// The bits of a core log.
     clean: Option<BitBox<u64, Lsb0>>,
     in_sync: Option<Vec<bool>>,
-    /// Of the legs' flushes, the device, its flushes.
+    /// Which have failed: the flushes of the legs, the log device, its flushes.
     failed: [bool; 3],
 }
 
@@ -122,7 +122,9 @@ impl DirtyLog {
                 return None;
             }
         };
-        let region_size = parse_u32_wrapping(&args[0])
+        let region_size = ctr
+            .args
+            .scan_u32(&args[0])
             .map(u64::from)
             .filter(|&size| size.is_power_of_two() && (2..=ctr.len.0).contains(&size));
         let Some(region_size) = region_size else {
@@ -202,8 +204,8 @@ impl DirtyLog {
         }
     }
 
-    /// A recovery has ended, or a write has failed. The device hears of either at once (recorded: a write and a flush for
-    /// each region that is recovered).
+    /// A recovery has ended, or a write has failed. The device hears of either at once (recorded:
+    /// `mirror/flushes-and-log`, where each region that is recovered is a write).
     pub(super) fn set_in_sync(&self, region: u64, is_in_sync: bool) {
         let mut state = self.state.lock();
         state.has_cleared = true;
@@ -238,7 +240,7 @@ impl DirtyLog {
         }
     }
 
-    /// Takes that over.
+    /// Restores the state that another instance of the same log has saved.
     pub(super) fn restore(&self, known: &LogState) {
         let mut state = self.state.lock();
         [state.legs_flush_failed, state.has_failed, state.flush_has_failed] = known.failed;
@@ -270,7 +272,7 @@ impl DirtyLog {
         {
             let mut state = self.state.lock();
             // What is set or cleared here is written below, but counts as not yet flushed: the first pass of the worker
-            // writes once more (recorded: two writes a resume).
+            // writes once more (recorded: `mirror/flushes-and-log`, where a resume writes twice).
             let grows = header.regions < self.regions;
             state.has_set |= grows && self.sync == Sync::Never;
             state.has_cleared |= !self.regions.is_multiple_of(64) || (grows && self.sync != Sync::Never);
@@ -381,7 +383,7 @@ impl DirtyLog {
 
     // Status.
 
-    /// Its part of the status line.
+    /// The log's part of the status line.
     pub(super) fn info(&self) -> String {
         let Some(disk) = &self.disk else { return "1 core".to_owned() };
         let state = self.state.lock();
@@ -393,7 +395,7 @@ impl DirtyLog {
         format!("3 disk {} {letter}", disk.device.dev())
     }
 
-    /// Its part of the table line, with a blank behind it.
+    /// The log's part of the table line, with a blank behind it.
     pub(super) fn table(&self) -> String {
         let (keyword, more) = match self.sync {
             Sync::Default => ("", 0),

@@ -55,12 +55,12 @@ impl Leg {
         self.failures.load(Ordering::Acquire)
     }
 
-    /// Has failed in these ways.
+    /// Sets the kinds of failures that the leg has had.
     pub(super) fn set_failures(&self, failures: u8) {
         self.failures.store(failures, Ordering::Release);
     }
 
-    /// Its letter in the status line: the worst that it has done.
+    /// The leg's letter in the status line: the worst that it has done.
     pub(super) fn letter(&self) -> char {
         let failures = self.failures.load(Ordering::Acquire);
         let has = |kind: Failure| failures & kind as u8 != 0;

@@ -25,10 +25,9 @@
 //!
 //! Not built: the `userspace` log, which is a module of its own that asks a daemon.
 //!
-//! Behaviour: targets-basic.md section 11, recorded cases `mirror/*`.
+//! Behaviour: kernel/mirror.md, recorded cases `mirror/*`.
 
 mod dirty_log;
-mod format;
 mod leg;
 mod recovery;
 mod region_hash;
@@ -41,7 +40,7 @@ use std::sync::atomic::Ordering;
 use dmlab_block::Bio;
 use dmlab_dm::{
     BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, OrRefuse, Saved, StatusKind,
-    StatusResult, Target, TargetFeatures, TargetType, parse_u32_wrapping, parse_u64_wrapping,
+    StatusResult, Target, TargetFeatures, TargetType,
 };
 use dmlab_units::Sector;
 
@@ -66,7 +65,7 @@ struct Mirror {
 
 /// What a mirror knows beside its table.
 struct MirrorState {
-    /// Of each leg.
+    /// The kinds of failures of each leg.
     failures: Vec<u8>,
     default_leg: usize,
     log: dirty_log::LogState,
@@ -87,7 +86,7 @@ fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
 fn parse_log(ctr: &mut Ctr<'_>) -> Result<DirtyLog, CtrError> {
     let too_few = CtrError::invalid("Insufficient mirror log arguments");
     let (Some(kind), Some(count)) = (ctr.args.shift(), ctr.args.shift()) else { return Err(too_few) };
-    let count = parse_u32_wrapping(&count).or_refuse("Invalid mirror log argument count")? as usize;
+    let count = ctr.args.scan_u32(&count).or_refuse("Invalid mirror log argument count")? as usize;
     if count > ctr.args.len() {
         return Err(too_few);
     }
@@ -103,7 +102,7 @@ fn parse_legs(ctr: &mut Ctr<'_>) -> Result<Vec<Leg>, CtrError> {
     let mut legs = Vec::with_capacity(count as usize);
     for _ in 0..count {
         let (device, offset) = (ctr.args.shift().unwrap_or_default(), ctr.args.shift().unwrap_or_default());
-        let offset = parse_u64_wrapping(&offset).or_refuse("Invalid offset")?;
+        let offset = ctr.args.scan_u64(&offset).or_refuse("Invalid offset")?;
         let device = ctr.device(&device).or_refuse("Device lookup failure")?;
         legs.push(Leg::new(device, Sector(offset)));
     }
@@ -113,7 +112,7 @@ fn parse_legs(ctr: &mut Ctr<'_>) -> Result<Vec<Leg>, CtrError> {
 fn parse_features(ctr: &mut Ctr<'_>) -> Result<Features, CtrError> {
     let mut features = Features::default();
     let Some(count) = ctr.args.shift() else { return Ok(features) };
-    let count = parse_u32_wrapping(&count).or_refuse("Invalid number of features")? as usize;
+    let count = ctr.args.scan_u32(&count).or_refuse("Invalid number of features")? as usize;
     if count > ctr.args.len() {
         return Err(CtrError::invalid("Not enough arguments to support feature count"));
     }

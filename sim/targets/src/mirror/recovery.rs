@@ -12,8 +12,8 @@ use super::region_hash::Recovered;
 use super::set::{MirrorSet, Recovery};
 
 impl MirrorSet {
-    /// Takes the next region if none is being recovered, and copies it once its writes have ended. Tells when the last
-    /// one is done.
+    /// Begins the recovery of the next region if none is being recovered, and copies it once its writes have ended.
+    /// Tells when the last one is done.
     pub(super) fn recover_next(self: &Arc<Self>) {
         let mut work = self.work.lock();
         if work.recovers

@@ -116,7 +116,7 @@ impl RegionHash {
         (was == RegionState::Recovering).then_some(delayed)
     }
 
-    /// The same for whatever is written from here on.
+    /// Remembers that a flush of a leg failed: regions that are written from here on stay unclean.
     pub(super) fn mark_flush_failed(&mut self) {
         self.flush_failed = true;
     }
@@ -149,7 +149,7 @@ impl RegionHash {
             if is_whole {
                 log.mark_clean(region);
             }
-            // As Linux does it: who does not handle errors is told that all went well.
+            // As Linux does it: without `handle_errors` the region counts as recovered.
             log.set_in_sync(region, is_whole || ignores_errors);
             released.extend(self.kept.remove(&region).into_iter().flat_map(|kept| kept.delayed));
         }

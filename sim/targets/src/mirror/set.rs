@@ -70,7 +70,7 @@ pub(super) struct Work {
     reads: BioList,
     writes: BioList,
     failed: BioList,
-    /// Writes kept until the next suspend, so that whoever watches can act before their data counts as written.
+    /// Writes kept until the next suspend, so that user space can act before their data counts as written.
     held: BioList,
     has_work: bool,
     is_running: bool,
@@ -173,7 +173,7 @@ impl MirrorSet {
 
     // The worker.
 
-    /// Gives the worker something to do.
+    /// Adds work for the worker and wakes it.
     pub(super) fn kick(self: &Arc<Self>, add: impl FnOnce(&mut Work)) {
         let mut work = self.work.lock();
         add(&mut work);
@@ -374,7 +374,7 @@ impl MirrorSet {
             // No leg is worse for it.
             self.end_write(bio, BlkStatus::NotSupp);
         } else {
-            // A flush too (recorded): `F` is for the flushes of the log's own.
+            // A flush too (recorded: `mirror/flushes-and-log`): `F` is for the flushes of the log's own.
             self.fail_legs(failed, Failure::Write);
             self.kick(|work| work.failed.push_back(bio));
         }
@@ -439,7 +439,7 @@ impl MirrorSet {
     }
 
     fn end_write(self: &Arc<Self>, bio: Bio<'static>, status: BlkStatus) {
-        // Before its end is heard: who waits for it may suspend the device, and then finds the log up to date.
+        // Before its end is heard: its waiter may suspend the device, and then finds the log up to date.
         if is_accounted(&bio) {
             self.write_has_ended(self.region_of(bio.sector));
         }
@@ -455,7 +455,7 @@ impl MirrorSet {
 
     // Failures.
 
-    /// Remembers that legs have failed. All of them together are one event (recorded).
+    /// Remembers that legs have failed. All of them together are one event (recorded: `mirror/legs-fail-together`).
     fn fail_legs(&self, failed: u64, kind: Failure) {
         let mut is_news = false;
         for leg in (0..self.legs.len()).filter(|leg| failed & 1 << leg != 0) {
@@ -507,7 +507,8 @@ impl MirrorSet {
 
     // Suspend and resume.
 
-    /// Whether the suspend is carried out or given up, no region is recovered before the next resume (recorded).
+    /// Whether the suspend is carried out or given up, no region is recovered before the next resume
+    /// (`sim/machine/tests/machine/mirror.rs`).
     pub(super) async fn presuspend(self: &Arc<Self>, noflush: bool) {
         let held = {
             let mut work = self.work.lock();

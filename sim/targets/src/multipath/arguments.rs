@@ -11,7 +11,7 @@ const MOST_FEATURES: u32 = 8;
 /// Most groups, paths of a group and arguments of a handler, a selector or a path.
 const MOST: u32 = 1024;
 
-/// Reads the line (targets-basic.md section 12; the order of checks was seen on Linux 6.12.95).
+/// Reads the line (kernel/multipath.md; the order of checks was seen on Linux 6.12.95).
 pub(super) fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     let (settings, queues) = read_features(ctr)?;
     let handler = read_handler(ctr, settings.mode)?;
@@ -107,7 +107,7 @@ fn read_group(ctr: &mut Ctr<'_>, wants_handler: bool, notices: &Notices) -> Resu
     let build = by_name(&name).or_refuse("unknown path selector type")?;
     let count = ctr.args.group(0, MOST, "invalid number of path selector args")?;
     let args: Vec<_> = (0..count).filter_map(|_| ctr.args.shift()).collect();
-    let mut selector = build(&args).or_refuse("path selector constructor failed")?;
+    let mut selector = build(&args, notices).or_refuse("path selector constructor failed")?;
 
     let paths = ctr.args.number(1, MOST, "invalid number of paths")?;
     let per_path = ctr.args.number(0, MOST, "invalid number of selector args")?;

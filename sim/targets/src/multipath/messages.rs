@@ -1,7 +1,7 @@
 //! The messages. `multipathd` and `dmsetup message` send them.
 
 use dmlab_block::Caller;
-use dmlab_dm::{device_number, parse_u32_wrapping};
+use dmlab_dm::{device_number, scan_u32};
 use dmlab_units::Errno;
 
 use super::paths::MultipathDevice;
@@ -57,20 +57,20 @@ impl MultipathDevice {
     /// The group that a word names by its number from 1 on.
     fn group(&self, word: &[u8], what: &str) -> Result<usize, Errno> {
         let count = self.state.lock().groups.len();
-        match parse_u32_wrapping(word).and_then(|number| (number as usize).checked_sub(1)) {
+        match scan_u32(word, self.runtime.personality()).and_then(|number| (number as usize).checked_sub(1)) {
             Some(group) if group < count => Ok(group),
             _ => self.refuse(format_args!("invalid PG number supplied to {what}")),
         }
     }
 
-    /// Does something with each path on the device that a word names. However many change, that is one event.
+    /// Applies `change` to each path on the device that a word names. However many change, that is one event.
     fn for_each_path(
         &self,
         word: &[u8],
         caller: &dyn Caller,
         change: impl Fn(&MultipathDevice, usize) -> bool,
     ) -> Result<(), Errno> {
-        let dev = device_number(caller, word).inspect_err(|_| {
+        let dev = device_number(caller, word, self.runtime.personality()).inspect_err(|_| {
             let word = String::from_utf8_lossy(word);
             self.log.warn(format_args!("message: error getting device {word}"));
         })?;

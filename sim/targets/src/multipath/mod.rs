@@ -33,7 +33,7 @@
 //! Linux. Hardware handlers exist for SCSI devices only, so naming one is refused as Linux refuses it on other devices,
 //! and `pg_init` never has anything to do.
 //!
-//! Start reading at `MultipathDevice`, which knows the paths. Behaviour: targets-basic.md section 12, recorded cases
+//! Start reading at `MultipathDevice`, which knows the paths. Behaviour: kernel/multipath.md, recorded cases
 //! `multipath/*`, and more runs of Linux 6.12.95 whose results stand in sim/machine/tests/machine/multipath.
 
 mod arguments;
@@ -144,7 +144,7 @@ impl Target for Multipath {
         Some(self)
     }
 
-    /// To a path; while there is none but IO is queued, the caller waits as IO does.
+    /// Routes an ioctl to a path; while there is none but IO is queued, the caller waits as IO does.
     fn route_ioctl(&self) -> IoctlRoute<'_> {
         let seen = self.core.changes.number();
         match self.core.path_for_ioctl() {

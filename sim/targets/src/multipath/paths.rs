@@ -97,7 +97,7 @@ pub(super) struct State {
 /// What has become of paths and groups.
 pub(super) struct MultipathState {
     paths: Vec<Path>,
-    /// Their selectors, and whether they are bypassed.
+    /// The selector of each group, and whether the group is bypassed.
     groups: Vec<(Box<dyn Selector>, bool)>,
     current: Option<usize>,
     next: Option<usize>,
@@ -233,7 +233,7 @@ impl MultipathDevice {
         End::Kept
     }
 
-    /// Has the queue mapped anew by a task.
+    /// Starts a task that maps the queue anew.
     fn retry_later(&self, state: &mut State) {
         if std::mem::replace(&mut state.is_retry_pending, true) {
             return;
@@ -343,7 +343,7 @@ impl MultipathDevice {
         self.event_soon();
     }
 
-    /// Has the next IO go to a group. No group is bypassed any more.
+    /// Sends the next IO to a group. No group is bypassed any more.
     pub(super) fn switch_group(&self, group: usize) {
         let mut state = self.state.lock();
         for other in &mut state.groups {
@@ -402,7 +402,8 @@ impl MultipathDevice {
         self.retry();
     }
 
-    /// The suspend was given up. Queueing stays switched off until the next one (recorded).
+    /// The suspend was given up. Queueing stays switched off until the next one
+    /// (recorded: `multipath/suspend-given-up`).
     pub(super) fn presuspend_undo(&self) {
         self.state.lock().is_noflush = false;
         self.changes.raise();

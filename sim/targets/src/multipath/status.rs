@@ -2,6 +2,8 @@
 
 use std::fmt::{Result, Write};
 
+use dmlab_runtime::Quirks;
+
 use super::paths::{Group, Mode, MultipathDevice, State};
 
 impl MultipathDevice {
@@ -37,7 +39,7 @@ impl MultipathDevice {
         if let Some(delay) = self.settings.pg_init_delay_msecs {
             write!(features, "pg_init_delay_msecs {delay} ")?;
         }
-        if self.settings.retains_handler {
+        if self.settings.retains_handler && !self.runtime.has(Quirks::HW_HANDLER_FEATURE_HIDDEN) {
             features += "retain_attached_hw_handler ";
         }
         if self.settings.mode == Mode::Bio {

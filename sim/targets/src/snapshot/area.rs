@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use dmlab_units::{SECTOR_SIZE, Sectors};
 
-use super::format::{RECORD_BYTES, Record};
+use dmlab_formats::snapshot_store::{RECORD_BYTES, Record};
 
-/// How much of a chunk is read or written with one bio: 256 pages, as Linux does it when its memory lies scattered
-/// (recorded; a chunk whose memory lies in one piece goes with one bio there).
+/// How much of a chunk is read or written with one bio: 256 pages, as Linux 6.12 does it when its memory lies
+/// scattered. A chunk whose memory lies in one piece goes with one bio there.
 pub(super) const PIECE: Sectors = Sectors(2048);
 
 #[derive(Clone)]
@@ -60,7 +60,7 @@ impl Area {
         self.pieces[index.div_ceil(per_piece)..].fill(None);
     }
 
-    /// Puts what was read into piece `number`.
+    /// Stores what was read as piece `number`.
     pub(super) fn fill(&mut self, number: usize, bytes: Arc<[u8]>) {
         self.pieces[number] = (bytes != self.zeros).then_some(bytes);
     }

@@ -1,4 +1,4 @@
-//! The snapshot itself: which chunks were copied, which are being copied, and who waits for that.
+//! The snapshot itself: which chunks were copied, which are being copied, and the bios that wait for that.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -41,9 +41,9 @@ impl Features {
 /// How far the copy of a chunk is that the origin is about to overwrite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Preserving {
-    /// There is one, or none is wanted any more.
+    /// The chunk has a copy, or none is wanted any more.
     Done,
-    /// This chunk is being copied.
+    /// The chunk of this number is being copied.
     Copying(u64),
     /// Too many are being copied.
     NotYet,
@@ -55,7 +55,7 @@ pub(super) enum Preserving {
 pub(super) struct Devices {
     pub(super) origin: TableDevice,
     pub(super) cow: TableDevice,
-    /// It gives its chunks back to the origin (`snapshot-merge`).
+    /// Whether the snapshot gives its chunks back to the origin (`snapshot-merge`).
     pub(super) merges: bool,
 }
 
@@ -64,15 +64,15 @@ pub(super) struct SnapshotDevice {
     pub(super) cow: TableDevice,
     pub(super) features: Features,
     pub(super) runtime: Arc<Runtime>,
-    /// Its lines of the kernel log.
+    /// The snapshot's lines of the kernel log.
     pub(super) lines: TargetLog,
     events: TableEvents,
     pub(super) origins: Arc<Origins>,
     pub(super) len: Sectors,
-    /// It gives its chunks back to the origin (`snapshot-merge`).
+    /// Whether the snapshot gives its chunks back to the origin (`snapshot-merge`).
     pub(super) merges: bool,
     pub(super) state: Mutex<State>,
-    /// Held while one run is merged. Who begins to share the origin takes it in between.
+    /// Held while one run is merged. A snapshot that begins to share the origin takes it in between.
     pub(super) merge_turn: AsyncMutex<()>,
     /// Moves when a copy has ended, or a tracked bio, or a merge.
     pub(super) changed: WaitQueue,
@@ -80,7 +80,7 @@ pub(super) struct SnapshotDevice {
 
 #[derive(Default)]
 pub(super) struct State {
-    /// Its store, or, of a handover destination and a spent source, the one that the table asks for.
+    /// The snapshot's store, or, of a handover destination and a spent source, the one that the table asks for.
     pub(super) kind: StoreKind,
     /// `None` in a handover destination.
     pub(super) store: Option<Arc<Store>>,
@@ -383,8 +383,8 @@ impl SnapshotDevice {
         }
     }
 
-    /// Whether a write to the origin at `sector` has to wait for this snapshot: until its chunk has a copy, and until those
-    /// have ended who read it from the origin before that.
+    /// Whether a write to the origin at `sector` has to wait for this snapshot: until its chunk has a copy, and until the
+    /// reads of it from the origin that came before that have ended.
     pub(super) fn wants_copy(&self, sector: Sector) -> bool {
         let state = self.state.lock();
         let Some(store) = &state.store else { return false };
@@ -396,8 +396,8 @@ impl SnapshotDevice {
             && (state.pending.contains_key(&chunk) || !state.exceptions.contains_key(&chunk))
     }
 
-    /// Begins to copy the chunk at `sector` of the origin, if nobody has: at once, so that chunks are copied in the order
-    /// in which the origin is written.
+    /// Begins to copy the chunk at `sector` of the origin, unless that has begun: at once, so that chunks are copied in
+    /// the order in which the origin is written.
     pub(super) fn begin_preserving(self: &Arc<Self>, sector: Sector) -> Preserving {
         let mut state = self.state.lock();
         let Some(store) = state.store.clone() else { return Preserving::Done };
@@ -466,7 +466,7 @@ impl SnapshotDevice {
             self.invalidate("Error reading/writing.").await;
         } else {
             self.state.lock().exceptions.insert(chunk, slot.new);
-            // The origin may be written now, but not under those who still read it for the snapshot.
+            // The origin may be written now, but not under reads of it for the snapshot.
             self.changed.until(|| !self.state.lock().tracked.contains_key(&chunk)).await;
         }
         let (waiting, is_valid) = {
@@ -494,7 +494,7 @@ impl SnapshotDevice {
             state.is_valid = false;
             state.store.clone()
         };
-        self.lines.err(&format!("Invalidating snapshot: {why}"));
+        self.lines.err(format_args!("Invalidating snapshot: {why}"));
         if let Some(store) = store {
             store.drop_snapshot().await;
         }

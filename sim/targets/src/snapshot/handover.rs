@@ -1,4 +1,4 @@
-//! Handover: a snapshot takes over from the one that stands on the same COW device (targets-basic.md section 13.7).
+//! Handover: a snapshot takes over from the one that stands on the same COW device (kernel/snapshot.md#handover).
 //!
 //! ```text
 //!   source (suspended)        destination (loaded)            writes of the origin
@@ -15,9 +15,9 @@ use super::cow::SnapshotDevice;
 
 /// What a new snapshot is to those that exist on the same COW device.
 pub(super) enum Role {
-    /// There is none.
+    /// No other snapshot stands on this origin and store.
     Alone,
-    /// It will take over from the one there is.
+    /// The snapshot will take over from the one there is.
     Destination,
     /// The one there is has its destination already.
     Paired,
@@ -50,7 +50,7 @@ impl SnapshotDevice {
         }
     }
 
-    /// Its table goes: it is found no more. A destination that still waits for it waits in vain.
+    /// Takes the snapshot off the list because its table goes. A destination that still waits for it waits in vain.
     pub(super) fn withdraw(&self) {
         if !self.origins.remove(self) || self.chunk().is_none() {
             return;
@@ -71,7 +71,8 @@ impl SnapshotDevice {
         }
         let mut to = self.state.lock();
         // The store goes over as it is, but for what it shows of an overflow: that is the destination's affair. The
-        // source is left with what the destination had asked for, and its table shows that (recorded).
+        // source is left with what the destination had asked for, and its table shows that (recorded:
+        // `snapshot/handover-letters`).
         let asked = std::mem::replace(&mut to.kind, from.kind);
         to.kind.show_overflow_as(asked);
         from.kind = asked;

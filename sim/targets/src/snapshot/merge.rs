@@ -73,7 +73,7 @@ pub(super) struct MergeState {
     is_running: bool,
     /// The first run since it was started is being copied, or there is none.
     has_begun: bool,
-    /// It is to stop after this run.
+    /// Whether the merge is to stop after this run.
     stops: bool,
 }
 
@@ -191,7 +191,7 @@ impl SnapshotDevice {
         Map::Remapped
     }
 
-    /// Lets the merge go on.
+    /// Starts the merge, or lets it go on.
     fn start_merge(self: &Arc<Self>) {
         {
             let mut state = self.state.lock();
@@ -277,7 +277,7 @@ impl SnapshotDevice {
         let sector = store.sector(old);
         let room = Sector(self.origin.device().capacity().0).checked_since(sector).unwrap_or(Sectors::ZERO);
         let whole = Sectors(store.chunk().0 * count);
-        // A run that begins beyond the end is not cut: the write fails, and the merge with it (recorded).
+        // Linux does not cut a run that begins beyond the end: the write fails, and the merge with it.
         let len = if room == Sectors::ZERO { whole } else { whole.min(room) };
         let from = DeviceRange::new(&self.cow, store.sector(new), len);
         (from, DeviceRange::new(&self.origin, sector, len))

@@ -24,15 +24,14 @@
 //! | events | one when the snapshot becomes invalid |
 //!
 //! Loading a second table on the COW device of an active snapshot makes it a **handover** destination: it takes over
-//! the exceptions when it is resumed, and reads nothing from the disk (targets-basic.md section 13.7).
+//! the exceptions when it is resumed, and reads nothing from the disk (kernel/snapshot.md#handover).
 //!
 //! `merge` gives the chunks of a snapshot back to its origin.
 //!
-//! Behaviour: targets-basic.md section 13.
+//! Behaviour: kernel/snapshot.md.
 
 mod area;
 mod cow;
-mod format;
 mod handover;
 mod merge;
 mod origin;
@@ -46,6 +45,7 @@ use dmlab_dm::{
     BoxFuture, Constructor, Ctr, CtrError, DeviceRange, Map, OrRefuse, Saved, StatusKind, StatusResult,
     Target, TargetFeatures, TargetType, parse_u32_strict,
 };
+use dmlab_runtime::Quirks;
 use dmlab_units::{Bytes, Errno, Sector, Sectors};
 
 use cow::{Devices, Features, SnapshotDevice, SnapshotState};
@@ -104,7 +104,7 @@ async fn construct(ctr: &mut Ctr<'_>, merges: bool) -> Result<Snapshot, CtrError
         }
         Role::Destination if merges => merge::check_destination(&core, &origins)?,
         Role::Destination => {}
-        // A store that nobody filled: there is nothing to merge.
+        // A store that was never filled: there is nothing to merge.
         Role::Alone if merges && kind == StoreKind::Transient => return Err(merge::UNSUPPORTED),
         Role::Alone => open_store(&core, kind, chunk).await?,
     }
@@ -119,7 +119,8 @@ async fn construct(ctr: &mut Ctr<'_>, merges: bool) -> Result<Snapshot, CtrError
         Features { zeroes_cow: true, .. } => 1,
         _ => 0,
     };
-    ctr.settings.discards_supported = features.zeroes_cow;
+    let vouches = !ctr.runtime().has(Quirks::SNAPSHOT_DISCARDS_NEED_DEVICES);
+    ctr.settings.discards_supported = features.zeroes_cow && vouches;
     Ok(Snapshot { core, chunk, len: ctr.len })
 }
 
@@ -209,7 +210,8 @@ impl Target for Snapshot {
 
     fn resume(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            // Between two runs of a merge into the same origin: whoever shares a chunk from now on is heeded by the next.
+            // Between two runs of a merge into the same origin: a snapshot that shares a chunk from now on is heeded by
+            // the next.
             let merging = self.core.merging_neighbour();
             let _turn = match &merging {
                 Some(merging) => Some(merging.merge_turn.lock().await),
@@ -258,8 +260,8 @@ impl Target for Snapshot {
 
     fn io_hints(&self, limits: &mut QueueLimits) {
         if self.core.features.zeroes_cow {
-            // The kernel gives the chunk size in sectors where bytes are meant (recorded); validation then raises it
-            // to a physical block.
+            // The kernel gives the chunk size in sectors where bytes are meant (recorded: `snapshot/limits`);
+            // validation then raises it to a physical block.
             limits.discard_granularity = Bytes(self.chunk.0);
             limits.max_hw_discard_sectors = self.chunk;
             limits.max_discard_sectors = self.chunk;

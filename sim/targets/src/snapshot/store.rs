@@ -15,7 +15,7 @@ use dmlab_units::{Errno, SECTOR_SIZE, Sector, Sectors};
 use parking_lot::Mutex;
 
 use super::area::{Area, PIECE};
-use super::format::{self, Header, Record};
+use dmlab_formats::snapshot_store::{self as format, Header, Record};
 
 /// Chunk size of a new persistent store that the table leaves open, in sectors.
 const DEFAULT_CHUNK: u64 = 32;
@@ -67,7 +67,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// As two words that a bio can carry.
+    /// The exception as two words that a bio can carry.
     pub(super) fn to_words(self) -> [u64; 2] {
         [self.turn, self.new]
     }
@@ -203,7 +203,7 @@ impl Store {
         let block = cow.limits().logical_block_size.sectors_floor();
         let supposed_chunk = if asked_chunk == 0 { DEFAULT_CHUNK.max(block.0) } else { asked_chunk };
         let store = Store::new(kind, cow.clone(), Sectors(supposed_chunk));
-        // All of a chunk, whatever its size will turn out to be (recorded: a device that is shorter has no store).
+        // All of a chunk, whatever its size will turn out to be (recorded: `snapshot/short-stores`).
         let first = store.read_chunk(0, HEADER).await.map_err(io_error)?;
         let first = first.pieces().next();
         let first = first.as_deref().and_then(<[u8]>::first_chunk);
@@ -294,7 +294,7 @@ impl Store {
         self.alloc.lock().next_free
     }
 
-    /// Goes on at this chunk.
+    /// Sets the next free chunk.
     pub(super) fn set_next_free(&self, chunk: u64) {
         self.alloc.lock().next_free = chunk;
     }
@@ -508,7 +508,7 @@ impl Store {
         Ok(Some(run))
     }
 
-    /// Takes out the last `count` exceptions of the area, durably.
+    /// Removes the last `count` exceptions of the area, durably.
     pub(super) async fn forget_last(&self, count: u64) -> Result<(), BlkStatus> {
         let mut log = self.log.lock().await;
         let left = log.used - count as usize;

@@ -29,7 +29,7 @@
 //! | passes on | reads, writes, discards (whole, by their first region), ioctls (to the path of region 0) |
 //! | splits | reads and writes at regions |
 //!
-//! Behaviour: targets-basic.md section 10, recorded cases `switch-unstriped/switch*`.
+//! Behaviour: kernel/targets.md#switch, recorded cases `switch-unstriped/switch*`.
 
 mod regions;
 
@@ -54,7 +54,8 @@ pub static SWITCH: TargetType = TargetType {
     ctr: Constructor::Now(construct),
 };
 
-/// Most paths: what fits into the largest piece of memory that the kernel hands out (recorded).
+/// Most paths: what fits into the largest piece of memory that the kernel hands out (recorded:
+/// `switch-unstriped/switch-args`).
 const MAX_PATHS: u32 = 262_141;
 
 struct Path {
@@ -104,7 +105,7 @@ impl Switch {
         Errno::EINVAL
     }
 
-    /// Takes the words of one message, one by one.
+    /// Carries out the words of `set_region_mappings`, one by one.
     fn set_mappings(&self, words: &[Vec<u8>]) -> Result<(), Errno> {
         let count = self.regions.count();
         let mut region = 0_u64;
@@ -174,7 +175,7 @@ fn split(word: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
     Some((&word[..place], &word[place + 1..]))
 }
 
-/// Hexadecimal digits and nothing else, at least one, modulo 2^64 (recorded).
+/// Hexadecimal digits and nothing else, at least one, modulo 2^64 (recorded: `switch-unstriped/switch-messages`).
 fn hex(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() {
         return None;

@@ -41,7 +41,7 @@ impl Regions {
         self.words.iter().map(|word| word.load(Ordering::Relaxed)).collect()
     }
 
-    /// Takes over a map of as many regions and paths.
+    /// Restores a map of as many regions and paths.
     pub(super) fn set_words(&self, words: &[u64]) {
         for (word, value) in self.words.iter().zip(words) {
             word.store(*value, Ordering::Relaxed);
@@ -68,7 +68,7 @@ impl Regions {
         (word.load(Ordering::Relaxed) >> shift & self.mask()) as u32
     }
 
-    /// Gives a region a path. Messages come one at a time.
+    /// Sets the path of a region. Messages come one at a time.
     pub(super) fn set(&self, region: u64, path: u32) {
         let (word, shift) = self.place(region);
         let others = word.load(Ordering::Relaxed) & !(self.mask() << shift);

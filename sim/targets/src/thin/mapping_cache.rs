@@ -5,6 +5,7 @@
 //! as under way first and looks here then; whoever empties an entry waits for the bios under way afterwards
 //! ([`super::pool::Pool::quiesce`]). Whatever the order, the bio misses or is waited for.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 
@@ -49,8 +50,9 @@ impl MappingCache {
         places[at].store(tag << DATA_BITS | (data.0 + 1), Ordering::SeqCst);
     }
 
-    /// Forgets blocks `begin` up to `end`. The caller holds the metadata.
-    pub(super) fn forget(&self, begin: u64, end: u64) {
+    /// Forgets a range of blocks. The caller holds the metadata.
+    pub(super) fn forget(&self, blocks: Range<ThinBlock>) {
+        let (begin, end) = (blocks.start.0, blocks.end.0);
         let Some(places) = self.places.get() else { return };
         if end - begin >= PLACES as u64 {
             places.iter().for_each(|word| word.store(0, Ordering::Relaxed));
@@ -65,7 +67,7 @@ impl MappingCache {
 
     /// Forgets everything.
     pub(super) fn clear(&self) {
-        self.forget(0, PLACES as u64);
+        self.forget(ThinBlock(0)..ThinBlock(PLACES as u64));
     }
 }
 
@@ -82,7 +84,7 @@ mod tests {
         assert_eq!((cache.get(near), cache.get(far)), (Some(DataBlock(0)), None));
         cache.put(far, DataBlock(7));
         assert_eq!((cache.get(near), cache.get(far)), (None, Some(DataBlock(7))));
-        cache.forget(5, 6);
+        cache.forget(ThinBlock(5)..ThinBlock(6));
         assert_eq!(cache.get(far), None);
         // Too far out to be told apart: never cached.
         cache.put(ThinBlock(1 << 37), DataBlock(1));

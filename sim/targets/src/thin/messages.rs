@@ -1,10 +1,10 @@
-//! Messages to a pool (thin.md section 18).
+//! Messages to a pool (kernel/thin.md#messages-to-a-pool).
 
 use dmlab_dm::{MessageResult, parse_u64_strict};
-use dmlab_persistent_data::ThinMetadata;
 use dmlab_runtime::Level;
-use dmlab_units::{Errno, ThinId};
+use dmlab_units::{Errno, ThinBlock, ThinId};
 
+use super::metadata::ThinMetadata;
 use super::modes::Mode;
 use super::pool::Pool;
 
@@ -72,7 +72,7 @@ impl Pool {
         } else if is("create_snap") {
             let (id, origin) = (self.id(&args[0])?, self.id(&args[1])?);
             // From here on all its blocks are shared.
-            self.forget_mappings(origin, 0, u64::MAX);
+            self.forget_mappings(origin, ThinBlock(0)..ThinBlock(u64::MAX));
             metadata.create_snapshot(id, origin).await.inspect_err(|_| {
                 let (id, origin) = (shown(&args[0]), shown(&args[1]));
                 self.warn(format_args!("Creation of new snapshot {id} of device {origin} failed."));

@@ -25,7 +25,7 @@
 //! ```
 //!
 //! What a pool may do depends on its **mode** (`modes.rs`): write, out of data space, out of metadata space, read only,
-//! fail. The metadata itself, down to the byte, is `dmlab-persistent-data`'s.
+//! fail. What stands on the metadata device, and in which order it gets there, is [`metadata`]'s.
 //!
 //! | | |
 //! |---|---|
@@ -34,11 +34,12 @@
 //! | pool messages | `create_thin`, `create_snap`, `delete`, `set_transaction_id`, `reserve_metadata_snap`, `release_metadata_snap` |
 //! | pool events | low water of data and of metadata, each change of mode |
 //!
-//! Behaviour: thin.md; recorded cases `thin/*`, `thin-errors/*`, `docker/*`.
+//! Behaviour: kernel/thin.md; recorded cases `thin/*`, `thin-errors/*`, `docker/*`.
 
 mod discard;
 mod mapping_cache;
 mod messages;
+pub mod metadata;
 mod modes;
 mod pool;
 mod pool_target;

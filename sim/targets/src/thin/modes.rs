@@ -1,13 +1,13 @@
-//! What a pool may do (thin.md section 15).
+//! What a pool may do (kernel/thin.md#modes-of-a-pool).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dmlab_block::BlkStatus;
-use dmlab_persistent_data::ThinMetadata;
 use dmlab_runtime::Level;
 
+use super::metadata::ThinMetadata;
 use super::pool::Pool;
 
 /// How long writes wait for space before they fail (`no_space_timeout`).

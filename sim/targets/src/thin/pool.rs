@@ -1,6 +1,7 @@
 //! The pool: what all thin devices on one metadata device share.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -8,12 +9,12 @@ use std::time::Duration;
 use dmlab_block::{Bio, BlkStatus, BlockDevice};
 use dmlab_dm::kit::{InFlight, TargetLog};
 use dmlab_dm::{MappedDevice, TableEvents, refuse};
-use dmlab_persistent_data::ThinMetadata;
 use dmlab_runtime::{AsyncMutex, AsyncMutexGuard, Instant, Level, RateLimit, Runtime, WaitQueue};
 use dmlab_units::{DevT, Errno, Sectors, ThinBlock, ThinId};
 use parking_lot::Mutex;
 
 use super::mapping_cache::MappingCache;
+use super::metadata::ThinMetadata;
 use super::modes::Mode;
 use super::provision::Filled;
 
@@ -313,9 +314,9 @@ impl Pool {
     }
 
     /// Forgets what is cached of a thin device's mappings, however many targets it has.
-    pub(super) fn forget_mappings(&self, id: ThinId, begin: u64, end: u64) {
+    pub(super) fn forget_mappings(&self, id: ThinId, blocks: Range<ThinBlock>) {
         for thin in self.state.lock().thins.iter().filter(|thin| thin.id == id) {
-            thin.mappings.forget(begin, end);
+            thin.mappings.forget(blocks.clone());
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use dmlab_block::{Bio, Caller, Op, QueueLimits};
 use dmlab_dm::{
@@ -9,11 +10,11 @@ use dmlab_dm::{
     Saved, StatusKind, StatusResult, TableDevice, TableEvents, Target, TargetFeatures, TargetType,
     parse_u64_strict,
 };
-use dmlab_persistent_data::ThinMetadata;
-use dmlab_runtime::Level;
+use dmlab_runtime::{Level, Quirks};
 use dmlab_units::{Bytes, Errno, SECTOR_SIZE, Sector, Sectors};
 
 use super::discard::MAX_RUN;
+use super::metadata::ThinMetadata;
 use super::modes::Mode;
 use super::pool::{Features, Pool, Pools};
 
@@ -48,6 +49,8 @@ struct PoolTarget {
     events: TableEvents,
     /// Which of the pool's tables this is.
     number: u64,
+    /// Whether it was looked at, and said, that discards can't be passed down.
+    has_checked_discards: AtomicBool,
 }
 
 async fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
@@ -95,6 +98,7 @@ async fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
         len: ctr.len,
         events: ctr.events(),
         number,
+        has_checked_discards: AtomicBool::new(false),
     }))
 }
 
@@ -281,6 +285,17 @@ impl PoolTarget {
         }
     }
 
+    /// Says that discards are not passed down, if they are asked to be and can't.
+    fn warn_of_discards(&self) {
+        let is_asked = self.asked.discards && self.asked.passes_discards_down;
+        if let Some(obstacle) = self.discard_obstacle().filter(|_| is_asked) {
+            let name = self.data.device().name();
+            self.pool
+                .lines
+                .warn(format_args!("Data device ({name}) {obstacle}: Disabling discard passdown."));
+        }
+    }
+
     async fn status_text(&self, noflush: bool) -> String {
         let pool = &self.pool;
         if pool.mode() == Mode::Fail {
@@ -374,12 +389,8 @@ impl Target for PoolTarget {
             let pool = &self.pool;
             let mut metadata = pool.metadata().await;
             self.bind(&mut metadata);
-            if let Some(obstacle) =
-                self.discard_obstacle().filter(|_| self.asked.discards && self.asked.passes_discards_down)
-            {
-                let name = self.data.device().name();
-                let text = format!("Data device ({name}) {obstacle}: Disabling discard passdown.");
-                pool.runtime.log(Level::Warning, format!("device-mapper: thin: {text}"));
+            if !pool.runtime.has(Quirks::POOL_CHECKS_DISCARDS_EARLY) {
+                self.warn_of_discards();
             }
             if pool.mode() == Mode::Fail {
                 pool.log(Level::Err, "failed to retrieve data device size");
@@ -443,14 +454,20 @@ impl Target for PoolTarget {
     }
 
     fn io_hints(&self, limits: &mut QueueLimits) {
+        if self.pool.runtime.has(Quirks::POOL_CHECKS_DISCARDS_EARLY)
+            && !self.has_checked_discards.swap(true, Ordering::Relaxed)
+        {
+            self.warn_of_discards();
+        }
         let block = self.pool.block_size.0;
-        // Only for what follows: the queue's own maximum is computed again from the hardware's.
+        // Mostly for what follows: most kernels compute the queue's own maximum again from the hardware's.
         let mut max_sectors = limits.max_sectors.0;
         if max_sectors < block {
             max_sectors = prev_power_of_two(max_sectors);
             while max_sectors > 1 && !block.is_multiple_of(max_sectors) {
                 max_sectors /= 2;
             }
+            limits.max_sectors = Sectors(max_sectors);
         }
         let optimal = limits.io_opt.sectors_floor().0;
         if optimal < block || !optimal.is_multiple_of(block) {

@@ -9,12 +9,13 @@ use dmlab_dm::{
     BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, OrRefuse, StatusKind, StatusResult,
     TableDevice, Target, TargetFeatures, TargetType, parse_u64_strict,
 };
-use dmlab_persistent_data::{Cached, Lookup};
+use dmlab_persistent_data::Cached;
 use dmlab_units::{Bytes, DataBlock, Sector, Sectors, ThinBlock, ThinId};
 use parking_lot::Mutex;
 
 use super::mapping_cache::MappingCache;
 use super::messages::MAX_ID;
+use super::metadata::Lookup;
 use super::modes::Mode;
 use super::pool::{Pool, Pools, ThinDevice};
 use super::pool_target::max_discard;

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, Op, Tag, submit};
 use dmlab_dm::{hear_end, refuse};
-use dmlab_persistent_data::{Lookup, ThinMetadata};
 use dmlab_units::{Errno, Sector, ThinBlock};
 
+use super::metadata::{Lookup, ThinMetadata};
 use super::modes::Mode;
 use super::pool::{COMMIT_PERIOD, Pool, ThinDevice};
 

@@ -1,4 +1,4 @@
-//! A mirror and its disk log.
+//! A mirror and its disk log. This judge reads the log's bytes on its own: it does not share the target's codec.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The exception store of a persistent snapshot.
+//! The exception store of a persistent snapshot. This judge reads its bytes on its own: it does not share the target's codec.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

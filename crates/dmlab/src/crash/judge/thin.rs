@@ -1,16 +1,14 @@
-//! The metadata of a thin pool.
+//! The metadata of a thin pool, as the thin tools check them: they share the target's codec, not its mechanism.
 
 use std::io;
 use std::sync::Arc;
 
 use dmlab_faults::power::LeftDisk;
-use dmlab_thin_tools::{Block, CheckOptions, Metadata, check};
+use dmlab_thin_tools::{BLOCK_SIZE, Block, CheckOptions, Metadata, check};
 use dmlab_units::{MetaBlock, SECTOR_SIZE, Sector, Sectors};
 
 use super::{Judge, JudgeKind, number};
 use crate::crash::Moment;
-
-const BLOCK_SIZE: u64 = 4096;
 
 pub(super) static KIND: JudgeKind = JudgeKind {
     name: "thin-check",
@@ -46,7 +44,7 @@ impl ThinCheck {
         self
     }
 
-    /// Refuses data blocks that are taken and used by nobody. A discard that is passed down leaves such when the power goes
+    /// Refuses data blocks that are taken and not used. A discard that is passed down leaves such when the power goes
     /// between its two commits, here as on Linux; so only without such discards.
     #[must_use]
     pub fn refuses_leaks(mut self) -> ThinCheck {
@@ -70,7 +68,7 @@ impl Metadata for OnDisk<'_> {
         if block.0 >= self.nr_blocks {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.disk.read(self.start + block.0 * BLOCK_SIZE, into);
+        self.disk.read(self.start + block.0 * BLOCK_SIZE as u64, into);
         Ok(())
     }
 }
@@ -84,11 +82,11 @@ impl Judge for ThinCheck {
         let disk = moment.disk(self.disk)?;
         let rest = disk.capacity().0.saturating_sub(self.start.0);
         let sectors = self.len.map_or(rest, |len| len.0.min(rest));
-        let (start, nr_blocks) = (self.start.0 * SECTOR_SIZE, sectors * SECTOR_SIZE / BLOCK_SIZE);
+        let (start, nr_blocks) = (self.start.0 * SECTOR_SIZE, sectors * SECTOR_SIZE / BLOCK_SIZE as u64);
         let metadata = OnDisk { disk, start, nr_blocks };
-        let mut first = [0; BLOCK_SIZE as usize];
+        let mut first = [0; BLOCK_SIZE];
         metadata.read(MetaBlock(0), &mut first).map_err(|_| "the disk is shorter than a block")?;
-        if first == [0; BLOCK_SIZE as usize] {
+        if first == [0; BLOCK_SIZE] {
             return Ok(());
         }
         let report = check(&metadata, CheckOptions::default()).map_err(|e| e.to_string())?;

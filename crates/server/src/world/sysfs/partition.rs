@@ -32,7 +32,7 @@ pub(super) fn entry(machine: &Machine, device: &DeviceInfo, attribute: &str) -> 
             names.extend(["holders", "power", "trace"].map(subdir));
             dir(names)
         }
-        // Both go by the blocks of the disk (recorded).
+        // Both go by the blocks of the disk (recorded: `partitions/numbers.txt`).
         "alignment_offset" | "discard_alignment" => text(device.limits.alignment_offset_at(part.start).0),
         "subsystem" => Some(Entry::Link("../../../../../class/block".into())),
         "dev" => text(number),

@@ -7,7 +7,7 @@ use crate::world::tree::UDEV_SIGN;
 
 /// What there is at a path of `/run/udev`; nothing without a udev that runs.
 ///
-/// `/run/udev/queue` is never there: who asks for it waits until nothing is left to be done.
+/// `/run/udev/queue` is never there: a program that asks for it waits until nothing is left to be done.
 pub(crate) fn view(udev: &Udev, path: &[u8]) -> Option<Entry> {
     if !udev.is_running() {
         return None;

@@ -1,7 +1,8 @@
 //! A udev for the machine's block devices: links in `/dev`, and the database that libudev reads.
 //!
 //! It does what the rules of udev and of the device mapper do for these devices, and nothing else: no rules files are read,
-//! no programs but `blkid` are run, and nobody hears its events. Programs that make their own nodes say so in the cookie.
+//! no programs but `blkid` are run, and its events are not sent to programs. Programs that make their own nodes say so
+//! in the cookie.
 //!
 //! Links by name are made at once. What needs a look into a device (`disk/by-uuid` and its kin) is done by a thread, and a
 //! cookie is completed when that is through.
@@ -45,7 +46,7 @@ struct Record {
     /// Its number, as the database's file names it.
     number: String,
     flags: Flags,
-    /// Whether a resume with a cookie was seen; before that a mapped device is nobody's business.
+    /// Whether a resume with a cookie was seen; before that mapped devices are left alone.
     is_active: bool,
     /// What was found in it.
     content: Content,
@@ -104,14 +105,14 @@ impl Udev {
                 }
                 (_, Some(device)) => self.came(tree, device, event.action, cookie),
             };
-            // The last rule: whoever waits finds the nodes made.
+            // The last rule: the waiter finds the nodes made.
             if let (true, false, Some(cookie)) = (self.is_running, is_left, cookie) {
                 semaphore::complete(cookie);
             }
         }
     }
 
-    /// Whether it watches a device, so that it hears of who has written to it.
+    /// Whether it watches a device, so that it hears of writes to it.
     pub(super) fn watches(&self, device: &DeviceInfo) -> bool {
         let record = self.records.get(&device.name);
         self.looks && record.is_some_and(|record| rules::are_looked_into(device, record))
@@ -124,7 +125,7 @@ impl Udev {
         }
     }
 
-    /// A device has come or changed. Whether its cookie is left to who looks into it.
+    /// A device has come or changed. Returns whether its cookie is left to the look into it.
     fn came(
         &mut self,
         tree: &mut Tree,

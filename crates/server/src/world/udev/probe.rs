@@ -1,6 +1,6 @@
 //! Looking into a device: the `blkid` of the host is asked what the bytes at both ends of it are.
 //!
-//! The bytes are read from the device itself and put into a file, so that nobody finds the device open for the look, and
+//! The bytes are read from the device itself and put into a file, so that the device is not found open for the look, and
 //! no program of the host meets a simulated device.
 
 use std::fs::File;

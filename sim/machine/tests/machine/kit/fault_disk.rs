@@ -45,7 +45,7 @@ impl FaultDisk {
         FaultDisk::add_with(kit, minor, size, WriteCache::WriteThrough)
     }
 
-    /// The same, with or without a volatile write cache.
+    /// Adds a disk as [`FaultDisk::add`] does, with or without a volatile write cache.
     pub(crate) fn add_with(
         kit: &Kit,
         minor: u32,

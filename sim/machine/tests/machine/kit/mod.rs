@@ -19,7 +19,7 @@ pub(crate) struct Kit {
     pub(crate) clock: Arc<VirtualDriver>,
 }
 
-/// Virtual time for callers who may wait for what another thread of the test does: that nothing is runnable is then no proof
+/// Virtual time for callers that may wait for what another thread of the test does: that nothing is runnable is then no proof
 /// that they wait for ever.
 struct Patient(Arc<VirtualDriver>);
 
@@ -50,7 +50,7 @@ impl Kit {
         Kit::with(BootOptions::default())
     }
 
-    /// The same with other options, but virtual time and small disks in any case.
+    /// Boots a machine with other options, but virtual time and small disks in any case.
     pub(crate) fn with(options: BootOptions) -> Kit {
         let clock = VirtualDriver::new();
         Kit::on(clock.clone(), clock, options)

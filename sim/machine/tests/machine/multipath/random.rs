@@ -145,7 +145,7 @@ fn run(steps: Vec<Step>, is_bio: bool, selectors: [&str; 2]) {
                         Ok(model.bytes[at as usize * SECTOR..(at + len) as usize * SECTOR].to_vec())
                     }
                     Some(_) => Err(Errno::EIO),
-                    // It waits; nobody is there who could help it.
+                    // It waits, and nothing can help it.
                     None => continue,
                 };
                 assert_eq!(read(&kit, dev, at, len as usize), expected);

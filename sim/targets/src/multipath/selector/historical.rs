@@ -9,7 +9,7 @@
 
 use std::fmt::{Result as Written, Write};
 
-use dmlab_dm::parse_u32_wrapping;
+use dmlab_dm::scan_u32;
 
 use super::{Notices, Selector, ValidList};
 
@@ -40,9 +40,10 @@ struct Path {
 
 impl Historical {
     /// `None` when an argument is no number, or the weight is 1 or more.
-    pub(super) fn new(args: &[Vec<u8>]) -> Option<Historical> {
+    pub(super) fn new(args: &[Vec<u8>], notices: &Notices) -> Option<Historical> {
+        let personality = notices.runtime.personality();
         let number = |at: usize, default: u64| {
-            args.get(at).map_or(Some(default), |word| parse_u32_wrapping(word).map(u64::from))
+            args.get(at).map_or(Some(default), |word| scan_u32(word, personality).map(u64::from))
         };
         let base = number(0, DEFAULT_BASE)?;
         let threshold = number(1, 0)?;
@@ -116,11 +117,12 @@ impl Selector for Historical {
         "historical-service-time"
     }
 
-    fn add(&mut self, args: &[Vec<u8>], _notices: &Notices) -> Result<(), &'static str> {
+    fn add(&mut self, args: &[Vec<u8>], notices: &Notices) -> Result<(), &'static str> {
         match args {
             [] => {}
             [count] => {
-                parse_u32_wrapping(count).ok_or("historical-service-time ps: invalid repeat count")?;
+                scan_u32(count, notices.runtime.personality())
+                    .ok_or("historical-service-time ps: invalid repeat count")?;
             }
             _ => return Err("historical-service-time ps: incorrect number of arguments"),
         }
@@ -199,11 +201,14 @@ mod tests {
     use super::super::NoticeLimit;
     use super::*;
 
+    fn notices() -> Notices {
+        Notices { runtime: Runtime::new(1, VirtualDriver::new()), limit: Arc::<NoticeLimit>::default() }
+    }
+
     fn selector(args: &[&str], paths: usize) -> Historical {
         let args: Vec<_> = args.iter().map(|word| word.as_bytes().to_vec()).collect();
-        let mut selector = Historical::new(&args).unwrap();
-        let notices =
-            Notices { runtime: Runtime::new(1, VirtualDriver::new()), limit: Arc::<NoticeLimit>::default() };
+        let notices = notices();
+        let mut selector = Historical::new(&args, &notices).unwrap();
         for _ in 0..paths {
             selector.add(&[], &notices).unwrap();
         }
@@ -214,7 +219,7 @@ mod tests {
     fn arguments() {
         let words = |args: &[&str]| args.iter().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
         for bad in [&["1024"][..], &["x"], &["1", "x"]] {
-            assert!(Historical::new(&words(bad)).is_none(), "{bad:?}");
+            assert!(Historical::new(&words(bad), &notices()).is_none(), "{bad:?}");
         }
         let mut text = String::new();
         selector(&[], 0).write_arguments(&mut text).unwrap();

@@ -12,7 +12,7 @@ mod service_time;
 use std::fmt::{Result as Written, Write};
 use std::sync::Arc;
 
-use dmlab_dm::{Ctr, parse_u32_wrapping};
+use dmlab_dm::{Ctr, scan_u32};
 use dmlab_runtime::{Level, RateLimit, Runtime};
 
 /// A path selector of one group.
@@ -20,7 +20,7 @@ pub(super) trait Selector: Send + Sync {
     /// Another one that will choose as this one would.
     fn copy(&self) -> Box<dyn Selector>;
 
-    /// Its name in a table.
+    /// The name of the selector in a table.
     fn name(&self) -> &'static str;
 
     /// Adds the next path, with its arguments.
@@ -84,16 +84,18 @@ pub(super) trait Selector: Send + Sync {
 }
 
 /// Makes a selector from its arguments; `None` when they are wrong.
-type Build = fn(&[Vec<u8>]) -> Option<Box<dyn Selector>>;
+type Build = fn(&[Vec<u8>], &Notices) -> Option<Box<dyn Selector>>;
 
 /// The selector with this name.
 pub(super) fn by_name(name: &[u8]) -> Option<Build> {
     Some(match name {
-        b"round-robin" => |_| Some(Box::new(round_robin::RoundRobin::default())),
-        b"queue-length" => |_| Some(Box::new(queue_length::QueueLength::default())),
-        b"service-time" => |_| Some(Box::new(service_time::ServiceTime::default())),
-        b"historical-service-time" => |args| Some(Box::new(historical::Historical::new(args)?)),
-        b"io-affinity" => |_| Some(Box::new(io_affinity::IoAffinity::default())),
+        b"round-robin" => |_, _| Some(Box::new(round_robin::RoundRobin::default())),
+        b"queue-length" => |_, _| Some(Box::new(queue_length::QueueLength::default())),
+        b"service-time" => |_, _| Some(Box::new(service_time::ServiceTime::default())),
+        b"historical-service-time" => {
+            |args, notices| Some(Box::new(historical::Historical::new(args, notices)?))
+        }
+        b"io-affinity" => |_, _| Some(Box::new(io_affinity::IoAffinity::default())),
         _ => return None,
     })
 }
@@ -119,7 +121,7 @@ impl Notices {
 
     /// Reads a repeat count: how many bios in turn a path is to get. All but 0 and 1 are history.
     fn repeat_count(&self, word: &[u8], selector: &str) -> Option<u32> {
-        let count = parse_u32_wrapping(word)?;
+        let count = scan_u32(word, self.runtime.personality())?;
         if count > 1 {
             if self.limit.0.allows(self.runtime.now()) {
                 self.warn(selector, format_args!("repeat_count > 1 is deprecated, using 1 instead"));

@@ -4,13 +4,13 @@
 //! throughput 0 is used only when all others are no better. The status shows the bytes on their way.
 //!
 //! The bytes on their way are counted in 32 bits with a sign, and two paths are told apart by the low 32 bits of a
-//! difference, as in Linux (recorded): with 2 GiB on their way, which discards reach soon, the count is negative and the
-//! choice strange. It is no worse than another: every path works.
+//! difference, as in Linux (recorded: `multipath/service-time-in-flight`): with 2 GiB on their way, which discards
+//! reach soon, the count is negative and the choice strange. It is no worse than another: every path works.
 
 use std::cmp::Ordering;
 use std::fmt::{Result as Written, Write};
 
-use dmlab_dm::parse_u32_wrapping;
+use dmlab_dm::scan_u32;
 
 use super::{Notices, Selector, ValidList};
 
@@ -92,7 +92,7 @@ impl Selector for ServiceTime {
         };
         let throughput = match args.get(1) {
             None => 1,
-            Some(word) => parse_u32_wrapping(word)
+            Some(word) => scan_u32(word, notices.runtime.personality())
                 .filter(|throughput| *throughput <= MOST_THROUGHPUT)
                 .ok_or("service-time ps: invalid relative_throughput value")?,
         };

@@ -1,0 +1,10 @@
+//! Linux 6.12 in a later point release than the reference's (recorded on 6.12.113).
+
+use dmlab_runtime::{Personality, Quirks};
+
+pub(super) static LATER: Personality = Personality {
+    name: "6.12.113",
+    release: "6.12.113",
+    quirks: Quirks::MESSAGE_NEEDS_TABLE,
+    ..*Personality::REFERENCE
+};
