@@ -2,9 +2,10 @@
 
 use clap::Args;
 use dmlab_control::{
-    Info, PoolMode, PoolStatus, Report, SnapshotStatus, StatusLine, TargetStatus, ThinStatus, Usage,
+    Info, MirrorHealth, MultipathStatus, PathGroupState, PathGroupStatus, PathStatus, PoolMode, PoolStatus,
+    Report, SnapshotStatus, StatusLine, TargetStatus, ThinStatus, Usage,
 };
-use dmlab_units::Sectors;
+use dmlab_units::{DevT, Sectors};
 use serde_json::{Value, json};
 
 use crate::kernel::Failure;
@@ -69,6 +70,15 @@ fn fields(status: &TargetStatus) -> Value {
             "mapped_sectors": mapped.0,
             "highest_sector": highest.map(|sector| sector.0),
         }),
+        TargetStatus::Mirror(mirror) => {
+            let device = |(dev, health): &(DevT, MirrorHealth)| json!({ "device": dev.to_string(), "health": health_word(*health) });
+            json!({
+                "legs": mirror.legs.iter().map(device).collect::<Vec<_>>(),
+                "regions_in_sync": usage_of(mirror.regions),
+                "log": mirror.log.as_ref().map(device),
+            })
+        }
+        TargetStatus::Multipath(multipath) => multipath_fields(multipath),
         TargetStatus::Snapshot(snapshot) => match snapshot {
             SnapshotStatus::Invalid => json!({ "state": "invalid" }),
             SnapshotStatus::Overflow => json!({ "state": "overflow" }),
@@ -85,6 +95,31 @@ fn fields(status: &TargetStatus) -> Value {
 
 fn usage_of(usage: Usage) -> Value {
     json!({ "used": usage.used, "total": usage.total })
+}
+
+fn health_word(health: MirrorHealth) -> &'static str {
+    match health {
+        MirrorHealth::Alive => "alive",
+        MirrorHealth::ReadFailed => "read failed",
+        MirrorHealth::SyncFailed => "sync failed",
+        MirrorHealth::WriteFailed => "write failed",
+        MirrorHealth::FlushFailed => "flush failed",
+        MirrorHealth::Unknown => "unknown",
+    }
+}
+
+fn multipath_fields(multipath: &MultipathStatus) -> Value {
+    let path = |path: &PathStatus| json!({ "device": path.device.to_string(), "active": path.is_active, "failures": path.failures });
+    let group = |group: &PathGroupStatus| {
+        let state = match group.state {
+            PathGroupState::Active => "active",
+            PathGroupState::Enabled => "enabled",
+            PathGroupState::Disabled => "disabled",
+        };
+        json!({ "state": state, "paths": group.paths.iter().map(path).collect::<Vec<_>>() })
+    };
+    let groups: Vec<Value> = multipath.groups.iter().map(group).collect();
+    json!({ "queues_io": multipath.queues_io, "group": multipath.group, "groups": groups })
 }
 
 fn pool_fields(pool: &PoolStatus) -> Value {
@@ -173,6 +208,17 @@ mod tests {
         assert_eq!(
             line("snapshot", "16/128 16"),
             json!({ "state": "working", "cow_sectors": { "used": 16, "total": 128 }, "metadata_sectors": 16 })
+        );
+        let mirror = line("mirror", "2 1:0 1:1 1/2 1 AD 3 disk 1:2 A");
+        assert_eq!(mirror["legs"][1], json!({ "device": "1:1", "health": "write failed" }));
+        assert_eq!(mirror["regions_in_sync"], json!({ "used": 1, "total": 2 }));
+        assert_eq!(mirror["log"], json!({ "device": "1:2", "health": "alive" }));
+        let multipath = line("multipath", "2 1 0 0 1 1 E 0 1 0 1:0 F 3 ");
+        assert_eq!(multipath["queues_io"], json!(true));
+        assert_eq!(multipath["groups"][0]["state"], json!("enabled"));
+        assert_eq!(
+            multipath["groups"][0]["paths"],
+            json!([{ "device": "1:0", "active": false, "failures": 3 }])
         );
         assert_eq!(line("striped", "1 1:0 1 D")["stripes"], json!([{ "device": "1:0", "alive": false }]));
         assert_eq!(line("linear", ""), Value::Null);

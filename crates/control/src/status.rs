@@ -2,7 +2,7 @@
 
 use crate::form_of;
 use crate::table::{Params, TableLine};
-use crate::targets::{PoolStatus, SnapshotStatus, StripedStatus, ThinStatus};
+use crate::targets::{MirrorStatus, MultipathStatus, PoolStatus, SnapshotStatus, StripedStatus, ThinStatus};
 use dmlab_abi::TargetSpec;
 use dmlab_units::{NameError, Sector, Sectors, TargetName};
 use std::fmt;
@@ -53,6 +53,10 @@ pub enum TargetStatus {
     Thin(ThinStatus),
     /// `snapshot` and `snapshot-merge`.
     Snapshot(SnapshotStatus),
+    /// `mirror`.
+    Mirror(MirrorStatus),
+    /// `multipath`.
+    Multipath(MultipathStatus),
     /// Another target, or a line that is not what its type writes: its words.
     Other(Vec<String>),
 }

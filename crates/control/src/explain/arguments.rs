@@ -97,24 +97,31 @@ pub(super) fn by_form(
     let read = |&(number, line): &(usize, _)| Line { number, line, reading: form.read_line(line) };
     let lines: Vec<Line<'_>> = lines.iter().map(read).collect();
     let errors = || form.errors.iter().filter(|error| error.text == said);
-    // Of a text that two mistakes share, the errno tells which it was.
-    let is_lookup = errno.is_some_and(devices::is_lookup);
-    let lookup = errors().find_map(|error| match error.about {
-        About::Lookup(names) if is_lookup || errors().count() == 1 => Some(names),
+    let devices = errors().find_map(|error| match error.about {
+        About::Lookup(names) => Some(names),
         _ => None,
     });
-    if let Some(names) = lookup {
-        let fault = devices::lookup(&lines, |place| names.contains(&place.argument.name), errno, known);
-        if fault.is_some() {
-            return fault;
-        }
+    let lookup = || {
+        let names = devices?;
+        devices::lookup(&lines, |place| names.contains(&place.argument.name), errno, known)
+    };
+    // Of a text that two mistakes share, the errno tells which it was.
+    if errno.is_some_and(devices::is_lookup)
+        && let Some(fault) = lookup()
+    {
+        return Some(fault);
     }
-    let found = errors().filter(|error| !matches!(error.about, About::Lookup(_))).find_map(|error| {
+    let others = errors().filter(|error| !matches!(error.about, About::Lookup(_)));
+    let found = others.into_iter().find_map(|error| {
         let faults = lines.iter().filter_map(|line| about(form, line, error, known));
         // The first line of those that it is most surely.
         faults.reduce(|best, other| if other.0 > best.0 { other } else { best })
     });
-    found.map(|(_, fault)| fault).or_else(|| unknown_text(form, &lines, said, errno, known))
+    match found {
+        Some((Sure::Wrong, fault)) => Some(fault),
+        Some((Sure::Argument, fault)) => lookup().or(Some(fault)),
+        None => lookup().or_else(|| unknown_text(form, &lines, said, errno, known)),
+    }
 }
 
 /// Explains what the table says of a target's line without naming its type.

@@ -47,6 +47,11 @@ fn the_word_at_fault_is_marked() {
         ("0 16 striped", "254:0: striped: Not enough arguments (-EINVAL)", ""),
         ("0 16 striped 2 4 a 0 b y", "254:0: striped: Couldn't parse stripe destination (-EINVAL)", "y"),
         ("0 16 striped 2 4 1:0 0 /b 0", "254:0: striped: Couldn't parse stripe destination (-ENOENT)", "/b"),
+        (
+            "0 16 striped 1 4 /dev/mapper/a 0",
+            "254:0: striped: Couldn't parse stripe destination (-EINVAL)",
+            "/dev/mapper/a",
+        ),
         ("0 64 error /dev/nope 0", "254:3: error: Device lookup failed (-ENOENT)", "/dev/nope"),
         (
             "0 1000000 linear /dev/ram0 0",

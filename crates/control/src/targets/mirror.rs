@@ -1,9 +1,10 @@
 //! `mirror`: the same data on several devices.
 
-use super::{Device, TargetLine, TargetParamsError, of_places, places, places_of};
+use super::{Device, TargetLine, TargetParamsError, Usage, of_places, places, places_of};
 use crate::Params;
 use crate::form::{Argument, Bounds, Feature, Form, Item, TargetError, Values};
-use dmlab_units::{Sector, Sectors};
+use crate::status::TargetStatus;
+use dmlab_units::{DevT, Sector, Sectors};
 
 const MAX_LEGS: u64 = 9;
 
@@ -25,6 +26,7 @@ pub(crate) static FORM: Form = Form {
             .right("keep_log together with handle_errors"),
         TargetError::shape("Too many mirror arguments"),
     ],
+    status: |words| MirrorStatus::parse(words).map(TargetStatus::Mirror),
     ..Form::new(
         "mirror",
         &[
@@ -177,5 +179,69 @@ impl TargetLine for Mirror {
             let (region, legs) = (values.sectors("REGION_SIZE")?, places_of(values.each("LEG"))?);
             Some(Mirror { log, region, sync, legs, features: values.features() })
         })
+    }
+}
+
+/// The worst that a device of a mirror has done since its legs were last in sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MirrorHealth {
+    /// Nothing (`A`).
+    Alive,
+    /// It failed a read (`R`).
+    ReadFailed,
+    /// It failed while it was copied (`S`).
+    SyncFailed,
+    /// It failed a write (`D`).
+    WriteFailed,
+    /// It failed a flush (`F`).
+    FlushFailed,
+    /// It did something that has no letter of its own (`U`).
+    Unknown,
+}
+
+impl MirrorHealth {
+    fn of(letter: char) -> Option<MirrorHealth> {
+        Some(match letter {
+            'A' => MirrorHealth::Alive,
+            'R' => MirrorHealth::ReadFailed,
+            'S' => MirrorHealth::SyncFailed,
+            'D' => MirrorHealth::WriteFailed,
+            'F' => MirrorHealth::FlushFailed,
+            'U' => MirrorHealth::Unknown,
+            _ => return None,
+        })
+    }
+}
+
+/// The status of a `mirror`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MirrorStatus {
+    /// The legs.
+    pub legs: Vec<(DevT, MirrorHealth)>,
+    /// How many of the regions are in sync.
+    pub regions: Usage,
+    /// The device of the log, if it is on one.
+    pub log: Option<(DevT, MirrorHealth)>,
+}
+
+impl MirrorStatus {
+    /// Reads `LEGS (MAJ:MIN)×LEGS SYNCED/REGIONS 1 LETTERS`, and `1 core` or `3 disk MAJ:MIN LETTER`.
+    pub(super) fn parse(words: &[&str]) -> Option<MirrorStatus> {
+        let (count, rest) = words.split_first()?;
+        let (devices, rest) = rest.split_at_checked(count.parse().ok()?)?;
+        let [regions, "1", letters, log @ ..] = rest else { return None };
+        if letters.len() != devices.len() {
+            return None;
+        }
+        let legs = devices.iter().zip(letters.chars());
+        let legs = legs.map(|(dev, letter)| Some((dev.parse().ok()?, MirrorHealth::of(letter)?)));
+        let log = match log {
+            ["1", "core"] => None,
+            ["3", "disk", dev, letter] => {
+                Some((dev.parse().ok()?, MirrorHealth::of(letter.chars().next()?)?))
+            }
+            _ => return None,
+        };
+        Some(MirrorStatus { legs: legs.collect::<Option<_>>()?, regions: Usage::parse(regions)?, log })
     }
 }

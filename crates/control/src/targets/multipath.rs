@@ -2,7 +2,11 @@
 
 use super::{Device, TargetLine, TargetParamsError};
 use crate::Params;
+use crate::decimal;
 use crate::form::{Argument, Bounds, Feature, Form, Item, Message, TargetError, Values};
+
+use crate::status::TargetStatus;
+use dmlab_units::DevT;
 
 /// Most groups, paths of a group, and arguments of a handler, a selector or a path.
 const MOST: Bounds = Bounds::between(0, 1024);
@@ -82,6 +86,7 @@ pub(crate) static FORM: Form = Form {
         Message { words: "queue_if_no_path", does: "keeps IO that no path takes" },
         Message { words: "fail_if_no_path", does: "fails it" },
     ],
+    status: |words| MultipathStatus::parse(words).map(TargetStatus::Multipath),
     ..Form::new(
         "multipath",
         &[
@@ -299,5 +304,88 @@ impl TargetLine for Multipath {
                 groups: values.each("GROUP").iter().map(PathGroup::of).collect::<Option<_>>()?,
             })
         })
+    }
+}
+
+/// The status of a `multipath`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MultipathStatus {
+    /// Whether IO waits for a path, or for a handler that wakes one.
+    pub queues_io: bool,
+    /// The group in use or the next one, from 1; 0 if there is none.
+    pub group: u64,
+    /// The groups.
+    pub groups: Vec<PathGroupStatus>,
+}
+
+/// The state of a group of paths.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathGroupStatus {
+    /// What it is: in use, enabled or disabled.
+    pub state: PathGroupState,
+    /// Its paths.
+    pub paths: Vec<PathStatus>,
+}
+
+/// Whether a group of paths is in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PathGroupState {
+    /// It is (`A`).
+    Active,
+    /// It may be (`E`).
+    Enabled,
+    /// It is passed over (`D`).
+    Disabled,
+}
+
+/// The state of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PathStatus {
+    /// Its device.
+    pub device: DevT,
+    /// Whether it works, as far as is known.
+    pub is_active: bool,
+    /// How often it has failed.
+    pub failures: u64,
+}
+
+impl MultipathStatus {
+    /// Reads `2 QUEUES PG_INIT N HANDLER×N GROUPS GROUP`, and for each group its letter, `N ARGUMENT×N`, `PATHS PER_PATH` and for
+    /// each path its device, its letter, its failures and `PER_PATH` words of the selector.
+    fn parse(words: &[&str]) -> Option<MultipathStatus> {
+        let mut words = words.iter().copied();
+        let number = |words: &mut dyn Iterator<Item = &str>| decimal(words.next()?);
+        let skip = |words: &mut dyn Iterator<Item = &str>| {
+            let count = decimal(words.next()?)?;
+            (0..count).try_for_each(|_| words.next().map(drop))
+        };
+        let ("2", queues_io) = (words.next()?, number(&mut words)? > 0) else { return None };
+        words.next()?;
+        skip(&mut words)?;
+        let (count, group) = (number(&mut words)?, number(&mut words)?);
+        let mut groups = Vec::new();
+        for _ in 0..count {
+            let state = match words.next()? {
+                "A" => PathGroupState::Active,
+                "E" => PathGroupState::Enabled,
+                "D" => PathGroupState::Disabled,
+                _ => return None,
+            };
+            skip(&mut words)?;
+            let (count, per_path) = (number(&mut words)?, number(&mut words)?);
+            let mut paths = Vec::new();
+            for _ in 0..count {
+                let device = words.next()?.parse().ok()?;
+                let is_active = match words.next()? {
+                    "A" => true,
+                    "F" => false,
+                    _ => return None,
+                };
+                paths.push(PathStatus { device, is_active, failures: number(&mut words)? });
+                (0..per_path).try_for_each(|_| words.next().map(drop))?;
+            }
+            groups.push(PathGroupStatus { state, paths });
+        }
+        words.next().is_none().then_some(MultipathStatus { queues_io, group, groups })
     }
 }

@@ -155,3 +155,35 @@ fn thin_devices_and_snapshots_do_too() {
     assert_eq!(SnapshotStatus::parse(&words("32/1024 16")), Some(working));
     assert_eq!(SnapshotStatus::parse(&words("Merge failed")), Some(SnapshotStatus::MergeFailed));
 }
+
+#[test]
+fn mirrors_and_paths_say_which_device_is_well() {
+    let status = MirrorStatus::parse(&words("2 1:0 1:1 1/200 1 AD 3 disk 1:2 F")).unwrap();
+    let (ram0, ram1, ram2) = (DevT::new(1, 0), DevT::new(1, 1), DevT::new(1, 2));
+    assert_eq!(status.legs, [(ram0, MirrorHealth::Alive), (ram1, MirrorHealth::WriteFailed)]);
+    assert_eq!(status.regions, Usage { used: 1, total: 200 });
+    assert_eq!(status.log, Some((ram2, MirrorHealth::FlushFailed)));
+    assert_eq!(MirrorStatus::parse(&words("2 1:0 1:1 1/200 1 AR 1 core")).unwrap().log, None);
+    for odd in ["", "3 1:0 1:1 1/2 1 AA 1 core", "2 1:0 1:1 1/2 1 AX 1 core", "2 1:0 1:1 1/2 1 AA 2 core"] {
+        assert_eq!(MirrorStatus::parse(&words(odd)), None, "{odd}");
+    }
+
+    let line = |text: &str| {
+        let (target_type, text) = (b"multipath".to_vec(), text.as_bytes().to_vec());
+        crate::StatusLine { start: Sector(0), len: Sectors(8), target_type, text }.status()
+    };
+    let crate::TargetStatus::Multipath(status) =
+        line("2 1 0 0 2 2 A 0 1 1 1:0 F 3 0 E 0 2 2 1:1 A 0 0 5 1:2 A 1 0 9 ")
+    else {
+        panic!("it is one")
+    };
+    assert_eq!((status.queues_io, status.group, status.groups.len()), (true, 2, 2));
+    assert_eq!(status.groups[0].state, PathGroupState::Active);
+    assert_eq!(status.groups[0].paths, [PathStatus { device: ram0, is_active: false, failures: 3 }]);
+    assert_eq!(status.groups[1].paths[1], PathStatus { device: ram2, is_active: true, failures: 1 });
+    for odd in
+        ["", "2 0 0 0 1 1 E 0 1 0 1:0 A", "2 0 0 0 1 1 E 0 1 0 1:0 X 0", "2 0 0 0 0 0 more", "1 0 0 0 0"]
+    {
+        assert!(matches!(line(odd), crate::TargetStatus::Other(_)), "{odd}");
+    }
+}

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use dmlab::control::{
-    Delay, Dust, Ebs, Flakey, LogWrites, Mirror, Multipath, PathGroup, Snapshot, SnapshotMerge, Switch,
-    Table, TargetLine, Unstriped,
+    Delay, Dust, Ebs, Flakey, LogWrites, Mirror, MirrorHealth, Multipath, PathGroup, Snapshot, SnapshotMerge,
+    Switch, Table, TargetLine, TargetStatus, Unstriped,
 };
 use dmlab::units::{Bytes, Sector, Sectors};
 use dmlab::{Lab, OrErrno};
@@ -61,4 +61,28 @@ fn a_multipath_shows_more_than_it_was_given() {
     assert!(shown.features.iter().any(|word| word == "queue_if_no_path"));
     // And that it takes again.
     assert_eq!(back(&lab, shown.clone()), shown);
+}
+
+#[test]
+fn mirrors_and_paths_say_how_they_are() {
+    let lab = Lab::new(1);
+    let legs = [("/dev/ram0", Sector(0)), ("/dev/ram1", Sector(0))];
+    let mirror = Mirror::new(Sectors(128), legs).log("/dev/ram2").in_sync();
+    lab.create("m", Table::new().then(LEN, mirror)).unwrap();
+    let Ok(Some(TargetStatus::Mirror(status))) = lab.target_status("m") else { panic!("a mirror's") };
+    assert_eq!((status.regions.used, status.regions.total), (8, 8));
+    assert_eq!(status.legs.iter().map(|(_, health)| *health).collect::<Vec<_>>(), [MirrorHealth::Alive; 2]);
+    assert!(matches!(status.log, Some((_, MirrorHealth::Alive))));
+    let _held = lab.force().mirror_leg_dead("m", 1).unwrap();
+    let Ok(Some(TargetStatus::Mirror(status))) = lab.target_status("m") else { panic!("a mirror's") };
+    assert_eq!(status.legs[1].1, MirrorHealth::WriteFailed);
+
+    let group = |selector| PathGroup::new(selector, ["/dev/ram3", "/dev/ram4"]);
+    let paths = Multipath::of_bios(["round-robin", "service-time", "historical-service-time"].map(group));
+    lab.create("p", Table::new().then(LEN, paths)).unwrap();
+    lab.message("p", "fail_path /dev/ram3").unwrap();
+    let Ok(Some(TargetStatus::Multipath(status))) = lab.target_status("p") else { panic!("a multipath's") };
+    let states: Vec<bool> =
+        status.groups.iter().flat_map(|group| &group.paths).map(|path| path.is_active).collect();
+    assert_eq!(states, [false, true].repeat(3));
 }

@@ -1,7 +1,7 @@
 //! The table parser, typed parameters, status lines and explanations.
 
 use dmlab_control::{
-    ErrorTarget, Linear, Params, StatusLine, Striped, Surroundings, Table, TargetLine, Zero, explain,
+    ErrorTarget, FORMS, Linear, Params, StatusLine, Striped, Surroundings, Table, TargetLine, Zero, explain,
 };
 use dmlab_units::{Sector, Sectors};
 
@@ -58,5 +58,17 @@ pub(crate) fn samples() -> Vec<Vec<u8>> {
         "ram0 too small for target: start=0, len=8, dev_size=4",
         "len=8 not aligned to h/w logical block size 4096 of ram0",
     ];
-    log.iter().map(|line| format!("device-mapper: table: 254:0: {line}\n{table}").into_bytes()).collect()
+    let about_table =
+        log.iter().map(|line| format!("device-mapper: table: 254:0: {line}\n{table}").into_bytes());
+    // Each text that a constructor has, after a line of that target.
+    let about_line = FORMS.iter().flat_map(|form| {
+        let words = form.usage().replace(['[', ']', '(', ')'], "").replace('×', " ");
+        let line = move |text: &str| {
+            let target = form.target;
+            format!("device-mapper: table: 254:0: {target}: {text} (-EINVAL)\n0 8 {target} {words}\n")
+                .into_bytes()
+        };
+        form.errors.iter().map(move |error| line(error.text))
+    });
+    about_table.chain(about_line).collect()
 }
