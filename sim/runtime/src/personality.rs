@@ -56,11 +56,11 @@ bitflags::bitflags! {
 pub struct Personality {
     /// What it is called on a command line: `6.12`.
     pub name: &'static str,
-    /// Its release, as `uname -r` begins: `6.12.95`.
+    /// The release, as `uname -r` begins: `6.12.95`.
     pub release: &'static str,
     /// Version of the ioctl interface.
     pub dm_version: [u32; 3],
-    /// What stands behind that version in the log: a date, and whom to write to.
+    /// What stands behind that version in the log: a date, and the address to write to.
     pub dm_version_date: &'static str,
     /// See [`Personality::dm_version_date`].
     pub dm_contact: &'static str,

@@ -391,7 +391,7 @@ fn queue(machine: &Machine, device: &DeviceInfo, name: &str) -> Option<Entry> {
     text(&values.into_iter().find(|(have, _)| *have == name)?.1)
 }
 
-/// Has `queue` look as it did before atomic writes, when every device had the files of requests (recorded on Linux 6.1, where
+/// Has `queue` look as it did before atomic writes, when every device had the files of requests (as Linux 6.1 shows it, where
 /// a device that takes bios counts no IO).
 fn as_old(device: &DeviceInfo, values: &mut Vec<(&'static str, String)>) {
     values.retain(|(name, _)| !name.starts_with("atomic_write"));

@@ -46,7 +46,7 @@ impl KernelVersion {
         }
     }
 
-    /// Its name on a command line: `6.12`, and `6.12.113` for a point release that differs.
+    /// The name of the version on a command line: `6.12`, and `6.12.113` for a point release that differs.
     pub fn name(self) -> &'static str {
         self.personality().name
     }

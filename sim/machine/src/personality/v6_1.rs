@@ -1,4 +1,4 @@
-//! Linux 6.1 (recorded on 6.1.176).
+//! Linux 6.1 (6.1.176; recorded: `kernels/6.1/*`).
 
 use dmlab_runtime::{Personality, Quirks};
 
