@@ -122,7 +122,7 @@ pub enum Problem {
     BlockNumber { found: u64, wanted: u64 },
     /// The block is of another format altogether.
     Magic { found: u64, wanted: u64 },
-    /// The bytes of the block are not those that were written.
+    /// The bytes are not those that were written.
     Checksum { computed: u32, stored: u32 },
     /// The header says what no block of its kind says.
     Shape(&'static str),

@@ -54,19 +54,19 @@ bitflags::bitflags! {
 /// A Linux kernel, as far as the device mapper shows which it is.
 #[derive(Debug)]
 pub struct Personality {
-    /// What it is called on a command line: `6.12`.
+    /// The kernel's name on a command line: `6.12`.
     pub name: &'static str,
-    /// The release, as `uname -r` begins: `6.12.95`.
+    /// The kernel's release, as `uname -r` begins: `6.12.95`.
     pub release: &'static str,
     /// Version of the ioctl interface.
     pub dm_version: [u32; 3],
-    /// What stands behind that version in the log: a date, and the address to write to.
+    /// The date that stands behind that version in the log.
     pub dm_version_date: &'static str,
-    /// See [`Personality::dm_version_date`].
+    /// The address that stands behind the date in the log.
     pub dm_contact: &'static str,
     /// Versions of target types that differ from those of the reference.
     pub target_versions: &'static [(&'static str, [u32; 3])],
-    /// What it does otherwise than the reference.
+    /// What the kernel does otherwise than the reference.
     pub quirks: Quirks,
 }
 

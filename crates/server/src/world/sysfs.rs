@@ -391,8 +391,8 @@ fn queue(machine: &Machine, device: &DeviceInfo, name: &str) -> Option<Entry> {
     text(&values.into_iter().find(|(have, _)| *have == name)?.1)
 }
 
-/// Has `queue` look as it did before atomic writes, when every device had the files of requests (as Linux 6.1 shows it, where
-/// a device that takes bios counts no IO).
+/// Has `queue` look as it did before atomic writes, when every device had the files of requests. Linux 6.1.176 looks so; a
+/// device that takes bios counts no IO there.
 fn as_old(device: &DeviceInfo, values: &mut Vec<(&'static str, String)>) {
     values.retain(|(name, _)| !name.starts_with("atomic_write"));
     if !device.takes_requests {
