@@ -30,7 +30,7 @@ pub struct BootOptions {
     pub disks: Vec<Disk>,
     /// Where every random number comes from.
     pub seed: u64,
-    /// Which kernel it is.
+    /// The kernel version that the machine is.
     pub kernel: KernelVersion,
     /// The driver that gives the machine its time; virtual time if not told otherwise.
     pub driver: Arc<dyn Driver>,

@@ -129,7 +129,7 @@ impl BlockManager {
         page[at % PAGE] = Some(Box::new(slot));
     }
 
-    /// A block that is in memory as `kind`, for those who may not wait. `None`: it would have to be read.
+    /// A block that is in memory as `kind`, for callers that may not wait. `None`: it would have to be read.
     ///
     /// # Errors
     /// As [`BlockManager::load`], for a block that was read before and found bad.
@@ -290,7 +290,7 @@ impl BlockManager {
             self.dirty.retain(|block| block.0 != 0);
         }
         self.flush().await?;
-        // Blocks that were made, and never read, are clean only now; and nobody is in the middle of anything.
+        // Blocks that were made, and never read, are clean only now; and nothing is in the middle of an operation.
         self.make_room();
         Ok(())
     }
@@ -303,7 +303,7 @@ impl BlockManager {
         dirty.dedup();
         for block in dirty {
             if self.slot(block).is_some_and(|slot| slot.is_dirty) {
-                // Nobody is left to be told.
+                // There is no caller left to be told.
                 let _ = self.write(block).await;
             }
         }

@@ -20,7 +20,7 @@
 //!                           ├─ unmapped read ───> zeros, or the external origin
 //!                           ├─ unmapped write ──> *provision*: take a block, zero or copy, map, send
 //!                           ├─ shared write ────> *break sharing*: take a block, copy, map anew, send
-//!                           ├─ discard ─────────> unmap, and pass down what nobody uses any more
+//!                           ├─ discard ─────────> unmap, and pass down what is not used any more
 //!                           └─ flush, FUA ──────> commit the metadata first, if this device changed
 //! ```
 //!

@@ -208,7 +208,7 @@ impl PoolTarget {
         Ok(true)
     }
 
-    /// The same for the metadata device.
+    /// Grows the metadata device if it is larger than before. Returns whether a commit is due.
     async fn fit_metadata(&self, metadata: &mut ThinMetadata) -> Result<bool, Errno> {
         let pool = &self.pool;
         let wanted = ThinMetadata::usable_blocks(self.metadata.device());

@@ -66,12 +66,12 @@ pub struct Run {
 }
 
 impl Run {
-    /// Its thin blocks.
+    /// The thin blocks of the run.
     pub fn thin_blocks(&self) -> Range<ThinBlock> {
         self.thin..ThinBlock(self.thin.0 + self.len)
     }
 
-    /// Its data blocks.
+    /// The data blocks of the run.
     pub fn data_blocks(&self) -> Range<DataBlock> {
         self.data..DataBlock(self.data.0 + self.len)
     }
