@@ -296,7 +296,7 @@ pub(crate) fn serve(machine: Machine, driver: Arc<ThreadDriver>, options: Option
 /// Adds the rules of a file, before anything can go wrong.
 fn add_faults(machine: &Machine, path: &Path, text: &str) -> io::Result<()> {
     let wrong = |what: String| io::Error::other(format!("{}: {what}", path.display()));
-    let rules = read_rules(text).map_err(|error| wrong(error.to_string()))?;
+    let rules = read_rules(text, machine.faults().meanings()).map_err(|error| wrong(error.to_string()))?;
     machine.faults().add_all(rules).map_err(|error| wrong(error.to_string()))?;
     Ok(())
 }

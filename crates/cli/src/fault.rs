@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
-use dmlab_machine::faults::{DeviceName, MEANINGS, Meaning, Place, Rule, read_rules};
+use dmlab_machine::faults::{DeviceName, Meaning, Place, Rule, meanings, read_rules};
 use dmlab_server::client::Client;
 use serde_json::{Value, json};
 
@@ -82,13 +82,13 @@ impl Fault {
         match &self.command {
             Command::Add { words } => {
                 // What is no rule is said before a machine is looked for.
-                let rule = Rule::from_words(words.iter().map(String::as_str))?;
+                let rule = Rule::from_words(words.iter().map(String::as_str), &meanings())?;
                 ask(meant, "add", words)?;
                 tell_absent(meant, &[rule])
             }
             Command::Load { file } => {
                 let text = read(file)?;
-                let rules = read_rules(&text).map_err(|error| error.to_string())?;
+                let rules = read_rules(&text, &meanings()).map_err(|error| error.to_string())?;
                 ask(meant, "load", &[text])?;
                 tell_absent(meant, &rules)
             }
@@ -105,10 +105,10 @@ impl Fault {
                         "index": Some(meaning.index).filter(|what| !what.is_empty()),
                     })
                 };
-                json::print(&MEANINGS.iter().map(one).collect())
+                json::print(&meanings().iter().map(one).collect())
             }
             Command::Meanings { .. } => {
-                for meaning in MEANINGS {
+                for meaning in meanings().iter() {
                     let numbers = [("owner", meaning.owner), ("index", meaning.index)];
                     let numbers: Vec<String> = numbers
                         .iter()
@@ -182,7 +182,7 @@ fn show(meant: &Meant, verb: &str, format: Format) -> Result<(), Failure> {
 pub(crate) fn read(path: &Path) -> io::Result<String> {
     let named = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
     let text = std::fs::read_to_string(path).map_err(|error| io::Error::new(error.kind(), named(&error)))?;
-    match read_rules(&text) {
+    match read_rules(&text, &meanings()) {
         Ok(_) => Ok(text),
         Err(error) => Err(io::Error::new(io::ErrorKind::InvalidData, named(&error))),
     }

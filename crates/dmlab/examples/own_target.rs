@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dmlab::control::{CreateOptions, LoadOptions, Table};
 use dmlab::machine::target::{
-    Bio, Constructor, Ctr, CtrResult, DeviceRange, Map, Op, OrRefuse, StatusKind, StatusResult, Target,
-    TargetFeatures, TargetType, kit::LinearExtent,
+    Bio, Constructor, Ctr, CtrResult, DeviceRange, Map, Module, Op, OrRefuse, StatusKind, StatusResult,
+    Target, TargetFeatures, TargetType, kit::LinearExtent,
 };
 use dmlab::units::{DmName, Errno, Sector, Sectors};
 use dmlab::{Lab, OrErrno};
@@ -23,6 +23,7 @@ static EVERY_NTH: TargetType = TargetType {
     version: [1, 0, 0],
     features: TargetFeatures::empty(),
     ctr: Constructor::Now(construct),
+    module: &Module::named("every_nth"),
 };
 
 /// One line of a table.

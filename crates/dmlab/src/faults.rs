@@ -56,7 +56,7 @@ impl<'a> Faults<'a> {
     }
 
     /// A rule for bios with this meaning, such as `superblock`: one of
-    /// [`MEANINGS`](dmlab_machine::faults::MEANINGS), or what a target of one's own puts into its tags.
+    /// [`meanings`](dmlab_machine::faults::meanings), or what a target of one's own puts into its tags.
     pub fn meaning(&self, what: &str) -> FaultBuilder<'a> {
         self.anywhere().meaning(what)
     }
@@ -64,7 +64,7 @@ impl<'a> Faults<'a> {
     /// A rule for ioctls of the control node: `table_load`, or `any`.
     pub fn ioctl(&self, command: &str) -> FaultBuilder<'a> {
         // The grammar knows the names of commands, and says what there is.
-        match Rule::from_words([format!("ioctl={command}").as_str(), "watch"]) {
+        match format!("ioctl={command} watch").parse::<Rule>() {
             Ok(rule) => self.begin(rule.place),
             Err(error) => {
                 FaultBuilder { mistake: Some(error), ..self.begin(Place::Ioctl(IoctlPlace::default())) }
@@ -82,7 +82,7 @@ impl<'a> Faults<'a> {
     /// # Errors
     /// With the line, for what is no rule; [`RuleError`] when they don't go with those that are there.
     pub fn add_toml(&self, text: &str) -> Result<Vec<RuleId>, FaultsError> {
-        self.add_all(read_rules(text)?)
+        self.add_all(read_rules(text, self.injector.meanings())?)
     }
 
     /// Adds rules that were made elsewhere: all or none.

@@ -9,7 +9,7 @@ use dmlab::crash::{
     Crash, CrashRun, Explore, Failure, MirrorLog, Moment, Outcome, RecordedLab, Report, Shard, SnapshotStore,
     StateId, ThinCheck,
 };
-use dmlab::machine::Planted;
+use dmlab::machine::planted::PLANTED;
 use dmlab::units::{DevT, SECTOR_SIZE, Sector, Sectors};
 use dmlab::{Error, Lab};
 
@@ -20,12 +20,13 @@ const PIECE: usize = 4096;
 
 fn record(
     sizes: &[Sectors],
-    fault: Option<Planted>,
+    fault: Option<&'static str>,
     workload: impl FnOnce(&RecordedLab) -> Outcome,
 ) -> CrashRun {
     let run = Crash::record(1, sizes, |lab| {
         if let Some(fault) = fault {
-            lab.machine().runtime().plant(fault);
+            let (_, planted) = PLANTED.iter().find(|(name, _)| *name == fault).expect("it can be planted");
+            lab.machine().runtime().plant(planted);
         }
         workload(lab)
     });
@@ -45,7 +46,7 @@ fn open_thin(lab: &Lab) -> Result<DevT, Error> {
 }
 
 /// A block that was synced, then shared with a snapshot, then written to in part.
-fn pool_run(fault: Option<Planted>) -> CrashRun {
+fn pool_run(fault: Option<&'static str>) -> CrashRun {
     let old = vec![1; (BLOCK * SECTOR_SIZE) as usize];
     record(&[Sectors(1024), Sectors(32768)], fault, |lab| {
         open_pool(lab)?;
@@ -85,11 +86,11 @@ fn blocks_are_there(lab: &Lab, _: &Moment<'_>) -> Outcome {
     Ok(())
 }
 
-fn pool(fault: Option<Planted>) -> Report {
+fn pool(fault: Option<&'static str>) -> Report {
     explore_pool(&pool_run(fault)).check(blocks_are_there)
 }
 
-fn mirror(fault: Option<Planted>) -> Report {
+fn mirror(fault: Option<&'static str>) -> Report {
     let len = Sectors(64);
     let run = record(&[len, len, Sectors(8)], fault, |lab| {
         lab.create("mirror", format!("0 {len} mirror disk 2 1:2 16 2 1:0 0 1:1 0"))?;
@@ -104,7 +105,7 @@ fn mirror(fault: Option<Planted>) -> Report {
     run.explore().limit(32).enough(1).judge(MirrorLog::new(2, [0, 1], Sectors(16), len)).run()
 }
 
-fn snapshot(fault: Option<Planted>) -> Report {
+fn snapshot(fault: Option<&'static str>) -> Report {
     let len = Sectors(128);
     let open = |lab: &Lab| -> Outcome {
         lab.create("snap", format!("0 {len} snapshot 1:0 1:1 P 8"))?;
@@ -150,7 +151,7 @@ fn is_found(report: &Report, by: &str, says: &str) {
 
 #[test]
 fn a_superblock_before_the_data() {
-    let report = pool(Some(Planted::SuperblockBeforeData));
+    let report = pool(Some("superblock before data"));
     is_found(&report, "check", "lost what was synced");
     // What makes the difference: the copy is not there, and the superblock is.
     let text = report.to_string();
@@ -159,27 +160,27 @@ fn a_superblock_before_the_data() {
 
 #[test]
 fn a_superblock_without_a_flush_before_it() {
-    is_found(&pool(Some(Planted::SuperblockUnflushed)), "thin check", "");
+    is_found(&pool(Some("superblock unflushed")), "thin check", "");
 }
 
 #[test]
 fn a_space_map_root_that_is_missing() {
-    is_found(&pool(Some(Planted::SpaceMapRootMissing)), "thin check", "");
+    is_found(&pool(Some("space map root missing")), "thin check", "");
 }
 
 #[test]
 fn a_freed_block_that_is_used_again_at_once() {
-    is_found(&pool(Some(Planted::FreedBlockReused)), "thin check", "");
+    is_found(&pool(Some("freed block reused")), "thin check", "");
 }
 
 #[test]
 fn a_mirror_log_after_the_data() {
-    is_found(&mirror(Some(Planted::MirrorLogAfterData)), "mirror log", "legs 0 and 1 differ");
+    is_found(&mirror(Some("log after data")), "mirror log", "legs 0 and 1 differ");
 }
 
 #[test]
 fn an_exception_before_its_copy() {
-    is_found(&snapshot(Some(Planted::ExceptionBeforeCopy)), "check", "the snapshot shows something else");
+    is_found(&snapshot(Some("exception before copy")), "check", "the snapshot shows something else");
 }
 
 /// A failure's smallest case.
@@ -189,7 +190,7 @@ fn smallest(failure: &Failure) -> StateId {
 
 #[test]
 fn the_earliest_case_is_found_from_the_latest_one() {
-    for fault in [Planted::SuperblockBeforeData, Planted::SuperblockUnflushed, Planted::FreedBlockReused] {
+    for fault in ["superblock before data", "superblock unflushed", "freed block reused"] {
         let run = pool_run(Some(fault));
         let all = explore_pool(&run).enough(usize::MAX).patience(0).check(blocks_are_there);
         let (first, last) = (&all.failures[0], &all.failures[all.failures.len() - 1]);
@@ -230,7 +231,7 @@ fn the_earliest_case_is_found_from_the_latest_one() {
 
 #[test]
 fn patience_bounds_what_is_looked_at() {
-    let run = pool_run(Some(Planted::SuperblockBeforeData));
+    let run = pool_run(Some("superblock before data"));
     let all = explore_pool(&run).enough(usize::MAX).patience(0).check(blocks_are_there);
     let last = &all.failures[all.failures.len() - 1];
     for patience in [0, 1, 7, 40] {
@@ -254,7 +255,7 @@ fn patience_bounds_what_is_looked_at() {
 fn a_report_does_not_depend_on_cores_and_shards_are_parts_of_it() {
     let on = |threads| {
         let threads = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
-        threads.install(|| pool(Some(Planted::SuperblockUnflushed)))
+        threads.install(|| pool(Some("superblock unflushed")))
     };
     assert_eq!(on(1), on(3));
 
@@ -297,7 +298,7 @@ fn a_report_does_not_depend_on_cores_and_shards_are_parts_of_it() {
 
 #[test]
 fn a_failing_state_is_replayed_from_its_name() {
-    let again = || snapshot(Some(Planted::ExceptionBeforeCopy));
+    let again = || snapshot(Some("exception before copy"));
     assert_eq!(again(), again(), "the same seed, the same report");
     let len = Sectors(128);
     let recorded = record(&[len], None, |lab| {

@@ -154,7 +154,8 @@ fn boot(
     })
     .map_err(ReplayError::Boot)?;
     if let Some(text) = changes.faults.as_ref().or(header.faults.as_ref()) {
-        let rules = read_rules(text).map_err(|error| ReplayError::Faults(error.to_string()))?;
+        let rules = read_rules(text, machine.faults().meanings())
+            .map_err(|error| ReplayError::Faults(error.to_string()))?;
         machine.faults().add_all(rules).map_err(|error| ReplayError::Faults(error.to_string()))?;
     }
     Ok((machine, files))

@@ -105,6 +105,33 @@ impl Tag {
     }
 }
 
+/// One kind of [`Tag`] that some writer gives its bios, as rules of faults and traces name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Meaning {
+    /// The name: [`Tag::what`].
+    pub name: &'static str,
+    /// What it stands for, in words.
+    pub what: &'static str,
+    /// What the owner is; empty when it is always 0.
+    pub owner: &'static str,
+    /// What the index is; empty when it is always 0.
+    pub index: &'static str,
+    /// The meaning that it is a part of: a rule that aims at that strikes this too. Empty for most.
+    pub within: &'static str,
+}
+
+impl Meaning {
+    /// A meaning that is no part of another.
+    pub const fn new(
+        name: &'static str,
+        what: &'static str,
+        owner: &'static str,
+        index: &'static str,
+    ) -> Meaning {
+        Meaning { name, what, owner, index, within: "" }
+    }
+}
+
 /// Three words that a layer keeps with a bio until it ends (`per_bio_data`).
 pub type FrameData = [u64; 3];
 

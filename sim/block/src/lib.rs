@@ -29,7 +29,7 @@ mod test_disk;
 
 use dmlab_abi::Geometry;
 
-pub use bio::{Bio, BioFlags, End, EndIo, FrameData, Op, Tag};
+pub use bio::{Bio, BioFlags, End, EndIo, FrameData, Meaning, Op, Tag};
 pub use buffer::{BioBuf, Part};
 pub use caller::{Caller, CarriedMemory, Kernel, LoopBacking, UserMemory};
 pub use device::{BlockDevice, DiskOps, Holder, OpenDevice, OpenMode, Redirect};

@@ -19,6 +19,7 @@ pub mod kit;
 mod limits;
 mod live;
 mod mapped_device;
+mod module;
 mod saved;
 mod stats;
 mod suspend;
@@ -34,6 +35,7 @@ pub use events::{EventCounter, TableEvents};
 pub use ioctl::{ControlFile, IoctlHook, IoctlSeen};
 pub use live::{follow, hear_end, refuse};
 pub use mapped_device::{MappedDevice, Names, QueueMode};
+pub use module::{Module, ModuleParameter};
 pub use saved::{Saved, SavedDevice};
 pub use suspend::SuspendFlags;
 pub use table::{

@@ -432,7 +432,10 @@ impl DiskOps for MappedDisk {
         }
         if at & UNCOUNTED == 0 {
             self.io.stats.end(&self.io.runtime, bio, started);
-            dev.stats().count(bio.op, bio.len());
+            // A flush was counted where it came in, once for all its clones (recorded: `core/statistics-of-flushes`).
+            if bio.op != Op::Flush {
+                dev.stats().count(bio.op, bio.len());
+            }
         } else {
             self.io.stats.forget(bio, started);
         }

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use dmlab_block::{Bio, BlkStatus, BlockDevice, Caller, End, QueueLimits};
 use dmlab_units::{Errno, Sectors};
 
-use crate::{Ctr, CtrResult, DeviceRange, Saved};
+use crate::{Ctr, CtrResult, DeviceRange, Module, Saved};
 
 bitflags::bitflags! {
     /// Features of a target type, with the kernel's bits (kernel/dm-core.md#target-features).
@@ -64,6 +64,8 @@ pub struct TargetType {
     pub features: TargetFeatures,
     /// Builds an instance from a table line.
     pub ctr: Constructor,
+    /// The module that the kernel has the type in.
+    pub module: &'static Module,
 }
 
 /// What `map` did with a bio.

@@ -23,12 +23,12 @@ pub fn run_command(injector: &Injector, from: u64, command: &[u8]) -> Lines {
     let as_json = words.first() == Some(&"json");
     match verb {
         "add" => {
-            let rule = Rule::from_words(words.iter().copied()).map_err(said)?;
+            let rule = Rule::from_words(words.iter().copied(), injector.meanings()).map_err(said)?;
             let id = injector.add(rule).map_err(said)?;
             Ok(plain(vec![format!("#{}", id.0)]))
         }
         "load" => {
-            let rules = read_rules(words.first().copied().unwrap_or_default());
+            let rules = read_rules(words.first().copied().unwrap_or_default(), injector.meanings());
             let ids = injector.add_all(rules.map_err(|error: FileError| error.to_string())?).map_err(said)?;
             Ok(plain((ids.start.0..ids.end.0).map(|id| format!("#{id}")).collect()))
         }
@@ -111,6 +111,7 @@ fn hit_json(hit: &Hit) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Meanings;
     use std::sync::Arc;
 
     use dmlab_runtime::{Runtime, VirtualDriver};
@@ -118,16 +119,20 @@ mod tests {
 
     use crate::Names;
 
-    struct NoNames;
+    struct NoNames(Meanings);
 
     impl Names for NoNames {
         fn mapped(&self, _name: &str) -> Option<DevT> {
             None
         }
+
+        fn meanings(&self) -> &Meanings {
+            &self.0
+        }
     }
 
     fn injector() -> Arc<Injector> {
-        Injector::new(&Runtime::new(1, VirtualDriver::new()), Box::new(NoNames))
+        Injector::new(&Runtime::new(1, VirtualDriver::new()), Box::new(NoNames(Meanings::default())))
     }
 
     fn ask(injector: &Injector, words: &[&str]) -> Result<Vec<String>, String> {

@@ -15,7 +15,7 @@ use thiserror::Error;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::{Rule, RuleError};
+use crate::{Meanings, Rule, RuleError};
 
 /// Why a file holds no rules.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -31,7 +31,7 @@ pub struct FileError {
 ///
 /// # Errors
 /// For the first thing that is wrong: no TOML, something else than `[[fault]]`, or a rule that is none.
-pub fn read_rules(text: &str) -> Result<Vec<Rule>, FileError> {
+pub fn read_rules(text: &str, meanings: &Meanings) -> Result<Vec<Rule>, FileError> {
     let at = |span: std::ops::Range<usize>, what: String| FileError { line: line_of(text, span.start), what };
     let table = DeTable::parse(text).map_err(|error| {
         let what = error.message().lines().next().unwrap_or("this is no TOML").to_owned();
@@ -49,7 +49,7 @@ pub fn read_rules(text: &str) -> Result<Vec<Rule>, FileError> {
             return Err(at(value.span(), what));
         };
         for entry in list.iter() {
-            rules.push(rule(entry).map_err(|(span, what)| at(span, what))?);
+            rules.push(rule(entry, meanings).map_err(|(span, what)| at(span, what))?);
         }
     }
     Ok(rules)
@@ -57,7 +57,7 @@ pub fn read_rules(text: &str) -> Result<Vec<Rule>, FileError> {
 
 type Wrong = (std::ops::Range<usize>, String);
 
-fn rule(entry: &Spanned<DeValue<'_>>) -> Result<Rule, Wrong> {
+fn rule(entry: &Spanned<DeValue<'_>>, meanings: &Meanings) -> Result<Rule, Wrong> {
     let DeValue::Table(table) = entry.get_ref() else {
         return Err((entry.span(), "a fault is a table of keys and values".to_owned()));
     };
@@ -76,8 +76,8 @@ fn rule(entry: &Spanned<DeValue<'_>>) -> Result<Rule, Wrong> {
         };
         pairs.push((key, text));
     }
-    Rule::from_pairs(pairs.iter().map(|(key, text)| (key.get_ref().as_ref(), text.clone()))).map_err(
-        |error| {
+    Rule::from_pairs(pairs.iter().map(|(key, text)| (key.get_ref().as_ref(), text.clone())), meanings)
+        .map_err(|error| {
             // The place of the key that the error is about, or of the whole rule.
             let about = match &error {
                 RuleError::UnknownKey { key, .. } | RuleError::Twice(key) => Some(key.as_str()),
@@ -86,8 +86,7 @@ fn rule(entry: &Spanned<DeValue<'_>>) -> Result<Rule, Wrong> {
             };
             let found = pairs.iter().find(|(key, _)| Some(key.get_ref().as_ref()) == about);
             (found.map_or_else(|| entry.span(), |(key, _)| key.span()), error.to_string())
-        },
-    )
+        })
 }
 
 fn line_of(text: &str, at: usize) -> usize {
@@ -98,22 +97,28 @@ fn line_of(text: &str, at: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Meaning;
+
+    fn read(text: &str) -> Result<Vec<Rule>, FileError> {
+        static SUPERBLOCK: Meaning = Meaning::new("superblock", "", "", "");
+        read_rules(text, &Meanings::new([&SUPERBLOCK]))
+    }
 
     #[track_caller]
     fn wrong(text: &str) -> String {
-        read_rules(text).unwrap_err().to_string()
+        read(text).unwrap_err().to_string()
     }
 
     #[test]
     fn a_file_is_a_list_of_rules() {
         let text = "# what goes wrong\n[[fault]]\nname = \"third\"\ndevice = \"/dev/ram1\"\nop = \"write\"\nfail = \"EIO\"\nnth = 3\n\n[[fault]]\nmeaning = \"superblock\"\ntorn = 3\nonce = true\nchance = 0.5\n";
-        let rules: Vec<String> = read_rules(text).unwrap().iter().map(Rule::to_string).collect();
+        let rules: Vec<String> = read(text).unwrap().iter().map(Rule::to_string).collect();
         let want = [
             "name=third device=/dev/ram1 op=write fail=EIO nth=3",
             "meaning=superblock torn=3 chance=0.5 times=1",
         ];
         assert_eq!(rules, want);
-        assert_eq!(read_rules(""), Ok(Vec::new()));
+        assert_eq!(read(""), Ok(Vec::new()));
     }
 
     #[test]

@@ -20,7 +20,7 @@ use dmlab_runtime::{Instant, UeventAction};
 use dmlab_units::{Errno, Sector, Sectors};
 
 use crate::{
-    Action, Aim, BioPlace, DeviceName, IoctlPlace, MEANINGS, Moment, Ops, Place, Rule, RuleError, Timing,
+    Action, Aim, BioPlace, DeviceName, IoctlPlace, Meanings, Moment, Ops, Place, Rule, RuleError, Timing,
     UeventPlace,
 };
 
@@ -72,9 +72,10 @@ pub(crate) fn key_list() -> String {
 impl FromStr for Rule {
     type Err = RuleError;
 
-    /// Words with blanks between. A value that holds a blank can only come by [`Rule::from_words`].
+    /// Words with blanks between. A value that holds a blank can only come by [`Rule::from_words`]. Whether there is a
+    /// meaning of the name that the rule aims at is not looked at: a target of one's own may have any.
     fn from_str(text: &str) -> Result<Rule, RuleError> {
-        Rule::from_words(text.split_whitespace())
+        Rule::read(pairs(text.split_whitespace()), None)
     }
 }
 
@@ -83,20 +84,28 @@ impl Rule {
     ///
     /// # Errors
     /// See [`RuleError`]: it says which word is wrong, and what would be right.
-    pub fn from_words<'a>(words: impl IntoIterator<Item = &'a str>) -> Result<Rule, RuleError> {
-        let pairs = words.into_iter().map(|word| match word.split_once('=') {
-            Some((key, value)) => (key, value.to_owned()),
-            None if FLAGS.contains(&word) => (word, "true".to_owned()),
-            None => (word, String::new()),
-        });
-        Rule::from_pairs(pairs)
+    pub fn from_words<'a>(
+        words: impl IntoIterator<Item = &'a str>,
+        meanings: &Meanings,
+    ) -> Result<Rule, RuleError> {
+        Rule::read(pairs(words), Some(meanings))
     }
 
     /// Reads a rule from keys and values.
     ///
     /// # Errors
     /// As [`Rule::from_words`].
-    pub fn from_pairs<'a>(pairs: impl IntoIterator<Item = (&'a str, String)>) -> Result<Rule, RuleError> {
+    pub fn from_pairs<'a>(
+        pairs: impl IntoIterator<Item = (&'a str, String)>,
+        meanings: &Meanings,
+    ) -> Result<Rule, RuleError> {
+        Rule::read(pairs, Some(meanings))
+    }
+
+    fn read<'a>(
+        pairs: impl IntoIterator<Item = (&'a str, String)>,
+        meanings: Option<&Meanings>,
+    ) -> Result<Rule, RuleError> {
         let mut words = Words { given: Vec::new() };
         for (key, value) in pairs {
             let Some(&known) = KEYS.iter().find(|known| **known == key) else {
@@ -108,8 +117,12 @@ impl Rule {
             words.given.push((known, value));
         }
         let action = words.action()?;
-        let rule =
-            Rule { name: words.take("name"), place: words.place(action)?, action, timing: words.timing()? };
+        let rule = Rule {
+            name: words.take("name"),
+            place: words.place(action, meanings)?,
+            action,
+            timing: words.timing()?,
+        };
         rule.check()?;
         Ok(rule)
     }
@@ -170,6 +183,15 @@ impl Rule {
         say("times", text(timing.times));
         words
     }
+}
+
+/// Words as keys and values.
+fn pairs<'a>(words: impl IntoIterator<Item = &'a str>) -> impl Iterator<Item = (&'a str, String)> {
+    words.into_iter().map(|word| match word.split_once('=') {
+        Some((key, value)) => (key, value.to_owned()),
+        None if FLAGS.contains(&word) => (word, "true".to_owned()),
+        None => (word, String::new()),
+    })
 }
 
 /// The words of one rule.
@@ -275,7 +297,7 @@ impl Words {
         })
     }
 
-    fn place(&mut self, action: Action) -> Result<Place, RuleError> {
+    fn place(&mut self, action: Action, meanings: Option<&Meanings>) -> Result<Place, RuleError> {
         const BIO_KEYS: [&str; 5] = ["sectors", "op", "meaning", "owner", "index"];
         if self.has("ioctl") {
             self.refuse(&BIO_KEYS, "is of bios, and this rule is for an ioctl")?;
@@ -313,11 +335,8 @@ impl Words {
                 "only an ioctl can kill its caller: add ioctl = \"any\" or a command".to_owned(),
             ));
         }
-        let want = format!(
-            "one of the meanings {}",
-            MEANINGS.iter().map(|meaning| meaning.name).collect::<Vec<_>>().join(", ")
-        );
-        let known = |text: &str| MEANINGS.iter().any(|meaning| meaning.name == text).then(|| text.to_owned());
+        let want = format!("one of the meanings {}", meanings.map(Meanings::names).unwrap_or_default());
+        let known = |text: &str| meanings.is_none_or(|meanings| meanings.has(text)).then(|| text.to_owned());
         let what = self.read("meaning", &want, known)?;
         if what.is_none() {
             self.refuse(&["owner", "index"], "narrows a meaning: it goes with meaning")?;

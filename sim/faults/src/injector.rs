@@ -14,7 +14,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::bio_path::{Flipper, HeldBio};
 use crate::hits::HitLog;
 use crate::timing::Event;
-use crate::{Action, Counts, EventSeen, Hit, IoctlCall, Names, Place, Rule, RuleError, Struck};
+use crate::{Action, Counts, EventSeen, Hit, IoctlCall, Meanings, Names, Place, Rule, RuleError, Struck};
 
 /// Names a rule of a machine: its number in the order of adding, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,6 +106,11 @@ impl Injector {
     /// See [`RuleError`].
     pub fn add(&self, rule: Rule) -> Result<RuleId, RuleError> {
         Ok(self.add_all(vec![rule])?.start)
+    }
+
+    /// The meanings that the machine's targets give their bios.
+    pub fn meanings(&self) -> &Meanings {
+        self.names.meanings()
     }
 
     /// Adds rules that may name each other: all, or on an error none. Their numbers follow each other.

@@ -24,10 +24,11 @@ mod timing;
 
 pub use action::{Action, BLOCK_ERRORS};
 pub use command::{Lines, run_command};
+pub use dmlab_block::Meaning;
 pub use file::{FileError, read_rules};
 pub use hits::{Hit, Struck};
 pub use injector::{Injector, Listed, Paused, RuleId, Verdict};
-pub use meaning::{MEANINGS, Meaning};
+pub use meaning::Meanings;
 pub use place::{
     Aim, BioPlace, DeviceName, EventSeen, IoctlCall, IoctlPlace, Moment, Names, Ops, Place, UeventPlace,
 };

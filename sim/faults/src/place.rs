@@ -9,7 +9,7 @@ use dmlab_block::{Bio, BlockDevice, Op};
 use dmlab_runtime::UeventAction;
 use dmlab_units::{DevT, Sector};
 
-use crate::meaning::is_meant;
+use crate::Meanings;
 
 /// A block device as people name it. It need not be there when the rule is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,9 @@ pub enum DeviceName {
 pub trait Names: Send + Sync {
     /// The number of the mapped device of this name, if there is one.
     fn mapped(&self, name: &str) -> Option<DevT>;
+
+    /// The meanings that the machine's targets give their bios.
+    fn meanings(&self) -> &Meanings;
 }
 
 impl DeviceName {
@@ -113,7 +116,7 @@ impl Ops {
 /// What the bytes of a bio mean to its sender, and perhaps their owner and number ([`dmlab_block::Tag`]).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Aim {
-    /// The kind: one of [`crate::MEANINGS`] (those [within](crate::Meaning::within) it are struck too), or what a target of one's own writes on its bios.
+    /// The kind: one of [`Meanings`] (those [within](crate::Meaning::within) it are struck too), or what a target of one's own writes on its bios.
     pub what: String,
     /// Only this owner's.
     pub owner: Option<u64>,
@@ -122,8 +125,8 @@ pub struct Aim {
 }
 
 impl Aim {
-    fn takes(&self, bio: &Bio<'_>) -> bool {
-        is_meant(bio.tag.what, &self.what)
+    fn takes(&self, bio: &Bio<'_>, names: &dyn Names) -> bool {
+        names.meanings().is_meant(bio.tag.what, &self.what)
             && self.owner.is_none_or(|owner| owner == bio.tag.owner)
             && self.index.is_none_or(|index| index == bio.tag.index)
     }
@@ -152,7 +155,7 @@ impl Default for BioPlace {
 impl BioPlace {
     pub(crate) fn takes(&self, dev: &BlockDevice, bio: &Bio<'_>, names: &dyn Names) -> bool {
         self.ops.contains(Ops::of(bio.op))
-            && self.aim.as_ref().is_none_or(|aim| aim.takes(bio))
+            && self.aim.as_ref().is_none_or(|aim| aim.takes(bio, names))
             && self.sectors.as_ref().is_none_or(|sectors| {
                 !bio.is_empty() && bio.sector < sectors.end && bio.end_sector() > sectors.start
             })
@@ -262,21 +265,29 @@ mod tests {
     use super::*;
 
     /// A machine whose only mapped device, 254:0, is called so.
-    struct One(&'static str);
+    struct One(&'static str, Meanings);
+
+    fn one(name: &'static str) -> One {
+        One(name, Meanings::default())
+    }
 
     impl Names for One {
         fn mapped(&self, name: &str) -> Option<DevT> {
             (name == self.0).then(|| DevT::new(254, 0))
+        }
+
+        fn meanings(&self) -> &Meanings {
+            &self.1
         }
     }
 
     #[test]
     fn a_name_alone_is_a_mapped_device_s_or_else_the_kernels() {
         let ram1 = DeviceName::Either("ram1".into());
-        assert!(ram1.is(DevT::new(1, 1), "ram1", &One("a")));
-        assert!(ram1.is(DevT::new(254, 0), "dm-0", &One("ram1")));
-        assert!(!ram1.is(DevT::new(1, 1), "ram1", &One("ram1")), "the mapped device's comes first");
-        assert!(!ram1.is(DevT::new(1, 2), "ram2", &One("a")));
+        assert!(ram1.is(DevT::new(1, 1), "ram1", &one("a")));
+        assert!(ram1.is(DevT::new(254, 0), "dm-0", &one("ram1")));
+        assert!(!ram1.is(DevT::new(1, 1), "ram1", &one("ram1")), "the mapped device's comes first");
+        assert!(!ram1.is(DevT::new(1, 2), "ram2", &one("a")));
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl IndexEntry {
 /// The index block of the metadata space map.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IndexBlock {
-    /// Its entries; those of bitmaps that don't exist are zero.
+    /// The entries of the index; those of bitmaps that don't exist are zero.
     pub entries: [IndexEntry; MAX_INDEX_ENTRIES],
 }
 

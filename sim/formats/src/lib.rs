@@ -4,7 +4,7 @@
 //! Each module begins with the layout it encodes and decodes. Integers are little-endian.
 //!
 //! The persistent-data formats share their blocks of 4096 bytes. Each kind begins with a checksum and keeps its own block
-//! number, so that a block which was written to the wrong place, or only in part, is found out (thin.md section 1). A
+//! number, so that a block which was written to the wrong place, or only in part, is found out (kernel/thin-metadata.md). A
 //! [`Validator`] is what there is to know for that of one kind, as a value:
 //!
 //! ```text

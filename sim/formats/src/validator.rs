@@ -118,13 +118,13 @@ impl fmt::Debug for Validator {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "found and wanted, each time")]
 pub enum Problem {
-    /// It holds another block's number.
+    /// The block holds another block's number.
     BlockNumber { found: u64, wanted: u64 },
-    /// It is of another format altogether.
+    /// The block is of another format altogether.
     Magic { found: u64, wanted: u64 },
-    /// Its bytes are not those that were written.
+    /// The bytes are not those that were written.
     Checksum { computed: u32, stored: u32 },
-    /// Its header says what no block of its kind says.
+    /// The header says what no block of its kind says.
     Shape(&'static str),
 }
 

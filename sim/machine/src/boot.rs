@@ -30,7 +30,7 @@ pub struct BootOptions {
     pub disks: Vec<Disk>,
     /// Where every random number comes from.
     pub seed: u64,
-    /// Which kernel it is.
+    /// The kernel version that the machine is.
     pub kernel: KernelVersion,
     /// The driver that gives the machine its time; virtual time if not told otherwise.
     pub driver: Arc<dyn Driver>,
@@ -95,7 +95,12 @@ pub enum BootError {
     /// Two kinds of target with one name.
     TargetTaken(&'static str),
     /// A parameter that there isn't, or a value that it can't have.
-    Parameter(String),
+    Parameter {
+        /// What was given.
+        given: String,
+        /// The parameters that there are.
+        known: Vec<String>,
+    },
 }
 
 impl std::fmt::Display for BootError {
@@ -111,8 +116,8 @@ impl std::fmt::Display for BootError {
             }
             BootError::NumberTaken(dev) => write!(f, "device number {dev} is taken by another driver"),
             BootError::TargetTaken(name) => write!(f, "a target named {name} is there already"),
-            BootError::Parameter(given) => {
-                let known = Machine::PARAMETERS.join(", ");
+            BootError::Parameter { given, known } => {
+                let known = known.join(", ");
                 write!(f, "{given} is no parameter or has a value that it can't have; there is: {known}")
             }
         }
@@ -155,7 +160,10 @@ impl Machine {
         let machine = Machine { inner: Arc::new(Inner { runtime, registry, mapper, loops, faults }) };
         for (name, value) in options.parameters {
             let set = machine.set_parameter(&name, &value);
-            set.map_err(|_| BootError::Parameter(format!("{name}={value}")))?;
+            set.map_err(|_| BootError::Parameter {
+                given: format!("{name}={value}"),
+                known: machine.parameters(),
+            })?;
         }
         Ok(machine)
     }

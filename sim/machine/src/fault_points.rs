@@ -2,17 +2,24 @@
 
 use std::sync::{Arc, Weak};
 
-use dmlab_dm::{BoxFuture, DeviceMapper, IoctlHook, IoctlSeen};
-use dmlab_faults::{EventSeen, Injector, IoctlCall, Moment, Names, Verdict};
+use dmlab_dm::{BoxFuture, DeviceMapper, IoctlHook, IoctlSeen, TargetType};
+use dmlab_faults::{EventSeen, Injector, IoctlCall, Meanings, Moment, Names, Verdict};
 use dmlab_runtime::{Runtime, Uevent};
 use dmlab_units::{DevT, Errno};
 
 /// The mapped devices by name. The machine owns both, so this may not keep the mapper alive.
-struct MappedNames(Weak<DeviceMapper>);
+struct MappedNames {
+    mapper: Weak<DeviceMapper>,
+    meanings: Meanings,
+}
 
 impl Names for MappedNames {
     fn mapped(&self, name: &str) -> Option<DevT> {
-        self.0.upgrade()?.by_name(name.as_bytes()).map(|device| device.dev())
+        self.mapper.upgrade()?.by_name(name.as_bytes()).map(|device| device.dev())
+    }
+
+    fn meanings(&self) -> &Meanings {
+        &self.meanings
     }
 }
 
@@ -43,7 +50,9 @@ impl IoctlHook for Ioctls {
 
 /// The rules of a machine, none at first, where they see all that they are for.
 pub(crate) fn injector(runtime: &Arc<Runtime>, mapper: &Arc<DeviceMapper>) -> Arc<Injector> {
-    let injector = Injector::new(runtime, Box::new(MappedNames(Arc::downgrade(mapper))));
+    let meanings = meanings(mapper.types().into_iter().rev());
+    let names = MappedNames { mapper: Arc::downgrade(mapper), meanings };
+    let injector = Injector::new(runtime, Box::new(names));
     mapper.set_ioctl_hook(Arc::new(Ioctls(injector.clone())));
     let (rules, mapper) = (Arc::downgrade(&injector), Arc::downgrade(mapper));
     runtime.uevents().set_filter(move |event| match rules.upgrade() {
@@ -51,6 +60,18 @@ pub(crate) fn injector(runtime: &Arc<Runtime>, mapper: &Arc<DeviceMapper>) -> Ar
         _ => true,
     });
     injector
+}
+
+/// The meanings that targets of these types give their bios, each module's once.
+pub(crate) fn meanings(types: impl IntoIterator<Item = &'static TargetType>) -> Meanings {
+    let mut seen: Vec<&str> = Vec::new();
+    let modules = types.into_iter().map(|kind| kind.module);
+    let new = modules.filter(|module| {
+        let is_new = !seen.contains(&module.name);
+        seen.push(module.name);
+        is_new
+    });
+    Meanings::new(new.flat_map(|module| module.meanings))
 }
 
 fn passes(rules: &Injector, mapper: &Weak<DeviceMapper>, event: &Uevent) -> bool {

@@ -167,9 +167,9 @@ impl Machine {
         let loops = LoopControl::new(registry.clone());
         let faults = injector(&runtime, &mapper);
         let machine = Machine { inner: Arc::new(Inner { runtime, registry, mapper, loops, faults }) };
-        for name in Machine::PARAMETERS {
-            let value = self.parameter(name).unwrap_or_default();
-            machine.set_parameter(name, &value).expect("it was set here");
+        for name in self.parameters() {
+            let value = self.parameter(&name).unwrap_or_default();
+            machine.set_parameter(&name, &value).expect("it was set here");
         }
         Ok(machine)
     }

@@ -22,27 +22,36 @@ pub use boot::{BootError, BootOptions, Disk, DiskKind, RAM_DISK_MAX};
 pub use dmlab_block::{
     BlkStatus, BlockDevice, BlockFile, Caller, CarriedMemory, DeviceBacking, Features, FileBacking, IoFlags,
     Kernel, LOOP_MAJOR, LoopAttributes, LoopBacking, LoopControl, OpenMode, PartitionNames, QueueLimits,
-    UserMemory, read_async, write_async,
+    UNLIMITED_SECTORS, UserMemory, read_async, write_async,
 };
 pub use dmlab_dm::{ControlFile, DeviceMapper, MappedDevice, SavedDevice, TargetType};
 
 /// Rules of what is to go wrong, and what they struck.
 pub mod faults {
     pub use dmlab_faults::*;
+
+    /// The meanings that the built-in targets give their bios, in the order of the targets.
+    pub fn meanings() -> Meanings {
+        crate::fault_points::meanings(dmlab_targets::ALL.iter().copied())
+    }
 }
 
 /// What a target of one's own is written with; `docs/src/adding-a-target.md` explains it.
 pub mod target {
-    pub use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, End, Op, QueueLimits};
+    pub use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, End, Meaning, Op, QueueLimits};
     pub use dmlab_dm::kit;
     pub use dmlab_dm::{
         BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, IoctlRoute, Map, MessageResult,
-        Messages, OrRefuse, Saved, StatusKind, StatusResult, TableDevice, Target, TargetFeatures,
-        TargetSettings, TargetType, follow, hear_end, refuse,
+        Messages, Module, ModuleParameter, OrRefuse, Saved, StatusKind, StatusResult, TableDevice, Target,
+        TargetFeatures, TargetSettings, TargetType, follow, hear_end, refuse,
     };
 }
+/// Mistakes that tests plant in a machine.
 #[doc(hidden)]
-pub use dmlab_runtime::Planted;
+pub mod planted {
+    pub use dmlab_runtime::Planted;
+    pub use dmlab_targets::PLANTED;
+}
 pub use dmlab_runtime::{
     Driver, Instant, Interrupt, Interrupted, Klog, KlogLine, Level, Personality, Quirks, Rng, Runtime,
     Scheduler, Stalled, Stream, TaskId, TraceEvent, TracePoint, Uevent, UeventAction, Uevents, VirtualDriver,

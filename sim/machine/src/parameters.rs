@@ -1,22 +1,19 @@
-//! Parameters of kernel modules, as a boot line or `/sys/module` gives them.
+//! Parameters of kernel modules, as a boot line or `/sys/module` gives them: those that the types of targets list.
 
-use dmlab_dm::parse_u32_strict;
-use dmlab_targets::multipath;
+use dmlab_dm::ModuleParameter;
 use dmlab_units::Errno;
 
 use crate::Machine;
 
-/// The one that there is: what others set is a constant of the reference machine.
-const QUEUE_IF_NO_PATH_TIMEOUT: &str = "dm_multipath.queue_if_no_path_timeout_secs";
-
 impl Machine {
     /// Names of the parameters that can be set: `MODULE.PARAMETER`.
-    pub const PARAMETERS: &[&str] = &[QUEUE_IF_NO_PATH_TIMEOUT];
+    pub fn parameters(&self) -> Vec<String> {
+        self.modules().into_iter().map(|(module, parameter)| format!("{module}.{}", parameter.name)).collect()
+    }
 
     /// The value of a parameter, as its file in `/sys/module` shows it.
     pub fn parameter(&self, name: &str) -> Option<String> {
-        (name == QUEUE_IF_NO_PATH_TIMEOUT)
-            .then(|| self.multipath_parameters().queue_if_no_path_timeout_secs().to_string())
+        Some((self.find_parameter(name)?.get)(self.mapper().states()))
     }
 
     /// Sets a parameter.
@@ -24,15 +21,25 @@ impl Machine {
     /// # Errors
     /// ENOENT for one that there isn't, EINVAL for a value that it can't have.
     pub fn set_parameter(&self, name: &str, value: &str) -> Result<(), Errno> {
-        if name != QUEUE_IF_NO_PATH_TIMEOUT {
-            return Err(Errno::ENOENT);
-        }
-        let secs = parse_u32_strict(value.as_bytes()).ok_or(Errno::EINVAL)?;
-        self.multipath_parameters().set_queue_if_no_path_timeout_secs(secs);
-        Ok(())
+        let parameter = self.find_parameter(name).ok_or(Errno::ENOENT)?;
+        (parameter.set)(self.mapper().states(), value)
     }
 
-    fn multipath_parameters(&self) -> std::sync::Arc<multipath::Parameters> {
-        self.mapper().states().get()
+    fn find_parameter(&self, name: &str) -> Option<&'static ModuleParameter> {
+        let (module, name) = name.split_once('.')?;
+        let found =
+            self.modules().into_iter().find(|(of, parameter)| *of == module && parameter.name == name);
+        found.map(|(_, parameter)| parameter)
+    }
+
+    /// Every parameter with the name of its module.
+    fn modules(&self) -> Vec<(&'static str, &'static ModuleParameter)> {
+        let mut found: Vec<(&str, &ModuleParameter)> = Vec::new();
+        for module in self.mapper().types().into_iter().map(|kind| kind.module) {
+            if !found.iter().any(|(name, _)| *name == module.name) {
+                found.extend(module.parameters.iter().map(|parameter| (module.name, parameter)));
+            }
+        }
+        found
     }
 }

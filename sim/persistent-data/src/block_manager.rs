@@ -10,6 +10,11 @@ use dmlab_units::{Errno, MetaBlock, Sector, Sectors};
 
 use crate::{PdError, PdErrorKind};
 
+/// A superblock is written without a flush of the blocks that it points to.
+#[doc(hidden)]
+pub static SUPERBLOCK_UNFLUSHED: Planted =
+    Planted::new("a superblock is written without a flush of the blocks that it points to");
+
 /// Blocks that stand side by side in the cache's directory.
 const PAGE: usize = 512;
 /// Clean blocks kept before some are let go: 256 MiB.
@@ -124,7 +129,7 @@ impl BlockManager {
         page[at % PAGE] = Some(Box::new(slot));
     }
 
-    /// A block that is in memory as `kind`, for those who may not wait. `None`: it would have to be read.
+    /// A block that is in memory as `kind`, for callers that may not wait. `None`: it would have to be read.
     ///
     /// # Errors
     /// As [`BlockManager::load`], for a block that was read before and found bad.
@@ -268,7 +273,7 @@ impl BlockManager {
             self.write(block).await?;
         }
         self.dirty.retain(|block| block.0 == 0);
-        if self.device.runtime().has_planted(Planted::SuperblockUnflushed) {
+        if self.device.runtime().has_planted(&SUPERBLOCK_UNFLUSHED) {
             return Ok(());
         }
         self.flush().await
@@ -285,7 +290,7 @@ impl BlockManager {
             self.dirty.retain(|block| block.0 != 0);
         }
         self.flush().await?;
-        // Blocks that were made, and never read, are clean only now; and nobody is in the middle of anything.
+        // Blocks that were made, and never read, are clean only now; and nothing is in the middle of an operation.
         self.make_room();
         Ok(())
     }
@@ -298,7 +303,7 @@ impl BlockManager {
         dirty.dedup();
         for block in dirty {
             if self.slot(block).is_some_and(|slot| slot.is_dirty) {
-                // Nobody is left to be told.
+                // There is no caller left to be told.
                 let _ = self.write(block).await;
             }
         }

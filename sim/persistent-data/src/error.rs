@@ -71,7 +71,7 @@ impl From<PdErrorKind> for PdError {
 }
 
 impl PdError {
-    /// The same error, for a key as well.
+    /// Returns this error, for a key as well.
     #[must_use]
     pub fn with_key(self, key: u64) -> PdError {
         PdError { key: Some(key), ..self }

@@ -29,6 +29,11 @@ mod error;
 mod space_map;
 mod transaction_manager;
 
+#[doc(hidden)]
+pub use block_manager::SUPERBLOCK_UNFLUSHED;
+#[doc(hidden)]
+pub use space_map::FREED_BLOCK_REUSED;
+
 pub use array::Array;
 pub use bitset::Bitset;
 pub use block_manager::{BlockManager, BlockRole};

@@ -84,13 +84,13 @@ impl Runtime {
 
     /// Makes this machine make a mistake, for a test of what finds it.
     #[doc(hidden)]
-    pub fn plant(&self, fault: Planted) {
+    pub fn plant(&self, fault: &'static Planted) {
         self.planted.plant(fault);
     }
 
     /// Whether this machine is to make this mistake.
     #[doc(hidden)]
-    pub fn has_planted(&self, fault: Planted) -> bool {
+    pub fn has_planted(&self, fault: &'static Planted) -> bool {
         self.planted.is(fault)
     }
 

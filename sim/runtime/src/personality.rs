@@ -13,8 +13,8 @@ bitflags::bitflags! {
         const LARGE_NUMBERS_SATURATE = 1 << 1;
         /// Multipath's table line doesn't show `retain_attached_hw_handler`.
         const HW_HANDLER_FEATURE_HIDDEN = 1 << 2;
-        /// Flakey counts the parameters of `corrupt_bio_byte` before it reads them, refuses to corrupt what it drops or fails
-        /// at random too, and names the down interval where that is wrong.
+        /// Flakey counts the parameters of `corrupt_bio_byte` before it reads them, takes no corruption twice, refuses to
+        /// corrupt what it drops or fails at random too, and names the down interval where that is wrong.
         const FLAKEY_CHECKS_MORE = 1 << 3;
         /// A queue that nothing bounds takes 4096 KiB at once; else 1280.
         const LARGE_DEFAULT_IO = 1 << 4;
@@ -54,19 +54,19 @@ bitflags::bitflags! {
 /// A Linux kernel, as far as the device mapper shows which it is.
 #[derive(Debug)]
 pub struct Personality {
-    /// What it is called on a command line: `6.12`.
+    /// The kernel's name on a command line: `6.12`.
     pub name: &'static str,
-    /// Its release, as `uname -r` begins: `6.12.95`.
+    /// The kernel's release, as `uname -r` begins: `6.12.95`.
     pub release: &'static str,
     /// Version of the ioctl interface.
     pub dm_version: [u32; 3],
-    /// What stands behind that version in the log: a date, and whom to write to.
+    /// The date that stands behind that version in the log.
     pub dm_version_date: &'static str,
-    /// See [`Personality::dm_version_date`].
+    /// The address that stands behind the date in the log.
     pub dm_contact: &'static str,
     /// Versions of target types that differ from those of the reference.
     pub target_versions: &'static [(&'static str, [u32; 3])],
-    /// What it does otherwise than the reference.
+    /// What the kernel does otherwise than the reference.
     pub quirks: Quirks,
 }
 

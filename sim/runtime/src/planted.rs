@@ -1,39 +1,36 @@
 //! Mistakes that can be planted in a machine, so that tests can show that what should find them does.
 //!
-//! Each is a line in a place where an order or a count matters. Nothing but a test plants one; no option, parameter or
-//! command reaches this.
+//! Each stands beside the line whose order or count it changes. Nothing but a test plants one; no option, parameter or command
+//! reaches this.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
-/// A mistake that is built in, for tests that prove that it would be found.
+/// A mistake: a static beside the code that would make it, known by its place.
 #[doc(hidden)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Planted {
-    /// A pool's superblock is written before its data are flushed.
-    SuperblockBeforeData = 1,
-    /// A pool's superblock is written without a flush of the blocks that it points to.
-    SuperblockUnflushed,
-    /// A pool's superblock keeps the root of the space map of the transaction before.
-    SpaceMapRootMissing,
-    /// A metadata block that was freed in a transaction is used again in the same one.
-    FreedBlockReused,
-    /// A mirror's legs are written before its log says so.
-    MirrorLogAfterData,
-    /// An exception is written down before its copy is flushed.
-    ExceptionBeforeCopy,
+#[derive(Debug)]
+pub struct Planted {
+    /// What goes wrong, in words.
+    pub what: &'static str,
 }
 
-/// Which mistake a machine makes, if any.
+impl Planted {
+    /// A mistake that can be made.
+    pub const fn new(what: &'static str) -> Planted {
+        Planted { what }
+    }
+}
+
+/// The mistake that a machine makes, if any.
 #[derive(Default)]
-pub(crate) struct PlantedFault(AtomicU8);
+pub(crate) struct PlantedFault(AtomicPtr<Planted>);
 
 impl PlantedFault {
-    pub(crate) fn plant(&self, fault: Planted) {
-        self.0.store(fault as u8, Ordering::Relaxed);
+    pub(crate) fn plant(&self, fault: &'static Planted) {
+        self.0.store(ptr::from_ref(fault).cast_mut(), Ordering::Relaxed);
     }
 
-    pub(crate) fn is(&self, fault: Planted) -> bool {
-        self.0.load(Ordering::Relaxed) == fault as u8
+    pub(crate) fn is(&self, fault: &'static Planted) -> bool {
+        ptr::eq(self.0.load(Ordering::Relaxed), fault)
     }
 }

@@ -33,8 +33,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dmlab_block::{Bio, BlkStatus, Op, submit};
 use dmlab_dm::{
-    BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, OrRefuse, StatusKind, StatusResult,
-    TableDevice, Target, TargetFeatures, TargetType,
+    BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, Module, OrRefuse, StatusKind,
+    StatusResult, TableDevice, Target, TargetFeatures, TargetType,
 };
 use dmlab_runtime::{Runtime, Tick, Ticks, WaitQueue};
 use dmlab_units::{Sector, Sectors};
@@ -46,6 +46,7 @@ pub static DELAY: TargetType = TargetType {
     version: [1, 4, 0],
     features: TargetFeatures::PASSES_INTEGRITY,
     ctr: Constructor::Now(construct),
+    module: &Module::named("dm_delay"),
 };
 
 /// If every delay is shorter than this, in milliseconds, a thread polls instead of a timer being set.

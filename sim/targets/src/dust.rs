@@ -29,7 +29,7 @@ use dmlab_block::{Bio, Caller, Op};
 use dmlab_dm::kit::{LinearExtent, TargetLog};
 use dmlab_dm::{
     BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, IoctlRoute, Map, MessageResult, Messages,
-    OrRefuse, Saved, StatusKind, StatusResult, Target, TargetFeatures, TargetType, parse_u32_strict,
+    Module, OrRefuse, Saved, StatusKind, StatusResult, Target, TargetFeatures, TargetType, parse_u32_strict,
     scan_u32, scan_u64,
 };
 use dmlab_runtime::{Level, Personality};
@@ -42,6 +42,7 @@ pub static DUST: TargetType = TargetType {
     version: [1, 0, 0],
     features: TargetFeatures::empty(),
     ctr: Constructor::Now(construct),
+    module: &Module::named("dm_dust"),
 };
 
 /// Most sectors of a block: 1 GiB.

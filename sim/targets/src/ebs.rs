@@ -31,7 +31,7 @@ use std::sync::Arc;
 use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, Op, QueueLimits, read_async, run_async};
 use dmlab_dm::kit::LinearExtent;
 use dmlab_dm::{
-    Args, Constructor, Ctr, CtrError, CtrResult, DeviceRange, IoctlRoute, Map, OrRefuse, StatusKind,
+    Args, Constructor, Ctr, CtrError, CtrResult, DeviceRange, IoctlRoute, Map, Module, OrRefuse, StatusKind,
     StatusResult, Target, TargetFeatures, TargetType,
 };
 use dmlab_runtime::{Runtime, WorkQueue};
@@ -43,6 +43,7 @@ pub static EBS: TargetType = TargetType {
     version: [1, 0, 1],
     features: TargetFeatures::empty(),
     ctr: Constructor::Now(construct),
+    module: &Module::named("dm_ebs"),
 };
 
 /// Largest emulated block: a page.

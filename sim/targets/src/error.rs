@@ -15,8 +15,8 @@
 
 use dmlab_block::{Bio, QueueLimits};
 use dmlab_dm::{
-    Constructor, Ctr, CtrResult, DeviceRange, Map, OrRefuse, QueueType, TableDevice, Target, TargetFeatures,
-    TargetType,
+    Constructor, Ctr, CtrResult, DeviceRange, Map, Module, OrRefuse, QueueType, TableDevice, Target,
+    TargetFeatures, TargetType,
 };
 use dmlab_runtime::Quirks;
 use dmlab_units::{Bytes, SECTOR_SIZE, Sector, Sectors};
@@ -29,6 +29,7 @@ pub static ERROR: TargetType = TargetType {
         .union(TargetFeatures::ZONED_HM)
         .union(TargetFeatures::PASSES_INTEGRITY),
     ctr: Constructor::Now(construct),
+    module: &Module::DM_MOD,
 };
 
 struct Failing {

@@ -40,8 +40,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dmlab_block::{Bio, BlkStatus, End, Op};
 use dmlab_dm::kit::LinearExtent;
 use dmlab_dm::{
-    Args, Constructor, Ctr, CtrError, CtrResult, DeviceRange, IoctlRoute, Map, OrRefuse, Saved, StatusKind,
-    StatusResult, Target, TargetFeatures, TargetType,
+    Args, Constructor, Ctr, CtrError, CtrResult, DeviceRange, IoctlRoute, Map, Module, OrRefuse, Saved,
+    StatusKind, StatusResult, Target, TargetFeatures, TargetType,
 };
 use dmlab_runtime::{HZ, Instant, Quirks, Rng, Runtime, Stream, Tick};
 use dmlab_units::{Sector, Sectors};
@@ -53,6 +53,7 @@ pub static FLAKEY: TargetType = TargetType {
     version: [1, 5, 0],
     features: TargetFeatures::ZONED_HM.union(TargetFeatures::PASSES_CRYPTO),
     ctr: Constructor::Now(construct),
+    module: &Module::named("dm_flakey"),
 };
 
 /// What random corruption of every bio is called in a table.
@@ -179,6 +180,15 @@ impl Features {
                     return refused("Feature error_writes conflicts with feature drop_writes");
                 }
                 b"error_writes" => features.error_writes = true,
+                b"corrupt_bio_byte" if checks_more && features.fixed.is_some() => {
+                    return refused("Feature corrupt_bio_byte duplicated");
+                }
+                b"random_read_corrupt" if checks_more && features.random_read > 0 => {
+                    return refused("Feature random_read_corrupt duplicated");
+                }
+                b"random_write_corrupt" if checks_more && features.random_write > 0 => {
+                    return refused("Feature random_write_corrupt duplicated");
+                }
                 b"corrupt_bio_byte" if checks_more && left < 4 => {
                     return refused("Feature corrupt_bio_byte requires 4 parameters");
                 }

@@ -43,3 +43,14 @@ pub const ALL: &[&TargetType] = &[
     &linear::LINEAR,
     &error::ERROR,
 ];
+
+/// Every mistake that can be planted, by what it is called in tests.
+#[doc(hidden)]
+pub static PLANTED: &[(&str, &dmlab_runtime::Planted)] = &[
+    ("superblock before data", &thin::metadata::SUPERBLOCK_BEFORE_DATA),
+    ("superblock unflushed", &dmlab_persistent_data::SUPERBLOCK_UNFLUSHED),
+    ("space map root missing", &thin::metadata::SPACE_MAP_ROOT_MISSING),
+    ("freed block reused", &dmlab_persistent_data::FREED_BLOCK_REUSED),
+    ("log after data", &mirror::LOG_AFTER_DATA),
+    ("exception before copy", &snapshot::EXCEPTION_BEFORE_COPY),
+];

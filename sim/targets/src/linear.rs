@@ -22,7 +22,7 @@ use std::fmt::Write;
 use dmlab_block::Bio;
 use dmlab_dm::kit::LinearExtent;
 use dmlab_dm::{
-    Constructor, Ctr, CtrResult, DeviceRange, IoctlRoute, Map, StatusKind, StatusResult, Target,
+    Constructor, Ctr, CtrResult, DeviceRange, IoctlRoute, Map, Module, StatusKind, StatusResult, Target,
     TargetFeatures, TargetType,
 };
 
@@ -35,6 +35,7 @@ pub static LINEAR: TargetType = TargetType {
         .union(TargetFeatures::ZONED_HM)
         .union(TargetFeatures::PASSES_CRYPTO),
     ctr: Constructor::Now(construct),
+    module: &Module::DM_MOD,
 };
 
 /// One linear line of a table.

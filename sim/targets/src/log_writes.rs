@@ -37,16 +37,27 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write;
 use std::sync::Arc;
 
-use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, Caller, End, Op, QueueLimits, Tag, submit};
+use dmlab_block::{
+    Bio, BioFlags, BlkStatus, BlockDevice, Caller, End, Meaning, Op, QueueLimits, Tag, submit,
+};
 use dmlab_dm::kit::TargetLog;
 use dmlab_dm::{
-    BoxFuture, Constructor, Ctr, CtrResult, DeviceRange, IoctlRoute, Map, MessageResult, Messages, OrRefuse,
-    Saved, StatusKind, StatusResult, TableDevice, Target, TargetFeatures, TargetType,
+    BoxFuture, Constructor, Ctr, CtrResult, DeviceRange, IoctlRoute, Map, MessageResult, Messages, Module,
+    OrRefuse, Saved, StatusKind, StatusResult, TableDevice, Target, TargetFeatures, TargetType,
 };
 use dmlab_formats::log_writes::{END_MARK, Entry, EntryFlags, Superblock};
 use dmlab_runtime::{Quirks, Runtime, WaitQueue};
 use dmlab_units::{Bytes, Errno, SECTOR_SIZE, Sector, Sectors};
 use parking_lot::Mutex;
+
+const MODULE: Module = Module {
+    meanings: &[
+        Meaning::new("log-super", "the superblock of a log-writes log", "", "entries before it"),
+        Meaning::new("log-entry", "an entry of a log-writes log", "", "the entry"),
+        Meaning::new("log-data", "the data of an entry of a log-writes log", "", "the entry"),
+    ],
+    ..Module::named("dm_log_writes")
+};
 
 /// `log-writes` 1.1.0.
 pub static LOG_WRITES: TargetType = TargetType {
@@ -54,6 +65,7 @@ pub static LOG_WRITES: TargetType = TargetType {
     version: [1, 1, 0],
     features: TargetFeatures::empty(),
     ctr: Constructor::Now(construct),
+    module: &MODULE,
 };
 
 /// Longest discard where the device below has none: what 32 bits of bytes hold.

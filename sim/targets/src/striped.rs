@@ -24,8 +24,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, End, QueueLimits};
 use dmlab_dm::{
-    Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, OrRefuse, StatusKind, StatusResult, TableDevice,
-    TableEvents, Target, TargetFeatures, TargetType, parse_u32_strict,
+    Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, Module, OrRefuse, StatusKind, StatusResult,
+    TableDevice, TableEvents, Target, TargetFeatures, TargetType, parse_u32_strict,
 };
 use dmlab_runtime::{Quirks, Runtime};
 use dmlab_units::{Bytes, Errno, SECTOR_SIZE, Sector, Sectors};
@@ -36,6 +36,7 @@ pub static STRIPED: TargetType = TargetType {
     version: [1, 6, 0],
     features: TargetFeatures::PASSES_INTEGRITY.union(TargetFeatures::NOWAIT),
     ctr: Constructor::Now(construct),
+    module: &Module::DM_MOD,
 };
 
 /// Longest discard where that is bounded: 2^32 bytes less a sector.

@@ -30,8 +30,8 @@ use std::fmt::Write;
 
 use dmlab_block::{Bio, QueueLimits};
 use dmlab_dm::{
-    Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, OrRefuse, StatusKind, StatusResult, TableDevice,
-    Target, TargetFeatures, TargetType, parse_u32_strict,
+    Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, Module, OrRefuse, StatusKind, StatusResult,
+    TableDevice, Target, TargetFeatures, TargetType, parse_u32_strict,
 };
 use dmlab_units::{Sector, Sectors};
 
@@ -41,6 +41,7 @@ pub static UNSTRIPED: TargetType = TargetType {
     version: [1, 1, 0],
     features: TargetFeatures::NOWAIT,
     ctr: Constructor::Now(construct),
+    module: &Module::named("dm_unstriped"),
 };
 
 struct Unstriped {

@@ -11,7 +11,7 @@
 //! Behaviour: kernel/targets.md#zero, recorded cases `error-zero/*`.
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, Op};
-use dmlab_dm::{Constructor, Ctr, CtrError, CtrResult, Map, Target, TargetFeatures, TargetType};
+use dmlab_dm::{Constructor, Ctr, CtrError, CtrResult, Map, Module, Target, TargetFeatures, TargetType};
 use dmlab_runtime::Quirks;
 
 /// `zero` 1.2.0.
@@ -20,6 +20,7 @@ pub static ZERO: TargetType = TargetType {
     version: [1, 2, 0],
     features: TargetFeatures::NOWAIT,
     ctr: Constructor::Now(construct),
+    module: &Module::DM_MOD,
 };
 
 struct Zero;

@@ -14,30 +14,16 @@ const PEOPLE: &[&str] = &[
     "who", "Who", "whoever", "Whoever", "whom", "Whom", "nobody", "Nobody", "somebody", "Somebody", "anybody",
 ];
 
-/// Where pronouns and words for people may stand in doc comments of the kernel side, and why.
-const PEOPLE_ALLOWED: &[(&str, &str)] = &[
-    ("sim/persistent-data/", "its words are older than the rule"),
-    ("sim/targets/src/thin/", "its words are older than the rule"),
-];
-
-/// Where a comment may still begin with what leans on another, and why.
-const LEANING_ALLOWED: &[(&str, &str)] = &[
-    ("sim/persistent-data/", "its words are older than the rule"),
-    ("sim/targets/src/thin/", "its words are older than the rule"),
-    ("crates/control/", "its words are older than the rule"),
-    ("crates/thin-tools/", "its words are older than the rule"),
-];
-
 /// Doc comments that do not stand alone: they begin with "The same" or its like, or their first paragraph is no
 /// sentence with an end; and, on the kernel side, those that begin with a pronoun, and words for people.
 pub fn prose(file: &str, source: &str) -> Vec<Finding> {
-    let is_in = |allowed: &[(&str, &str)]| allowed.iter().any(|(folder, _)| file.starts_with(folder));
+    let is_kernel_side = file.starts_with("sim/");
     let mut findings = Vec::new();
     for block in doc_comments(source) {
         let mut say = |word: &str, text: String| findings.push(Finding::new(file, block.line_of(word), text));
         let begins =
             LEANING.iter().find(|begin| block.text.starts_with(**begin) && has_word(&block.text, begin));
-        if let (Some(begin), false) = (begins, is_in(LEANING_ALLOWED)) {
+        if let Some(begin) = begins {
             say(
                 begin,
                 format!("a doc comment that begins with `{begin}`: say what it does, for it is read alone"),
@@ -47,9 +33,8 @@ pub fn prose(file: &str, source: &str) -> Vec<Finding> {
         if !first.ends_with(['.', ':', '?', '!', '…', ')', '`', '|', '"']) {
             say("", format!("a first line without an end: `…{}`", last_words(&first)));
         }
-        let is_held = file.starts_with("sim/") && !is_in(PEOPLE_ALLOWED);
         if let (Some(word), true) =
-            (PRONOUNS.iter().find(|word| first.split(' ').next() == Some(word)), is_held)
+            (PRONOUNS.iter().find(|word| first.split(' ').next() == Some(word)), is_kernel_side)
         {
             say(
                 word,
@@ -58,7 +43,7 @@ pub fn prose(file: &str, source: &str) -> Vec<Finding> {
         }
         let prose = without_inline_code(&block.text);
         let person = PEOPLE.iter().find(|word| has_word(&prose, word));
-        if let (Some(word), true) = (person, is_held) {
+        if let (Some(word), true) = (person, is_kernel_side) {
             say(word, format!("`{word}` for code: name the caller, the waiter, the layer"));
         }
     }
@@ -112,6 +97,5 @@ mod tests {
         assert_eq!(lines("crates/a.rs", "/// Its number.\nfn a() {}"), [0; 0]);
         assert_eq!(lines("sim/a.rs", "/// The user `nobody`, whose number is 65534."), [0; 0]);
         assert_eq!(lines("crates/a.rs", "/// Whoever runs the tests."), [0; 0]);
-        assert_eq!(lines("sim/persistent-data/src/a.rs", "/// Nobody waits."), [0; 0]);
     }
 }

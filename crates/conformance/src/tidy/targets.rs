@@ -37,6 +37,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("thin-pool", "crates/conformance/src/thin_sequences/", "sequences of messages to pools"),
     ("thin-pool", "crates/server/src/world/modules.rs", "targets that share a module"),
     ("thin-pool", "crates/shim-proto/src/hosts.rs", "the host's module of this name"),
+    ("log-writes", "crates/replay-log/", "the tool that replays its logs"),
     ("snapshot-merge", "crates/control/src/targets/snapshot.rs", "a text of the constructor that they share"),
     ("snapshot-merge", "crates/server/src/world/modules.rs", "targets that share a module"),
     ("snapshot-origin", "crates/server/src/world/modules.rs", "targets that share a module"),

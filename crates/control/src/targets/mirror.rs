@@ -100,9 +100,9 @@ pub enum MirrorSync {
     /// What its log knows: a log in memory knows nothing, so they are copied.
     #[default]
     AsKnown,
-    /// Not the same: they are copied (`sync`).
+    /// The legs differ: they are copied (`sync`).
     Copied,
-    /// The same (`nosync`).
+    /// The legs hold the same already (`nosync`).
     Same,
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dmlab::machine::faults::{Hit, MEANINGS, Struck};
+use dmlab::machine::faults::{Hit, Struck, meanings};
 use dmlab::units::{Bytes, Errno, Sector, Sectors};
 use dmlab::{Lab, OrErrno};
 
@@ -142,9 +142,9 @@ fn every_meaning_is_somebodys() {
         .filter(|what| !what.is_empty())
         .collect();
     // One that has parts is said by them.
-    let is_whole = |name: &str| MEANINGS.iter().any(|part| part.within == name);
+    let is_whole = |name: &str| meanings().iter().any(|part| part.within == name);
     let known: BTreeSet<&str> =
-        MEANINGS.iter().map(|meaning| meaning.name).filter(|name| !is_whole(name)).collect();
+        meanings().iter().map(|meaning| meaning.name).filter(|name| !is_whole(name)).collect();
     assert_eq!(whats, known);
 }
 
@@ -224,7 +224,7 @@ fn each_meaning_is_aimed_at_where_it_is_read_and_where_it_is_written() {
         };
         assert_eq!(device, disk, "{what} {op}");
         assert!(struck.letters().starts_with(op), "{what} {op}: {}", struck.letters());
-        let is_part = MEANINGS.iter().any(|part| part.name == tag.what && part.within == what);
+        let is_part = meanings().iter().any(|part| part.name == tag.what && part.within == what);
         assert!(tag.what == what || is_part, "{what} {op} is {}", tag.what);
     }
 }

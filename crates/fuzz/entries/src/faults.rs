@@ -1,17 +1,18 @@
 //! Rules of faults: files and words.
 
-use dmlab::machine::faults::{Rule, read_rules};
+use dmlab::machine::faults::{Rule, meanings, read_rules};
 
 /// Takes `bytes` for a file of rules, and for the words of one.
 pub(crate) fn parse(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    let from_file = read_rules(&text).unwrap_or_default();
-    let from_words = Rule::from_words(text.split('\n'));
+    let meanings = meanings();
+    let from_file = read_rules(&text, &meanings).unwrap_or_default();
+    let from_words = Rule::from_words(text.split('\n'), &meanings);
     for rule in from_file.into_iter().chain(from_words) {
         assert_eq!(rule.check(), Ok(()));
         let words: Vec<String> =
             rule.to_words().iter().map(|(key, value)| format!("{key}={value}")).collect();
-        assert_eq!(Rule::from_words(words.iter().map(String::as_str)), Ok(rule));
+        assert_eq!(Rule::from_words(words.iter().map(String::as_str), &meanings), Ok(rule));
     }
 }
 

@@ -49,16 +49,10 @@ pub(super) fn lookup(machine: &Machine, below: &str) -> Option<Entry> {
 
 /// The drivers of the machine's devices: the module that has each type of target on Linux.
 fn built_in(machine: &Machine) -> BTreeSet<String> {
-    let of_target = |name: &str| match name {
-        "linear" | "striped" | "error" | "zero" => "dm_mod".to_owned(),
-        "thin" | "thin-pool" => "dm_thin_pool".to_owned(),
-        "snapshot" | "snapshot-origin" | "snapshot-merge" => "dm_snapshot".to_owned(),
-        name => format!("dm_{}", name.replace('-', "_")),
-    };
     let types = machine.mapper().types();
     types
         .iter()
-        .map(|kind| of_target(kind.name))
+        .map(|kind| kind.module.name.to_owned())
         .chain(["dm_mod", "loop", "brd"].map(str::to_owned))
         .collect()
 }

@@ -9,7 +9,7 @@ use dmlab_units::DevT;
 mod partition;
 
 use super::node::EntryKind;
-use dmlab_machine::{BlockDevice, DeviceInfo, LOOP_MAJOR, Machine, Quirks};
+use dmlab_machine::{BlockDevice, DeviceInfo, LOOP_MAJOR, Machine, Quirks, UNLIMITED_SECTORS};
 
 /// Something at a path of `/sys` or `/proc`.
 #[derive(Clone, Debug)]
@@ -69,10 +69,11 @@ pub(super) fn lookup(machine: &Machine, path: &[u8]) -> Option<Entry> {
     if let Some(rest) = path.strip_prefix("/sys/devices/virtual/bdi") {
         return bdi(machine, rest.trim_start_matches('/'));
     }
-    if let Some(rest) = path.strip_prefix("/sys/module/dm_multipath") {
-        return multipath_module(machine, rest.trim_start_matches('/'));
+    let rest = path.strip_prefix("/sys/module/")?;
+    match rest.split_once('/').unwrap_or((rest, "")) {
+        ("dm_mod", rest) => dm_module(rest),
+        (module, rest) => target_module(machine, module, rest),
     }
-    dm_module(path.strip_prefix("/sys/module/dm_mod")?)
 }
 
 /// A directory of links to devices, or one of the links. Partitions are in those by class and by number only.
@@ -163,14 +164,17 @@ fn dm_module(rest: &str) -> Option<Entry> {
     }
 }
 
-/// The parameters that a boot option can set; the files only show them.
-fn multipath_module(machine: &Machine, rest: &str) -> Option<Entry> {
-    let own = |name: &&str| name.strip_prefix("dm_multipath.").map(str::to_owned);
+/// A module with parameters that a boot option can set; the files only show them.
+fn target_module(machine: &Machine, module: &str, rest: &str) -> Option<Entry> {
+    let parameters = machine.parameters();
+    let own = |name: &String| Some(name.strip_prefix(module)?.strip_prefix('.')?.to_owned());
+    let mut own = parameters.iter().filter_map(own).peekable();
+    own.peek()?;
     match rest {
         "" => dir([subdir("parameters"), file("uevent")]),
         "uevent" => Some(Entry::Text(Vec::new())),
-        "parameters" => dir(Machine::PARAMETERS.iter().filter_map(own).map(|name| file(&name))),
-        name => text(machine.parameter(&format!("dm_multipath.{}", name.strip_prefix("parameters/")?))?),
+        "parameters" => dir(own.map(|name| file(&name))),
+        name => text(machine.parameter(&format!("{module}.{}", name.strip_prefix("parameters/")?))?),
     }
 }
 
@@ -373,14 +377,13 @@ fn queue(machine: &Machine, device: &DeviceInfo, name: &str) -> Option<Entry> {
         values.extend(request_values(device));
     }
     if runtime.has(Quirks::QUEUES_SHOW_STREAMS) {
-        let names = [
-            "iostats_passthrough",
-            "max_write_streams",
-            "write_stream_granularity",
-            "write_zeroes_unmap_max_bytes",
-            "write_zeroes_unmap_max_hw_bytes",
-        ];
+        let names = ["iostats_passthrough", "max_write_streams", "write_stream_granularity"];
         values.extend(names.map(|name| (name, "0".to_owned())));
+        // No disk unmaps what it writes zeroes to. A device that stands on none has no bound but the largest number.
+        let zeroes = device.limits.max_write_zeroes_sectors;
+        let unmap = if zeroes == UNLIMITED_SECTORS { zeroes.0 << 9 } else { 0 };
+        let names = ["write_zeroes_unmap_max_bytes", "write_zeroes_unmap_max_hw_bytes"];
+        values.extend(names.map(|name| (name, unmap.to_string())));
     }
     if runtime.has(Quirks::QUEUES_ARE_OLD) {
         as_old(device, &mut values);
@@ -391,8 +394,8 @@ fn queue(machine: &Machine, device: &DeviceInfo, name: &str) -> Option<Entry> {
     text(&values.into_iter().find(|(have, _)| *have == name)?.1)
 }
 
-/// Has `queue` look as it did before atomic writes, when every device had the files of requests (recorded on Linux 6.1, where
-/// a device that takes bios counts no IO).
+/// Has `queue` look as it did before atomic writes, when every device had the files of requests. Linux 6.1.176 looks so; a
+/// device that takes bios counts no IO there.
 fn as_old(device: &DeviceInfo, values: &mut Vec<(&'static str, String)>) {
     values.retain(|(name, _)| !name.starts_with("atomic_write"));
     if !device.takes_requests {

@@ -1,8 +1,16 @@
 use super::*;
+use crate::Meaning;
+
+static SUPERBLOCK: Meaning = Meaning::new("superblock", "", "", "");
+static DATA: Meaning = Meaning::new("data", "", "", "");
+
+fn meanings() -> Meanings {
+    Meanings::new([&SUPERBLOCK, &DATA])
+}
 
 #[track_caller]
 fn refused(text: &str) -> String {
-    text.parse::<Rule>().unwrap_err().to_string()
+    Rule::from_words(text.split(' '), &meanings()).unwrap_err().to_string()
 }
 
 #[test]
@@ -135,11 +143,11 @@ mod random {
         /// What is a rule is written as it is read, and what is none says why.
         #[test]
         fn a_rule_survives_its_words(words in words()) {
-            match Rule::from_words(words.iter().map(String::as_str)) {
+            match Rule::from_words(words.iter().map(String::as_str), &meanings()) {
                 Ok(rule) => {
                     let again: Vec<String> =
                         rule.to_words().into_iter().map(|(key, value)| format!("{key}={value}")).collect();
-                    prop_assert_eq!(Rule::from_words(again.iter().map(String::as_str)), Ok(rule));
+                    prop_assert_eq!(Rule::from_words(again.iter().map(String::as_str), &meanings()), Ok(rule));
                 }
                 Err(error) => prop_assert!(!error.to_string().is_empty()),
             }

@@ -35,7 +35,7 @@ impl KernelVersion {
         KernelVersion::V7_3,
     ];
 
-    /// What it does, and which versions it shows.
+    /// What the kernel does, and which versions it shows.
     pub fn personality(self) -> &'static Personality {
         match self {
             KernelVersion::V6_1 => &v6_1::PERSONALITY,
@@ -46,7 +46,7 @@ impl KernelVersion {
         }
     }
 
-    /// Its name on a command line: `6.12`, and `6.12.113` for a point release that differs.
+    /// The kernel's name on a command line: `6.12`, and `6.12.113` for a point release that differs.
     pub fn name(self) -> &'static str {
         self.personality().name
     }

@@ -1,4 +1,4 @@
-//! Linux 6.1 (recorded on 6.1.176).
+//! Linux 6.1, as recorded in `golden/kernels/6.1` from 6.1.176.
 
 use dmlab_runtime::{Personality, Quirks};
 

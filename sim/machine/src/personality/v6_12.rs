@@ -1,4 +1,4 @@
-//! Linux 6.12 in a later point release than the reference's (recorded on 6.12.113).
+//! Linux 6.12 in a later point release than the reference's: 6.12.113.
 
 use dmlab_runtime::{Personality, Quirks};
 

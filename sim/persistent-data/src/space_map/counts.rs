@@ -8,6 +8,11 @@ use dmlab_units::MetaBlock;
 use super::{Counts, place};
 use crate::{PdError, PdErrorKind, Plain, TransactionManager, Tree};
 
+/// A metadata block that was freed in a transaction is used again in the same one.
+#[doc(hidden)]
+pub static FREED_BLOCK_REUSED: Planted =
+    Planted::new("a metadata block that was freed in a transaction is used again in the same one");
+
 /// What counting needs of a map: its counts, and where its bitmaps are. Linux calls it `ll_disk`.
 pub(crate) trait LowLevelMap: Send {
     /// The blocks that the map itself consists of.
@@ -59,7 +64,7 @@ pub(crate) async fn count<M: LowLevelMap>(map: &mut M, number: u64) -> Result<u3
 /// First block from `begin` on whose count is 0 and was 0 at the last commit.
 pub(super) async fn find_free<M: LowLevelMap>(map: &mut M, begin: u64) -> Result<Option<u64>, PdError> {
     let nr_blocks = map.counts().nr_blocks;
-    let reuses = map.tm().blocks.device().runtime().has_planted(Planted::FreedBlockReused);
+    let reuses = map.tm().blocks.device().runtime().has_planted(&FREED_BLOCK_REUSED);
     let (first, mut bit) = place(if reuses { 0 } else { begin });
     for index in first..nr_blocks.div_ceil(BITMAP_ENTRIES) {
         let entry = map.load_entry(index).await?;

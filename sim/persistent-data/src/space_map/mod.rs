@@ -8,6 +8,8 @@ mod counts;
 mod disk;
 mod metadata;
 
+pub use counts::FREED_BLOCK_REUSED;
+
 use std::collections::HashSet; // tidy: never iterated
 
 use dmlab_formats::bitmap::BITMAP_ENTRIES;

@@ -33,13 +33,16 @@ mod recovery;
 mod region_hash;
 mod set;
 
+#[doc(hidden)]
+pub use set::LOG_AFTER_DATA;
+
 use std::fmt::Write;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use dmlab_block::Bio;
+use dmlab_block::{Bio, Meaning};
 use dmlab_dm::{
-    BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, OrRefuse, Saved, StatusKind,
+    BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, Map, Module, OrRefuse, Saved, StatusKind,
     StatusResult, Target, TargetFeatures, TargetType,
 };
 use dmlab_units::Sector;
@@ -48,12 +51,26 @@ use dirty_log::DirtyLog;
 use leg::Leg;
 use set::{Features, MirrorSet};
 
+const MODULE: Module = Module {
+    meanings: &[
+        Meaning::new("mirror-log", "the log device of a mirror: header, bitmap, its flush", "", ""),
+        Meaning::new(
+            "mirror-recovery",
+            "a region that a mirror copies to legs that lack it",
+            "",
+            "the region",
+        ),
+    ],
+    ..Module::named("dm_mirror")
+};
+
 /// `mirror` 1.14.0.
 pub static MIRROR: TargetType = TargetType {
     name: "mirror",
     version: [1, 14, 0],
     features: TargetFeatures::empty(),
     ctr: Constructor::Now(construct),
+    module: &MODULE,
 };
 
 /// Most legs of a set: nine.

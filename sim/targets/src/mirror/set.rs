@@ -14,6 +14,10 @@ use super::dirty_log::DirtyLog;
 use super::leg::{Failure, Leg};
 use super::region_hash::{RegionHash, RegionState};
 
+/// A mirror's legs are written before its log says so.
+#[doc(hidden)]
+pub static LOG_AFTER_DATA: Planted = Planted::new("a mirror's legs are written before its log says so");
+
 /// Optional features of the table line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Features {
@@ -326,7 +330,7 @@ impl MirrorSet {
                 work.regions.begin_write(self.region_of(bio.sector), &self.log);
             }
         }
-        if self.runtime.has_planted(Planted::MirrorLogAfterData) {
+        if self.runtime.has_planted(&LOG_AFTER_DATA) {
             std::mem::take(&mut to_all).into_iter().for_each(|bio| self.write_all(bio));
         }
         let log_failed = self.flush_log().await.is_err();

@@ -47,13 +47,26 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use dmlab_block::{Bio, BlkStatus, Caller, End};
 use dmlab_dm::{
-    BoxFuture, Constructor, DeviceRange, IoctlRoute, Map, MessageResult, Messages, Saved, StatusKind,
-    StatusResult, Target, TargetFeatures, TargetType,
+    BoxFuture, Constructor, DeviceRange, IoctlRoute, Map, MessageResult, Messages, Module, ModuleParameter,
+    Saved, StatusKind, StatusResult, Target, TargetFeatures, TargetType, parse_u32_strict,
 };
-use dmlab_units::{Sector, Sectors};
+use dmlab_units::{Errno, Sector, Sectors};
 
 use arguments::construct;
 use paths::{MultipathDevice, MultipathState};
+
+const MODULE: Module = Module {
+    parameters: &[ModuleParameter {
+        name: "queue_if_no_path_timeout_secs",
+        get: |states| states.get::<Parameters>().queue_if_no_path_timeout_secs().to_string(),
+        set: |states, value| {
+            let secs = parse_u32_strict(value.as_bytes()).ok_or(Errno::EINVAL)?;
+            states.get::<Parameters>().set_queue_if_no_path_timeout_secs(secs);
+            Ok(())
+        },
+    }],
+    ..Module::named("dm_multipath")
+};
 
 /// `multipath` 1.14.0.
 pub static MULTIPATH: TargetType = TargetType {
@@ -63,6 +76,7 @@ pub static MULTIPATH: TargetType = TargetType {
         .union(TargetFeatures::IMMUTABLE)
         .union(TargetFeatures::PASSES_INTEGRITY),
     ctr: Constructor::Now(construct),
+    module: &MODULE,
 };
 
 /// The parameters of the module: one set for each machine.

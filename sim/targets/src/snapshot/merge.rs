@@ -45,6 +45,7 @@ pub static SNAPSHOT_MERGE: TargetType = TargetType {
             Ok(merge)
         })
     }),
+    module: &super::MODULE,
 };
 
 pub(super) const UNSUPPORTED: CtrError =

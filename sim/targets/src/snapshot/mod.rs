@@ -40,20 +40,43 @@ mod store;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use dmlab_block::{Bio, BlkStatus, End, OpenMode, QueueLimits};
+use dmlab_block::{Bio, BlkStatus, End, Meaning, OpenMode, QueueLimits};
 use dmlab_dm::{
-    BoxFuture, Constructor, Ctr, CtrError, DeviceRange, Map, OrRefuse, Saved, StatusKind, StatusResult,
-    Target, TargetFeatures, TargetType, parse_u32_strict,
+    BoxFuture, Constructor, Ctr, CtrError, DeviceRange, Map, Module, OrRefuse, Saved, StatusKind,
+    StatusResult, Target, TargetFeatures, TargetType, parse_u32_strict,
 };
 use dmlab_runtime::Quirks;
 use dmlab_units::{Bytes, Errno, Sector, Sectors};
 
 use cow::{Devices, Features, SnapshotDevice, SnapshotState};
 use handover::Role;
+#[doc(hidden)]
+pub use store::EXCEPTION_BEFORE_COPY;
+
 pub use merge::SNAPSHOT_MERGE;
 use origin::Origins;
 pub use origin::SNAPSHOT_ORIGIN;
 use store::{Loaded, Store, StoreKind, check_chunk};
+
+const MODULE: Module = Module {
+    meanings: &[
+        Meaning::new("exception-header", "the header of a snapshot's store", "", ""),
+        Meaning::new("exception-area", "a chunk of a snapshot's store that lists exceptions", "", "the area"),
+        Meaning::new(
+            "exception",
+            "a chunk on its way from an origin to a snapshot's store, or a user's IO to one there",
+            "",
+            "the origin's chunk",
+        ),
+        Meaning::new(
+            "merge",
+            "chunks on their way from a snapshot's store back to the origin",
+            "",
+            "the first chunk of the origin",
+        ),
+    ],
+    ..Module::named("dm_snapshot")
+};
 
 /// `snapshot` 1.16.0.
 pub static SNAPSHOT: TargetType = TargetType {
@@ -66,6 +89,7 @@ pub static SNAPSHOT: TargetType = TargetType {
             Ok(snapshot)
         })
     }),
+    module: &MODULE,
 };
 
 /// One snapshot line of a table.

@@ -23,6 +23,7 @@ pub static SNAPSHOT_ORIGIN: TargetType = TargetType {
     version: [1, 9, 0],
     features: TargetFeatures::empty(),
     ctr: Constructor::Now(construct),
+    module: &super::MODULE,
 };
 
 /// Writes are cut at no boundary while an origin has no snapshot.

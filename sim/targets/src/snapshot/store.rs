@@ -17,6 +17,11 @@ use parking_lot::Mutex;
 use super::area::{Area, PIECE};
 use dmlab_formats::snapshot_store::{self as format, Header, Record};
 
+/// An exception is written down before its copy is flushed.
+#[doc(hidden)]
+pub static EXCEPTION_BEFORE_COPY: Planted =
+    Planted::new("an exception is written down before its copy is flushed");
+
 /// Chunk size of a new persistent store that the table leaves open, in sectors.
 const DEFAULT_CHUNK: u64 = 32;
 /// What the header means.
@@ -420,7 +425,7 @@ impl Store {
 
     async fn write_area(&self, area: u64, bytes: &Area) -> Result<(), BlkStatus> {
         let chunk = format::area_chunk(area, self.records());
-        let copies = match self.cow.runtime().has_planted(Planted::ExceptionBeforeCopy) {
+        let copies = match self.cow.runtime().has_planted(&EXCEPTION_BEFORE_COPY) {
             true => BioFlags::empty(),
             false => BioFlags::PREFLUSH,
         };

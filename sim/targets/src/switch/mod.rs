@@ -39,7 +39,7 @@ use dmlab_block::{Bio, Caller};
 use dmlab_dm::kit::TargetLog;
 use dmlab_dm::{
     BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, IoctlRoute, Map, MessageResult, Messages,
-    OrRefuse, Saved, StatusKind, StatusResult, TableDevice, Target, TargetFeatures, TargetType,
+    Module, OrRefuse, Saved, StatusKind, StatusResult, TableDevice, Target, TargetFeatures, TargetType,
     parse_u64_strict,
 };
 use dmlab_units::{Errno, Sector, Sectors};
@@ -52,6 +52,7 @@ pub static SWITCH: TargetType = TargetType {
     version: [1, 1, 0],
     features: TargetFeatures::NOWAIT,
     ctr: Constructor::Now(construct),
+    module: &Module::named("dm_switch"),
 };
 
 /// Most paths: what fits into the largest piece of memory that the kernel hands out (recorded:

@@ -71,7 +71,7 @@ impl Pool {
         unmapped
     }
 
-    /// Unmaps a run and passes the discard down. The data blocks are held meanwhile, so that nobody can take them
+    /// Unmaps a run and passes the discard down. The data blocks are held meanwhile, so that they cannot be taken
     /// before the discard has reached them.
     async fn discard_run(&self, thin: &Arc<ThinDevice>, run: Run) -> Result<(), Errno> {
         let free_runs = {

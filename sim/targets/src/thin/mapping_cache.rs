@@ -1,8 +1,8 @@
 //! A cache of a thin device's mappings that is read without any lock.
 //!
-//! It holds only what may be used without further thought: blocks that are mapped and not shared. It is filled by who
-//! holds the metadata, and emptied, by who holds the metadata, before a mapping stops being so. A bio counts itself
-//! as under way first and looks here then; whoever empties an entry waits for the bios under way afterwards
+//! It holds only what may be used without further thought: blocks that are mapped and not shared. The holder of the
+//! metadata's lock fills it, and empties an entry before the mapping changes. A bio first counts itself as in flight
+//! and then looks here; after emptying an entry the holder of the lock waits for the bios in flight
 //! ([`super::pool::Pool::quiesce`]). Whatever the order, the bio misses or is waited for.
 
 use std::ops::Range;
@@ -61,7 +61,7 @@ impl MappingCache {
                 places[block as usize % PLACES].store(0, Ordering::Relaxed);
             }
         }
-        // Before the caller looks at who is under way.
+        // Before the caller looks at the bios in flight.
         fence(Ordering::SeqCst);
     }
 

@@ -20,7 +20,7 @@
 //!                           ├─ unmapped read ───> zeros, or the external origin
 //!                           ├─ unmapped write ──> *provision*: take a block, zero or copy, map, send
 //!                           ├─ shared write ────> *break sharing*: take a block, copy, map anew, send
-//!                           ├─ discard ─────────> unmap, and pass down what nobody uses any more
+//!                           ├─ discard ─────────> unmap, and pass down what is not used any more
 //!                           └─ flush, FUA ──────> commit the metadata first, if this device changed
 //! ```
 //!
@@ -49,3 +49,54 @@ mod worker;
 
 pub use pool_target::THIN_POOL;
 pub use thin_target::THIN;
+
+use dmlab_block::Meaning;
+use dmlab_dm::Module;
+
+const TREE: &str = "btree_node";
+const BLOCK: &str = "the metadata block";
+const THIN_ID: &str = "the thin device's id";
+
+/// A node of one of a pool's trees.
+const fn node(name: &'static str, what: &'static str) -> Meaning {
+    Meaning { name, what, owner: "", index: BLOCK, within: TREE }
+}
+
+/// The module of both targets. Metadata blocks have the kernel's own names, which its log uses too; but it calls every node a
+/// `btree_node`.
+const MODULE: Module = Module {
+    meanings: &[
+        Meaning::new("superblock", "the superblock of a pool's metadata", "", BLOCK),
+        Meaning::new(TREE, "any node of a tree: one of the five that follow", "", BLOCK),
+        node(
+            "mapping_top_node",
+            "of the mapping tree's top level: thin devices, each with a tree of its own",
+        ),
+        node(
+            "mapping_tree_node",
+            "of the mapping tree's bottom level: the blocks of one thin device, or of some that share",
+        ),
+        node("details_tree_node", "of the details tree: what is known of each thin device"),
+        node("index_tree_node", "of the tree of bitmaps in the data space map"),
+        node("count_tree_node", "of the tree of counts that no bitmap can hold, in either space map"),
+        Meaning::new("index", "the index of the metadata space map", "", BLOCK),
+        Meaning::new("sm_bitmap", "a bitmap of a space map", "", BLOCK),
+        Meaning::new("metadata-flush", "the flush of a pool's metadata device in a commit", "", ""),
+        Meaning::new(
+            "data",
+            "what a thin device's user reads and writes, on the data device",
+            THIN_ID,
+            "the thin block",
+        ),
+        Meaning::new("data-zero", "zeros into a block that was never written", THIN_ID, "the thin block"),
+        Meaning::new(
+            "data-copy",
+            "the copy of a shared block, or of an external origin's",
+            THIN_ID,
+            "the thin block",
+        ),
+        Meaning::new("data-discard", "a discard that a pool passes down", "", "the first data block"),
+        Meaning::new("data-flush", "the flush of a pool's data device before a commit", "", ""),
+    ],
+    ..Module::named("dm_thin_pool")
+};

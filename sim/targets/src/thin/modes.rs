@@ -29,7 +29,7 @@ pub(super) enum Mode {
 }
 
 impl Mode {
-    /// As the status line shows it.
+    /// The mode as the status line shows it.
     pub(super) fn shown(self) -> &'static str {
         match self {
             Mode::Write => "rw",

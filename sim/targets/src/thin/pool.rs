@@ -266,7 +266,7 @@ impl Pool {
         metadata
     }
 
-    /// The metadata if nobody uses it now.
+    /// The metadata, locked, if the lock is free.
     pub(super) fn try_metadata(&self) -> Option<AsyncMutexGuard<'_, ThinMetadata>> {
         let mut metadata = self.metadata.try_lock()?;
         self.close_closed(&mut metadata);
@@ -355,7 +355,7 @@ impl Pool {
         }
     }
 
-    /// Waits until nobody reads a shared block. Only the worker, who calls this, starts such reads.
+    /// Waits until no read of a shared block is in flight. Only the worker, which calls this, starts such reads.
     pub(super) async fn shared_reads_end(&self) {
         self.quiet.until(|| self.shared_reads.load(Ordering::SeqCst) == 0).await;
     }

@@ -26,6 +26,7 @@ pub static THIN_POOL: TargetType = TargetType {
         .union(TargetFeatures::ALWAYS_WRITEABLE)
         .union(TargetFeatures::IMMUTABLE),
     ctr: Constructor::Waiting(|ctr| Box::pin(construct(ctr))),
+    module: &super::MODULE,
 };
 
 const MIN_BLOCK: u64 = 128;
@@ -207,7 +208,7 @@ impl PoolTarget {
         Ok(true)
     }
 
-    /// The same for the metadata device.
+    /// Grows the metadata device if it is larger than before. Returns whether a commit is due.
     async fn fit_metadata(&self, metadata: &mut ThinMetadata) -> Result<bool, Errno> {
         let pool = &self.pool;
         let wanted = ThinMetadata::usable_blocks(self.metadata.device());

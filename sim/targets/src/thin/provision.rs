@@ -34,7 +34,7 @@ pub(super) struct Filled {
     data_block: u64,
     /// The bio's own bytes are in it already.
     is_written: bool,
-    /// It is a copy of a block that others may read.
+    /// Whether the block is a copy of one that others may read.
     is_copy: bool,
     /// How the filling went.
     status: BlkStatus,

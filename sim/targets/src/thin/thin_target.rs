@@ -27,6 +27,7 @@ pub static THIN: TargetType = TargetType {
     version: [1, 23, 0],
     features: TargetFeatures::empty(),
     ctr: Constructor::Waiting(|ctr| Box::pin(construct(ctr))),
+    module: &super::MODULE,
 };
 
 struct Thin {
@@ -91,7 +92,7 @@ async fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
 
 /// Why a block cannot be had without waiting.
 enum Missed {
-    /// It is not mapped, shared, or not in memory.
+    /// The block is not mapped, shared, or not in memory.
     NeedsWorker,
     /// A node on the way to it is damaged.
     Damaged,
@@ -147,7 +148,7 @@ impl Target for Thin {
         if bio.op == Op::Flush || bio.op == Op::Discard || bio.flags.contains(BioFlags::FUA) {
             return self.defer(bio);
         }
-        // Counted before the lookup, so that whoever changes a mapping can wait for those that looked before.
+        // Counted before the lookup, so that a change of a mapping can wait for those that looked before.
         pool.enter();
         let (block, inside) = pool.place(&self.core, bio);
         match self.core.mappings.get(block).map_or_else(|| self.look_up(block), Ok) {

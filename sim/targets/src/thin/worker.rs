@@ -16,13 +16,13 @@ use super::pool::{COMMIT_PERIOD, Pool, ThinDevice};
 pub(super) enum AfterCommit {
     /// Send it to the data device; a flush is done already.
     Submit(Bio<'static>),
-    /// Its data are written: end it.
+    /// The data of the bio are written: end it.
     End(Bio<'static>),
 }
 
 /// A bio that was sent to the data device, for when it ends.
 pub(super) const UNDER_WAY: u64 = 1;
-/// The same for a read of a shared block.
+/// A read of a shared block that was sent to the data device, for when it ends.
 pub(super) const SHARED_READ: u64 = 2;
 
 /// Bios of one pass that wait for its commit.
@@ -105,7 +105,7 @@ impl Pool {
         true
     }
 
-    /// Commits if somebody waits for it or it is time, and finishes those who waited.
+    /// Commits if a bio waits for it or it is time, and finishes the bios that waited.
     async fn commit_batch(self: &Arc<Self>, batch: Batch) {
         let mut metadata = self.metadata().await;
         let is_time = {
@@ -258,8 +258,8 @@ impl Pool {
         }
     }
 
-    /// Reads a block that others have as well: who stops sharing it lets this end first, because the block may belong to
-    /// one alone afterwards, who writes to it where it is.
+    /// Reads a block that other devices share. Breaking the sharing waits for this read to end, because the block may belong
+    /// to one device alone afterwards, which writes to it in place.
     fn read_shared(&self, thin: &Arc<ThinDevice>, mut bio: Bio<'static>, data_block: u64) {
         self.point(thin, &mut bio, data_block);
         self.enter_shared_read();

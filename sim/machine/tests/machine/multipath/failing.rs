@@ -2,7 +2,8 @@
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, QueueLimits, WriteCache};
 use dmlab_machine::target::{
-    Constructor, Ctr, CtrResult, DeviceRange, Map, OrRefuse, TableDevice, Target, TargetFeatures, TargetType,
+    Constructor, Ctr, CtrResult, DeviceRange, Map, Module, OrRefuse, TableDevice, Target, TargetFeatures,
+    TargetType,
 };
 use dmlab_machine::{BootOptions, Disk, DiskKind};
 use dmlab_units::{Bytes, DevT, Sector, Sectors};
@@ -99,6 +100,7 @@ static CORRUPTING: TargetType = TargetType {
     version: [1, 0, 0],
     features: TargetFeatures::empty(),
     ctr: Constructor::Now(corrupting),
+    module: &Module::DM_MOD,
 };
 
 struct Corrupting(TableDevice, Sectors);

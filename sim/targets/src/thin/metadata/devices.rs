@@ -14,7 +14,7 @@ pub(super) struct InCore {
     pub(super) details: DeviceDetails,
     /// How many targets have it open.
     pub(super) openers: u32,
-    /// Its details differ from those in the tree.
+    /// Whether the details differ from those in the tree.
     pub(super) is_changed: bool,
 }
 
@@ -145,7 +145,7 @@ impl ThinMetadata {
         }
     }
 
-    /// Writes down the details of every changed device, the newest first; those that nobody has open are forgotten.
+    /// Writes down the details of every changed device, the newest first; those that are not open are forgotten.
     pub(super) async fn write_details(&mut self) -> Result<(), Errno> {
         let mut at = 0;
         while at < self.devices.len() {

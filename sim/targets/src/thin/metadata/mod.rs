@@ -1,4 +1,15 @@
 //! Metadata of a thin pool: devices, mappings, space, transactions (kernel/thin-metadata.md).
+//!
+//! ```text
+//! superblock (block 0)
+//!   ├── mapping root ──> thin id -> root ──> thin block -> data block, time
+//!   ├── details root ──> thin id -> mapped blocks, times
+//!   ├── data space map: references to each block of the data device
+//!   └── metadata space map: references to each block of this device
+//! ```
+//!
+//! A commit flushes the data device, writes the details of devices that changed and the data space map into their trees,
+//! then all changed blocks but the superblock, and flushes; with the write of the superblock all of it becomes valid.
 
 mod create;
 mod devices;
@@ -18,6 +29,16 @@ use dmlab_units::{DataBlock, Errno, MetaBlock, Sectors, ThinBlock, ThinId};
 
 use devices::InCore;
 use errors::errno;
+
+/// A pool's superblock keeps the root of the space map of the transaction before.
+#[doc(hidden)]
+pub static SPACE_MAP_ROOT_MISSING: Planted =
+    Planted::new("a pool's superblock keeps the root of the space map of the transaction before");
+
+/// A pool's superblock is written before its data are flushed.
+#[doc(hidden)]
+pub static SUPERBLOCK_BEFORE_DATA: Planted =
+    Planted::new("a pool's superblock is written before its data are flushed");
 
 /// Block of the superblock.
 const LOCATION: MetaBlock = MetaBlock(0);
@@ -45,12 +66,12 @@ pub struct Run {
 }
 
 impl Run {
-    /// Its thin blocks.
+    /// The thin blocks of the run.
     pub fn thin_blocks(&self) -> Range<ThinBlock> {
         self.thin..ThinBlock(self.thin.0 + self.len)
     }
 
-    /// Its data blocks.
+    /// The data blocks of the run.
     pub fn data_blocks(&self) -> Range<DataBlock> {
         self.data..DataBlock(self.data.0 + self.len)
     }
@@ -239,7 +260,7 @@ impl ThinMetadata {
         if !self.is_in_service {
             return Ok(());
         }
-        if self.has_planted(Planted::SuperblockBeforeData) {
+        if self.has_planted(&SUPERBLOCK_BEFORE_DATA) {
             self.write_details().await?;
             self.commit_data_map().await?;
             self.write_transaction().await?;
@@ -260,7 +281,7 @@ impl ThinMetadata {
         self.data.commit(&mut self.tm).await.map_err(errno)
     }
 
-    /// Steps 4 to 6 of a commit.
+    /// Writes the blocks of a transaction, and then the superblock that leads to them.
     async fn write_transaction(&mut self) -> Result<(), Errno> {
         self.tm.pre_commit().await.map_err(errno)?;
         self.tm.blocks_mut().load(LOCATION, &SUPERBLOCK).await.map_err(errno)?;
@@ -269,14 +290,14 @@ impl ThinMetadata {
         self.superblock.mapping_root = self.mapping_root;
         self.superblock.details_root = self.details_root;
         self.superblock.data_space_map = self.data.root();
-        if !self.has_planted(Planted::SpaceMapRootMissing) {
+        if !self.has_planted(&SPACE_MAP_ROOT_MISSING) {
             self.superblock.metadata_space_map = self.tm.space_map().root();
         }
         self.superblock.encode(self.tm.blocks_mut().get_mut(LOCATION));
         self.tm.commit().await.map_err(errno)
     }
 
-    fn has_planted(&self, fault: Planted) -> bool {
+    fn has_planted(&self, fault: &'static Planted) -> bool {
         self.device().runtime().has_planted(fault)
     }
 
