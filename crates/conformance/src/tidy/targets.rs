@@ -29,6 +29,7 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("multipath", "crates/shim/src/paths.rs", "the folder of its module below /sys"),
     ("multipath", "crates/shim/src/layer.rs", "folders below /run of the program of this name"),
     ("multipath", "crates/shim-proto/src/hosts.rs", "the host's program and module of this name"),
+    ("log-writes", "crates/replay-log/", "the tool that reads and replays its logs"),
     ("multipath", "crates/xtask/src/needs.rs", "the program of this name"),
     ("thin-pool", "crates/control/src/targets/thin.rs", "its other half"),
     ("thin-pool", "crates/dmlab/src/pool.rs", "pools of a lab"),

@@ -116,6 +116,29 @@ pub(crate) static FORM: Form = Form {
             "DIRECTION",
         )
         .right(FIXED_WRITES),
+        // What newer kernels say.
+        TargetError::feature("Feature corrupt_bio_byte duplicated", &["corrupt_bio_byte"]).right("each feature once"),
+        TargetError::feature("Feature random_read_corrupt duplicated", &["random_read_corrupt"])
+            .right("each feature once"),
+        TargetError::feature("Feature random_write_corrupt duplicated", &["random_write_corrupt"])
+            .right("each feature once"),
+        TargetError::feature("Feature corrupt_bio_byte requires 4 parameters", &["corrupt_bio_byte"])
+            .right("corrupt_bio_byte BYTE r|w VALUE FLAGS, all counted by N_FEATURES"),
+        TargetError::feature(
+            "error_reads is incompatible with random_read_corrupt or corrupt_bio_byte with the READ flag set",
+            &["error_reads"],
+        )
+        .right("error_reads without random_read_corrupt, and without corrupt_bio_byte of the direction r"),
+        TargetError::feature(
+            "drop_writes is incompatible with random_write_corrupt or corrupt_bio_byte with the WRITE flag set",
+            &["drop_writes"],
+        )
+        .right("drop_writes without random_write_corrupt, and without corrupt_bio_byte of the direction w"),
+        TargetError::feature(
+            "error_writes is incompatible with random_write_corrupt or corrupt_bio_byte with the WRITE flag set",
+            &["error_writes"],
+        )
+        .right("error_writes without random_write_corrupt, and without corrupt_bio_byte of the direction w"),
         TargetError::lookup("Device lookup failed", &["DEVICE"]),
     ],
     ..Form::new(
