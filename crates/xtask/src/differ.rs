@@ -122,9 +122,7 @@ fn compare(scripts: &[Script], kernel: &str, how: &str) -> Result<Outcome, Strin
     if recorded.status.code() == Some(124) {
         let seeds: Vec<String> = scripts.iter().map(|script| script.seed.to_string()).collect();
         let seeds = seeds.join(" ");
-        return Err(format!(
-            "{how} takes more than {RUN_SECONDS} s; one of these seeds may hang: {seeds}"
-        ));
+        return Err(format!("{how} takes more than {RUN_SECONDS} s; one of these seeds may hang: {seeds}"));
     }
     let text = String::from_utf8_lossy(&recorded.stdout);
     if !text.lines().any(|line| line.ends_with(" not") && line.contains(" recorded, ")) {

@@ -19,7 +19,7 @@
 //! | messages | `enable`, `disable`, `quiet`, `addbadblock B [FAILURES]`, `removebadblock B`, `queryblock B`, `countbadblocks`, `listbadblocks`, `clearbadblocks` |
 //! | splits | reads and writes at blocks; of a discard only the first block is looked at, as on Linux |
 //!
-//! Behaviour: kernel/targets.md#dust; the kernel that other targets are held against does not have this one.
+//! Behaviour: kernel/targets.md#dust, recorded cases `dust/*` of a kernel that has it: that of the reference does not.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -166,9 +166,13 @@ impl Dust {
         Ok(None)
     }
 
-    /// The block that a word names. No number at all is refused without a word; the block behind the last is allowed.
-    fn block(&self, word: &[u8]) -> Result<u64, Errno> {
-        let block = scan_u64(word, self.personality).ok_or(Errno::EINVAL)?;
+    /// The number in a word. No number at all is refused without a line in the log.
+    fn number(&self, word: &[u8]) -> Result<u64, Errno> {
+        scan_u64(word, self.personality).ok_or(Errno::EINVAL)
+    }
+
+    /// A block that may be listed: the one behind the last may, too (recorded: `dust/messages`).
+    fn block(&self, block: u64) -> Result<u64, Errno> {
         if block > self.extent.device.device().capacity().0 / self.block_sectors() {
             return self.refuse(format_args!("selected block value out of range"));
         }
@@ -212,7 +216,7 @@ impl Dust {
         match words {
             [word] => return self.command(word),
             [_, block] => {
-                let block = self.block(block)?;
+                let block = self.block(self.number(block)?)?;
                 if is("addbadblock") {
                     return self.add(block, 0);
                 } else if is("removebadblock") {
@@ -222,12 +226,13 @@ impl Dust {
                 }
             }
             [_, block, failures] => {
-                // Neither number is looked at before both are numbers.
+                // Neither number is looked at before both are numbers; then the second goes first.
                 let failures = scan_u32(failures, self.personality).ok_or(Errno::EINVAL)?;
-                let block = self.block(block)?;
+                let block = self.number(block)?;
                 if failures > MAX_FAILURES {
                     return self.refuse(format_args!("selected write fail count out of range"));
                 }
+                let block = self.block(block)?;
                 if is("addbadblock") {
                     return self.add(block, failures as u8);
                 }

@@ -55,7 +55,6 @@ const ELSEWHERE: &[(&str, Part, &str)] = &[
     ("switch", Part::Cases, "crates/conformance/golden/cases/switch-unstriped/"),
     ("unstriped", Part::Cases, "crates/conformance/golden/cases/switch-unstriped/"),
     // Random sequences and tables of it were compared with Linux; its texts, messages and status are held by unit tests.
-    ("dust", Part::Cases, "sim/targets/src/dust"),
     ("ebs", Part::Cases, "sim/targets/src/ebs"),
 ];
 

@@ -1,4 +1,4 @@
-//! The dust target, as its description has it: no kernel that could be asked has this one.
+//! The dust target in process; cases recorded on Linux are in `golden/cases/dust`.
 
 use crate::kit;
 
