@@ -40,6 +40,11 @@ fn arrows_between_crates_go_down_only() {
 }
 
 #[test]
+fn no_code_of_the_kernel_side_names_a_release_of_linux() {
+    hold(rust_files().iter().flat_map(|file| tidy::releases(file, &read(file))).collect());
+}
+
+#[test]
 fn only_the_machine_lists_the_targets() {
     let users: Vec<String> = manifests()
         .into_iter()

@@ -31,8 +31,11 @@ pub fn tracked_files(top: &Path) -> Result<Vec<String>, String> {
     Ok(unique.into_iter().collect())
 }
 
-/// Says when a Rust file or one of its folders is named after nothing.
+/// Says when a Rust file or one of its folders is named after nothing, or a module's first file is not beside its folder.
 pub fn file_name(file: &str) -> Vec<Finding> {
+    if file.ends_with("/mod.rs") && file.contains("/src/") {
+        return vec![Finding::new(file, 0, "a module is NAME.rs beside the folder NAME")];
+    }
     let hollow = Path::new(file).with_extension("");
     let hollow = hollow.iter().filter_map(|part| part.to_str()).find(|part| EMPTY_NAMES.contains(part));
     hollow
@@ -114,6 +117,8 @@ mod tests {
         assert_eq!(file_name("sim/dm/src/utils.rs").len(), 1);
         assert_eq!(file_name("sim/common/src/lib.rs").len(), 1);
         assert_eq!(file_name("sim/dm/src/table.rs").len(), 0);
+        assert_eq!(file_name("sim/dm/src/stats/mod.rs").len(), 1);
+        assert_eq!(file_name("sim/machine/tests/machine/kit/mod.rs").len(), 0);
     }
 
     #[test]

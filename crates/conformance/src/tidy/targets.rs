@@ -11,8 +11,8 @@ const PLACES: &[(&str, &str)] = &[
     ("crates/control/src/targets.rs", "the list of what user space knows of targets"),
     ("crates/control/src/status.rs", "the list of typed status lines"),
     ("crates/dmlab/src/force.rs", "the list of forced states"),
-    ("crates/dmlab/src/crash/judge/mod.rs", "the list of judges"),
-    ("crates/dmlab/src/crash/mod.rs", "the names that this module gives away"),
+    ("crates/dmlab/src/crash/judge.rs", "the list of judges"),
+    ("crates/dmlab/src/crash.rs", "the names that this module gives away"),
     ("crates/dmlab/src/prove.rs", "the list of the stacks that random workloads run on"),
     ("crates/cli/src/json.rs", "the list of typed status lines as JSON"),
     ("crates/cli/src/tour", "a story that is told with certain targets"),
@@ -24,7 +24,6 @@ const PLACES: &[(&str, &str)] = &[
 const ALLOWED: &[(&str, &str, &str)] = &[
     ("mirror", "crates/server/src/front/", "the folder in which a front mirrors simulated paths"),
     ("mirror", "crates/shim", "the folder in which a front mirrors simulated paths"),
-    ("mirror", "crates/server/src/world/modules.rs", "modules whose names say nothing of their target"),
     ("multipath", "crates/server/src/world/", "the parameters of its module, which the machine answers"),
     ("multipath", "crates/shim/src/paths.rs", "the folder of its module below /sys"),
     ("multipath", "crates/shim/src/layer.rs", "folders below /run of the program of this name"),
@@ -35,12 +34,9 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("thin-pool", "crates/dmlab/src/pool.rs", "pools of a lab"),
     ("thin-pool", "crates/cli/src/thin/", "the tools of pools"),
     ("thin-pool", "crates/conformance/src/thin_sequences/", "sequences of messages to pools"),
-    ("thin-pool", "crates/server/src/world/modules.rs", "targets that share a module"),
     ("thin-pool", "crates/shim-proto/src/hosts.rs", "the host's module of this name"),
     ("log-writes", "crates/replay-log/", "the tool that replays its logs"),
     ("snapshot-merge", "crates/control/src/targets/snapshot.rs", "a text of the constructor that they share"),
-    ("snapshot-merge", "crates/server/src/world/modules.rs", "targets that share a module"),
-    ("snapshot-origin", "crates/server/src/world/modules.rs", "targets that share a module"),
 ];
 
 /// Parts of a target that are found elsewhere than its name says: the target, the part, where it is or why there is none.
