@@ -32,7 +32,7 @@ fn every_tag_of_the_kernel_side_is_a_meaning() {
     let kinds = [&SUPERBLOCK, &NODE, &INDEX, &BITMAP];
     said.extend(kinds.map(|kind| kind.name.to_owned()));
     let known: BTreeSet<String> = meanings().iter().map(|meaning| meaning.name.to_owned()).collect();
-    assert_eq!(said, known, "sim/faults/src/meaning.rs lists what bios are tagged with");
+    assert_eq!(said, known, "the modules of targets list what their bios are tagged with");
 }
 
 #[test]

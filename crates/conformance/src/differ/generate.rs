@@ -62,7 +62,7 @@ impl Writer {
             self.say(format!("dm create {name} --notable"));
             return;
         }
-        self.say(format!("calm dm create {name}{options} --table \"$(printf '{table}')\""));
+        self.say(format!("calm dm create {name}{options} --table \"$(printf -- '{table}')\""));
         if !self.devices.iter().any(|(known, _)| *known == name) {
             self.devices.push((name, size));
         }
@@ -148,7 +148,7 @@ impl Writer {
             0..=11 => self.create(),
             12..=19 => {
                 let (table, _) = self.table();
-                self.say(format!("calm dm load {name} --table \"$(printf '{table}')\""));
+                self.say(format!("calm dm load {name} --table \"$(printf -- '{table}')\""));
             }
             20..=26 => {
                 let flags = self.dice.one_of(&["", "", " --noflush", " --nolockfs"]);
