@@ -16,15 +16,15 @@ const PLACES: &[(&str, &str)] = &[
     ("crates/dmlab/src/prove.rs", "the list of the stacks that random workloads run on"),
     ("crates/cli/src/json.rs", "the list of typed status lines as JSON"),
     ("crates/cli/src/tour", "a story that is told with certain targets"),
-    ("crates/conformance/src/differ/", "the list of random tables"),
+    ("crates/conformance/src/differ", "the list of random tables"),
     ("crates/fuzz/", "the list of what is fuzzed"),
 ];
 
 /// Names in places that are not theirs, each with its reason.
 const ALLOWED: &[(&str, &str, &str)] = &[
-    ("mirror", "crates/server/src/front/", "the folder in which a front mirrors simulated paths"),
+    ("mirror", "crates/server/src/front", "the folder in which a front mirrors simulated paths"),
     ("mirror", "crates/shim", "the folder in which a front mirrors simulated paths"),
-    ("multipath", "crates/server/src/world/", "the parameters of its module, which the machine answers"),
+    ("multipath", "crates/server/src/world", "the parameters of its module, which the machine answers"),
     ("multipath", "crates/shim/src/paths.rs", "the folder of its module below /sys"),
     ("multipath", "crates/shim/src/layer.rs", "folders below /run of the program of this name"),
     ("multipath", "crates/shim-proto/src/hosts.rs", "the host's program and module of this name"),
@@ -32,8 +32,8 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("multipath", "crates/xtask/src/needs.rs", "the program of this name"),
     ("thin-pool", "crates/control/src/targets/thin.rs", "its other half"),
     ("thin-pool", "crates/dmlab/src/pool.rs", "pools of a lab"),
-    ("thin-pool", "crates/cli/src/thin/", "the tools of pools"),
-    ("thin-pool", "crates/conformance/src/thin_sequences/", "sequences of messages to pools"),
+    ("thin-pool", "crates/cli/src/thin", "the tools of pools"),
+    ("thin-pool", "crates/conformance/src/thin_sequences", "sequences of messages to pools"),
     ("thin-pool", "crates/shim-proto/src/hosts.rs", "the host's module of this name"),
     ("log-writes", "crates/replay-log/", "the tool that replays its logs"),
     ("snapshot-merge", "crates/control/src/targets/snapshot.rs", "a text of the constructor that they share"),

@@ -379,6 +379,8 @@ fn queue(machine: &Machine, device: &DeviceInfo, name: &str) -> Option<Entry> {
     if runtime.has(Quirks::QUEUES_SHOW_STREAMS) {
         let names = ["iostats_passthrough", "max_write_streams", "write_stream_granularity"];
         values.extend(names.map(|name| (name, "0".to_owned())));
+        let depth = values.iter().find(|(name, _)| *name == "nr_requests").map(|(_, depth)| depth.clone());
+        values.extend(depth.map(|depth| ("async_depth", depth)));
         // No disk unmaps what it writes zeroes to. A device that stands on none has no bound but the largest number.
         let zeroes = device.limits.max_write_zeroes_sectors;
         let unmap = if zeroes == UNLIMITED_SECTORS { zeroes.0 << 9 } else { 0 };
