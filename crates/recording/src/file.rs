@@ -26,6 +26,14 @@ const TIME_MAX: Duration = Duration::from_nanos(1 << 62);
 const RAM_DISKS_MAX: u32 = 1 << 16;
 /// A file's first line. What follows is packed.
 pub const MAGIC: &[u8] = b"dmlab recording 2\n";
+/// What that line begins with; the number of the format follows.
+const FORMAT: &[u8] = b"dmlab recording ";
+
+/// The number of the format in a file's first line.
+fn shown_format(line: &[u8]) -> String {
+    let number = line.strip_prefix(FORMAT).unwrap_or_default();
+    String::from_utf8_lossy(number).trim_end().to_owned()
+}
 
 /// Why a recording cannot be read or written.
 #[derive(Debug)]
@@ -108,6 +116,12 @@ impl<R: BufRead> Reader<R> {
     pub fn new(mut from: R) -> io::Result<Reader<R>> {
         let mut magic = Vec::new();
         from.by_ref().take(MAGIC.len() as u64).read_to_end(&mut magic)?;
+        if magic != MAGIC && magic.starts_with(FORMAT) {
+            let (theirs, ours) = (shown_format(&magic), shown_format(MAGIC));
+            let text =
+                format!("the recording has format {theirs}, and this dmlab reads format {ours}: record anew");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
         if magic != MAGIC {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidData,
@@ -288,5 +302,16 @@ pub(crate) mod tests {
             damaged[at] ^= 0x81;
             let _ = Recording::read(&damaged[..]);
         }
+    }
+
+    #[test]
+    fn a_recording_of_another_format_is_told_from_a_file_that_is_none() {
+        let said = |bytes: &[u8]| Recording::read(bytes).unwrap_err().to_string();
+        assert_eq!(
+            said(b"dmlab recording 1\nrest"),
+            "the recording has format 1, and this dmlab reads format 2: record anew"
+        );
+        assert!(said(b"#!/bin/sh\n").starts_with("this is no recording"));
+        assert!(said(b"").starts_with("this is no recording"));
     }
 }
