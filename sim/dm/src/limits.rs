@@ -1,7 +1,7 @@
 //! Queue limits of a mapped device, from those of the devices its table uses (kernel/dm-core.md#queue-limits).
 
 use dmlab_block::{Alignment, Features, Op, QueueLimits};
-use dmlab_runtime::{Level, Personality};
+use dmlab_runtime::{Level, Personality, Quirks};
 use dmlab_units::{Bytes, Errno, Sector, Sectors};
 
 use crate::{DeviceRange, MappedDevice, QueueMode, Table, TableEntry, TargetFeatures};
@@ -11,7 +11,7 @@ use crate::{DeviceRange, MappedDevice, QueueMode, Table, TableEntry, TargetFeatu
 /// # Errors
 /// EINVAL, with the reason in the log, when a line does not fit its device or its blocks.
 pub(crate) fn calculate(device: &MappedDevice, table: &Table) -> Result<QueueLimits, Errno> {
-    let mut limits = QueueLimits::stacking();
+    let mut limits = unstacked(device);
     for line in table.lines() {
         let below = line_limits(device, line);
         for range in line.target.devices().iter().flatten() {
@@ -29,6 +29,16 @@ pub(crate) fn calculate(device: &MappedDevice, table: &Table) -> Result<QueueLim
     }
     check_lines(device, table, &limits)?;
     Ok(limits)
+}
+
+/// The limits of a device that nothing was stacked on yet.
+fn unstacked(device: &MappedDevice) -> QueueLimits {
+    let mut limits = QueueLimits::stacking();
+    if device.block.runtime().has(Quirks::LIMITS_STAY_STACKED) {
+        // Only a device below says what the hardware discards.
+        limits.max_hw_discard_sectors = Sectors::ZERO;
+    }
+    limits
 }
 
 /// Applies what the table as a whole can and can't do, and completes the limits.
@@ -87,7 +97,7 @@ fn supports(table: &Table, op: Op) -> bool {
 /// Limits of the devices of one line, with the target's own hints. Misaligned devices go to the log, each time that
 /// this is asked (recorded: `raw/attributes`).
 fn line_limits(device: &MappedDevice, line: &TableEntry) -> QueueLimits {
-    let mut limits = QueueLimits::stacking();
+    let mut limits = unstacked(device);
     for range in line.target.devices().iter().flatten() {
         let below = range.dev.limits();
         // Where it begins on the disk is what blocks of the disk go by.

@@ -200,8 +200,9 @@ impl Target for LogWrites {
             limits.discard_granularity = Bytes(self.log.block_sectors() * SECTOR_SIZE);
             limits.max_discard_sectors = MAX_PRETENDED_DISCARD;
             // Where limits stay as they are, nothing says what the hardware takes.
-            let is_open = self.log.runtime.has(Quirks::LIMITS_STAY_STACKED);
-            limits.max_hw_discard_sectors = if is_open { Sectors::ZERO } else { MAX_PRETENDED_DISCARD };
+            if !self.log.runtime.has(Quirks::LIMITS_STAY_STACKED) {
+                limits.max_hw_discard_sectors = MAX_PRETENDED_DISCARD;
+            }
         }
         limits.logical_block_size = below.logical_block_size;
         limits.physical_block_size = below.physical_block_size;
