@@ -24,12 +24,13 @@ mod stats;
 mod status;
 mod submit;
 mod sync;
+mod tag;
 #[cfg(test)]
 mod test_disk;
 
 use dmlab_abi::Geometry;
 
-pub use bio::{Bio, BioFlags, End, EndIo, FrameData, Meaning, Op, Tag};
+pub use bio::{Bio, BioFlags, End, EndIo, FrameData, Op};
 pub use buffer::{BioBuf, Part};
 pub use caller::{Caller, CarriedMemory, Kernel, LoopBacking, UserMemory};
 pub use device::{BlockDevice, DiskOps, Holder, OpenDevice, OpenMode, Redirect};
@@ -46,3 +47,4 @@ pub use stats::DiskStats;
 pub use status::BlkStatus;
 pub use submit::{BioQueue, MAX_DEPTH, submit};
 pub use sync::{IoFailed, SyncIo, read_async, read_bio_async, run_async, write_async};
+pub use tag::{Meaning, Tag};

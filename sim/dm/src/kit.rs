@@ -3,7 +3,7 @@
 //! | piece | the kernel's | users |
 //! |---|---|---|
 //! | [`LinearExtent`] | the arithmetic of `dm-linear.c` | every target that shows a device as it is |
-//! | [`BioList`] | `struct bio_list` (`bio.h`) | mirror, multipath, snapshot, thin, the core |
+//! | [`BioList`] | `struct bio_list` (`bio.h`) | mirror, multipath, the core |
 //! | [`InFlight`] | counts of pending IO (`dm.c`, deferred sets of `dm-bio-prison-v1.c`) | the core, thin |
 //! | [`TargetLog`] | `DM_MSG_PREFIX` and `DMERR` (`device-mapper.h`) | every target that logs |
 
