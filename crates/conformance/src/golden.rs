@@ -197,7 +197,7 @@ pub fn transcript(kernel: &str, case: &str, ext: &str) -> PathBuf {
     found.unwrap_or_else(|| golden.join(format!("cases/{case}.{ext}")))
 }
 
-/// Runs `names` through `golden/check` against `binary run --kernel KERNEL --`, as an ordinary user, `jobs` at a time.
+/// Runs `names` through `golden/check` against `binary run --kernel KERNEL --time TIME --`, as an ordinary user, `jobs` at a time.
 ///
 /// Each line that `check` prints goes to `say`. The binary, and what lies beside it with `dmlab` in its name, are
 /// copied where that user can read them.
@@ -207,6 +207,7 @@ pub fn transcript(kernel: &str, case: &str, ext: &str) -> PathBuf {
 pub fn run(
     binary: &Path,
     kernel: &str,
+    time: &str,
     names: &[String],
     jobs: usize,
     mut say: impl FnMut(&str),
@@ -215,7 +216,7 @@ pub fn run(
         .map_err(|e| format!("cannot set up a folder for the cases: {e}"))?;
     let mut command = stage.command()?;
     command.args(["-j", &jobs.to_string()]).arg(stage.dir.join("cases")).arg("--");
-    command.arg(stage.dir.join("bin/dmlab")).args(["run", "--kernel", kernel, "--"]);
+    command.arg(stage.dir.join("bin/dmlab")).args(["run", "--kernel", kernel, "--time", time, "--"]);
     let mut child = command.stdout(Stdio::piped()).spawn().map_err(|e| format!("check: {e}"))?;
     let mut last = String::new();
     for line in BufReader::new(child.stdout.take().expect("piped above")).lines() {
