@@ -198,6 +198,13 @@ impl<'a> StatusWriter<'a> {
         (left > SPEC_SIZE).then(|| left - SPEC_SIZE)
     }
 
+    /// The text that the request's payload holds where the next target's will stand, up to its NUL: what a target that writes
+    /// nothing leaves to be read.
+    pub fn text_under(&self) -> &'a [u8] {
+        let text = self.under.get(self.out.len() + SPEC_SIZE..).unwrap_or_default();
+        text.split(|&byte| byte == 0).next().unwrap_or_default()
+    }
+
     /// Adds a target. `false` says the buffer is full: what was written before stays a valid prefix.
     ///
     /// The text must leave one spare byte besides its NUL, and the end rounded up to eight must lie inside.

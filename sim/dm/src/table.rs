@@ -107,12 +107,13 @@ impl TableEntry {
         self.start + self.len
     }
 
-    /// The status, table or measurement line of its target.
-    pub async fn status(&self, kind: StatusKind, noflush: bool, personality: &Personality) -> String {
+    /// The status, table or measurement line of its target; `None` when the target leaves the caller's buffer as it is.
+    pub async fn status(&self, kind: StatusKind, noflush: bool, personality: &Personality) -> Option<String> {
         let mut text = String::new();
         let written = match self.target.status(kind, noflush, &mut text) {
             StatusResult::Now(written) => written,
             StatusResult::Waiting(written) => written.await,
+            StatusResult::Unwritten => return None,
         };
         // A String takes whatever is written; a target that gives up all the same has written what there is.
         debug_assert_eq!(written, Ok(()), "{}", self.kind.name);
@@ -120,7 +121,7 @@ impl TableEntry {
             let [major, minor, patch] = personality.target_version(self.kind.name, self.kind.version);
             text = format!("target_name={},target_version={major}.{minor}.{patch},{text}", self.kind.name);
         }
-        text
+        Some(text)
     }
 }
 

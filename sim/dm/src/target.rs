@@ -138,6 +138,9 @@ pub enum StatusResult<'a> {
     Now(fmt::Result),
     /// The status is written when this ends.
     Waiting(BoxFuture<'a, fmt::Result>),
+    /// The target writes nothing, not even an empty line: the caller finds what its own buffer held there, as Linux has it
+    /// (recorded: `differ/found/unstriped-status`).
+    Unwritten,
 }
 
 impl From<fmt::Result> for StatusResult<'_> {

@@ -14,7 +14,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | status line | empty |
+//! | status line | none: what the caller's buffer held stays in it, which programs that send zeros read as an empty one |
 //! | table line | the five arguments, the device as `MAJOR:MINOR` |
 //! | messages, events | none |
 //! | passes on | reads and writes; a flush succeeds without reaching the device, all else is not supported |
@@ -111,7 +111,8 @@ impl Target for Unstriped {
         let (stripes, stripe) = (self.stripes as i32, self.stripe as i32);
         let written = match kind {
             StatusKind::Table => write!(out, "{stripes} {chunk} {stripe} {} {offset}", self.device.dev()),
-            StatusKind::Info | StatusKind::Ima => Ok(()),
+            StatusKind::Info => return StatusResult::Unwritten,
+            StatusKind::Ima => Ok(()),
         };
         written.into()
     }

@@ -13,24 +13,41 @@ struct Writer {
     steps: Vec<String>,
     /// Devices that should be there, the newest last, with their sectors.
     devices: Vec<(String, u64)>,
+    /// Messages that one of its devices may take, with the device.
+    messages: Vec<(&'static str, String)>,
 }
 
-/// The script of a seed.
-pub fn generate(seed: u64) -> Script {
-    let mut writer = Writer { dice: Dice::new(seed), steps: Vec::new(), devices: Vec::new() };
-    writer.create();
-    if writer.dice.chance(25) {
+/// The script of a seed that is about some of the [`THEMES`](super::THEMES).
+pub fn generate(seed: u64, themes: &[&str]) -> Script {
+    let mut writer =
+        Writer { dice: Dice::new(seed), steps: Vec::new(), devices: Vec::new(), messages: Vec::new() };
+    let is_about = |theme: &str| themes.contains(&theme);
+    // One theme is what the script is about; of many, each comes now and then.
+    let is_one = themes.len() == 1;
+    if is_about("tables") {
+        writer.make();
+    }
+    if is_about("thin") && (writer.dice.chance(25) || is_one) {
         writer.pool();
     }
-    if writer.dice.chance(20) {
+    if is_about("snapshot") && (writer.dice.chance(20) || is_one) {
         writer.snapshot();
     }
-    for _ in 0..writer.dice.from(8, 25) {
+    if is_about("mirror") && (writer.dice.chance(15) || is_one) {
+        writer.mirror();
+    }
+    if is_about("multipath") && (writer.dice.chance(15) || is_one) {
+        writer.multipath();
+    }
+    for _ in 0..writer.dice.from(8, 30) {
         writer.step();
     }
-    writer.say("dm info -c -o name,open,segments,events,suspended,tables_loaded,readonly".to_owned());
-    writer.say("dm table".to_owned());
-    writer.say("calm dm status".to_owned());
+    for (name, _) in writer.devices.clone() {
+        writer.say(format!("info {name}"));
+        writer.say(format!("table {name}"));
+        writer.say(format!("status {name}"));
+    }
+    writer.say("list".to_owned());
     Script { seed, steps: writer.steps }
 }
 
@@ -48,24 +65,26 @@ impl Writer {
         self.devices[at].clone()
     }
 
+    fn add(&mut self, name: &str, sectors: u64) {
+        if !self.devices.iter().any(|(known, _)| *known == name) {
+            self.devices.push((name.to_owned(), sectors));
+        }
+    }
+
     fn table(&mut self) -> (String, u64) {
         table(&mut self.dice, &Around { devices: &self.devices })
     }
 
-    fn create(&mut self) {
+    fn make(&mut self) {
         let name = self.dice.one_of(NAMES).to_owned();
         let (table, size) = self.table();
-        let options =
-            self.dice.one_of(&["", "", "", "", " -r", " -u id-$N", " --notable", " --addnodeoncreate"]);
-        let options = options.replace("$N", &name);
-        if options == " --notable" {
-            self.say(format!("dm create {name} --notable"));
-            return;
+        let options = self.dice.one_of(&["", "", "", "", " ro", " uuid=id-$N"]).replace("$N", &name);
+        if self.dice.chance(6) {
+            self.say(format!("create {name}{options}"));
+        } else {
+            self.say(format!("make {name}{options} : {table}"));
         }
-        self.say(format!("calm dm create {name}{options} --table \"$(printf -- '{table}')\""));
-        if !self.devices.iter().any(|(known, _)| *known == name) {
-            self.devices.push((name, size));
-        }
+        self.add(&name, size);
     }
 
     fn pool(&mut self) {
@@ -74,19 +93,43 @@ impl Writer {
             "1 error_if_no_space",
             "2 skip_block_zeroing error_if_no_space",
             "2 ignore_discard error_if_no_space",
+            "2 no_discard_passdown error_if_no_space",
+            "2 read_only error_if_no_space",
         ]);
         let blocks = self.dice.from(4, 40);
-        self.say("calm dm create meta --table '0 8192 linear /dev/ram6 0'".to_owned());
-        self.say(format!(
-            "calm dm create pool --table '0 {} thin-pool {}/meta /dev/ram7 {block} 0 {features}'",
-            block * blocks,
-            "/dev/mapper"
-        ));
+        let low_water = self.dice.one_of(&[0, 0, 1, 4, 100]);
+        let pool = format!(
+            "0 {} thin-pool /dev/mapper/meta /dev/ram7 {block} {low_water} {features}",
+            block * blocks
+        );
+        self.say("make meta : 0 8192 linear /dev/ram6 0".to_owned());
+        self.say(format!("make pool : {pool}"));
+        if features.contains("read_only") && self.dice.chance(70) {
+            // A pool that may not write has made no thin device.
+            let writable = pool.replace("2 read_only", "1");
+            self.say(format!("load pool : {writable}"));
+            self.say("suspend pool".to_owned());
+            self.say("resume pool".to_owned());
+        }
+        self.add("pool", block * blocks);
         for thin in 0..self.dice.from(1, 2) {
             let size = block * self.dice.from(2, 30);
-            self.say(format!("calm dm message pool 0 'create_thin {thin}'"));
-            self.say(format!("calm dm create t{thin} --table '0 {size} thin /dev/mapper/pool {thin}'"));
-            self.devices.push((format!("t{thin}"), size));
+            self.say(format!("message pool 0: create_thin {thin}"));
+            let origin = if self.dice.chance(10) { " /dev/ram4" } else { "" };
+            self.say(format!("make t{thin} : 0 {size} thin /dev/mapper/pool {thin}{origin}"));
+            self.add(&format!("t{thin}"), size);
+        }
+        let thin = self.dice.from(0, 3);
+        let from = self.dice.from(0, 1);
+        for text in [
+            format!("create_thin {thin}"),
+            format!("create_snap {} {from}", thin + 2),
+            format!("delete {}", thin + 1),
+            format!("set_transaction_id {} {}", from, thin),
+            "reserve_metadata_snap".to_owned(),
+            "release_metadata_snap".to_owned(),
+        ] {
+            self.messages.push(("pool", text));
         }
     }
 
@@ -95,88 +138,170 @@ impl Writer {
         let chunk = self.dice.one_of(&[8, 16, 32]);
         let cow = self.dice.one_of(&[64, 256, 1024]);
         let kind = self.dice.one_of(&["P", "N", "PO"]);
-        self.say(format!("calm dm create base --table '0 {size} linear /dev/ram5 0'"));
-        self.say(format!("calm dm create cow --table '0 {cow} linear /dev/ram5 8192'"));
-        self.say(format!("calm dm create origin --table '0 {size} snapshot-origin /dev/mapper/base'"));
+        self.say(format!("make base : 0 {size} linear /dev/ram5 0"));
+        self.say(format!("make cow : 0 {cow} linear /dev/ram5 8192"));
+        self.say(format!("make origin : 0 {size} snapshot-origin /dev/mapper/base"));
+        self.say(format!("make snap : 0 {size} snapshot /dev/mapper/base /dev/mapper/cow {kind} {chunk}"));
+        self.add("origin", size);
+        self.add("snap", size);
+        if self.dice.chance(30) {
+            self.say(format!("make cow2 : 0 {cow} linear /dev/ram5 16384"));
+            self.say(format!("make snap2 : 0 {size} snapshot /dev/mapper/base /dev/mapper/cow2 P 16"));
+            self.add("snap2", size);
+        }
+    }
+
+    fn mirror(&mut self) {
+        let size = self.dice.one_of(&[512, 1024, 4096]);
+        let region = self.dice.one_of(&[8, 64, 128]);
+        let features = self.dice.one_of(&["", " 1 handle_errors", " 2 handle_errors keep_log"]);
+        let log = self.dice.one_of(&["core 1", "core 2", "disk 2 /dev/ram3", "disk 3 /dev/ram3"]);
+        let sync =
+            if log.ends_with('3') && !log.starts_with("core") || log == "core 2" { " nosync" } else { "" };
+        // `disk 2 /dev/ram3`: two words, and no third.
+        let sync = if log == "disk 2 /dev/ram3" { "" } else { sync };
+        self.say(format!("make leg : 0 {size} linear /dev/ram2 1024"));
         self.say(format!(
-            "calm dm create snap --table '0 {size} snapshot /dev/mapper/base /dev/mapper/cow {kind} {chunk}'"
+            "make mir : 0 {size} mirror {log} {region}{sync} 2 /dev/mapper/leg 0 /dev/ram1 64{features}"
         ));
-        for name in ["origin", "snap"] {
-            self.devices.push((name.to_owned(), size));
+        self.say("synced mir".to_owned());
+        self.add("leg", size);
+        self.add("mir", size);
+    }
+
+    fn multipath(&mut self) {
+        let size = self.dice.one_of(&[512, 1024]);
+        let queue = self.dice.one_of(&["0", "1 pg_init_retries 2", "0"]);
+        let selector = self.dice.one_of(&["round-robin", "queue-length", "service-time"]);
+        let arguments = match selector {
+            "round-robin" => ["1 100", "1 5"],
+            "queue-length" => ["1 1", "1 2"],
+            _ => ["2 1 1", "2 1 2"],
+        };
+        self.say(format!("make path : 0 {size} linear /dev/ram0 0"));
+        let counts = |arguments: &str| arguments.split_once(' ').map_or("", |(_, rest)| rest).to_owned();
+        let count = arguments[0].split(' ').next().unwrap_or("1");
+        self.say(format!(
+            "make mp : 0 {size} multipath {queue} 0 2 1 {selector} 0 1 {count} /dev/mapper/path {} {selector} 0 1 {count} /dev/ram1 {}",
+            counts(arguments[0]),
+            counts(arguments[1])
+        ));
+        self.add("path", size);
+        self.add("mp", size);
+        for text in [
+            "fail_path /dev/ram1",
+            "reinstate_path /dev/ram1",
+            "fail_path /dev/mapper/path",
+            "reinstate_path /dev/mapper/path",
+            "disable_group 1",
+            "enable_group 1",
+            "switch_group 2",
+            "switch_group 3",
+        ] {
+            self.messages.push(("mp", text.to_owned()));
         }
     }
 
     fn io(&mut self) {
         let (name, size) = self.any();
-        let kib = self.dice.one_of(&[4, 4, 8, 16, 64]);
-        let most = (size / 2 / kib).max(1);
-        let at = if self.dice.chance(10) { most } else { self.dice.from(0, most - 1) };
-        let count = self.dice.from(1, 4);
+        let count = self.dice.one_of(&[1, 7, 8, 8, 16, 33, 64, 128, 256, 1000]);
+        let most = size.saturating_sub(count);
+        let at = match self.dice.from(0, 9) {
+            0 => most,
+            1 => size,
+            2..=4 => self.dice.from(0, most),
+            _ => self.dice.from(0, most) / 8 * 8,
+        };
         let seed = self.dice.from(0, 999);
-        match self.dice.from(0, 9) {
-            0..=3 => self.say(format!("calm put /dev/mapper/{name} {kib} {at} {count} s{seed}")),
-            4..=7 => self.say(format!("calm get /dev/mapper/{name} {kib} {at} {count}")),
-            _ => self.say(format!("calm disc /dev/mapper/{name} {} {}", at * kib, count * kib)),
+        let place = format!("/dev/mapper/{name} {at} {count}");
+        match self.dice.from(0, 11) {
+            0..=3 => self.say(format!("put {place} {seed}")),
+            4..=7 => self.say(format!("get {place}")),
+            8 | 9 => self.say(format!("discard {place}")),
+            10 => self.say(format!("zeroout {place}")),
+            _ => self.say(format!("flush /dev/mapper/{name}")),
         }
     }
 
     fn message(&mut self) {
-        let (name, _) = self.any();
-        let message = match self.dice.from(0, 8) {
-            0 => "set_region_mappings 0:0 1:0".to_owned(),
-            1 => "set_region_mappings R2,4".to_owned(),
-            2 => "drop_writes".to_owned(),
-            3 => format!("create_thin {}", self.dice.from(0, 3)),
-            4 => format!("create_snap {} {}", self.dice.from(0, 5), self.dice.from(0, 1)),
-            5 => format!("delete {}", self.dice.from(0, 5)),
-            6 => format!("set_transaction_id {} {}", self.dice.from(0, 1), self.dice.from(0, 2)),
-            7 => "@cancel_deferred_remove".to_owned(),
-            _ => "hello".to_owned(),
-        };
-        let name = if self.dice.chance(40) && self.devices.iter().any(|(name, _)| name == "t0") {
-            "pool"
-        } else {
-            &name
-        };
+        let any = self.any().0;
         let sector = self.dice.one_of(&[0, 0, 0, 8, 100_000]);
-        self.say(format!("calm live {name} dm message {name} {sector} '{message}'"));
+        if !self.messages.is_empty() && self.dice.chance(75) {
+            let at = self.dice.from(0, self.messages.len() as u64 - 1) as usize;
+            let (name, text) = self.messages[at].clone();
+            self.say(format!("message {name} 0: {text}"));
+            return;
+        }
+        let text = self.dice.one_of(&[
+            "set_region_mappings 0:0 1:0",
+            "set_region_mappings R2,4",
+            "addbadblock 3",
+            "removebadblock 3",
+            "queryblock 3",
+            "countbadblocks",
+            "clearbadblocks",
+            "enable",
+            "disable",
+            "mark one",
+            "create_thin 1",
+            "delete 7",
+            "fail_path 1:1",
+            "@cancel_deferred_remove",
+            "@cancel_deferred_remove",
+            "@nothing",
+            "hello",
+            "",
+        ]);
+        self.say(format!("message {any} {sector}: {text}"));
     }
 
     fn step(&mut self) {
         let (name, _) = self.any();
         match self.dice.from(0, 99) {
-            0..=11 => self.create(),
-            12..=19 => {
+            0..=9 => self.make(),
+            10..=17 => {
                 let (table, _) = self.table();
-                self.say(format!("calm dm load {name} --table \"$(printf -- '{table}')\""));
+                let flag = if self.dice.chance(10) { " ro" } else { "" };
+                self.say(format!("load {name}{flag} : {table}"));
             }
-            20..=26 => {
-                let flags = self.dice.one_of(&["", "", " --noflush", " --nolockfs"]);
-                self.say(format!("calm dm suspend{flags} {name}"));
+            18..=23 => {
+                let flags = self.dice.one_of(&["", "", " noflush", " nolockfs"]);
+                self.say(format!("suspend {name}{flags}"));
             }
-            27..=36 => self.say(format!("dm resume {name}")),
-            37..=39 => self.say(format!("dm clear {name}")),
-            40..=44 => {
-                let force = self.dice.one_of(&["", "", " --force", " --deferred"]);
-                self.say(format!("calm dm remove{force} {name}"));
+            24..=33 => {
+                let flags = self.dice.one_of(&["", "", "", " noflush"]);
+                self.say(format!("resume {name}{flags}"));
             }
-            45..=46 => {
+            34..=36 => self.say(format!("clear {name}")),
+            37..=41 => {
+                let flag = self.dice.one_of(&["", "", " deferred"]);
+                self.say(format!("remove {name}{flag}"));
+            }
+            42..=43 => {
                 let new = self.dice.one_of(NAMES);
-                self.say(format!("dm rename {name} {new}"));
+                self.say(format!("rename {name} {new}"));
             }
-            47 => self.say(format!("dm rename {name} --setuuid other-{name}")),
-            48..=54 => self.message(),
-            55..=57 => self.say(format!("calm synced {name}; calm dm status {name}")),
-            58..=60 => self.say(format!("dm table {name}")),
-            61..=62 => self.say(format!("dm deps {name}")),
-            63..=64 => self.say(format!("limits {name}")),
-            65 => self.say(format!("dm wipe_table {name}; dm table {name}")),
-            66 => {
+            44 => self.say(format!("setuuid {name} other-{name}")),
+            45..=52 => self.message(),
+            53..=54 => self.say(format!("synced {name}")),
+            55..=57 => {
+                let flag = self.dice.one_of(&["", " noflush", " inactive"]);
+                self.say(format!("status {name}{flag}"));
+            }
+            58..=60 => {
+                let flag = self.dice.one_of(&["", " inactive"]);
+                self.say(format!("table {name}{flag}"));
+            }
+            61 => self.say(format!("deps {name}")),
+            62..=63 => self.say(format!("limits {name}")),
+            64 => {
                 let cylinders = self.dice.from(1, 64);
-                self.say(format!("dm setgeometry {name} {cylinders} 2 16 0"));
+                self.say(format!("geometry {name} {cylinders}"));
             }
-            67 => self.say(format!("calm dm status --noflush {name}")),
-            68 => self.say("dm ls".to_owned()),
+            65..=66 => self.say(format!("open {name}")),
+            67 => self.say(format!("close {name}")),
+            68 => self.say(format!("info {name}")),
+            69 => self.say("list".to_owned()),
             _ => self.io(),
         }
     }

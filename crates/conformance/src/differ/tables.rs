@@ -58,7 +58,7 @@ fn offset(dice: &mut Dice, len: u64, size: u64) -> u64 {
 
 /// A target and its parameters for `len` sectors.
 fn target(dice: &mut Dice, len: u64, around: &Around<'_>) -> (&'static str, String) {
-    match dice.from(0, 12) {
+    match dice.from(0, 15) {
         0..=3 => {
             let (device, size) = around.below(dice);
             ("linear", format!("{device} {}", offset(dice, len, size)))
@@ -127,6 +127,18 @@ fn target(dice: &mut Dice, len: u64, around: &Around<'_>) -> (&'static str, Stri
                 (0..paths).map(|_| format!("{device} {}", offset(dice, len, size))).collect();
             ("switch", format!("{} {} 0 {}", paths.len(), dice.one_of(&[8, 64, 128]), paths.join(" ")))
         }
+        12 => {
+            let (device, size) = around.below(dice);
+            ("dust", format!("{device} {} {}", offset(dice, len, size), dice.one_of(&[512, 1024, 4096])))
+        }
+        13 => {
+            let (device, _) = around.below(dice);
+            ("log-writes", format!("{device} {}", ram(dice)))
+        }
+        14 => {
+            let (device, _) = around.below(dice);
+            ("snapshot-origin", device)
+        }
         _ => {
             let (device, size) = around.below(dice);
             let stripes = dice.one_of(&[2, 3, 4]);
@@ -153,7 +165,7 @@ fn spoil(dice: &mut Dice, line: &str) -> String {
     words.join(" ")
 }
 
-/// A table, its lines with `\n` between, and the sectors that it has if it is right.
+/// A table, its lines with `; ` between, and the sectors that it has if it is right.
 pub(super) fn table(dice: &mut Dice, around: &Around<'_>) -> (String, u64) {
     let parts = dice.one_of(&[1, 1, 1, 1, 2, 3]);
     let (mut start, mut lines) = (0, Vec::new());
@@ -165,5 +177,5 @@ pub(super) fn table(dice: &mut Dice, around: &Around<'_>) -> (String, u64) {
         lines.push(if dice.chance(10) { spoil(dice, &line) } else { line });
         start += len;
     }
-    (lines.join("\\n"), start)
+    (lines.join("; "), start)
 }

@@ -19,6 +19,7 @@ const ROOTS: &[&str] = &["docs/src/", "crates/conformance/", "crates/", "sim/"];
 const RECORDINGS: &[(&str, &str)] = &[
     ("crates/conformance/golden/cases/", ".sh"),
     ("crates/conformance/", ".out"),
+    ("crates/conformance/", ".steps"),
     ("crates/conformance/golden/", ".sh"),
     ("crates/conformance/golden/", ""),
     ("crates/cli/tests/", ""),

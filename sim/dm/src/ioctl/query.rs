@@ -120,7 +120,7 @@ impl ControlFile {
                 start: line.start,
                 len: line.len,
                 target_type: line.kind.name.into(),
-                params: text.into_bytes(),
+                params: text.map_or_else(|| writer.text_under().to_vec(), String::into_bytes),
             };
             if !writer.push(&spec) {
                 is_full = true;
