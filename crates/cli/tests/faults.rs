@@ -157,7 +157,8 @@ dmsetup create b --table '0 8 zero' & waiter=$!
 until $DMLAB fault list | grep -q '1 hit of'; do sleep 0.01; done
 sleep 0.3; kill -0 $waiter && echo waits
 dmsetup table b; ls /dev/mapper
-dmsetup udevcomplete $(dmsetup udevcookies | tail -n 1 | cut -d' ' -f1) >/dev/null
+cookies=$(dmsetup udevcookies | tail -n +2 | cut -d' ' -f1); echo $cookies | wc -w
+dmsetup udevcomplete $cookies >/dev/null
 wait $waiter; echo $?
 dmsetup remove b; dmsetup rename a c; ls /dev/mapper; dmsetup remove c; ls /dev/mapper
 ",
@@ -169,6 +170,7 @@ waits
 0 8 zero 
 a
 control
+1
 0
 c
 control

@@ -8,6 +8,7 @@ mod kmsg;
 mod memory;
 mod mirror;
 mod recorded;
+mod semaphores;
 mod session;
 mod shared_state;
 mod state_dirs;
@@ -45,6 +46,7 @@ use channel::Channel;
 use dmlab_machine::Machine;
 use files::Files;
 use mirror::Mirror;
+use semaphores::Semaphores;
 use session::Session;
 use shared_state::Shared;
 use timers::Timers;
@@ -93,11 +95,13 @@ struct Client {
     turns: Arc<AtomicU64>,
 }
 
-/// A client's wait for the machine's clock, which it may take back.
+/// A client's wait for the machine's clock, or for semaphores, which it may take back.
 #[derive(Default)]
 struct Wait {
     interrupt: Interrupt,
     is_under_way: AtomicBool,
+    /// Whether it is no call of a recording: it waits for nothing of the machine.
+    is_unrecorded: AtomicBool,
 }
 
 impl Wait {
@@ -105,9 +109,11 @@ impl Wait {
     fn cancel(&self, recorder: Option<&Recorder>, client: u64) {
         let is_waiting = || self.is_under_way.load(Ordering::Acquire);
         match recorder {
-            Some(recorder) => recorder.cancel(client, is_waiting, &self.interrupt),
-            None if is_waiting() => self.interrupt.raise(),
-            None => {}
+            Some(recorder) if !self.is_unrecorded.load(Ordering::Acquire) => {
+                recorder.cancel(client, is_waiting, &self.interrupt);
+            }
+            _ if is_waiting() => self.interrupt.raise(),
+            _ => {}
         }
     }
 }
@@ -152,9 +158,18 @@ impl Server {
         state_dirs::make(&dir)?;
         let runtime = machine.runtime().clone();
         let files = Arc::new(Files::new(machine.clone())?);
+        let semaphores = Semaphores::new(runtime.clone(), driver.time(), options.recorder.clone());
+        let semaphores = Arc::new(semaphores);
         let shared = Arc::new(Shared {
             // What a run records must not depend on when it is looked at.
-            world: World::new(machine, kept, options.has_udev, options.recorder.is_none()),
+            world: World::new(
+                machine,
+                semaphores.clone(),
+                kept,
+                options.has_udev,
+                options.recorder.is_none(),
+            ),
+            semaphores,
             files,
             mirror: Mirror::new(dir.join(MIRROR_DIR))?,
             control: OnceLock::new(),
@@ -400,6 +415,7 @@ fn watch_clients(shared: &Shared, watch: &Watch) {
         for event in &events {
             let (flags, id) = (event.flags, event.data.u64());
             if shared.timers.has_heard(id) {
+                shared.semaphores.look_for_ends();
                 continue;
             }
             let clients = watch.clients.lock();

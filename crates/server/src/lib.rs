@@ -3,13 +3,13 @@
 //! - [`world`]: what `/dev`, `/sys` and `/proc` look like on that machine; every front asks it;
 //! - [`Server`]: the preload front: a socket, channels in shared memory, the table of open files;
 //! - [`client`]: the other end, for dmlab's own commands.
-// Two exceptions, with their reasons: the memory that clients share, in `shared`, and udev's cookies, in `semaphore`.
+// Two exceptions, with their reasons: the memory that clients share, in `shared`, and signals with a value, in `signals`.
 #![deny(unsafe_code)]
 
 pub mod client;
 mod front;
 pub mod rundir;
-mod semaphore;
+mod semaphores;
 mod shared;
 mod signals;
 pub mod world;

@@ -19,13 +19,14 @@ use std::time::{Duration, Instant};
 
 use dmlab_shim_proto::{Stat, host_dev_shows, is_modules, retold, tells_of_host_disks};
 use dmlab_units::{DevT, Errno};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
 pub use node::{EntryKind, Inode, Kind};
 pub use resolve::Found;
 pub use sysfs::Entry;
 
 use dmlab_machine::{DeviceInfo, Machine, OpenMode, UeventAction};
+use resolve::Sources;
 use tree::Tree;
 
 /// Which part of the file system a path lies in.
@@ -62,8 +63,10 @@ pub fn area(path: &[u8]) -> Area {
         Area::Dev
     } else if SYS.iter().any(|root| inside(root)) || is_modules(path) {
         Area::Sys
-    } else if matches!(path, b"/proc/devices" | b"/proc/misc" | b"/proc/partitions" | b"/proc/diskstats")
-        || retold(path).is_some()
+    } else if matches!(
+        path,
+        b"/proc/devices" | b"/proc/misc" | b"/proc/partitions" | b"/proc/diskstats" | b"/proc/sysvipc/sem"
+    ) || retold(path).is_some()
     {
         Area::Proc
     } else if inside(b"/run/udev") {
@@ -75,9 +78,20 @@ pub fn area(path: &[u8]) -> Area {
     }
 }
 
+/// The System V semaphores of a run, as far as its view has to do with them.
+pub trait Semaphores: Send + Sync {
+    /// Counts the semaphore behind a udev cookie down by one, as `dmsetup udevcomplete` does; `cookie` is the DM_COOKIE of an event. A
+    /// cookie without a semaphore is passed over.
+    fn complete(&self, cookie: u32);
+
+    /// The text of `/proc/sysvipc/sem`.
+    fn listing(&self) -> String;
+}
+
 /// The view of one machine.
 pub struct World {
     machine: Machine,
+    semaphores: Arc<dyn Semaphores>,
     /// `st_dev` of `/dev`: that of the host's, so that its own nodes and ours agree.
     dev_dev: u64,
     /// Where regular files that programs make under `/dev` really are.
@@ -99,11 +113,18 @@ struct State {
 
 impl World {
     /// The view of `machine`. Files that programs make under `/dev` go into the directory `files`. Programs find a udev
-    /// that runs, or none; one that `looks` looks into devices.
-    pub fn new(machine: Machine, files: PathBuf, has_udev: bool, looks: bool) -> World {
+    /// that runs, or none; one that `looks` looks into devices, and it completes cookies of `semaphores`.
+    pub fn new(
+        machine: Machine,
+        semaphores: Arc<dyn Semaphores>,
+        files: PathBuf,
+        has_udev: bool,
+        looks: bool,
+    ) -> World {
         let dev_dev = rustix::fs::stat("/dev").map_or(6, |stat| stat.st_dev);
         World {
             machine,
+            semaphores,
             dev_dev,
             files,
             has_udev,
@@ -117,6 +138,28 @@ impl World {
         &self.machine
     }
 
+    /// Does `work` with the state as the kernel's events have left it. Cookies that these complete are completed when the state is
+    /// free again: who waits for one may be a call that is about to look at the state.
+    fn caught_up<R>(&self, work: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.state.lock();
+        state.tree.catch_up(&self.machine);
+        let result = work(&mut state);
+        self.complete_cookies(state);
+        result
+    }
+
+    fn complete_cookies(&self, mut state: MutexGuard<'_, State>) {
+        let completed = state.tree.take_completed();
+        drop(state);
+        for cookie in completed {
+            self.semaphores.complete(cookie);
+        }
+    }
+
+    fn sources<'a>(&'a self, state: &'a State) -> Sources<'a> {
+        Sources { tree: &state.tree, machine: &self.machine, semaphores: &*self.semaphores }
+    }
+
     /// The block devices of now.
     pub fn devices(&self) -> Vec<DeviceInfo> {
         self.machine.devices()
@@ -125,11 +168,11 @@ impl World {
     /// Does at once what a udev that runs does for events as they come.
     pub(crate) fn run_udev(&self) {
         if self.has_udev {
-            let mut state = self.state.lock();
-            state.tree.catch_up(&self.machine);
-            if !state.tree.is_udev_idle() {
-                self.udev_turns.notify_all();
-            }
+            self.caught_up(|state| {
+                if !state.tree.is_udev_idle() {
+                    self.udev_turns.notify_all();
+                }
+            });
         }
     }
 
@@ -147,6 +190,7 @@ impl World {
         let content = block.map(|block| udev::look(&block)).unwrap_or_default();
         let mut state = self.state.lock();
         state.tree.found_by_udev(&self.machine, &job, content);
+        self.complete_cookies(state);
     }
 
     /// What udev does when a device that may have been written is closed: a disk's partition table is read again if
@@ -205,8 +249,8 @@ impl World {
             return;
         }
         let until = Instant::now() + UDEV_PATIENCE;
+        self.caught_up(|_| ());
         let mut state = self.state.lock();
-        state.tree.catch_up(&self.machine);
         while !state.tree.is_udev_idle() && Instant::now() < until {
             self.udev_turns.notify_all();
             self.udev_turns.wait_for(&mut state, Duration::from_millis(50));
@@ -219,9 +263,7 @@ impl World {
     /// As `open`'s: ENOENT, ENOTDIR, ELOOP.
     pub fn find(&self, path: &[u8], follow: bool) -> Result<Found, Errno> {
         self.wait_for_udev(path);
-        let mut state = self.state.lock();
-        state.tree.catch_up(&self.machine);
-        resolve::find(&state.tree, &self.machine, path, follow)
+        self.caught_up(|state| resolve::find(self.sources(state), path, follow))
     }
 
     /// `stat` of what was found; `None` when it is elsewhere.
@@ -277,10 +319,10 @@ impl World {
     /// # Errors
     /// EEXIST, ENOENT without the directory, EPERM outside `/dev`.
     pub fn make(&self, path: &[u8], kind: Kind, mode: u32) -> Result<(), Errno> {
-        let mut state = self.state.lock();
-        state.tree.catch_up(&self.machine);
-        let path = resolve::place(&state.tree, &self.machine, path)?;
-        state.tree.make(&path, kind, mode)
+        self.caught_up(|state| {
+            let path = resolve::place(self.sources(state), path)?;
+            state.tree.make(&path, kind, mode)
+        })
     }
 
     /// Makes a regular file for an `open` that creates one; the file really lies at the returned path.
@@ -289,7 +331,7 @@ impl World {
     /// As [`World::make`].
     pub fn make_file(&self, path: &[u8]) -> Result<PathBuf, Errno> {
         let mut state = self.state.lock();
-        let path = resolve::place(&state.tree, &self.machine, path)?;
+        let path = resolve::place(self.sources(&state), path)?;
         let backing = self.files.join(format!("{}", state.tree.next_ino()));
         state.tree.make(&path, Kind::File(backing.clone()), 0o644)?;
         Ok(backing)
@@ -300,10 +342,10 @@ impl World {
     /// # Errors
     /// As `unlink` and `rmdir`.
     pub fn remove(&self, path: &[u8], directory: bool) -> Result<(), Errno> {
-        let mut state = self.state.lock();
-        state.tree.catch_up(&self.machine);
-        let path = resolve::place(&state.tree, &self.machine, path)?;
-        state.tree.remove(&path, directory)
+        self.caught_up(|state| {
+            let path = resolve::place(self.sources(state), path)?;
+            state.tree.remove(&path, directory)
+        })
     }
 
     /// Renames.
@@ -311,11 +353,11 @@ impl World {
     /// # Errors
     /// As `renameat2`.
     pub fn rename(&self, from: &[u8], to: &[u8], flags: u32) -> Result<(), Errno> {
-        let mut state = self.state.lock();
-        state.tree.catch_up(&self.machine);
-        let from = resolve::place(&state.tree, &self.machine, from)?;
-        let to = resolve::place(&state.tree, &self.machine, to)?;
-        state.tree.rename(&from, &to, flags)
+        self.caught_up(|state| {
+            let from = resolve::place(self.sources(state), from)?;
+            let to = resolve::place(self.sources(state), to)?;
+            state.tree.rename(&from, &to, flags)
+        })
     }
 
     /// Gives a node a second name.
@@ -323,11 +365,11 @@ impl World {
     /// # Errors
     /// As `link`.
     pub fn link(&self, from: &[u8], to: &[u8]) -> Result<(), Errno> {
-        let mut state = self.state.lock();
-        state.tree.catch_up(&self.machine);
-        let from = resolve::place(&state.tree, &self.machine, from)?;
-        let to = resolve::place(&state.tree, &self.machine, to)?;
-        state.tree.link(&from, &to)
+        self.caught_up(|state| {
+            let from = resolve::place(self.sources(state), from)?;
+            let to = resolve::place(self.sources(state), to)?;
+            state.tree.link(&from, &to)
+        })
     }
 
     /// Remembers that the real file (`dev`, `ino`) stands for a device node.

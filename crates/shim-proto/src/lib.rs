@@ -13,6 +13,7 @@ mod layout;
 mod message;
 mod program;
 mod reply;
+mod semaphores;
 
 pub use hosts::{Retold, host_dev_shows, is_modules, retold, tells_of_host_disks};
 pub use ioctls::{DM_HEADER_LEN, DM_IOCTL_TYPE, IoctlShape, STAGING_LIMIT, ioctl_shape};
@@ -27,3 +28,4 @@ pub use message::{
 };
 pub use program::{Program, Unserved, judge};
 pub use reply::{FileKind, Place, REPLY_LEN, Reply, STAT_LEN, Stat};
+pub use semaphores::{NO_LIMIT, SemaphoreOperation, SemaphoreStatus, semaphore_commands, semaphore_limits};

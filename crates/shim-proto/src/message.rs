@@ -261,6 +261,15 @@ requests! {
     GetTimer = 48 { timer: u64; }
     /// Ends a timer; 0: all that this process made, but not its alarm.
     DropTimer = 49 { timer: u64; }
+    /// `semget` by a program with these effective ids; the value is the set's number.
+    GetSemaphores = 51 { key: i32, len: i32, flags: i32, uid: u32, gid: u32; }
+    /// `semop` and `semtimedop`: the payload is an array of `struct sembuf`; `nanos` is the limit, or [`crate::NO_LIMIT`]. The client
+    /// may take it back as it does a [`Request::Sleep`]: EINTR then.
+    OperateSemaphores = 52 { set: i32, nanos: u64, uid: u32, gid: u32; operations }
+    /// `semctl`: `argument` is the value of `SETVAL`; the payload is what `SETALL` and `IPC_SET` set. The payload of the answer is a
+    /// [`crate::SemaphoreStatus`], the values, or the ten numbers of a `struct seminfo`. `SETALL` without values answers how many
+    /// there are.
+    ControlSemaphores = 53 { set: i32, number: i32, command: i32, argument: i32, uid: u32, gid: u32; data }
     /// A DM ioctl without an open control node, for dmlab's own commands.
     DmIoctl = 38 { cmd: u32; data }
 }

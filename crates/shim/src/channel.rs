@@ -135,8 +135,13 @@ impl Call {
     /// Takes a channel for what belongs to the calling process. A child of a vfork has its parent's memory, but is
     /// another process.
     pub(crate) fn begin_own() -> Result<Call, i32> {
+        Call::begin()?.owned()
+    }
+
+    /// Another channel, if this one's calls are not the calling process's.
+    fn owned(self) -> Result<Call, i32> {
         let me = sys::getpid()? as i32;
-        let call = Call::begin()?;
+        let call = self;
         if call.slot.process.load(Ordering::Relaxed) == me {
             return Ok(call);
         }
@@ -155,6 +160,25 @@ impl Call {
     /// # Errors
     /// ENFILE also if there are `most` such waits already.
     pub(crate) fn begin_wait(most: usize) -> Result<Call, i32> {
+        let (me, frame) = Call::let_go_of_left(most)?;
+        Call::begin().map(|call| call.left_by(me, frame))
+    }
+
+    /// As [`Call::begin_wait`], for what belongs to the calling process.
+    pub(crate) fn begin_own_wait(most: usize) -> Result<Call, i32> {
+        let (me, frame) = Call::let_go_of_left(most)?;
+        Call::begin_own().map(|call| call.left_by(me, frame))
+    }
+
+    /// Whose call it is, should its frame be jumped out of.
+    fn left_by(self, thread: i32, frame: usize) -> Call {
+        self.slot.frame.store(frame, Ordering::Relaxed);
+        self.slot.thread.store(thread, Ordering::Relaxed);
+        self
+    }
+
+    /// Lets go of the waits that this thread has jumped out of. Returns the thread and a place on its stack.
+    fn let_go_of_left(most: usize) -> Result<(i32, usize), i32> {
         if state::just_forked() {
             forget_parents_channels();
         }
@@ -174,10 +198,7 @@ impl Call {
         if nr >= most {
             return Err(libc::ENFILE);
         }
-        let call = Call::begin()?;
-        call.slot.frame.store(frame, Ordering::Relaxed);
-        call.slot.thread.store(me, Ordering::Relaxed);
-        Ok(call)
+        Ok((me, frame))
     }
 
     fn connect(&mut self) -> Result<(), i32> {
@@ -252,9 +273,8 @@ impl Call {
         fd: Option<i32>,
     ) -> Result<(Reply, Option<i32>), i32> {
         let mut header = request.encode_with_tail(self.data(), tail).map_err(|_| libc::ENAMETOOLONG)?;
-        let interruptible =
-            matches!(request, Request::Ioctl { cmd, .. } if (cmd >> 8) & 0xff == proto::DM_IOCTL_TYPE);
-        let mut answer = self.exchange(&header, fd, interruptible);
+        let signals = Signals::during(request);
+        let mut answer = self.exchange(&header, fd, signals);
         if answer == Err(Lost::BeforeTheCall) {
             // The program closed our socket under us (daemons do): begin again on a new one, with the same data.
             let old = self.slot.area.swap(core::ptr::null_mut(), Ordering::Relaxed);
@@ -268,7 +288,7 @@ impl Call {
             let _ = sys::munmap(old, proto::AREA_LEN);
             connected?;
             header = request.encode_with_tail(self.data(), tail).map_err(|_| libc::ENAMETOOLONG)?;
-            answer = self.exchange(&header, fd, interruptible);
+            answer = self.exchange(&header, fd, signals);
         }
         let (reply, fd) = answer.map_err(|_| {
             self.give_up();
@@ -384,8 +404,11 @@ impl Call {
         &mut self,
         header: &proto::Header,
         fd: Option<i32>,
-        interruptible: bool,
+        signals: Signals,
     ) -> Result<(Reply, Option<i32>), Lost> {
+        if signals == Signals::TakeBack {
+            self.word(proto::CANCEL).store(0, Ordering::SeqCst);
+        }
         if let Some(fd) = fd {
             self.signal(Some(fd)).map_err(|_| Lost::BeforeTheCall)?;
         }
@@ -394,8 +417,8 @@ impl Call {
         let mut interrupted = false;
         if !self.spin() {
             // A wait for a disk is a sleep as in a kernel: no signal wakes it, and none kills it, until the call is over.
-            let held = (!interruptible).then(sys::hold_signals);
-            let slept = self.sleep(&mut came, interruptible, &mut interrupted);
+            let held = (signals == Signals::Wait).then(sys::hold_signals);
+            let slept = self.sleep(&mut came, signals, &mut interrupted);
             if let Some(held) = held {
                 sys::release_signals(held);
             }
@@ -417,7 +440,7 @@ impl Call {
             Some(LOST) => (Reply::error(libc::EMFILE), None),
             came => (reply, came),
         };
-        if interrupted {
+        if interrupted && signals == Signals::EndTheCall {
             // Our half of the socket is shut: the payload is still needed, so only the descriptor goes now.
             close_socket(self.slot);
         }
@@ -441,8 +464,9 @@ impl Call {
     }
 
     /// Sleeps on the socket until the reply is there. A socket read is restarted by the kernel exactly when the signal that
-    /// interrupted it says so (`SA_RESTART`), which is the rule that blocking device calls follow too.
-    fn sleep(&self, came: &mut Option<i32>, interruptible: bool, interrupted: &mut bool) -> Result<(), Lost> {
+    /// interrupted it says so (`SA_RESTART`), which is the rule that blocking device calls follow too. A poll never is, which is the
+    /// rule of System V.
+    fn sleep(&self, came: &mut Option<i32>, signals: Signals, interrupted: &mut bool) -> Result<(), Lost> {
         loop {
             self.word(proto::CLIENT_SLEEPS).store(proto::ON_SOCKET, Ordering::SeqCst);
             fence(Ordering::SeqCst);
@@ -452,6 +476,12 @@ impl Call {
             }
             // Otherwise a wake is on its way (or the server has yet to look at the word).
             let Ok(fd) = verify(self.slot) else { return self.wait_without_socket() };
+            if signals == Signals::TakeBack && !*interrupted {
+                *interrupted = sys::wait_readable(fd) == Err(libc::EINTR);
+                if *interrupted {
+                    self.cancel().map_err(|_| Lost::InTheCall)?;
+                }
+            }
             match receive(fd) {
                 Ok((0, _)) => return Err(Lost::InTheCall),
                 Ok((_, fd)) => {
@@ -463,7 +493,7 @@ impl Call {
                     }
                 }
                 Err(libc::EINTR) => {
-                    if interruptible && !*interrupted {
+                    if signals == Signals::EndTheCall && !*interrupted {
                         *interrupted = true;
                         let _ = sys::shutdown(fd, libc::SHUT_WR);
                     }
@@ -538,6 +568,27 @@ fn dial() -> Result<i32, i32> {
         };
         let _ = sys::close(fd);
         return Err(errno);
+    }
+}
+
+/// What a signal does while a call waits for its answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Signals {
+    /// It waits too: the call waits for a disk.
+    Wait,
+    /// It ends the call: the server sees half of the socket shut.
+    EndTheCall,
+    /// It takes back what the call waits for.
+    TakeBack,
+}
+
+impl Signals {
+    fn during(request: &Request<'_>) -> Signals {
+        match request {
+            Request::Ioctl { cmd, .. } if (cmd >> 8) & 0xff == proto::DM_IOCTL_TYPE => Signals::EndTheCall,
+            Request::OperateSemaphores { .. } => Signals::TakeBack,
+            _ => Signals::Wait,
+        }
     }
 }
 

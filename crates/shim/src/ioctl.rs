@@ -9,7 +9,7 @@ use crate::hook::hook;
 use crate::{c_result, sys};
 
 /// Copies from the program's memory at `from`. The result is how many bytes were readable.
-fn copy_in(from: usize, to: &mut [u8]) -> usize {
+pub(crate) fn copy_in(from: usize, to: &mut [u8]) -> usize {
     let local = libc::iovec { iov_base: to.as_mut_ptr().cast(), iov_len: to.len() };
     let remote = libc::iovec { iov_base: from as *mut libc::c_void, iov_len: to.len() };
     let pid = sys::getpid().unwrap_or(0);
@@ -26,7 +26,7 @@ fn copy_in(from: usize, to: &mut [u8]) -> usize {
 }
 
 /// Copies to the program's memory at `to`.
-fn copy_out(to: usize, from: &[u8]) -> Result<(), i32> {
+pub(crate) fn copy_out(to: usize, from: &[u8]) -> Result<(), i32> {
     if from.is_empty() {
         return Ok(());
     }

@@ -27,6 +27,7 @@ mod owners;
 mod paths;
 mod poll;
 mod privileges;
+mod semaphores;
 mod stat;
 mod state;
 mod stdio;

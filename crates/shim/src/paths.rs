@@ -134,7 +134,14 @@ fn is_simulated(path: &[u8]) -> bool {
         return true;
     }
     if path.starts_with(b"/proc") {
-        return matches!(path, b"/proc/devices" | b"/proc/misc" | b"/proc/partitions" | b"/proc/diskstats");
+        return matches!(
+            path,
+            b"/proc/devices"
+                | b"/proc/misc"
+                | b"/proc/partitions"
+                | b"/proc/diskstats"
+                | b"/proc/sysvipc/sem"
+        );
     }
     inside(b"/run/udev") || (path.starts_with(b"/sys") && SYS_TREES.iter().any(|root| inside(root)))
 }

@@ -73,6 +73,8 @@ calls! {
     fn getpid() = SYS_getpid();
     fn getuid() = SYS_getuid();
     fn getgid() = SYS_getgid();
+    fn geteuid() = SYS_geteuid();
+    fn getegid() = SYS_getegid();
     fn getrlimit_nofile(out: *mut libc::rlimit) = SYS_prlimit64(0usize, libc::RLIMIT_NOFILE, 0usize, out);
     fn vm_read(pid: usize, local: *const libc::iovec, remote: *const libc::iovec)
         = SYS_process_vm_readv(pid, local, 1usize, remote, 1usize, 0usize);

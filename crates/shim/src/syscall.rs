@@ -4,7 +4,7 @@
 use libc::{c_char, c_int, c_long, c_void, iovec, mode_t, off_t, size_t};
 
 use crate::hook::hook;
-use crate::{aio, clock, modules, mounts, state};
+use crate::{aio, clock, modules, mounts, semaphores, state};
 
 /// The call by its own function, which this library exports. `None`: pass it on.
 fn by_name(nr: c_long, a: [usize; 6]) -> Option<c_long> {
@@ -150,7 +150,10 @@ hook! {
             if let Some(result) = aio::by_number(nr, args) {
                 return aio::as_syscall(result);
             }
-            if let Some(result) = mounts::by_number(nr, args).or_else(|| modules::by_number(nr, args)) {
+            let by_family = mounts::by_number(nr, args)
+                .or_else(|| modules::by_number(nr, args))
+                .or_else(|| semaphores::by_number(nr, args));
+            if let Some(result) = by_family {
                 return result;
             }
             if let Some(result) = by_name(nr, args) {

@@ -71,6 +71,7 @@ errnos! {
     ENOSYS = 38, "Function not implemented";
     ENOTEMPTY = 39, "Directory not empty";
     ELOOP = 40, "Too many levels of symbolic links";
+    EIDRM = 43, "Identifier removed";
     EBADE = 52, "Invalid exchange";
     ENODATA = 61, "No data available";
     ETIME = 62, "Timer expired";

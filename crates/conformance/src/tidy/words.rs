@@ -124,8 +124,8 @@ const UNSAFE_CRATES: &[(&str, &[&str], &str)] = &[
     ("crates/shim", &["*"], "stands in front of the C library: raw pointers are its interface"),
     (
         "crates/server",
-        &["crates/server/src/shared.rs", "crates/server/src/semaphore.rs", "crates/server/src/signals.rs"],
-        "data of the clients lies in shared memory; SysV semaphores have no safe wrapper",
+        &["crates/server/src/shared.rs", "crates/server/src/signals.rs"],
+        "data of the clients lies in shared memory; signals with a value have no safe wrapper",
     ),
     ("crates/shim-proto", &["*"], "rings in shared memory"),
     ("crates/control", &["crates/control/src/real.rs"], "ioctl(2) on a real /dev/mapper/control"),

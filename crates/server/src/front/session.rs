@@ -14,7 +14,7 @@ use dmlab_shim_proto as proto;
 use dmlab_units::{Bytes, DevT, Errno};
 use parking_lot::Mutex;
 
-use proto::{FileKind, Place, Reply, Request};
+use proto::{FileKind, Place, Reply, Request, SemaphoreOperation};
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 
 use super::channel::Channel;
@@ -23,6 +23,7 @@ use super::kmsg::Reader;
 use super::memory::{Process, carried};
 use super::shared_state::Shared;
 use super::timers::Purpose;
+use crate::semaphores::Command;
 use crate::world::{Area, Entry, Found, Inode, Kind, World, area, errno};
 
 /// The number of DM_TABLE_LOAD among the commands of the control node.
@@ -77,6 +78,10 @@ impl Session {
             turns.fetch_add(1, Ordering::AcqRel);
             let answer = match Request::decode(&header, channel.area.data()) {
                 Ok(Request::Sleep { nanos }) => self.sleep(Duration::from_nanos(nanos), &channel),
+                Ok(Request::OperateSemaphores { set, nanos, uid, gid, operations }) => {
+                    let operations = SemaphoreOperation::all(operations).collect();
+                    self.operate_semaphores(set, nanos, operations, (uid, gid), &channel)
+                }
                 _ => self.answer(&header, channel.area.data(), fd),
             };
             let (reply, fd) = answer.unwrap_or_else(|errno| (Reply::error(errno.raw()), None));
@@ -271,8 +276,14 @@ impl Session {
             }
             Request::GetTimer { timer } => payload(out, &shared.timers.get(self.pid, timer)?),
             Request::DropTimer { timer } => shared.timers.end(self.pid, timer).and_then(|()| value(0)),
-            // It has a way of its own, with the channel at hand.
-            Request::Sleep { .. } => Err(Errno::EPROTO),
+            Request::GetSemaphores { key, len, flags, uid, gid } => {
+                self.get_semaphores(key, len, flags, (uid, gid))
+            }
+            Request::ControlSemaphores { set, number, command, argument, uid, gid, data } => {
+                self.control_semaphores(set, Command { number, command, argument, data }, (uid, gid), out)
+            }
+            // They have a way of their own, with the channel at hand.
+            Request::Sleep { .. } | Request::OperateSemaphores { .. } => Err(Errno::EPROTO),
             Request::Ioctl { file, cmd, arg, claimed, staged, data, .. } => {
                 let mut bytes = std::mem::take(&mut self.staged);
                 bytes.truncate(staged as usize);

@@ -8,6 +8,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::files::Files;
 use super::mirror::Mirror;
+use super::semaphores::Semaphores;
 use super::timers::Timers;
 use crate::driver::ThreadDriver;
 use crate::world::World;
@@ -22,6 +23,7 @@ pub(crate) struct Shared {
     pub(crate) control: OnceLock<ControlFile>,
     pub(crate) on_refused_load: Option<super::OnRefusedLoad>,
     pub(crate) timers: Arc<Timers>,
+    pub(crate) semaphores: Arc<Semaphores>,
     pub(crate) driver: Arc<ThreadDriver>,
     pub(crate) recorder: Option<Arc<Recorder>>,
     pub(crate) stopping: AtomicBool,

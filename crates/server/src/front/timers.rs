@@ -111,7 +111,7 @@ impl Timers {
     }
 
     /// The process of a client, which is watched from now on.
-    fn process(&self, pid: i32) -> Result<Arc<OwnedFd>, Errno> {
+    pub(super) fn process(&self, pid: i32) -> Result<Arc<OwnedFd>, Errno> {
         let mut processes = self.processes.lock();
         if let Some(process) = processes.get(&pid) {
             return Ok(process.clone());
@@ -364,7 +364,7 @@ impl Timer {
 }
 
 /// Whether a process has not ended yet.
-fn lives(process: &OwnedFd) -> bool {
+pub(super) fn lives(process: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(process, PollFlags::IN)];
     rustix::event::poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })) == Ok(0)
 }

@@ -48,14 +48,14 @@ impl Session {
     }
 
     /// Hears the client's messages for as long as what is returned lives.
-    fn listen(&self) -> rustix::io::Result<Listening<'_>> {
+    pub(super) fn listen(&self) -> rustix::io::Result<Listening<'_>> {
         let watched = &self.watched;
         watched.watch.listen(&watched.socket, self.client, true)?;
         Ok(Listening(self))
     }
 }
 
-struct Listening<'a>(&'a Session);
+pub(super) struct Listening<'a>(&'a Session);
 
 impl Drop for Listening<'_> {
     fn drop(&mut self) {

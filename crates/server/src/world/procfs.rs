@@ -1,12 +1,15 @@
-//! The files of `/proc` that tell of block devices.
+//! The files of `/proc` that tell of block devices, and the one that lists semaphores.
 
 use std::fmt::Write;
 
 use dmlab_machine::Machine;
 
+use super::Semaphores;
+
 /// The text of a simulated file of `/proc`.
-pub(super) fn render(machine: &Machine, path: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn render(machine: &Machine, semaphores: &dyn Semaphores, path: &[u8]) -> Option<Vec<u8>> {
     match path {
+        b"/proc/sysvipc/sem" => Some(semaphores.listing().into_bytes()),
         b"/proc/devices" => Some(devices(machine)),
         b"/proc/misc" => Some(misc()),
         b"/proc/partitions" => Some(partitions(machine)),

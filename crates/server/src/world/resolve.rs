@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 use super::node::{Inode, Kind};
 use super::sysfs::{self, Entry};
 use super::tree::{Tree, parent};
-use super::{Area, area, procfs};
+use super::{Area, Semaphores, area, procfs};
 use dmlab_machine::Machine;
 
 /// Where a path leads.
@@ -37,6 +37,14 @@ pub enum Found {
     Elsewhere(Vec<u8>),
 }
 
+/// What the view is made from.
+#[derive(Clone, Copy)]
+pub(super) struct Sources<'a> {
+    pub(super) tree: &'a Tree,
+    pub(super) machine: &'a Machine,
+    pub(super) semaphores: &'a dyn Semaphores,
+}
+
 /// As Linux.
 const MAX_LINKS: u32 = 40;
 /// Bytes of a path, the one that ends it among them.
@@ -45,13 +53,13 @@ const MAX_PATH: usize = 4096;
 const MAX_NAME: usize = 255;
 
 /// Follows `path`.
-pub(super) fn find(tree: &Tree, machine: &Machine, path: &[u8], follow_last: bool) -> Result<Found, Errno> {
+pub(super) fn find(from: Sources<'_>, path: &[u8], follow_last: bool) -> Result<Found, Errno> {
     if path.len() >= MAX_PATH {
         return Err(Errno::ENAMETOOLONG);
     }
     if area(path) == Area::Proc {
         // Not to be walked: `/proc/self` would be the server's.
-        return arrive(tree, machine, path.to_vec());
+        return arrive(from, path.to_vec());
     }
     let mut todo: Vec<Vec<u8>> = components(path);
     let mut done: Vec<u8> = Vec::new();
@@ -69,7 +77,7 @@ pub(super) fn find(tree: &Tree, machine: &Machine, path: &[u8], follow_last: boo
         done.push(b'/');
         done.extend_from_slice(&part);
         let is_last = todo.is_empty();
-        let target = match look(tree, machine, &done)? {
+        let target = match look(from, &done)? {
             Step::Link(_) if is_last && !follow_last && !wants_dir => None,
             Step::Link(target) => Some(target),
             Step::End if !is_last || wants_dir => return Err(Errno::ENOTDIR),
@@ -92,7 +100,7 @@ pub(super) fn find(tree: &Tree, machine: &Machine, path: &[u8], follow_last: boo
             todo.extend(components(&target));
         }
     }
-    arrive(tree, machine, done)
+    arrive(from, done)
 }
 
 /// The last first, so that they can be popped.
@@ -115,10 +123,10 @@ enum Step {
 }
 
 /// What lies at a path whose directory was walked.
-fn look(tree: &Tree, machine: &Machine, path: &[u8]) -> Result<Step, Errno> {
+fn look(from: Sources<'_>, path: &[u8]) -> Result<Step, Errno> {
     match area(path) {
         Area::Dev if path.len() - parent(path).len() > MAX_NAME + 1 => Err(Errno::ENAMETOOLONG),
-        Area::Dev => match tree.get(path) {
+        Area::Dev => match from.tree.get(path) {
             Some(inode) => Ok(match &inode.lock().kind {
                 Kind::Dir => Step::Into,
                 Kind::Link(target) => Step::Link(target.clone()),
@@ -130,13 +138,13 @@ fn look(tree: &Tree, machine: &Machine, path: &[u8]) -> Result<Step, Errno> {
             },
             None => Err(Errno::ENOENT),
         },
-        Area::Sys => match sysfs::lookup(machine, path).ok_or(Errno::ENOENT)? {
+        Area::Sys => match sysfs::lookup(from.machine, path).ok_or(Errno::ENOENT)? {
             Entry::Dir(_) => Ok(Step::Into),
             Entry::Link(target) => Ok(Step::Link(target.into_bytes())),
             Entry::Text(_) => Ok(Step::End),
         },
         Area::Proc => Ok(Step::End),
-        Area::Udev => match tree.udev_view(path).ok_or(Errno::ENOENT)? {
+        Area::Udev => match from.tree.udev_view(path).ok_or(Errno::ENOENT)? {
             Entry::Dir(_) => Ok(Step::Into),
             _ => Ok(Step::End),
         },
@@ -154,13 +162,13 @@ fn is_hosts_own(path: &[u8], meta: &std::fs::Metadata) -> bool {
     !kind.is_block_device() && host_dev_shows(&path[b"/dev/".len()..], kind.is_dir())
 }
 
-fn arrive(tree: &Tree, machine: &Machine, path: Vec<u8>) -> Result<Found, Errno> {
+fn arrive(from: Sources<'_>, path: Vec<u8>) -> Result<Found, Errno> {
     if path.is_empty() {
         return Ok(Found::Elsewhere(b"/".to_vec()));
     }
     match area(&path) {
         Area::Dev => {
-            let inode = tree.get(&path).ok_or(Errno::ENOENT)?.clone();
+            let inode = from.tree.get(&path).ok_or(Errno::ENOENT)?.clone();
             let kind = inode.lock().kind.clone();
             match kind {
                 Kind::File(backing) => Ok(Found::Elsewhere(backing.into_os_string().into_vec())),
@@ -168,15 +176,16 @@ fn arrive(tree: &Tree, machine: &Machine, path: Vec<u8>) -> Result<Found, Errno>
             }
         }
         Area::Sys => {
-            let entry = sysfs::lookup(machine, &path).ok_or(Errno::ENOENT)?;
+            let entry = sysfs::lookup(from.machine, &path).ok_or(Errno::ENOENT)?;
             Ok(Found::View { path, entry })
         }
         Area::Proc => {
-            let entry = Entry::Text(procfs::render(machine, &path).ok_or(Errno::ENOENT)?);
+            let entry =
+                Entry::Text(procfs::render(from.machine, from.semaphores, &path).ok_or(Errno::ENOENT)?);
             Ok(Found::View { path, entry })
         }
         Area::Udev => {
-            let entry = tree.udev_view(&path).ok_or(Errno::ENOENT)?;
+            let entry = from.tree.udev_view(&path).ok_or(Errno::ENOENT)?;
             Ok(Found::View { path, entry })
         }
         Area::Absent => Err(Errno::ENOENT),
@@ -187,7 +196,7 @@ fn arrive(tree: &Tree, machine: &Machine, path: Vec<u8>) -> Result<Found, Errno>
 /// The path at which a call that makes or removes a name acts: symlinks on the way are followed, the last part is not.
 ///
 /// EPERM outside `/dev`, where nothing can be made.
-pub(super) fn place(tree: &Tree, machine: &Machine, path: &[u8]) -> Result<Vec<u8>, Errno> {
+pub(super) fn place(from: Sources<'_>, path: &[u8]) -> Result<Vec<u8>, Errno> {
     let clean: Vec<Vec<u8>> = components(path);
     let name = clean.first().ok_or(Errno::EEXIST)?;
     let mut dir: Vec<u8> = Vec::new();
@@ -195,7 +204,7 @@ pub(super) fn place(tree: &Tree, machine: &Machine, path: &[u8]) -> Result<Vec<u
         dir.push(b'/');
         dir.extend_from_slice(part);
     }
-    match find(tree, machine, &dir, true)? {
+    match find(from, &dir, true)? {
         Found::Node { path, inode } if inode.lock().kind == Kind::Dir => {
             Ok([&path, &b"/"[..], name].concat())
         }

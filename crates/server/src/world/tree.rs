@@ -64,6 +64,11 @@ impl Tree {
         self.udev.is_idle()
     }
 
+    /// The cookies that udev has completed since this was last asked.
+    pub(super) fn take_completed(&mut self) -> Vec<u32> {
+        self.udev.take_completed()
+    }
+
     /// Whether udev watches a device.
     pub(super) fn is_watched_by_udev(&self, device: &DeviceInfo) -> bool {
         self.udev.watches(device)

@@ -11,8 +11,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 use dmlab_machine::{DeviceInfo, Uevent, UeventAction};
 
-use crate::semaphore;
-
 use super::node::Kind;
 use super::tree::Tree;
 
@@ -76,6 +74,8 @@ pub(super) struct Udev {
     records: BTreeMap<String, Record>,
     jobs: VecDeque<Job>,
     is_at_work: bool,
+    /// Cookies that are complete: whoever holds the semaphores is yet to hear of them.
+    completed: Vec<u32>,
 }
 
 impl Udev {
@@ -107,9 +107,14 @@ impl Udev {
             };
             // The last rule: the waiter finds the nodes made.
             if let (true, false, Some(cookie)) = (self.is_running, is_left, cookie) {
-                semaphore::complete(cookie);
+                self.completed.push(cookie);
             }
         }
+    }
+
+    /// The cookies that are complete since this was last asked.
+    pub(super) fn take_completed(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.completed)
     }
 
     /// Whether it watches a device, so that it hears of writes to it.
@@ -193,9 +198,7 @@ impl Udev {
             record.content = content;
             self.settle(tree, device);
         }
-        if let Some(cookie) = job.cookie {
-            semaphore::complete(cookie);
-        }
+        self.completed.extend(job.cookie);
     }
 }
 

@@ -4,8 +4,8 @@
 use core::ffi::{c_char, c_void};
 
 use libc::{
-    c_int, c_uint, clockid_t, mqd_t, pthread_mutex_t, pthread_rwlock_t, pthread_t, sembuf, siginfo_t,
-    sigset_t, size_t, socklen_t, ssize_t, timespec,
+    c_int, c_uint, clockid_t, mqd_t, pthread_mutex_t, pthread_rwlock_t, pthread_t, siginfo_t, sigset_t,
+    size_t, socklen_t, ssize_t, timespec,
 };
 
 use super::helper::{self, For};
@@ -122,10 +122,6 @@ hook! {
 
     sigtimedwait => |real| (set: *const sigset_t, info: *mut siginfo_t, limit: *const timespec) -> c_int {
         within(limit, has_failed_with(libc::EAGAIN), |limit| real(set, info, limit))
-    }
-
-    semtimedop => |real| (set: c_int, operations: *mut sembuf, count: size_t, limit: *const timespec) -> c_int {
-        within(limit, has_failed_with(libc::EAGAIN), |limit| real(set, operations, count, limit))
     }
 
     setsockopt => |real| (socket: c_int, level: c_int, name: c_int, value: *const c_void, len: socklen_t) -> c_int {
