@@ -141,7 +141,7 @@ fn the_architecture_page_shows_the_crates_as_they_are() {
 fn the_walk_through_linear_shows_linear() {
     let squeezed = |code: &str| tidy::code_only(code).split_whitespace().collect::<Vec<_>>().join(" ");
     let read = |file: &str| squeezed(&fs::read_to_string(repository().join(file)).unwrap());
-    let sides = ["sim/targets/src/linear.rs", "crates/control/src/targets/linear.rs"].map(read);
+    let sides = ["sim/targets/basic/src/linear.rs", "crates/control/src/targets/linear.rs"].map(read);
     let page = fs::read_to_string(repository().join("docs/src/adding-a-target.md")).unwrap();
     let blocks: Vec<&str> =
         page.split("```rust\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();

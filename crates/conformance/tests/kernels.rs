@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dmlab::machine::{KernelVersion, Quirks};
+use dmlab::machine::{KernelVersion, Quirks, TARGETS};
 use dmlab_conformance::golden::{Expected, cases, cases_dir};
 use dmlab_conformance::repository;
 
@@ -49,7 +49,7 @@ fn versions(text: &mut String) {
     *text += &row("recorded on", &|kernel| kernel.personality().release.to_owned());
     *text += &row("ioctl interface", &|kernel| version(kernel.personality().dm_version));
     let mut same = Vec::new();
-    for kind in dmlab_targets::ALL {
+    for kind in TARGETS {
         let of = |kernel: KernelVersion| kernel.personality().target_version(kind.name, kind.version);
         if kernels.iter().all(|kernel| of(*kernel) == kind.version) {
             same.push(format!("{} {}", kind.name, version(kind.version)));

@@ -9,7 +9,7 @@ use dmlab_block::{
     Bio, BioQueue, BlkStatus, BlockDevice, DiskOps, Op, RamDisk, Registry, WriteCache, read_async,
 };
 use dmlab_runtime::{Rng, Runtime, Stream, VirtualDriver};
-use dmlab_targets::thin::metadata::ThinMetadata;
+use dmlab_targets_thin::metadata::ThinMetadata;
 use dmlab_thin_tools::{BytesMetadata, CheckOptions, check};
 use dmlab_units::{DataBlock, DevT, Errno, Sector, Sectors, ThinBlock, ThinId};
 

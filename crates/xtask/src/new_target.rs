@@ -7,7 +7,10 @@ use std::path::Path;
 /// Longest target type name in bytes (`DM_MAX_TYPE_NAME` less the NUL).
 const NAME_MAX: usize = 15;
 /// The kernel side's list of targets.
-const LIST: &str = "sim/targets/src/lib.rs";
+const LIST: &str = "sim/machine/src/targets.rs";
+/// Where the workspace names its crates, and where the machine names those of the targets.
+const WORKSPACE: &str = "Cargo.toml";
+const MACHINE: &str = "sim/machine/Cargo.toml";
 /// The user side's list of targets.
 const FORMS: &str = "crates/control/src/targets.rs";
 const SUMMARY: &str = "docs/src/SUMMARY.md";
@@ -16,7 +19,7 @@ const EXPECTED: &str = "crates/conformance/golden-expected.txt";
 /// Writes what a new target has, on both sides, and lists it.
 pub(crate) fn run(name: &str) -> Result<(), String> {
     let files = add(&repository(), name)?;
-    let [kernel, control, page, case] = &files;
+    let [_, kernel, control, page, case] = &files;
     crate::eprint(&format!(
         "{kernel} compiles and passes IO through; {control} has its table line. Next:\n  \
          1. fill both in, top to bottom; docs/src/adding-a-target.md walks through linear\n  \
@@ -30,7 +33,7 @@ pub(crate) fn run(name: &str) -> Result<(), String> {
 }
 
 /// Adds target `name` to the repository at `top`; the paths of its files.
-fn add(top: &Path, name: &str) -> Result<[String; 4], String> {
+fn add(top: &Path, name: &str) -> Result<[String; 5], String> {
     let is_valid = name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && name.len() <= NAME_MAX;
@@ -42,7 +45,8 @@ fn add(top: &Path, name: &str) -> Result<[String; 4], String> {
     let module = name.replace('-', "_");
     let type_name: String = name.split('-').map(capitalized).collect();
     let files = [
-        (format!("sim/targets/src/{module}.rs"), include_str!("../skeleton/target.rs.txt")),
+        (format!("sim/targets/{name}/Cargo.toml"), include_str!("../skeleton/crate.toml.txt")),
+        (format!("sim/targets/{name}/src/lib.rs"), include_str!("../skeleton/target.rs.txt")),
         (format!("crates/control/src/targets/{module}.rs"), include_str!("../skeleton/control.rs.txt")),
         (format!("docs/src/targets/{name}.md"), include_str!("../skeleton/page.md.txt")),
         (
@@ -54,11 +58,27 @@ fn add(top: &Path, name: &str) -> Result<[String; 4], String> {
     if let Some((file, _)) = files.iter().find(|(file, _)| there(file)) {
         return Err(format!("{file} exists already"));
     }
-    if there(&format!("sim/targets/src/{module}")) {
-        return Err(format!("sim/targets/src/{module} exists already"));
+    if let Some(file) = [format!("sim/targets/{name}"), format!("sim/targets/basic/src/{module}.rs")]
+        .into_iter()
+        .find(|file| there(file))
+    {
+        return Err(format!("{file} exists already"));
     }
     let lists = [
-        (LIST, listed(&read(top, LIST)?, &module), "no `pub mod` lines and `ALL` list"),
+        (LIST, listed(&read(top, LIST)?, &module), "no list `TARGETS`"),
+        (
+            WORKSPACE,
+            with_crate(
+                &read(top, WORKSPACE)?,
+                &format!("dmlab-targets-{name} = {{ path = \"sim/targets/{name}\", version = \"0.1.0\" }}"),
+            ),
+            "no crates of targets",
+        ),
+        (
+            MACHINE,
+            with_crate(&read(top, MACHINE)?, &format!("dmlab-targets-{name}.workspace = true")),
+            "no crates of targets",
+        ),
         (FORMS, with_form(&read(top, FORMS)?, &module, &type_name), "no `mod` lines and `FORMS` list"),
         (SUMMARY, with_page(&read(top, SUMMARY)?, name), "no pages of targets"),
         (
@@ -121,21 +141,22 @@ fn capitalized(word: &str) -> String {
     head.to_uppercase() + tail
 }
 
-/// The list of targets with `module` in it: declared in order, registered last.
+/// A Cargo.toml with `line`, which names a crate of targets, among the lines that do.
+fn with_crate(manifest: &str, line: &str) -> Option<String> {
+    let mut lines: Vec<&str> = manifest.lines().collect();
+    let is_crate = |l: &&str| l.starts_with("dmlab-targets-");
+    let first = lines.iter().position(is_crate)?;
+    let others = lines[first..].iter().take_while(|l| is_crate(l) && **l < line).count();
+    lines.insert(first + others, line);
+    Some(lines.join("\n") + "\n")
+}
+
+/// The list of targets with that of crate `module` in it, registered last.
 fn listed(list: &str, module: &str) -> Option<String> {
-    let declaration = format!("pub mod {module};");
     let mut lines: Vec<String> = list.lines().map(str::to_owned).collect();
-    let after = lines.iter().rposition(|l| l.starts_with("pub mod ") && *l < declaration);
-    let first = lines.iter().position(|l| l.starts_with("pub mod "))?;
-    lines.insert(after.map_or(first, |at| at + 1), declaration);
-    let start = lines.iter().position(|l| l.starts_with("pub const ALL"))?;
-    let end = start + lines[start..].iter().position(|l| l.trim_end().ends_with("];"))?;
-    let close = lines[end].rfind(']')?;
-    let entry = format!("&{module}::{}", module.to_uppercase());
-    let before = lines[end][..close].trim_end();
-    // One line or many: the last entry may carry its comma already.
-    let comma = if before.is_empty() || before.ends_with(',') || before.ends_with('[') { "" } else { ", " };
-    lines[end] = format!("{before}{comma}{entry}{}", &lines[end][close..]);
+    let start = lines.iter().position(|l| l.starts_with("pub const TARGETS"))?;
+    let close = start + lines[start..].iter().position(|l| l == "];")?;
+    lines.insert(close, format!("    &dmlab_targets_{module}::{},", module.to_uppercase()));
     Some(lines.join("\n") + "\n")
 }
 
@@ -146,17 +167,16 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn a_target_is_listed_in_both_places() {
-        let list = "pub mod error;\npub mod zero;\n\npub const ALL: &[&T] = &[&zero::ZERO, &error::ERROR];\n";
-        let want = "pub mod error;\npub mod log_writes;\npub mod zero;\n\n\
-                    pub const ALL: &[&T] = &[&zero::ZERO, &error::ERROR, &log_writes::LOG_WRITES];\n";
-        assert_eq!(listed(list, "log_writes").unwrap(), want);
-        let many = "pub mod b;\npub const ALL: &[&T] = &[\n    &b::B,\n];\n";
-        assert_eq!(
-            listed(many, "a").unwrap(),
-            "pub mod a;\npub mod b;\npub const ALL: &[&T] = &[\n    &b::B,\n&a::A];\n"
-        );
+    fn a_target_is_listed_and_its_crate_named() {
+        let list = "pub const TARGETS: &[&T] = &[\n    &error::ERROR,\n];\n";
+        let want = "pub const TARGETS: &[&T] = &[\n    &error::ERROR,\n    &dmlab_targets_a_b::A_B,\n];\n";
+        assert_eq!(listed(list, "a_b").unwrap(), want);
         assert_eq!(listed("", "a"), None);
+        let manifest = "dmlab-a.x\ndmlab-targets-b.x\ndmlab-targets-d.x\n\n[dev]\n";
+        let want = "dmlab-a.x\ndmlab-targets-b.x\ndmlab-targets-c.x\ndmlab-targets-d.x\n\n[dev]\n";
+        assert_eq!(with_crate(manifest, "dmlab-targets-c.x").unwrap(), want);
+        assert!(with_crate(manifest, "dmlab-targets-e.x").unwrap().contains("d.x\ndmlab-targets-e.x\n\n"));
+        assert_eq!(with_crate("dmlab-a.x\n", "dmlab-targets-b.x"), None);
     }
 
     #[test]
@@ -199,15 +219,13 @@ mod tests {
             }
         }
         let manifest = fs::read_to_string(repository().join("Cargo.toml")).unwrap();
-        let (head, rest) = manifest.split_once("members = [").unwrap();
-        let (_, rest) = rest.split_once(']').unwrap();
-        let keep = |line: &&str| !line.starts_with("default-members");
-        let text: Vec<&str> = rest.lines().filter(keep).collect();
-        fs::write(
-            top.join("Cargo.toml"),
-            format!("{head}members = [\"sim/*\", \"crates/control\"]{}\n", text.join("\n")),
-        )
-        .unwrap();
+        let is_left_out = |line: &&str| {
+            let member = line.trim_start().trim_start_matches('"');
+            let is_copied = member.starts_with("sim/") || member.starts_with("crates/control\"");
+            line.starts_with("    \"") && !is_copied || line.starts_with("default-members")
+        };
+        let text: Vec<&str> = manifest.lines().filter(|line| !is_left_out(line)).collect();
+        fs::write(top.join("Cargo.toml"), text.join("\n") + "\n").unwrap();
         fs::create_dir_all(top.join("crates/conformance")).unwrap();
         for file in ["Cargo.lock", SUMMARY, EXPECTED] {
             fs::copy(repository().join(file), top.join(file)).unwrap();
@@ -219,10 +237,13 @@ mod tests {
     fn the_skeleton_compiles_without_a_warning() {
         let top = copy();
         let files = add(&top, "brand-new").unwrap();
-        assert_eq!(files[..2], ["sim/targets/src/brand_new.rs", "crates/control/src/targets/brand_new.rs"]);
+        assert_eq!(
+            files[1..3],
+            ["sim/targets/brand-new/src/lib.rs", "crates/control/src/targets/brand_new.rs"]
+        );
         assert!(files.iter().all(|file| top.join(file).is_file()));
         assert!(add(&top, "brand-new").unwrap_err().contains("exists already"));
-        let check = ["check", "--quiet", "--offline", "-p", "dmlab-targets", "-p", "dmlab-control"];
+        let check = ["check", "--quiet", "--offline", "-p", "dmlab-machine", "-p", "dmlab-control"];
         let target = repository().join("target/new-target");
         let output = Command::new(crate::cargo())
             .args(check)

@@ -2,7 +2,7 @@
 //!
 //! A target has two halves. Its [`TargetType`] is one static value: name, version, features, constructor. Each line of
 //! a table that names it makes one [`Target`]: an instance that maps bios. Only [`Target::map`] must be written; every
-//! other method has a default that means "this target does not have it". `sim/targets/src/linear.rs` is the
+//! other method has a default that means "this target does not have it". `sim/targets/basic/src/linear.rs` is the
 //! worked example.
 
 use std::fmt;

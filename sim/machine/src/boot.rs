@@ -152,7 +152,7 @@ impl Machine {
             add_disk(&registry, index, disk)?;
         }
         let mapper = DeviceMapper::new(registry.clone(), options.dm_major);
-        for kind in dmlab_targets::ALL.iter().copied().chain(options.targets) {
+        for kind in crate::TARGETS.iter().copied().chain(options.targets) {
             mapper.register(kind).map_err(|_| BootError::TargetTaken(kind.name))?;
         }
         let loops = LoopControl::new(registry.clone());

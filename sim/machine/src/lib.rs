@@ -17,6 +17,7 @@ mod fork;
 mod info;
 mod parameters;
 mod personality;
+mod targets;
 
 pub use boot::{BootError, BootOptions, Disk, DiskKind, RAM_DISK_MAX};
 pub use dmlab_block::{
@@ -32,7 +33,7 @@ pub mod faults {
 
     /// The meanings that the built-in targets give their bios, in the order of the targets.
     pub fn meanings() -> Meanings {
-        crate::fault_points::meanings(dmlab_targets::ALL.iter().copied())
+        crate::fault_points::meanings(crate::TARGETS.iter().copied())
     }
 }
 
@@ -49,8 +50,8 @@ pub mod target {
 /// Mistakes that tests plant in a machine.
 #[doc(hidden)]
 pub mod planted {
+    pub use crate::targets::PLANTED;
     pub use dmlab_runtime::Planted;
-    pub use dmlab_targets::PLANTED;
 }
 pub use dmlab_runtime::{
     Driver, Instant, Interrupt, Interrupted, Klog, KlogLine, Level, Personality, Quirks, Rng, Runtime,
@@ -60,6 +61,7 @@ pub use dmlab_runtime::{
 pub use fork::{ForkError, Forked};
 pub use info::{DeviceInfo, DmInfo, PartitionInfo};
 pub use personality::{KernelVersion, UnknownKernel};
+pub use targets::TARGETS;
 
 use std::sync::Arc;
 

@@ -105,7 +105,7 @@ mod tests {
     fn every_version_that_a_table_changes_is_of_a_target_that_there_is_and_differs() {
         for kernel in KernelVersion::ALL {
             for (name, version) in kernel.personality().target_versions {
-                let kind = dmlab_targets::ALL.iter().find(|kind| kind.name == *name);
+                let kind = crate::TARGETS.iter().find(|kind| kind.name == *name);
                 let kind = kind.unwrap_or_else(|| panic!("{kernel}: no target {name}"));
                 assert_ne!(kind.version, *version, "{kernel}: {name}");
             }

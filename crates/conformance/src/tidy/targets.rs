@@ -51,7 +51,7 @@ const ELSEWHERE: &[(&str, Part, &str)] = &[
     ("switch", Part::Cases, "crates/conformance/golden/cases/switch-unstriped/"),
     ("unstriped", Part::Cases, "crates/conformance/golden/cases/switch-unstriped/"),
     // Random sequences and tables of it were compared with Linux; its texts, messages and status are held by unit tests.
-    ("ebs", Part::Cases, "sim/targets/src/ebs"),
+    ("ebs", Part::Cases, "sim/targets/basic/src/ebs"),
 ];
 
 /// What each target has outside of the kernel side.

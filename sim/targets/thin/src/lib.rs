@@ -35,6 +35,7 @@
 //! | pool events | low water of data and of metadata, each change of mode |
 //!
 //! Behaviour: kernel/thin.md; recorded cases `thin/*`, `thin-errors/*`, `docker/*`.
+#![forbid(unsafe_code)]
 
 mod discard;
 mod mapping_cache;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dmlab_block::{BlockDevice, RamDisk, Registry, WriteCache, read_async};
 use dmlab_runtime::{Runtime, VirtualDriver};
-use dmlab_targets::thin::metadata::ThinMetadata;
+use dmlab_targets_thin::metadata::ThinMetadata;
 use dmlab_units::{DevT, Sector, Sectors, ThinBlock, ThinId};
 use sha2::{Digest, Sha256};
 

@@ -35,6 +35,7 @@
 //!
 //! Start reading at `MultipathDevice`, which knows the paths. Behaviour: kernel/multipath.md, recorded cases
 //! `multipath/*`, and more runs of Linux 6.12.95 whose results stand in sim/machine/tests/machine/multipath.
+#![forbid(unsafe_code)]
 
 mod arguments;
 mod messages;

@@ -26,6 +26,7 @@
 //! Not built: the `userspace` log, which is a module of its own that asks a daemon.
 //!
 //! Behaviour: kernel/mirror.md, recorded cases `mirror/*`.
+#![forbid(unsafe_code)]
 
 mod dirty_log;
 mod leg;

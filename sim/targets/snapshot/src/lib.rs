@@ -29,6 +29,7 @@
 //! `merge` gives the chunks of a snapshot back to its origin.
 //!
 //! Behaviour: kernel/snapshot.md.
+#![forbid(unsafe_code)]
 
 mod area;
 mod cow;

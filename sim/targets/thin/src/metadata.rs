@@ -24,6 +24,8 @@ use std::sync::Arc;
 use dmlab_block::{Bio, BlockDevice, Tag, run_async};
 use dmlab_formats::thin::{NEEDS_CHECK, SUPERBLOCK, Superblock, metadata_reserve};
 use dmlab_persistent_data::{DiskSpaceMap, TransactionManager};
+#[doc(hidden)]
+pub use dmlab_persistent_data::{FREED_BLOCK_REUSED, SUPERBLOCK_UNFLUSHED};
 use dmlab_runtime::{Level, Planted};
 use dmlab_units::{DataBlock, Errno, MetaBlock, Sectors, ThinBlock, ThinId};
 

@@ -7,7 +7,7 @@ use dmlab_block::{Bio, BlockDevice, RamDisk, Registry, WriteCache, read_async, r
 use dmlab_formats::BLOCK_SIZE;
 use dmlab_formats::thin::{SUPERBLOCK, Superblock};
 use dmlab_runtime::{Runtime, VirtualDriver};
-use dmlab_targets::thin::metadata::ThinMetadata;
+use dmlab_targets_thin::metadata::ThinMetadata;
 use dmlab_units::{DataBlock, DevT, Errno, MetaBlock, Sector, Sectors, ThinBlock, ThinId};
 
 struct Bench {
