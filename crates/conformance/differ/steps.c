@@ -140,6 +140,12 @@ static int is_empty(void)
 	return call.head.data_size <= call.head.data_start;
 }
 
+static int is_suspended(const char *name)
+{
+	begin(name, 0);
+	return !send_call(DM_DEV_STATUS) && call.head.flags & DM_SUSPEND_FLAG;
+}
+
 /* Whether a device other than `name` is suspended. */
 static int waits(const char *name)
 {
@@ -158,8 +164,7 @@ static int waits(const char *name)
 	for (int i = 0; i < count; i++) {
 		if (name && !strcmp(name, names[i]))
 			continue;
-		begin(names[i], 0);
-		if (!send_call(DM_DEV_STATUS) && call.head.flags & DM_SUSPEND_FLAG)
+		if (is_suspended(names[i]))
 			return 1;
 	}
 	return 0;
@@ -608,7 +613,9 @@ static void step(char *line)
 		return;
 	name = name ? name : "";
 	int is_io = is(what, "put") || is(what, "get") || is(what, "discard") || is(what, "zeroout") || is(what, "flush");
-	if (((is_io || is(what, "synced")) && waits(NULL)) || (may_wait(what) && waits(name))) {
+	/* A resume of a device that is not suspended suspends it first, when it has a table to bring to life. */
+	int is_swap = is(what, "resume") && !is_suspended(name);
+	if (((is_io || is(what, "synced")) && waits(NULL)) || ((is_swap || may_wait(what)) && waits(name))) {
 		puts("left out: it may wait for a device that is suspended");
 		return;
 	}

@@ -18,8 +18,9 @@ bitflags::bitflags! {
         const FLAKEY_CHECKS_MORE = 1 << 3;
         /// A queue that nothing bounds takes 4096 KiB at once; else 1280.
         const LARGE_DEFAULT_IO = 1 << 4;
-        /// A striped device takes discards of 4 GiB at most; else as long as one of its stripes.
-        const STRIPED_DISCARD_BOUNDED = 1 << 5;
+        /// A striped device takes discards of whole chunks of all its stripes at once, or of 4 GiB when that is too long for
+        /// 32 bits; else as long as one of its stripes.
+        const STRIPED_DISCARD_SUMMED = 1 << 5;
         /// Queues have attributes for write streams and for unmapping write-zeroes.
         const QUEUES_SHOW_STREAMS = 1 << 6;
         /// What is no path of a block device may be a device number in hex; what is none either is ENODEV. Else it fails for

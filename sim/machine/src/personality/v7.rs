@@ -22,7 +22,7 @@ pub(super) static V7_2: Personality = Personality {
         .union(Quirks::HW_HANDLER_FEATURE_HIDDEN)
         .union(Quirks::FLAKEY_CHECKS_MORE)
         .union(Quirks::LARGE_DEFAULT_IO)
-        .union(Quirks::STRIPED_DISCARD_BOUNDED)
+        .union(Quirks::STRIPED_DISCARD_SUMMED)
         .union(Quirks::QUEUES_SHOW_STREAMS),
 };
 

@@ -39,7 +39,7 @@ pub static STRIPED: TargetType = TargetType {
     module: &Module::DM_MOD,
 };
 
-/// Longest discard where that is bounded: 2^32 bytes less a sector.
+/// Longest discard of all stripes together where their sum has more than 32 bits: 2^32 bytes less a sector.
 const BOUNDED_DISCARD: Sectors = Sectors(u32::MAX as u64 >> 9);
 /// Errors of a device after which it raises no more events.
 const EVENT_ERROR_LIMIT: u32 = 15;
@@ -136,6 +136,15 @@ impl Striped {
         self.send(bio, index)
     }
 
+    /// The longest discard of the device when its stripes take `each`: whole chunks of each stripe, all at once
+    /// (recorded: `differ/found/striped-discards`).
+    fn longest_discard(&self, each: Sectors) -> Sectors {
+        // What the devices below take at most has 32 bits.
+        let whole = each.0.min(u64::from(u32::MAX)) / self.chunk.0 * self.chunk.0;
+        let all = whole * self.stripes.len() as u64;
+        if all <= u64::from(u32::MAX) { Sectors(all) } else { BOUNDED_DISCARD }
+    }
+
     /// Sends a bio to a stripe's device; `end_io` is told which stripe it was.
     fn send(&self, bio: &mut Bio<'_>, index: usize) -> Map {
         bio.set_dev(self.stripes[index].device.device());
@@ -215,9 +224,10 @@ impl Target for Striped {
         if !self.runtime.has(Quirks::STRIPED_CHUNKS_HIDDEN) {
             limits.chunk_sectors = self.chunk;
         }
-        if self.runtime.has(Quirks::STRIPED_DISCARD_BOUNDED) {
-            limits.max_hw_discard_sectors = limits.max_hw_discard_sectors.min(BOUNDED_DISCARD);
-            limits.max_discard_sectors = limits.max_discard_sectors.min(BOUNDED_DISCARD);
+        if self.runtime.has(Quirks::STRIPED_DISCARD_SUMMED) {
+            for longest in [&mut limits.max_hw_discard_sectors, &mut limits.max_discard_sectors] {
+                *longest = self.longest_discard(*longest);
+            }
         }
         let chunk_bytes = self.chunk.0 * SECTOR_SIZE;
         let row_bytes = chunk_bytes * self.stripes.len() as u64;
