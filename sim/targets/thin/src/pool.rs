@@ -1,13 +1,13 @@
 //! The pool: what all thin devices on one metadata device share.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use dmlab_block::{Bio, BlkStatus, BlockDevice};
-use dmlab_dm::kit::{InFlight, TargetLog};
+use dmlab_dm::kit::{CellKey, InFlight, Prison, TargetLog};
 use dmlab_dm::{MappedDevice, TableEvents, refuse};
 use dmlab_runtime::{AsyncMutex, AsyncMutexGuard, Instant, Level, RateLimit, Runtime, WaitQueue};
 use dmlab_units::{DevT, Errno, Sectors, ThinBlock, ThinId};
@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use super::mapping_cache::MappingCache;
 use super::metadata::ThinMetadata;
 use super::modes::Mode;
-use super::provision::Filled;
+use super::provision::NewMapping;
 
 /// Mapped changes are committed at least this often.
 pub(super) const COMMIT_PERIOD: Duration = Duration::from_secs(1);
@@ -102,6 +102,8 @@ pub(super) struct Pool {
     /// Thin devices that were closed while the metadata was in use.
     closed: Mutex<Vec<ThinId>>,
     pub(super) state: Mutex<State>,
+    /// Blocks that the worker is at work on, or whose new data blocks are being filled.
+    pub(super) prison: Prison<Queued>,
     /// Wakes the worker.
     pub(super) work: WaitQueue,
     /// Bios that thin devices have sent to the data device.
@@ -126,10 +128,8 @@ pub(super) struct State {
     pub(super) thins: Vec<Arc<ThinDevice>>,
     /// Writes that wait for space.
     pub(super) waiting_for_space: VecDeque<Queued>,
-    /// Blocks whose new data blocks are being filled, and the bios that wait for that.
-    pub(super) filling: BTreeMap<(ThinId, ThinBlock), Vec<Queued>>,
     /// Data blocks that are full and want to be mapped, in the order in which they became so.
-    pub(super) filled: Vec<Filled>,
+    pub(super) prepared_mappings: Vec<NewMapping>,
     pub(super) last_commit: Instant,
     pub(super) resumed_at: Instant,
     pub(super) events: TableEvents,
@@ -181,8 +181,7 @@ impl Pool {
                 is_suspended: true,
                 thins: Vec::new(),
                 waiting_for_space: VecDeque::new(),
-                filling: BTreeMap::new(),
-                filled: Vec::new(),
+                prepared_mappings: Vec::new(),
                 last_commit: now,
                 resumed_at: now,
                 events,
@@ -195,6 +194,7 @@ impl Pool {
                 bound_table: 0,
                 last_table: 0,
             }),
+            prison: Prison::default(),
             work: WaitQueue::default(),
             in_flight: InFlight::default(),
             shared_reads: AtomicUsize::new(0),
@@ -311,6 +311,13 @@ impl Pool {
             Some(shift) => (sector >> shift, sector & (self.block_size.0 - 1)),
             None => (sector / self.block_size.0, sector % self.block_size.0),
         }
+    }
+
+    /// The blocks that a bio lies in, as far as it reaches into them; it is no flush, which lies in none.
+    pub(super) fn cell_key(&self, thin: &ThinDevice, bio: &Bio<'_>) -> CellKey {
+        let (begin, _) = self.split(bio.sector.0 - thin.start);
+        let (last, _) = self.split(bio.end_sector().0 - 1 - thin.start);
+        CellKey::of_virtual(thin.id.0, begin..last + 1)
     }
 
     /// Forgets what is cached of a thin device's mappings, however many targets it has.
@@ -451,7 +458,7 @@ impl Pool {
         self.quiet
             .until(|| {
                 let state = self.state.lock();
-                !state.has_work && !state.is_busy && state.filling.is_empty()
+                !state.has_work && !state.is_busy && self.prison.is_empty()
             })
             .await;
     }
