@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use dmlab_block::{Bio, BlkStatus, BlockDevice};
-use dmlab_dm::kit::{CellKey, InFlight, Prison, TargetLog};
+use dmlab_dm::kit::{CellKey, InFlight, Prison, TargetLog, Worker};
 use dmlab_dm::{MappedDevice, TableEvents, refuse};
 use dmlab_runtime::{AsyncMutex, AsyncMutexGuard, Instant, Level, RateLimit, Runtime, WaitQueue};
 use dmlab_units::{DevT, Errno, Sectors, ThinBlock, ThinId};
@@ -68,7 +68,7 @@ impl Pools {
     fn all(&self) -> Vec<Arc<Pool>> {
         let mut pools = self.pools.lock();
         pools.retain(|pool| pool.strong_count() > 0);
-        pools.iter().filter_map(Weak::upgrade).filter(|pool| !pool.state.lock().is_stopped).collect()
+        pools.iter().filter_map(Weak::upgrade).filter(|pool| !pool.worker.is_stopped()).collect()
     }
 
     pub(super) fn add(&self, pool: &Arc<Pool>) {
@@ -104,8 +104,8 @@ pub(super) struct Pool {
     pub(super) state: Mutex<State>,
     /// Blocks that the worker is at work on, or whose new data blocks are being filled.
     pub(super) prison: Prison<Queued>,
-    /// Wakes the worker.
-    pub(super) work: WaitQueue,
+    /// Does all that takes more than a lookup, until no table uses the pool any more.
+    pub(super) worker: Worker,
     /// Bios that thin devices have sent to the data device.
     in_flight: InFlight,
     /// Those of them that read a block which a snapshot shares.
@@ -135,14 +135,8 @@ pub(super) struct State {
     pub(super) events: TableEvents,
     /// Which wait for space is under way: a timeout that belongs to an older one does nothing.
     pub(super) no_space_round: u64,
-    /// Something was queued since the worker last looked.
-    pub(super) has_work: bool,
-    /// The worker is in the middle of something.
-    pub(super) is_busy: bool,
     /// Something is uncommitted, so the commit timer runs.
     pub(super) has_changes: bool,
-    /// No table uses the pool any more: the worker ends.
-    pub(super) is_stopped: bool,
     /// Tables, live and inactive, that use the pool.
     pub(super) tables: u32,
     /// Which table the pool follows, by a number of its own; 0 before the first resume.
@@ -161,7 +155,7 @@ impl Pool {
         let runtime = data.runtime().clone();
         let now = runtime.now();
         let block_size = metadata.data_block_size();
-        let pool = Arc::new_cyclic(|this| Pool {
+        Arc::new_cyclic(|this| Pool {
             this: this.clone(),
             dev,
             metadata_dev: metadata.device().dev(),
@@ -186,24 +180,19 @@ impl Pool {
                 resumed_at: now,
                 events,
                 no_space_round: 0,
-                has_work: false,
-                is_busy: false,
                 has_changes: false,
-                is_stopped: false,
                 tables: 0,
                 bound_table: 0,
                 last_table: 0,
             }),
             prison: Prison::default(),
-            work: WaitQueue::default(),
+            worker: Worker::new(runtime.clone(), "thin-worker"),
             in_flight: InFlight::default(),
             shared_reads: AtomicUsize::new(0),
             quiet: WaitQueue::default(),
             error_limit: RateLimit::default(),
             zero_block: OnceLock::new(),
-        });
-        super::worker::start(&pool);
-        pool
+        })
     }
 
     pub(super) fn this(&self) -> Option<Arc<Pool>> {
@@ -253,9 +242,8 @@ impl Pool {
         let mut state = self.state.lock();
         state.tables -= 1;
         if state.tables == 0 {
-            state.is_stopped = true;
             drop(state);
-            self.work.wake_all();
+            self.worker.stop();
         }
     }
 
@@ -448,18 +436,14 @@ impl Pool {
 
     /// Gives the worker something to do.
     pub(super) fn wake(&self) {
-        self.state.lock().has_work = true;
-        self.work.wake_all();
+        if let Some(pool) = self.this() {
+            Worker::kick(&pool);
+        }
     }
 
     /// Waits until the worker has done all that was queued.
     pub(super) async fn drain(&self) {
         self.wake();
-        self.quiet
-            .until(|| {
-                let state = self.state.lock();
-                !state.has_work && !state.is_busy && self.prison.is_empty()
-            })
-            .await;
+        self.worker.until_idle_and(|| self.prison.is_empty()).await;
     }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, Op, Tag, submit};
-use dmlab_dm::kit::Cell;
+use dmlab_dm::kit::{Cell, Work, Worker};
 use dmlab_dm::{hear_end, refuse};
+use dmlab_runtime::Instant;
 use dmlab_units::{Errno, Sector, ThinBlock};
 
 use super::metadata::{Lookup, ThinMetadata};
@@ -36,64 +37,19 @@ pub(super) struct Pass {
     released: VecDeque<Queued>,
 }
 
-/// Starts a pool's worker. It keeps the pool alive until it is stopped, when the last table of the pool goes.
-pub(super) fn start(pool: &Arc<Pool>) {
-    let (runtime, pool) = (pool.runtime.clone(), Arc::downgrade(pool));
-    let worker = async move {
-        loop {
-            let Some(strong) = pool.upgrade() else { return };
-            if strong.state.lock().is_stopped {
-                return;
-            }
-            if !strong.run_once().await {
-                strong.wait_for_work(strong.next_tick()).await;
-            }
-        }
-    };
-    runtime.spawn("thin-worker", worker).detach();
-}
-
 /// The first block of a cell, which is its only one unless it is a discard's.
 pub(super) fn block_of(cell: &Cell<Queued>) -> ThinBlock {
     ThinBlock(cell.key().blocks.start)
 }
 
-impl Pool {
-    /// When the next timed commit is due: at the first tick of the pool's second that comes more than a second after
-    /// the last commit of the worker. `None` while nothing has changed.
-    fn next_tick(&self) -> Option<dmlab_runtime::Instant> {
-        let state = self.state.lock();
-        if state.is_suspended || state.mode >= Mode::OutOfMetadataSpace || !state.has_changes {
-            return None;
-        }
-        let due = state.last_commit + COMMIT_PERIOD;
-        let since = due.saturating_since(state.resumed_at);
-        let ticks = (since.as_nanos() / COMMIT_PERIOD.as_nanos()) as u32 + 1;
-        Some(state.resumed_at + COMMIT_PERIOD * ticks)
+impl Work for Pool {
+    fn worker(&self) -> &Worker {
+        &self.worker
     }
 
-    /// Sleeps until there is work or it is `tick`.
-    async fn wait_for_work(&self, tick: Option<dmlab_runtime::Instant>) {
-        let has_work = || {
-            let state = self.state.lock();
-            state.has_work || state.is_stopped
-        };
-        self.work.until_deadline(&self.runtime, tick, has_work).await;
-    }
-
-    /// Does what is queued. `false`: there was nothing.
-    async fn run_once(self: &Arc<Self>) -> bool {
+    async fn pass(self: &Arc<Self>) {
         let (thins, prepared) = {
             let mut state = self.state.lock();
-            let due = state.has_changes
-                && !state.is_suspended
-                && state.mode < Mode::OutOfMetadataSpace
-                && self.runtime.now() > state.last_commit + COMMIT_PERIOD;
-            if !state.has_work && !due {
-                return false;
-            }
-            state.has_work = false;
-            state.is_busy = true;
             (state.thins.clone(), std::mem::take(&mut state.prepared_mappings))
         };
         let mut pass = Pass::default();
@@ -110,11 +66,23 @@ impl Pool {
             }
         }
         self.commit_batch(pass.commits).await;
-        self.state.lock().is_busy = false;
-        self.quiet.wake_all();
-        true
     }
 
+    /// The next timed commit: at the first tick of the pool's second that comes more than a second after the last commit
+    /// of the worker. `None` while nothing has changed.
+    fn next_pass(&self) -> Option<Instant> {
+        let state = self.state.lock();
+        if state.is_suspended || state.mode >= Mode::OutOfMetadataSpace || !state.has_changes {
+            return None;
+        }
+        let due = state.last_commit + COMMIT_PERIOD;
+        let since = due.saturating_since(state.resumed_at);
+        let ticks = (since.as_nanos() / COMMIT_PERIOD.as_nanos()) as u32 + 1;
+        Some(state.resumed_at + COMMIT_PERIOD * ticks)
+    }
+}
+
+impl Pool {
     /// Commits if a bio waits for it or it is time, and finishes the bios that waited.
     async fn commit_batch(self: &Arc<Self>, batch: Vec<AfterCommit>) {
         let mut metadata = self.metadata().await;
