@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use dmlab_block::{Bio, BlkStatus, BlockDevice, Tag, read_bio_async, run_async};
+use dmlab_block::{BlkStatus, BlockDevice, Tag};
+use dmlab_bufio::{Buffer, Client};
 use dmlab_formats::btree_node::NODE;
 use dmlab_formats::{BLOCK_SECTORS, BLOCK_SIZE, Block, CheckError, Validator};
 use dmlab_runtime::{Level, Planted};
-use dmlab_units::{Errno, MetaBlock, Sector, Sectors};
+use dmlab_units::{Errno, MetaBlock, Sectors};
 
 use crate::{PdError, PdErrorKind};
 
@@ -14,11 +15,6 @@ use crate::{PdError, PdErrorKind};
 #[doc(hidden)]
 pub static SUPERBLOCK_UNFLUSHED: Planted =
     Planted::new("a superblock is written without a flush of the blocks that it points to");
-
-/// Blocks that stand side by side in the cache's directory.
-const PAGE: usize = 512;
-/// Clean blocks kept before some are let go: 256 MiB.
-const CLEAN_LIMIT: usize = 65_536;
 
 /// What a block is: the validator that checks and seals it, and the tag of its bios.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,55 +38,42 @@ impl BlockRole {
     }
 }
 
-struct Slot {
-    data: Block,
-    /// As what it was read or made; `None` for one that was read unchecked.
-    role: Option<BlockRole>,
-    is_dirty: bool,
-    /// Used since the hand last came by.
-    is_recent: bool,
-}
-
-type Page = Box<[Option<Box<Slot>>]>;
+/// As what a block in memory was read or made; `None` for one that was read unchecked.
+type Known = Option<BlockRole>;
 
 fn refused(status: BlkStatus) -> PdErrorKind {
     PdErrorKind::Device(status.errno().unwrap_or(Errno::EIO))
 }
 
-/// Metadata blocks of one device, read when wanted and written together.
+fn bytes(buffer: &Buffer<Known>) -> &Block {
+    buffer.data().try_into().expect("a buffer is a block")
+}
+
+fn bytes_mut(buffer: &mut Buffer<Known>) -> &mut Block {
+    buffer.data_mut().try_into().expect("a buffer is a block")
+}
+
+/// Metadata blocks of one device, read when wanted and written together: a client of bufio with a validator for each block
+/// (`struct dm_block_manager`).
 pub struct BlockManager {
-    device: Arc<BlockDevice>,
-    pages: Vec<Option<Page>>,
-    clean: usize,
-    clean_limit: usize,
-    dirty: Vec<MetaBlock>,
-    /// Where the search for a block to let go goes on.
-    hand: usize,
+    bufio: Client<Known>,
     is_read_only: bool,
 }
 
 impl BlockManager {
-    /// An empty cache over `device`.
+    /// A block manager of `device` with nothing in memory.
     pub fn new(device: Arc<BlockDevice>) -> BlockManager {
-        BlockManager {
-            device,
-            pages: Vec::new(),
-            clean: 0,
-            clean_limit: CLEAN_LIMIT,
-            dirty: Vec::new(),
-            hand: 0,
-            is_read_only: false,
-        }
+        BlockManager { bufio: Client::new(device, Sectors(BLOCK_SECTORS)), is_read_only: false }
     }
 
     /// Blocks that the device has.
     pub fn nr_blocks(&self) -> u64 {
-        self.device.capacity().0 / BLOCK_SECTORS
+        self.bufio.device_size()
     }
 
     /// The device.
     pub fn device(&self) -> &Arc<BlockDevice> {
-        &self.device
+        self.bufio.device()
     }
 
     /// Refuses to write from now on, or no longer.
@@ -100,33 +83,7 @@ impl BlockManager {
 
     /// Forgets everything, what was not written too.
     pub fn forget(&mut self) {
-        self.pages.clear();
-        self.dirty.clear();
-        self.clean = 0;
-    }
-
-    fn slot(&self, block: MetaBlock) -> Option<&Slot> {
-        let at = block.0 as usize;
-        self.pages.get(at / PAGE)?.as_ref()?[at % PAGE].as_deref()
-    }
-
-    fn slot_mut(&mut self, block: MetaBlock) -> Option<&mut Slot> {
-        let at = block.0 as usize;
-        self.pages.get_mut(at / PAGE)?.as_mut()?[at % PAGE].as_deref_mut()
-    }
-
-    fn put(&mut self, block: MetaBlock, slot: Slot) {
-        let at = block.0 as usize;
-        if self.pages.len() <= at / PAGE {
-            self.pages.resize_with(at / PAGE + 1, || None);
-        }
-        let page = self.pages[at / PAGE].get_or_insert_with(|| (0..PAGE).map(|_| None).collect());
-        if slot.is_dirty {
-            self.dirty.push(block);
-        } else {
-            self.clean += 1;
-        }
-        page[at % PAGE] = Some(Box::new(slot));
+        self.bufio.forget_all();
     }
 
     /// A block that is in memory as `kind`, for callers that may not wait. `None`: it would have to be read.
@@ -134,11 +91,11 @@ impl BlockManager {
     /// # Errors
     /// As [`BlockManager::load`], for a block that was read before and found bad.
     pub fn cached(&self, block: MetaBlock, validator: &'static Validator) -> Option<Result<&Block, PdError>> {
-        let slot = self.slot(block)?;
-        match slot.role {
-            Some(known) if known.validator == validator => Some(Ok(&slot.data)),
+        let buffer = self.bufio.get(block.0)?;
+        match buffer.aux {
+            Some(known) if known.validator == validator => Some(Ok(bytes(buffer))),
             Some(_) => None,
-            None => match validator.check(block, &slot.data) {
+            None => match validator.check(block, bytes(buffer)) {
                 Ok(()) => None,
                 Err(error) => Some(Err(self.log_bad(block, validator, error))),
             },
@@ -162,28 +119,25 @@ impl BlockManager {
     pub async fn load(&mut self, block: MetaBlock, role: impl Into<BlockRole>) -> Result<(), PdError> {
         let role = role.into();
         let validator = role.validator;
-        if let Some(slot) = self.slot_mut(block) {
-            slot.is_recent = true;
-            match slot.role {
-                Some(known) if known.validator == validator => return Ok(()),
-                Some(known) => {
-                    let (old, new) = (known.validator.name, validator.name);
-                    let text = format!("validator mismatch (old={old} vs new={new}) for block {block}");
-                    self.log("block manager", text);
-                    return Err(PdErrorKind::ValidatorMismatch { found: known.validator, wanted: validator }
-                        .at(block));
-                }
-                None => {}
+        match self.bufio.get_mut(block.0).map(|buffer| buffer.aux) {
+            Some(Some(known)) if known.validator == validator => return Ok(()),
+            Some(Some(known)) => {
+                let (old, new) = (known.validator.name, validator.name);
+                let text = format!("validator mismatch (old={old} vs new={new}) for block {block}");
+                self.log("block manager", text);
+                return Err(
+                    PdErrorKind::ValidatorMismatch { found: known.validator, wanted: validator }.at(block)
+                );
             }
-        } else {
-            let data = self.read(block, role).await?;
-            self.make_room();
-            self.put(block, Slot { data, role: None, is_dirty: false, is_recent: true });
+            Some(None) => {}
+            None if block.0 >= self.nr_blocks() => return Err(PdErrorKind::BeyondDevice.at(block)),
+            None => {}
         }
-        let slot = self.slot_mut(block).expect("just put there or found");
-        match validator.check(block, &slot.data) {
+        let buffer = self.bufio.read(block.0, role.tag(block)).await;
+        let buffer = buffer.map_err(|status| refused(status).at(block))?;
+        match validator.check(block, bytes(buffer)) {
             Ok(()) => {
-                slot.role = Some(role);
+                buffer.aux = Some(role);
                 Ok(())
             }
             Err(error) => Err(self.log_bad(block, validator, error)),
@@ -198,9 +152,7 @@ impl BlockManager {
         if block.0 >= self.nr_blocks() {
             return Err(PdErrorKind::BeyondDevice.at(block));
         }
-        let sector = Sector(block.0 * BLOCK_SECTORS);
-        let bio = Bio::read_owned(sector, Sectors(BLOCK_SECTORS)).with_tag(role.into().tag(block));
-        let bytes = read_bio_async(bio.to(&self.device)).await;
+        let bytes = self.bufio.read_past(block.0, role.into().tag(block)).await;
         let bytes = bytes.map_err(|status| refused(status).at(block))?;
         let mut data = [0; BLOCK_SIZE];
         data.copy_from_slice(&bytes);
@@ -212,7 +164,7 @@ impl BlockManager {
     /// # Panics
     /// When it was not loaded or made before: a bug of this crate.
     pub fn get(&self, block: MetaBlock) -> &Block {
-        &self.slot(block).expect("a block is loaded before it is looked at").data
+        bytes(self.bufio.get(block.0).expect("a block is loaded before it is looked at"))
     }
 
     /// A block in memory, to change; it will be written.
@@ -220,18 +172,8 @@ impl BlockManager {
     /// # Panics
     /// When it was not loaded or made before.
     pub fn get_mut(&mut self, block: MetaBlock) -> &mut Block {
-        self.mark_dirty(block);
-        &mut self.slot_mut(block).expect("a block is loaded before it is changed").data
-    }
-
-    fn mark_dirty(&mut self, block: MetaBlock) {
-        if let Some(slot) = self.slot_mut(block)
-            && !slot.is_dirty
-        {
-            slot.is_dirty = true;
-            self.clean -= 1;
-            self.dirty.push(block);
-        }
+        self.bufio.mark_buffer_dirty(block.0);
+        bytes_mut(self.bufio.get_mut(block.0).expect("a block is loaded before it is changed"))
     }
 
     /// Makes a block of zeros, whatever is on the disk.
@@ -249,15 +191,10 @@ impl BlockManager {
     }
 
     fn make(&mut self, block: MetaBlock, role: BlockRole, data: Block) {
-        match self.slot_mut(block) {
-            Some(slot) => {
-                slot.data = data;
-                slot.role = Some(role);
-                slot.is_recent = true;
-                self.mark_dirty(block);
-            }
-            None => self.put(block, Slot { data, role: Some(role), is_dirty: true, is_recent: true }),
-        }
+        let buffer = self.bufio.new_buffer(block.0);
+        *bytes_mut(buffer) = data;
+        buffer.aux = Some(role);
+        self.bufio.mark_buffer_dirty(block.0);
     }
 
     /// Writes every changed block but the superblock, in order of their numbers, and flushes the device.
@@ -265,15 +202,10 @@ impl BlockManager {
     /// # Errors
     /// The first error of a write or of the flush; what could not be written stays changed.
     pub async fn write_all_but_superblock(&mut self) -> Result<(), PdError> {
-        let is_due = |block: &MetaBlock| block.0 != 0 && self.slot(*block).is_some_and(|slot| slot.is_dirty);
-        let mut dirty: Vec<MetaBlock> = self.dirty.iter().copied().filter(is_due).collect();
-        dirty.sort_unstable();
-        dirty.dedup();
-        for block in dirty {
+        for block in self.dirty_blocks().filter(|block| block.0 != 0) {
             self.write(block).await?;
         }
-        self.dirty.retain(|block| block.0 == 0);
-        if self.device.runtime().has_planted(&SUPERBLOCK_UNFLUSHED) {
+        if self.device().runtime().has_planted(&SUPERBLOCK_UNFLUSHED) {
             return Ok(());
         }
         self.flush().await
@@ -284,78 +216,47 @@ impl BlockManager {
     /// # Errors
     /// What the device says.
     pub async fn write_superblock(&mut self) -> Result<(), PdError> {
-        let superblock = MetaBlock(0);
-        if self.slot(superblock).is_some_and(|slot| slot.is_dirty) {
-            self.write(superblock).await?;
-            self.dirty.retain(|block| block.0 != 0);
-        }
+        self.write(MetaBlock(0)).await?;
         self.flush().await?;
         // Blocks that were made, and never read, are clean only now; and nothing is in the middle of an operation.
-        self.make_room();
+        self.bufio.make_room();
         Ok(())
     }
 
     /// Writes every changed block, in order of their numbers, as far as that works: for a cache that goes.
     pub async fn write_leftovers(&mut self) {
         self.is_read_only = false;
-        let mut dirty = std::mem::take(&mut self.dirty);
-        dirty.sort_unstable();
-        dirty.dedup();
-        for block in dirty {
-            if self.slot(block).is_some_and(|slot| slot.is_dirty) {
-                // There is no caller left to be told.
-                let _ = self.write(block).await;
-            }
+        for block in self.dirty_blocks() {
+            // There is no caller left to be told.
+            let _ = self.write(block).await;
         }
+    }
+
+    fn dirty_blocks(&self) -> impl Iterator<Item = MetaBlock> + use<> {
+        self.bufio.dirty_blocks().into_iter().map(MetaBlock)
     }
 
     async fn flush(&self) -> Result<(), PdError> {
-        let tag = Tag::new("metadata-flush", 0, 0);
-        let flushed = run_async(Bio::flush().with_tag(tag).to(&self.device)).await;
+        let flushed = self.bufio.issue_flush(Tag::new("metadata-flush", 0, 0)).await;
         flushed.map_err(|status| refused(status).into())
     }
 
+    /// Seals a block and writes it, if it was changed.
     async fn write(&mut self, block: MetaBlock) -> Result<(), PdError> {
+        let Some(buffer) = self.bufio.get_mut(block.0).filter(|buffer| buffer.is_dirty()) else {
+            return Ok(());
+        };
         if self.is_read_only {
             return Err(PdErrorKind::ReadOnly.at(block));
         }
-        let slot = self.slot_mut(block).expect("a changed block is in memory");
-        let role = slot.role.unwrap_or((&NODE).into());
-        role.validator.seal(block, &mut slot.data);
-        let bio = Bio::write_owned(Sector(block.0 * BLOCK_SECTORS), Arc::from(&slot.data[..]));
-        let written = run_async(bio.with_tag(role.tag(block)).to(&self.device)).await;
-        written.map_err(|status| refused(status).at(block))?;
-        let slot = self.slot_mut(block).expect("nobody else changes the cache meanwhile");
-        slot.is_dirty = false;
-        self.clean += 1;
-        Ok(())
-    }
-
-    /// Lets clean blocks go that were not used for a while, when there are too many.
-    fn make_room(&mut self) {
-        if self.clean < self.clean_limit {
-            return;
-        }
-        let total = self.pages.len() * PAGE;
-        let mut steps = 2 * total;
-        while self.clean > self.clean_limit - self.clean_limit / 16 && steps > 0 {
-            steps -= 1;
-            self.hand = (self.hand + 1) % total;
-            let at = self.hand;
-            let Some(page) = &mut self.pages[at / PAGE] else { continue };
-            match &mut page[at % PAGE] {
-                Some(slot) if slot.is_recent => slot.is_recent = false,
-                Some(slot) if !slot.is_dirty => {
-                    page[at % PAGE] = None;
-                    self.clean -= 1;
-                }
-                _ => {}
-            }
-        }
+        let role = buffer.aux.unwrap_or((&NODE).into());
+        role.validator.seal(block, bytes_mut(buffer));
+        let written = self.bufio.write_buffer(block.0, role.tag(block)).await;
+        written.map_err(|status| refused(status).at(block))
     }
 
     pub(crate) fn log(&self, prefix: &str, text: impl std::fmt::Display) {
-        self.device.runtime().log(Level::Err, format!("device-mapper: {prefix}: {text}"));
+        self.device().runtime().log(Level::Err, format!("device-mapper: {prefix}: {text}"));
     }
 }
 
@@ -376,7 +277,7 @@ mod tests {
         let device = BlockDevice::new(DevT::new(1, 0), "ram0", seq, runtime.clone(), Arc::new(disk), limits);
         device.set_capacity(Sectors(8192));
         let mut blocks = BlockManager::new(device);
-        blocks.clean_limit = 32;
+        blocks.bufio.set_clean_limit(32);
         let transactions = async {
             for transaction in 0..20 {
                 blocks.make_zero(MetaBlock(0), &SUPERBLOCK);
@@ -385,7 +286,8 @@ mod tests {
                 }
                 blocks.write_all_but_superblock().await.unwrap();
                 blocks.write_superblock().await.unwrap();
-                assert!(blocks.clean <= 32, "{} blocks are kept", blocks.clean);
+                let kept = blocks.bufio.nr_clean();
+                assert!(kept <= 32, "{kept} blocks are kept");
             }
         };
         runtime.block_on(transactions).unwrap();

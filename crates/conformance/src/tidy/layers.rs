@@ -17,7 +17,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dmlab-faults", &["dmlab-units", "dmlab-abi", "dmlab-runtime", "dmlab-block"]),
     // What both sides must agree on: targets write these bytes, tools and judges read them.
     ("dmlab-formats", &["dmlab-units"]),
-    ("dmlab-persistent-data", &["dmlab-units", "dmlab-runtime", "dmlab-block", "dmlab-formats"]),
+    ("dmlab-bufio", &["dmlab-units", "dmlab-runtime", "dmlab-block"]),
+    (
+        "dmlab-persistent-data",
+        &["dmlab-units", "dmlab-runtime", "dmlab-block", "dmlab-bufio", "dmlab-formats"],
+    ),
     ("dmlab-dm", &["dmlab-units", "dmlab-abi", "dmlab-runtime", "dmlab-block"]),
     // A crate for each family of targets: none uses another.
     (
@@ -27,6 +31,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-runtime",
             "dmlab-block",
             "dmlab-dm",
+            "dmlab-bufio",
             "dmlab-formats",
             "dmlab-persistent-data",
         ],

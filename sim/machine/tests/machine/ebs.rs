@@ -5,9 +5,10 @@ use crate::kit;
 use std::sync::Arc;
 
 use dmlab_abi::{Command, DmFlags};
-use dmlab_block::{Bio, BlkStatus, Op, SyncIo};
+use dmlab_block::{Bio, BlkStatus, Op, SyncIo, WriteCache};
 use dmlab_units::{Bytes, DevT, Errno, Sector, Sectors};
 use kit::Kit;
+use kit::fault_disk::FaultDisk;
 use parking_lot::Mutex;
 use proptest::prelude::*;
 
@@ -78,6 +79,50 @@ fn errors_below_reach_the_caller() {
     assert_eq!(read(&kit, dev, 3, 8), Err(Errno::EIO));
     assert_eq!(submit(&kit, dev, Bio::write(Sector(12), &[1; 512])), Err(Errno::EIO));
     assert_eq!(submit(&kit, dev, Bio::write(Sector(7), &[1; 512])), Ok(()));
+}
+
+/// A change of the device behind the target's back is seen when its blocks are in memory no more.
+#[test]
+fn blocks_stay_in_memory_until_they_are_passed_by_or_the_device_is_suspended() {
+    let kit = Kit::new();
+    let below = DevT::new(1, 0);
+    let dev = kit.create("e", "0 128 ebs 1:0 0 1 8");
+    let byte = || read(&kit, dev, 3, 1).unwrap()[0];
+    let write =
+        |dev, sector, len: usize, byte| submit(&kit, dev, Bio::write(Sector(sector), &vec![byte; len * 512]));
+    assert_eq!(byte(), 0);
+    write(below, 3, 1, 1).unwrap();
+    assert_eq!(byte(), 0);
+    // Written within the block that is in memory: all of it.
+    write(dev, 4, 1, 2).unwrap();
+    assert_eq!((byte(), read(&kit, below, 3, 2).unwrap()[0]), (0, 0));
+    write(dev, 0, 8, 3).unwrap();
+    assert_eq!(byte(), 3);
+    write(below, 3, 1, 4).unwrap();
+    assert_eq!(byte(), 3);
+    kit.ask(Command::DevSuspend, "e", DmFlags::SUSPEND).unwrap();
+    kit.resume("e").unwrap();
+    assert_eq!(byte(), 4);
+    // Where both sizes are the same, nothing goes past.
+    let same = kit.create("same", "0 128 ebs 1:0 0 1 1");
+    assert_eq!(read(&kit, same, 3, 1).unwrap()[0], 4);
+    write(below, 3, 1, 5).unwrap();
+    assert_eq!(read(&kit, same, 3, 1).unwrap()[0], 4);
+}
+
+/// Two edges are read; then all three blocks are written, and nothing has ended before it would outlive a loss of power.
+#[test]
+fn a_write_ends_when_its_blocks_are_durable() {
+    let kit = Kit::new();
+    let (below, disk) = FaultDisk::add_with(&kit, 0, Sectors(128), WriteCache::Volatile);
+    let dev = kit.create("e", &format!("0 128 ebs {below} 0 1 8"));
+    submit(&kit, dev, Bio::write(Sector(4), &[1; 16 * 512])).unwrap();
+    let seen: Vec<(Op, u64, u64)> =
+        disk.noted().iter().map(|noted| (noted.op, noted.sector, noted.len)).collect();
+    let blocks = [0, 8, 16].map(|sector| (Op::Write, sector, 8));
+    assert_eq!(seen[..2], [(Op::Read, 0, 8), (Op::Read, 16, 8)]);
+    assert_eq!(seen[2..5], blocks);
+    assert_eq!(seen[5..], [(Op::Flush, 0, 0)]);
 }
 
 /// A flush has sector 0, and lies where that lies.

@@ -9,9 +9,12 @@
 //!   write                 ^^^^^^^^^                  two blocks are read, changed and written
 //! ```
 //!
-//! Block sizes are in sectors of 512 bytes. IO that covers whole underlying blocks goes straight to the device; any
-//! other is done by one worker, one after the other: a read takes its part of the blocks, a write reads the blocks that it
-//! covers only in part and writes all of them. A discard gives back the whole blocks within it.
+//! Block sizes are in sectors of 512 bytes. IO that covers whole underlying blocks goes straight to the device, unless both sizes are
+//! the same. Any other is done by one worker, in blocks that are kept in memory (a client of bufio): a read takes its part of
+//! the blocks, a write reads the blocks that it covers only in part and changes all of them; what one pass of the worker has
+//! changed is written, and the device flushed, before its writes end. A discard gives back the whole blocks within it.
+//!
+//! The blocks that were read stay in memory until they are written past the worker or the device is suspended.
 //!
 //! | | |
 //! |---|---|
@@ -20,22 +23,22 @@
 //! | messages | none |
 //! | limits | logical blocks of the emulated size, physical ones of the underlying size |
 //!
-//! Linux keeps the blocks it has read in a cache until they are overwritten or the device is suspended; here each
-//! operation reads them anew, which can be told only by changing the device behind the target's back.
-//!
 //! Behaviour: kernel/targets.md#ebs; the kernel that other targets are held against does not have this one.
 
 use std::fmt::Write;
+use std::ops::Range;
 use std::sync::Arc;
 
-use dmlab_block::{Bio, BioFlags, BlkStatus, BlockDevice, Op, QueueLimits, read_async, run_async};
-use dmlab_dm::kit::LinearExtent;
+use dmlab_block::{Bio, BlkStatus, Op, QueueLimits, Tag, run_async};
+use dmlab_bufio::Client;
+use dmlab_dm::kit::{BioList, LinearExtent, Work, Worker};
 use dmlab_dm::{
-    Args, Constructor, Ctr, CtrError, CtrResult, DeviceRange, IoctlRoute, Map, Module, OrRefuse, StatusKind,
-    StatusResult, Target, TargetFeatures, TargetType,
+    Args, BoxFuture, Constructor, Ctr, CtrError, CtrResult, DeviceRange, IoctlRoute, Map, Module, OrRefuse,
+    StatusKind, StatusResult, Target, TargetFeatures, TargetType,
 };
-use dmlab_runtime::{Runtime, WorkQueue};
+use dmlab_runtime::AsyncMutex;
 use dmlab_units::{Bytes, SECTOR_SIZE, Sector, Sectors};
+use parking_lot::Mutex;
 
 /// `ebs` 1.0.1.
 pub static EBS: TargetType = TargetType {
@@ -54,8 +57,7 @@ struct Ebs {
     emulated: u64,
     underlying: u64,
     is_underlying_given: bool,
-    worker: WorkQueue,
-    runtime: Arc<Runtime>,
+    blocks: Arc<Blocks>,
 }
 
 /// Reads a block size: a number modulo 2^16 that is a power of two, and no larger than `most`.
@@ -97,84 +99,157 @@ fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     }
     ctr.settings.num_flush_bios = 1;
     ctr.settings.num_discard_bios = 1;
+    let blocks = Arc::new(Blocks {
+        block: underlying,
+        bufio: AsyncMutex::new(Client::new(device.device().clone(), Sectors(underlying))),
+        queue: Mutex::default(),
+        overwritten: Mutex::default(),
+        worker: Worker::new(ctr.runtime().clone(), "dm-ebs"),
+    });
     Ok(Box::new(Ebs {
         extent: LinearExtent { device, offset: Sector(offset), start: ctr.start, len: ctr.len },
         emulated: u64::from(emulated),
         underlying,
         is_underlying_given: given.is_some(),
-        worker: WorkQueue::new("dm-ebs"),
-        runtime: ctr.runtime().clone(),
+        blocks,
     }))
 }
 
-/// The underlying blocks that a range of sectors touches, as sectors.
-fn cover(start: u64, end: u64, block: u64) -> (u64, u64) {
-    (start / block * block, end.div_ceil(block) * block)
+const TAG: Tag = Tag::new("", 0, 0);
+
+/// What does IO in parts of blocks.
+struct Blocks {
+    /// Sectors of an underlying block.
+    block: u64,
+    /// The worker's, but for what is forgotten meanwhile.
+    bufio: AsyncMutex<Client>,
+    /// Bios for the worker.
+    queue: Mutex<BioList>,
+    /// Blocks that were passed by while the worker had the client.
+    overwritten: Mutex<Vec<Range<u64>>>,
+    worker: Worker,
 }
 
-/// Reads the part of a bio out of whole blocks.
-async fn read(device: &Arc<BlockDevice>, bio: &mut Bio<'static>, block: u64) -> Result<(), BlkStatus> {
-    let (first, last) = cover(bio.sector.0, bio.end_sector().0, block);
-    let blocks = read_async(device, Sector(first), Sectors(last - first)).await?;
-    let from = ((bio.sector.0 - first) * SECTOR_SIZE) as usize;
-    let into = bio.bytes_mut().ok_or(BlkStatus::IoErr)?;
-    into.copy_from_slice(&blocks[from..from + into.len()]);
-    Ok(())
+impl Blocks {
+    /// The blocks that a bio touches.
+    fn of(&self, bio: &Bio<'_>) -> Range<u64> {
+        bio.sector.0 / self.block..bio.end_sector().0.div_ceil(self.block)
+    }
+
+    /// Forgets what is in memory of blocks that a bio goes past.
+    fn forget(&self, blocks: Range<u64>) {
+        match self.bufio.try_lock() {
+            Some(mut bufio) => bufio.forget_buffers(blocks),
+            None => self.overwritten.lock().push(blocks),
+        }
+    }
+
+    fn forget_overwritten(&self, bufio: &mut Client) {
+        for blocks in std::mem::take(&mut *self.overwritten.lock()) {
+            bufio.forget_buffers(blocks);
+        }
+    }
+
+    /// For each block that a bio touches: its number, which sectors of it, and where they are in the bio, all in bytes.
+    fn parts(&self, bio: &Bio<'_>) -> impl Iterator<Item = (u64, Range<usize>, usize)> + use<> {
+        let (start, end, block) = (bio.sector.0, bio.end_sector().0, self.block);
+        self.of(bio).map(move |number| {
+            let (first, last) = (start.max(number * block), end.min((number + 1) * block));
+            let bytes = |sectors: u64| (sectors * SECTOR_SIZE) as usize;
+            (number, bytes(first - number * block)..bytes(last - number * block), bytes(first - start))
+        })
+    }
+
+    /// Reads the part of a bio out of whole blocks.
+    async fn read(&self, bufio: &mut Client, bio: &mut Bio<'static>) -> Result<(), BlkStatus> {
+        for (number, part, at) in self.parts(bio) {
+            let buffer = bufio.read(number, TAG).await?;
+            let into = bio.bytes_mut().ok_or(BlkStatus::IoErr)?;
+            into[at..at + part.len()].copy_from_slice(&buffer.data()[part]);
+        }
+        Ok(())
+    }
+
+    /// Puts a bio into whole blocks: what it covers only in part is read first.
+    async fn write(&self, bufio: &mut Client, bio: &mut Bio<'static>) -> Result<(), BlkStatus> {
+        let whole = (self.block * SECTOR_SIZE) as usize;
+        for (number, part, at) in self.parts(bio) {
+            let buffer =
+                if part.len() == whole { bufio.new_buffer(number) } else { bufio.read(number, TAG).await? };
+            let bytes = bio.bytes().ok_or(BlkStatus::IoErr)?;
+            buffer.data_mut()[part.clone()].copy_from_slice(&bytes[at..at + part.len()]);
+            bufio.mark_buffer_dirty(number);
+        }
+        Ok(())
+    }
+
+    /// Gives back the whole blocks within a range.
+    async fn discard(&self, bufio: &mut Client, bio: &mut Bio<'static>) -> Result<(), BlkStatus> {
+        let (first, last) = (bio.sector.0.div_ceil(self.block), bio.end_sector().0 / self.block);
+        if first >= last {
+            return Ok(());
+        }
+        bufio.forget_buffers(first..last);
+        let range = Bio::range(bio.op, Sector(first * self.block), Sectors((last - first) * self.block));
+        run_async(range.to(bufio.device())).await
+    }
 }
 
-/// Writes a bio within whole blocks: what it covers only in part is read first.
-async fn write(device: &Arc<BlockDevice>, bio: &mut Bio<'static>, block: u64) -> Result<(), BlkStatus> {
-    let (start, end) = (bio.sector.0, bio.end_sector().0);
-    let (first, last) = cover(start, end, block);
-    let mut blocks = vec![0; ((last - first) * SECTOR_SIZE) as usize];
-    let mut edges = Vec::new();
-    if start != first {
-        edges.push(first);
+impl Work for Blocks {
+    fn worker(&self) -> &Worker {
+        &self.worker
     }
-    if end != last && edges.last() != Some(&(last - block)) {
-        edges.push(last - block);
+
+    async fn pass(self: &Arc<Self>) {
+        let bios = self.queue.lock().take();
+        let mut bufio = self.bufio.lock().await;
+        let has_writes = bios.iter().any(|bio| bio.op == Op::Write);
+        let mut writes = BioList::default();
+        for mut bio in bios {
+            self.forget_overwritten(&mut bufio);
+            let done = match bio.op {
+                Op::Read => self.read(&mut bufio, &mut bio).await,
+                Op::Write => self.write(&mut bufio, &mut bio).await,
+                _ => self.discard(&mut bufio, &mut bio).await,
+            };
+            match done {
+                Ok(()) if bio.op == Op::Write => writes.push_back(bio),
+                done => end(bio, done),
+            }
+        }
+        if has_writes {
+            let written = bufio.write_dirty_buffers(TAG).await;
+            writes.into_iter().for_each(|bio| end(bio, written));
+        }
+        self.forget_overwritten(&mut bufio);
     }
-    for edge in edges {
-        let old = read_async(device, Sector(edge), Sectors(block)).await?;
-        let at = ((edge - first) * SECTOR_SIZE) as usize;
-        blocks[at..at + old.len()].copy_from_slice(&old);
-    }
-    let at = ((start - first) * SECTOR_SIZE) as usize;
-    let bytes = bio.bytes().ok_or(BlkStatus::IoErr)?;
-    blocks[at..at + bytes.len()].copy_from_slice(bytes);
-    let forced = bio.flags & BioFlags::FUA;
-    run_async(Bio::write_owned(Sector(first), blocks.into()).to(device).with_flags(forced)).await
 }
 
-/// Gives back the whole blocks within a range.
-async fn discard(device: &Arc<BlockDevice>, bio: &mut Bio<'static>, block: u64) -> Result<(), BlkStatus> {
-    let (first, last) = (bio.sector.0.div_ceil(block) * block, bio.end_sector().0 / block * block);
-    if first >= last {
-        return Ok(());
-    }
-    run_async(Bio::range(bio.op, Sector(first), Sectors(last - first)).to(device)).await
+fn end(bio: Bio<'static>, done: Result<(), BlkStatus>) {
+    bio.end(done.err().map_or(BlkStatus::Ok, |_| BlkStatus::IoErr));
 }
 
 impl Target for Ebs {
     fn map(&self, bio: &mut Bio<'_>) -> Map {
         // A flush, which goes on as it is, is moved as in `delay` and `flakey`, where it is recorded.
         self.extent.remap(bio);
-        let is_whole =
-            bio.sector.0.is_multiple_of(self.underlying) && bio.len().0.is_multiple_of(self.underlying);
-        if bio.is_empty() || is_whole {
+        if bio.is_empty() {
             return Map::Remapped;
         }
-        let mut owned = bio.take_owned();
-        let (device, block) = (self.extent.device.device().clone(), self.underlying);
-        self.worker.queue(&self.runtime, async move {
-            let done = match owned.op {
-                Op::Read => read(&device, &mut owned, block).await,
-                Op::Write => write(&device, &mut owned, block).await,
-                _ => discard(&device, &mut owned, block).await,
-            };
-            owned.end(done.err().map_or(BlkStatus::Ok, |_| BlkStatus::IoErr));
-        });
+        let is_whole =
+            bio.sector.0.is_multiple_of(self.underlying) && bio.len().0.is_multiple_of(self.underlying);
+        if is_whole && self.emulated != self.underlying {
+            self.blocks.forget(self.blocks.of(bio));
+            return Map::Remapped;
+        }
+        self.blocks.queue.lock().push_back(bio.take_owned());
+        Worker::kick(&self.blocks);
         Map::Submitted
+    }
+
+    /// What is below may be another device after the next resume, or the same one changed.
+    fn postsuspend(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async { self.blocks.bufio.lock().await.forget_all() })
     }
 
     fn status<'a>(&'a self, kind: StatusKind, _noflush: bool, out: &'a mut String) -> StatusResult<'a> {

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, End, EndIo, FrameData, Op, submit};
-use dmlab_dm::kit::{BioList, TargetLog};
+use dmlab_dm::kit::{BioList, TargetLog, Work, Worker};
 use dmlab_dm::{Map, TableEvents, run_all, submit_all};
 use dmlab_runtime::{Planted, RateLimit, Runtime, WaitQueue};
 use dmlab_units::{Sector, Sectors};
@@ -35,8 +35,9 @@ pub(super) struct MirrorSet {
     pub(super) log: DirtyLog,
     pub(super) start: Sector,
     pub(super) len: Sectors,
-    pub(super) work: Mutex<Work>,
-    /// Moves when a recovery has ended or the worker has.
+    pub(super) work: Mutex<MirrorWork>,
+    pub(super) worker: Worker,
+    /// Moves when a recovery has ended.
     pub(super) changed: WaitQueue,
     pub(super) runtime: Arc<Runtime>,
     pub(super) events: TableEvents,
@@ -69,15 +70,13 @@ pub(super) enum Recovery {
 
 /// What the worker has to do.
 #[derive(Default)]
-pub(super) struct Work {
+pub(super) struct MirrorWork {
     pub(super) regions: RegionHash,
     reads: BioList,
     writes: BioList,
     failed: BioList,
     /// Writes kept until the next suspend, so that user space can act before their data counts as written.
     held: BioList,
-    has_work: bool,
-    is_running: bool,
     /// RegionHash may be recovered: a further one is taken when one is done.
     pub(super) recovers: bool,
     pub(super) recovery: Recovery,
@@ -105,7 +104,7 @@ impl MirrorSet {
         limits: Arc<Limits>,
     ) -> Arc<MirrorSet> {
         // A set that is in sync from the first moment on has nothing to tell.
-        let work = Work { is_in_sync: log.is_all_synced(), ..Work::default() };
+        let work = MirrorWork { is_in_sync: log.is_all_synced(), ..MirrorWork::default() };
         Arc::new_cyclic(|me| MirrorSet {
             me: me.clone(),
             legs,
@@ -115,6 +114,7 @@ impl MirrorSet {
             start,
             len,
             work: Mutex::new(work),
+            worker: Worker::new(runtime.clone(), "kmirrord"),
             changed: WaitQueue::default(),
             lines: TargetLog::new(runtime.clone(), "raid1"),
             runtime,
@@ -178,63 +178,9 @@ impl MirrorSet {
     // The worker.
 
     /// Adds work for the worker and wakes it.
-    pub(super) fn kick(self: &Arc<Self>, add: impl FnOnce(&mut Work)) {
-        let mut work = self.work.lock();
-        add(&mut work);
-        work.has_work = true;
-        if work.is_running {
-            return;
-        }
-        work.is_running = true;
-        drop(work);
-        let set = self.clone();
-        let worker = async move {
-            loop {
-                {
-                    let mut work = set.work.lock();
-                    if !std::mem::take(&mut work.has_work) {
-                        work.is_running = false;
-                        break;
-                    }
-                }
-                set.pass().await;
-            }
-            set.changed.wake_all();
-        };
-        self.runtime.spawn("kmirrord", worker).detach();
-    }
-
-    /// Ends when the worker has nothing left to do.
-    pub(super) async fn until_idle(&self) {
-        self.changed.until(|| !self.work.lock().is_running).await;
-    }
-
-    /// One pass, in the kernel's order.
-    async fn pass(self: &Arc<Self>) {
-        let (reads, writes, failed) = {
-            let mut work = self.work.lock();
-            let queues = (
-                std::mem::take(&mut work.reads),
-                std::mem::take(&mut work.writes),
-                std::mem::take(&mut work.failed),
-            );
-            let released = work.regions.retire(&self.log, !self.features.handle_errors);
-            if !released.is_empty() {
-                work.writes.extend(released);
-                work.has_work = true;
-            }
-            queues
-        };
-        // What comes of it is seen where it matters: by the next write.
-        let _ = self.flush_log().await;
-        self.recover_next();
-        for bio in reads {
-            self.queued_read(bio);
-        }
-        self.do_writes(writes).await;
-        for bio in failed {
-            self.do_failure(bio);
-        }
+    pub(super) fn kick(self: &Arc<Self>, add: impl FnOnce(&mut MirrorWork)) {
+        add(&mut self.work.lock());
+        Worker::kick(self);
     }
 
     async fn flush_log(self: &Arc<Self>) -> Result<(), super::dirty_log::LogFailed> {
@@ -413,7 +359,7 @@ impl MirrorSet {
             work.log_failed
         };
         if ends_recovery {
-            self.kick(|_| ());
+            Worker::kick(self);
             self.changed.wake_all();
         }
         let Features { handle_errors, keep_log } = self.features;
@@ -453,7 +399,7 @@ impl MirrorSet {
     fn write_has_ended(self: &Arc<Self>, region: u64) {
         let has_work = self.work.lock().regions.end_write(region);
         if has_work {
-            self.kick(|_| ());
+            Worker::kick(self);
         }
     }
 
@@ -504,7 +450,7 @@ impl MirrorSet {
     }
 
     /// All legs are good again.
-    pub(super) fn forgive_legs(&self, work: &mut Work) {
+    pub(super) fn forgive_legs(&self, work: &mut MirrorWork) {
         work.leg_failed = false;
         self.legs.iter().for_each(Leg::forgive);
     }
@@ -525,11 +471,11 @@ impl MirrorSet {
             self.give_back(bio, noflush);
         }
         self.changed.until(|| self.work.lock().recovery == Recovery::Idle).await;
-        self.until_idle().await;
+        self.worker.until_idle().await;
     }
 
     pub(super) async fn postsuspend(self: &Arc<Self>) {
-        self.until_idle().await;
+        self.worker.until_idle().await;
         if self.flush_log().await.is_err() {
             self.lines.warn("log postsuspend failed");
         }
@@ -543,6 +489,37 @@ impl MirrorSet {
             work.is_suspended = false;
             work.recovers = true;
         });
+    }
+}
+
+impl Work for MirrorSet {
+    fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    /// One pass, in the kernel's order.
+    async fn pass(self: &Arc<Self>) {
+        let (reads, writes, failed, has_released) = {
+            let mut work = self.work.lock();
+            let queues = (work.reads.take(), work.writes.take(), work.failed.take());
+            let released = work.regions.retire(&self.log, !self.features.handle_errors);
+            let has_released = !released.is_empty();
+            work.writes.extend(released);
+            (queues.0, queues.1, queues.2, has_released)
+        };
+        if has_released {
+            Worker::kick(self);
+        }
+        // What comes of it is seen where it matters: by the next write.
+        let _ = self.flush_log().await;
+        self.recover_next();
+        for bio in reads {
+            self.queued_read(bio);
+        }
+        self.do_writes(writes).await;
+        for bio in failed {
+            self.do_failure(bio);
+        }
     }
 }
 

@@ -4,29 +4,34 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use dmlab_block::{Bio, BlkStatus, Op, Tag, run_async};
+use dmlab_dm::kit::Cell;
 use dmlab_units::{DataBlock, Errno, Sector, Sectors, ThinBlock};
 
 use super::metadata::{Run, ThinMetadata};
 use super::modes::Mode;
-use super::pool::{Pool, ThinDevice};
+use super::pool::{Pool, Queued, ThinDevice};
+use super::worker::Pass;
 
 /// Longest run that is handled at once, in data blocks, and its alignment.
 pub(super) const MAX_RUN: u64 = 1024;
 
 impl Pool {
     /// Unmaps the whole blocks that a discard covers.
-    pub(super) async fn process_discard(self: &Arc<Self>, thin: &Arc<ThinDevice>, bio: Bio<'static>) {
-        let mode = self.mode();
-        if mode >= Mode::OutOfMetadataSpace {
-            bio.end(if mode == Mode::Fail { BlkStatus::IoErr } else { BlkStatus::Ok });
-            return;
-        }
+    pub(super) async fn process_discard_cell(self: &Arc<Self>, cell: Cell<Queued>, pass: &mut Pass) {
+        let (thin, bio) = &cell.holder;
         let from = bio.sector.0 - thin.start;
         let begin = from.div_ceil(self.block_size.0);
         let end = (from + bio.len().0) / self.block_size.0;
-        let blocks = ThinBlock(begin)..ThinBlock(end);
-        let result = if begin < end { self.discard_range(thin, blocks).await } else { Ok(()) };
-        bio.end(result.map_or_else(|_| BlkStatus::IoErr, |()| BlkStatus::Ok));
+        let status = match self.mode() {
+            Mode::Fail => BlkStatus::IoErr,
+            mode if mode >= Mode::OutOfMetadataSpace || begin >= end => BlkStatus::Ok,
+            _ => {
+                let discarded = self.discard_range(thin, ThinBlock(begin)..ThinBlock(end)).await;
+                discarded.map_or(BlkStatus::IoErr, |()| BlkStatus::Ok)
+            }
+        };
+        let (_, bio) = self.release(cell, pass);
+        bio.end(status);
     }
 
     async fn discard_range(

@@ -16,7 +16,7 @@
 //!   bio to a thin device
 //!     │ map: block looked up without waiting
 //!     ├─ mapped, not shared ────────────────> data device, same thread
-//!     └─ anything else ─> the pool's worker, one bio after the other
+//!     └─ anything else ─> the pool's worker, one bio after the other, each in a cell of its blocks
 //!                           ├─ unmapped read ───> zeros, or the external origin
 //!                           ├─ unmapped write ──> *provision*: take a block, zero or copy, map, send
 //!                           ├─ shared write ────> *break sharing*: take a block, copy, map anew, send

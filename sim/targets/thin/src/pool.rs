@@ -1,13 +1,13 @@
 //! The pool: what all thin devices on one metadata device share.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use dmlab_block::{Bio, BlkStatus, BlockDevice};
-use dmlab_dm::kit::{InFlight, TargetLog};
+use dmlab_dm::kit::{CellKey, InFlight, Prison, TargetLog, Worker};
 use dmlab_dm::{MappedDevice, TableEvents, refuse};
 use dmlab_runtime::{AsyncMutex, AsyncMutexGuard, Instant, Level, RateLimit, Runtime, WaitQueue};
 use dmlab_units::{DevT, Errno, Sectors, ThinBlock, ThinId};
@@ -16,7 +16,7 @@ use parking_lot::Mutex;
 use super::mapping_cache::MappingCache;
 use super::metadata::ThinMetadata;
 use super::modes::Mode;
-use super::provision::Filled;
+use super::provision::NewMapping;
 
 /// Mapped changes are committed at least this often.
 pub(super) const COMMIT_PERIOD: Duration = Duration::from_secs(1);
@@ -68,7 +68,7 @@ impl Pools {
     fn all(&self) -> Vec<Arc<Pool>> {
         let mut pools = self.pools.lock();
         pools.retain(|pool| pool.strong_count() > 0);
-        pools.iter().filter_map(Weak::upgrade).filter(|pool| !pool.state.lock().is_stopped).collect()
+        pools.iter().filter_map(Weak::upgrade).filter(|pool| !pool.worker.is_stopped()).collect()
     }
 
     pub(super) fn add(&self, pool: &Arc<Pool>) {
@@ -102,8 +102,10 @@ pub(super) struct Pool {
     /// Thin devices that were closed while the metadata was in use.
     closed: Mutex<Vec<ThinId>>,
     pub(super) state: Mutex<State>,
-    /// Wakes the worker.
-    pub(super) work: WaitQueue,
+    /// Blocks that the worker is at work on, or whose new data blocks are being filled.
+    pub(super) prison: Prison<Queued>,
+    /// Does all that takes more than a lookup, until no table uses the pool any more.
+    pub(super) worker: Worker,
     /// Bios that thin devices have sent to the data device.
     in_flight: InFlight,
     /// Those of them that read a block which a snapshot shares.
@@ -126,23 +128,15 @@ pub(super) struct State {
     pub(super) thins: Vec<Arc<ThinDevice>>,
     /// Writes that wait for space.
     pub(super) waiting_for_space: VecDeque<Queued>,
-    /// Blocks whose new data blocks are being filled, and the bios that wait for that.
-    pub(super) filling: BTreeMap<(ThinId, ThinBlock), Vec<Queued>>,
     /// Data blocks that are full and want to be mapped, in the order in which they became so.
-    pub(super) filled: Vec<Filled>,
+    pub(super) prepared_mappings: Vec<NewMapping>,
     pub(super) last_commit: Instant,
     pub(super) resumed_at: Instant,
     pub(super) events: TableEvents,
     /// Which wait for space is under way: a timeout that belongs to an older one does nothing.
     pub(super) no_space_round: u64,
-    /// Something was queued since the worker last looked.
-    pub(super) has_work: bool,
-    /// The worker is in the middle of something.
-    pub(super) is_busy: bool,
     /// Something is uncommitted, so the commit timer runs.
     pub(super) has_changes: bool,
-    /// No table uses the pool any more: the worker ends.
-    pub(super) is_stopped: bool,
     /// Tables, live and inactive, that use the pool.
     pub(super) tables: u32,
     /// Which table the pool follows, by a number of its own; 0 before the first resume.
@@ -161,7 +155,7 @@ impl Pool {
         let runtime = data.runtime().clone();
         let now = runtime.now();
         let block_size = metadata.data_block_size();
-        let pool = Arc::new_cyclic(|this| Pool {
+        Arc::new_cyclic(|this| Pool {
             this: this.clone(),
             dev,
             metadata_dev: metadata.device().dev(),
@@ -181,29 +175,24 @@ impl Pool {
                 is_suspended: true,
                 thins: Vec::new(),
                 waiting_for_space: VecDeque::new(),
-                filling: BTreeMap::new(),
-                filled: Vec::new(),
+                prepared_mappings: Vec::new(),
                 last_commit: now,
                 resumed_at: now,
                 events,
                 no_space_round: 0,
-                has_work: false,
-                is_busy: false,
                 has_changes: false,
-                is_stopped: false,
                 tables: 0,
                 bound_table: 0,
                 last_table: 0,
             }),
-            work: WaitQueue::default(),
+            prison: Prison::default(),
+            worker: Worker::new(runtime.clone(), "thin-worker"),
             in_flight: InFlight::default(),
             shared_reads: AtomicUsize::new(0),
             quiet: WaitQueue::default(),
             error_limit: RateLimit::default(),
             zero_block: OnceLock::new(),
-        });
-        super::worker::start(&pool);
-        pool
+        })
     }
 
     pub(super) fn this(&self) -> Option<Arc<Pool>> {
@@ -253,9 +242,8 @@ impl Pool {
         let mut state = self.state.lock();
         state.tables -= 1;
         if state.tables == 0 {
-            state.is_stopped = true;
             drop(state);
-            self.work.wake_all();
+            self.worker.stop();
         }
     }
 
@@ -311,6 +299,13 @@ impl Pool {
             Some(shift) => (sector >> shift, sector & (self.block_size.0 - 1)),
             None => (sector / self.block_size.0, sector % self.block_size.0),
         }
+    }
+
+    /// The blocks that a bio lies in, as far as it reaches into them; it is no flush, which lies in none.
+    pub(super) fn cell_key(&self, thin: &ThinDevice, bio: &Bio<'_>) -> CellKey {
+        let (begin, _) = self.split(bio.sector.0 - thin.start);
+        let (last, _) = self.split(bio.end_sector().0 - 1 - thin.start);
+        CellKey::of_virtual(thin.id.0, begin..last + 1)
     }
 
     /// Forgets what is cached of a thin device's mappings, however many targets it has.
@@ -441,18 +436,14 @@ impl Pool {
 
     /// Gives the worker something to do.
     pub(super) fn wake(&self) {
-        self.state.lock().has_work = true;
-        self.work.wake_all();
+        if let Some(pool) = self.this() {
+            Worker::kick(&pool);
+        }
     }
 
     /// Waits until the worker has done all that was queued.
     pub(super) async fn drain(&self) {
         self.wake();
-        self.quiet
-            .until(|| {
-                let state = self.state.lock();
-                !state.has_work && !state.is_busy && state.filling.is_empty()
-            })
-            .await;
+        self.worker.until_idle_and(|| self.prison.is_empty()).await;
     }
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, Tag, read_async, read_bio_async, run_async, submit};
+use dmlab_dm::kit::Cell;
 use dmlab_dm::{BoxFuture, refuse};
 use dmlab_units::{DataBlock, Errno, SECTOR_SIZE, Sector, Sectors, ThinBlock, ThinId};
 
 use super::modes::Mode;
-use super::pool::{Pool, ThinDevice};
-use super::worker::{AfterCommit, Batch};
+use super::pool::{Pool, Queued, ThinDevice};
+use super::worker::{AfterCommit, Pass, block_of};
 
 /// What must be in a new block before a bio is sent there.
 enum Fill {
@@ -25,12 +26,10 @@ enum Fill {
 
 type FillResult = Result<(), BlkStatus>;
 
-/// A new data block with what must be in it, about to be mapped.
-pub(super) struct Filled {
-    thin: Arc<ThinDevice>,
-    /// The write that wanted the block.
-    bio: Bio<'static>,
-    block: ThinBlock,
+/// A new data block with what must be in it, about to be mapped (`struct dm_thin_new_mapping`).
+pub(super) struct NewMapping {
+    /// The write that wanted the block, and those that wait for it.
+    cell: Cell<Queued>,
     data_block: u64,
     /// The bio's own bytes are in it already.
     is_written: bool,
@@ -38,13 +37,6 @@ pub(super) struct Filled {
     is_copy: bool,
     /// How the filling went.
     status: BlkStatus,
-}
-
-impl Filled {
-    /// Where it will be mapped.
-    pub(super) fn key(&self) -> (ThinId, ThinBlock) {
-        (self.thin.id, self.block)
-    }
 }
 
 impl Pool {
@@ -57,53 +49,46 @@ impl Pool {
     }
 
     /// Takes a block for a write to one that was never written.
-    pub(super) async fn provision(
-        self: &Arc<Self>,
-        thin: &Arc<ThinDevice>,
-        bio: Bio<'static>,
-        block: ThinBlock,
-        batch: &mut Batch,
-    ) {
+    pub(super) async fn provision(self: &Arc<Self>, cell: Cell<Queued>, pass: &mut Pass) {
         let Some(data_block) = self.take_block("provision_block").await else {
-            self.no_block(thin, bio);
+            self.no_block(cell, pass);
             return;
         };
         let zeroes = self.state.lock().features.zeroes_new_blocks;
-        let fill = match self.origin_part(thin, block) {
+        let (thin, bio) = &cell.holder;
+        let fill = match self.origin_part(thin, block_of(&cell)) {
             Some((from, start, len)) => {
-                if self.is_whole_block(&bio) {
+                if self.is_whole_block(bio) {
                     Fill::WholeBio
                 } else {
                     Fill::Copy { from, start, len, zero_rest: zeroes && len < self.block_size }
                 }
             }
             None if !zeroes => Fill::Leave,
-            None if self.is_whole_block(&bio) => Fill::WholeBio,
+            None if self.is_whole_block(bio) => Fill::WholeBio,
             None => Fill::Zero,
         };
-        self.fill_and_map(thin, bio, block, data_block, fill, batch).await;
+        self.fill_and_map(cell, data_block, fill, pass).await;
     }
 
     /// Takes a block of its own for a write to one that a snapshot may share.
     pub(super) async fn break_sharing(
         self: &Arc<Self>,
-        thin: &Arc<ThinDevice>,
-        bio: Bio<'static>,
-        block: ThinBlock,
+        cell: Cell<Queued>,
         shared: DataBlock,
-        batch: &mut Batch,
+        pass: &mut Pass,
     ) {
         let Some(data_block) = self.take_block("break_sharing").await else {
-            self.no_block(thin, bio);
+            self.no_block(cell, pass);
             return;
         };
-        let fill = if self.is_whole_block(&bio) {
+        let fill = if self.is_whole_block(&cell.holder.1) {
             Fill::WholeBio
         } else {
             let start = self.block_start(shared.0);
             Fill::Copy { from: self.data.clone(), start, len: self.block_size, zero_rest: false }
         };
-        self.fill_and_map(thin, bio, block, data_block, fill, batch).await;
+        self.fill_and_map(cell, data_block, fill, pass).await;
     }
 
     async fn take_block(&self, who: &str) -> Option<u64> {
@@ -118,39 +103,38 @@ impl Pool {
     }
 
     /// No block was to be had: out of space, the bio waits or fails; else the metadata failed, and so does it.
-    fn no_block(&self, thin: &Arc<ThinDevice>, bio: Bio<'static>) {
+    fn no_block(&self, cell: Cell<Queued>, pass: &mut Pass) {
+        let (thin, bio) = self.release(cell, pass);
         if self.mode() == Mode::OutOfDataSpace {
-            self.unserviceable(thin, bio);
+            self.unserviceable(&thin, bio);
         } else {
             refuse(bio, BlkStatus::IoErr);
         }
     }
 
     /// Fills a new data block and maps it. If filling takes time, the worker does other things meanwhile, and bios to the same
-    /// block wait.
+    /// block wait in the cell.
     async fn fill_and_map(
         self: &Arc<Self>,
-        thin: &Arc<ThinDevice>,
-        mut bio: Bio<'static>,
-        block: ThinBlock,
+        mut cell: Cell<Queued>,
         data_block: u64,
         fill: Fill,
-        batch: &mut Batch,
+        pass: &mut Pass,
     ) {
         let (is_written, is_copy) = (matches!(fill, Fill::WholeBio), matches!(fill, Fill::Copy { .. }));
+        let block = block_of(&cell);
+        let (thin, bio) = &mut cell.holder;
         bio.tag_if_none(Tag::new("data", thin.id.0, block.0));
-        let job = self.fill(&mut bio, (thin.id, block), data_block, fill);
-        let thin = thin.clone();
-        let mut filled = Filled { thin, bio, block, data_block, is_written, is_copy, status: BlkStatus::Ok };
+        let job = self.fill(bio, (thin.id, block), data_block, fill);
+        let mut mapping = NewMapping { cell, data_block, is_written, is_copy, status: BlkStatus::Ok };
         if let Some(mut job) = job {
             match std::future::poll_fn(|context| Poll::Ready(job.as_mut().poll(context))).await {
-                Poll::Ready(result) => filled.status = result.err().unwrap_or(BlkStatus::Ok),
+                Poll::Ready(result) => mapping.status = result.err().unwrap_or(BlkStatus::Ok),
                 Poll::Pending => {
-                    self.state.lock().filling.insert(filled.key(), Vec::new());
                     let pool = self.clone();
                     let fill = async move {
-                        filled.status = job.await.err().unwrap_or(BlkStatus::Ok);
-                        pool.state.lock().filled.push(filled);
+                        mapping.status = job.await.err().unwrap_or(BlkStatus::Ok);
+                        pool.state.lock().prepared_mappings.push(mapping);
                         pool.wake();
                     };
                     self.runtime.spawn("thin-fill", fill).detach();
@@ -158,45 +142,49 @@ impl Pool {
                 }
             }
         }
-        self.map_filled(filled, batch).await;
+        self.process_prepared_mapping(mapping, pass).await;
     }
 
-    /// Maps a data block that is full, and lets the bio on that wanted it.
-    pub(super) async fn map_filled(self: &Arc<Self>, filled: Filled, batch: &mut Batch) {
-        let Filled { thin, bio, block, data_block, is_written, is_copy, status } = filled;
-        if !status.is_ok() {
+    /// Maps a data block that is full, and lets the bio on that wanted it, and then those that waited for it.
+    pub(super) async fn process_prepared_mapping(self: &Arc<Self>, mapping: NewMapping, pass: &mut Pass) {
+        let NewMapping { cell, data_block, is_written, is_copy, status } = mapping;
+        let (thin, block) = (cell.holder.0.clone(), block_of(&cell));
+        let mapped = match status {
             // The block stays taken until the metadata is repaired.
-            bio.end(status);
-            return;
-        }
-        if self.mode() >= Mode::OutOfMetadataSpace {
+            status if !status.is_ok() => Err(status),
             // The transaction that took the block may be lost.
-            bio.end(BlkStatus::IoErr);
-            return;
-        }
-        if is_copy {
-            self.shared_reads_end().await;
-        }
-        {
-            let mut metadata = self.metadata().await;
-            let mapped = metadata.map(thin.id, block, DataBlock(data_block)).await;
-            if let Err(errno) = mapped {
-                self.metadata_failed(&mut metadata, "dm_thin_insert_block", errno).await;
-                drop(metadata);
-                bio.end(BlkStatus::IoErr);
-                return;
+            _ if self.mode() >= Mode::OutOfMetadataSpace => Err(BlkStatus::IoErr),
+            _ => {
+                if is_copy {
+                    self.shared_reads_end().await;
+                }
+                self.insert_block(&thin, block, DataBlock(data_block)).await
             }
-            self.state.lock().has_changes = true;
-            // Not shared: it was mapped this moment.
-            thin.mappings.put(block, DataBlock(data_block));
+        };
+        let (_, bio) = self.release(cell, pass);
+        match mapped {
+            Err(status) => bio.end(status),
+            Ok(()) if !is_written => self.remap(&thin, bio, data_block, pass).await,
+            Ok(()) if bio.flags.contains(BioFlags::FUA) => pass.commits.push(AfterCommit::End(bio)),
+            Ok(()) => bio.end_ok(),
         }
-        if !is_written {
-            self.remap(&thin, bio, data_block, batch).await;
-        } else if bio.flags.contains(BioFlags::FUA) {
-            batch.push(AfterCommit::End(bio));
-        } else {
-            bio.end_ok();
+    }
+
+    async fn insert_block(
+        &self,
+        thin: &ThinDevice,
+        block: ThinBlock,
+        data: DataBlock,
+    ) -> Result<(), BlkStatus> {
+        let mut metadata = self.metadata().await;
+        if let Err(errno) = metadata.map(thin.id, block, data).await {
+            self.metadata_failed(&mut metadata, "dm_thin_insert_block", errno).await;
+            return Err(BlkStatus::IoErr);
         }
+        self.state.lock().has_changes = true;
+        // Not shared: it was mapped this moment.
+        thin.mappings.put(block, data);
+        Ok(())
     }
 
     /// What fills a data block; `None` if nothing has to.

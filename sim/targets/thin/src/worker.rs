@@ -1,16 +1,19 @@
 //! The worker: everything that takes more than a lookup, one after the other. Only what fills new data blocks, on a data
 //! device that takes its time, goes on side by side; the worker maps each block when it is full.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, Op, Tag, submit};
+use dmlab_dm::kit::{Cell, Work, Worker};
 use dmlab_dm::{hear_end, refuse};
+use dmlab_runtime::Instant;
 use dmlab_units::{Errno, Sector, ThinBlock};
 
 use super::metadata::{Lookup, ThinMetadata};
 use super::modes::Mode;
-use super::pool::{COMMIT_PERIOD, Pool, ThinDevice};
+use super::pool::{COMMIT_PERIOD, Pool, Queued, ThinDevice};
 
 /// What is left to do with a bio that waits for a commit.
 pub(super) enum AfterCommit {
@@ -25,30 +28,49 @@ pub(super) const UNDER_WAY: u64 = 1;
 /// A read of a shared block that was sent to the data device, for when it ends.
 pub(super) const SHARED_READ: u64 = 2;
 
-/// Bios of one pass that wait for its commit.
-pub(super) type Batch = Vec<AfterCommit>;
-
-/// Starts a pool's worker. It keeps the pool alive until it is stopped, when the last table of the pool goes.
-pub(super) fn start(pool: &Arc<Pool>) {
-    let (runtime, pool) = (pool.runtime.clone(), Arc::downgrade(pool));
-    let worker = async move {
-        loop {
-            let Some(strong) = pool.upgrade() else { return };
-            if strong.state.lock().is_stopped {
-                return;
-            }
-            if !strong.run_once().await {
-                strong.wait_for_work(strong.next_tick()).await;
-            }
-        }
-    };
-    runtime.spawn("thin-worker", worker).detach();
+/// One pass of the worker.
+#[derive(Default)]
+pub(super) struct Pass {
+    /// Bios that wait for the commit at its end.
+    pub(super) commits: Vec<AfterCommit>,
+    /// Bios that waited in cells that it has released.
+    released: VecDeque<Queued>,
 }
 
-impl Pool {
-    /// When the next timed commit is due: at the first tick of the pool's second that comes more than a second after
-    /// the last commit of the worker. `None` while nothing has changed.
-    fn next_tick(&self) -> Option<dmlab_runtime::Instant> {
+/// The first block of a cell, which is its only one unless it is a discard's.
+pub(super) fn block_of(cell: &Cell<Queued>) -> ThinBlock {
+    ThinBlock(cell.key().blocks.start)
+}
+
+impl Work for Pool {
+    fn worker(&self) -> &Worker {
+        &self.worker
+    }
+
+    async fn pass(self: &Arc<Self>) {
+        let (thins, prepared) = {
+            let mut state = self.state.lock();
+            (state.thins.clone(), std::mem::take(&mut state.prepared_mappings))
+        };
+        let mut pass = Pass::default();
+        for mapping in prepared {
+            self.process_prepared_mapping(mapping, &mut pass).await;
+            self.process_released(&mut pass).await;
+        }
+        for thin in &thins {
+            let mut bios: Vec<Bio<'static>> = std::mem::take(&mut *thin.queue.lock()).into();
+            bios.sort_by_key(|bio| bio.sector);
+            for bio in bios {
+                self.process(thin, bio, &mut pass).await;
+                self.process_released(&mut pass).await;
+            }
+        }
+        self.commit_batch(pass.commits).await;
+    }
+
+    /// The next timed commit: at the first tick of the pool's second that comes more than a second after the last commit
+    /// of the worker. `None` while nothing has changed.
+    fn next_pass(&self) -> Option<Instant> {
         let state = self.state.lock();
         if state.is_suspended || state.mode >= Mode::OutOfMetadataSpace || !state.has_changes {
             return None;
@@ -58,55 +80,11 @@ impl Pool {
         let ticks = (since.as_nanos() / COMMIT_PERIOD.as_nanos()) as u32 + 1;
         Some(state.resumed_at + COMMIT_PERIOD * ticks)
     }
+}
 
-    /// Sleeps until there is work or it is `tick`.
-    async fn wait_for_work(&self, tick: Option<dmlab_runtime::Instant>) {
-        let has_work = || {
-            let state = self.state.lock();
-            state.has_work || state.is_stopped
-        };
-        self.work.until_deadline(&self.runtime, tick, has_work).await;
-    }
-
-    /// Does what is queued. `false`: there was nothing.
-    async fn run_once(self: &Arc<Self>) -> bool {
-        let (thins, filled) = {
-            let mut state = self.state.lock();
-            let due = state.has_changes
-                && !state.is_suspended
-                && state.mode < Mode::OutOfMetadataSpace
-                && self.runtime.now() > state.last_commit + COMMIT_PERIOD;
-            if !state.has_work && !due {
-                return false;
-            }
-            state.has_work = false;
-            state.is_busy = true;
-            (state.thins.clone(), std::mem::take(&mut state.filled))
-        };
-        let mut batch = Batch::new();
-        for filled in filled {
-            let key = filled.key();
-            self.map_filled(filled, &mut batch).await;
-            let waited = self.state.lock().filling.remove(&key).unwrap_or_default();
-            for (thin, bio) in waited {
-                self.process(&thin, bio, &mut batch).await;
-            }
-        }
-        for thin in &thins {
-            let mut bios: Vec<Bio<'static>> = std::mem::take(&mut *thin.queue.lock()).into();
-            bios.sort_by_key(|bio| bio.sector);
-            for bio in bios {
-                self.process(thin, bio, &mut batch).await;
-            }
-        }
-        self.commit_batch(batch).await;
-        self.state.lock().is_busy = false;
-        self.quiet.wake_all();
-        true
-    }
-
+impl Pool {
     /// Commits if a bio waits for it or it is time, and finishes the bios that waited.
-    async fn commit_batch(self: &Arc<Self>, batch: Batch) {
+    async fn commit_batch(self: &Arc<Self>, batch: Vec<AfterCommit>) {
         let mut metadata = self.metadata().await;
         let is_time = {
             let state = self.state.lock();
@@ -144,89 +122,101 @@ impl Pool {
         (ThinBlock(block), inside)
     }
 
-    async fn process(self: &Arc<Self>, thin: &Arc<ThinDevice>, bio: Bio<'static>, batch: &mut Batch) {
+    /// Gives a bio a cell of its own, or lets it wait in one that has some of its blocks. A flush has no block.
+    async fn process(self: &Arc<Self>, thin: &Arc<ThinDevice>, bio: Bio<'static>, pass: &mut Pass) {
         if self.mode() == Mode::Fail {
             bio.end(BlkStatus::IoErr);
             return;
         }
-        let Some(bio) = self.unless_filling(thin, bio) else { return };
-        if bio.op == Op::Discard {
-            self.process_discard(thin, bio).await;
+        if bio.op == Op::Flush {
+            self.process_flush(thin, bio, pass).await;
             return;
         }
-        let (block, _) = self.place_or_zero(thin, &bio);
-        let found = self.metadata().await.lookup(thin.id, block).await;
+        let (key, is_discard) = (self.cell_key(thin, &bio), bio.op == Op::Discard);
+        let Some(cell) = self.prison.detain(key, (thin.clone(), bio)) else { return };
+        if is_discard {
+            self.process_discard_cell(cell, pass).await;
+        } else {
+            self.process_cell(cell, pass).await;
+        }
+    }
+
+    /// Lets those bios on that waited in cells.
+    async fn process_released(self: &Arc<Self>, pass: &mut Pass) {
+        while let Some((thin, bio)) = pass.released.pop_front() {
+            self.process(&thin, bio, pass).await;
+        }
+    }
+
+    /// Ends a cell and returns its holder. Those that waited in it have their turn next.
+    pub(super) fn release(&self, cell: Cell<Queued>, pass: &mut Pass) -> Queued {
+        let (holder, inmates) = self.prison.release(cell);
+        pass.released.extend(inmates);
+        holder
+    }
+
+    async fn process_cell(self: &Arc<Self>, cell: Cell<Queued>, pass: &mut Pass) {
+        let thin = cell.holder.0.id;
+        let found = self.metadata().await.lookup(thin, block_of(&cell)).await;
         match found {
             Err(errno) => {
-                let text = format!("process_cell: dm_thin_find_block() failed: error = -{}", errno.raw());
-                self.log_limited(text);
-                bio.end(BlkStatus::IoErr);
+                let (_, bio) = self.release(cell, pass);
+                self.lookup_failed(bio, errno);
             }
-            Ok(Some(lookup)) => self.process_mapped(thin, bio, block, lookup, batch).await,
-            Ok(None) => self.process_unmapped(thin, bio, block, batch).await,
+            Ok(Some(lookup)) => self.process_mapped(cell, lookup, pass).await,
+            Ok(None) => self.process_unmapped(cell, pass).await,
         }
     }
 
-    /// Lets a bio wait whose blocks, or one of them, are being filled.
-    fn unless_filling(&self, thin: &Arc<ThinDevice>, bio: Bio<'static>) -> Option<Bio<'static>> {
-        let mut state = self.state.lock();
-        if state.filling.is_empty() || bio.op == Op::Flush {
-            return Some(bio);
-        }
-        let (first, _) = self.place(thin, &bio);
-        let last = ThinBlock(self.split(bio.end_sector().0 - 1 - thin.start).0);
-        match state.filling.range_mut((thin.id, first)..=(thin.id, last)).next() {
-            Some((_, waiting)) => {
-                waiting.push((thin.clone(), bio));
-                None
-            }
-            None => Some(bio),
+    fn lookup_failed(&self, bio: Bio<'static>, errno: Errno) {
+        let raw = errno.raw();
+        self.log_limited(format_args!("process_cell: dm_thin_find_block() failed: error = -{raw}"));
+        bio.end(BlkStatus::IoErr);
+    }
+
+    /// A flush goes where block 0 is.
+    async fn process_flush(self: &Arc<Self>, thin: &Arc<ThinDevice>, bio: Bio<'static>, pass: &mut Pass) {
+        let found = self.metadata().await.lookup(thin.id, ThinBlock(0)).await;
+        match found {
+            Err(errno) => self.lookup_failed(bio, errno),
+            Ok(Some(lookup)) => self.remap(thin, bio, lookup.block.0, pass).await,
+            Ok(None) if self.mode() != Mode::Write => self.unserviceable(thin, bio),
+            Ok(None) => self.remap(thin, bio, 0, pass).await,
         }
     }
 
-    /// A flush has no place; it goes where block 0 is.
-    fn place_or_zero(&self, thin: &ThinDevice, bio: &Bio<'_>) -> (ThinBlock, u64) {
-        if bio.op == Op::Flush { (ThinBlock(0), 0) } else { self.place(thin, bio) }
-    }
-
-    async fn process_mapped(
-        self: &Arc<Self>,
-        thin: &Arc<ThinDevice>,
-        bio: Bio<'static>,
-        block: ThinBlock,
-        lookup: Lookup,
-        batch: &mut Batch,
-    ) {
-        if lookup.is_shared && bio.op == Op::Read {
-            self.read_shared(thin, bio, lookup.block.0);
-        } else if !lookup.is_shared || bio.op != Op::Write {
-            self.remap(thin, bio, lookup.block.0, batch).await;
-        } else if self.mode() == Mode::Write {
-            self.break_sharing(thin, bio, block, lookup.block, batch).await;
+    async fn process_mapped(self: &Arc<Self>, cell: Cell<Queued>, lookup: Lookup, pass: &mut Pass) {
+        let op = cell.holder.1.op;
+        if lookup.is_shared && op == Op::Write && self.mode() == Mode::Write {
+            self.break_sharing(cell, lookup.block, pass).await;
+            return;
+        }
+        let (thin, bio) = self.release(cell, pass);
+        if lookup.is_shared && op == Op::Read {
+            self.read_shared(&thin, bio, lookup.block.0);
+        } else if lookup.is_shared && op == Op::Write {
+            self.unserviceable(&thin, bio);
         } else {
-            self.unserviceable(thin, bio);
+            self.remap(&thin, bio, lookup.block.0, pass).await;
         }
     }
 
-    async fn process_unmapped(
-        self: &Arc<Self>,
-        thin: &Arc<ThinDevice>,
-        mut bio: Bio<'static>,
-        block: ThinBlock,
-        batch: &mut Batch,
-    ) {
-        let mode = self.mode();
-        match bio.op {
-            Op::Read if thin.origin.is_some() => self.read_origin(thin, bio, mode).await,
-            Op::Read => {
-                if let Some(bytes) = bio.bytes_mut() {
-                    bytes.fill(0);
-                }
-                bio.end_ok();
+    async fn process_unmapped(self: &Arc<Self>, cell: Cell<Queued>, pass: &mut Pass) {
+        let (mode, op) = (self.mode(), cell.holder.1.op);
+        if op != Op::Read && mode == Mode::Write {
+            self.provision(cell, pass).await;
+            return;
+        }
+        let (thin, mut bio) = self.release(cell, pass);
+        if op != Op::Read {
+            self.unserviceable(&thin, bio);
+        } else if thin.origin.is_some() {
+            self.read_origin(&thin, bio, mode).await;
+        } else {
+            if let Some(bytes) = bio.bytes_mut() {
+                bytes.fill(0);
             }
-            _ if mode != Mode::Write => self.unserviceable(thin, bio),
-            Op::Flush => self.remap(thin, bio, 0, batch).await,
-            _ => self.provision(thin, bio, block, batch).await,
+            bio.end_ok();
         }
     }
 
@@ -236,13 +226,13 @@ impl Pool {
         thin: &Arc<ThinDevice>,
         mut bio: Bio<'static>,
         data_block: u64,
-        batch: &mut Batch,
+        pass: &mut Pass,
     ) {
         let wants_commit = bio.op == Op::Flush || bio.flags.contains(BioFlags::FUA);
         let waits = wants_commit && self.metadata().await.is_changed(thin.id);
         self.point(thin, &mut bio, data_block);
         if waits {
-            batch.push(AfterCommit::Submit(bio));
+            pass.commits.push(AfterCommit::Submit(bio));
         } else {
             self.send(bio);
         }
