@@ -1,12 +1,17 @@
 //! The server of the preload front: a socket in a directory of its own, one thread for each channel.
 
+mod admin;
+mod attributes;
 mod channel;
 mod data;
 mod everybody;
 mod files;
+mod ioctl;
 mod kmsg;
 mod memory;
 mod mirror;
+mod open;
+mod paths;
 mod recorded;
 mod semaphores;
 mod session;

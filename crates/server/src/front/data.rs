@@ -1,30 +1,21 @@
 //! Reads, writes and what goes with them.
 
-use std::sync::atomic::Ordering;
-
 use dmlab_shim_proto::{Reply, WAIT_AND_ASK, io_flags};
 use dmlab_units::{Bytes, Errno};
 
-use super::files::{Body, OpenFile};
+use super::files::{Body, OpenFile, open_flags};
 use super::kmsg;
 use super::session::{Answer, Session, value};
 use dmlab_machine::{BlockFile, IoFlags};
 use dmlab_recording::{Call, Ended};
+use rustix::fs::OFlags;
 
-const O_ACCMODE: i32 = 3;
-const O_WRONLY: i32 = 1;
-const O_RDWR: i32 = 2;
 /// What `readahead` is among the advices.
 const READ_AHEAD: i32 = i32::MIN;
-const O_APPEND: i32 = 0o2_000;
-const O_NONBLOCK: i32 = 0o4_000;
-const O_DSYNC: i32 = 0o10_000;
-const O_DIRECT: i32 = 0o40_000;
-const O_NOATIME: i32 = 0o1_000_000;
 
-const SEEK_SET: i32 = 0;
-const SEEK_CUR: i32 = 1;
-const SEEK_END: i32 = 2;
+/// What F_SETFL may change.
+const CHANGEABLE: OFlags =
+    OFlags::APPEND.union(OFlags::NONBLOCK).union(OFlags::DIRECT).union(OFlags::NOATIME);
 
 /// The block device behind an open file. Reading or writing a control node is EINVAL.
 fn block(file: &OpenFile) -> Result<&BlockFile, Errno> {
@@ -37,11 +28,11 @@ fn block(file: &OpenFile) -> Result<&BlockFile, Errno> {
 
 /// How an IO is done: by the open file's flags and the call's own. `bits` are the or'ed addresses and lengths of the program's
 /// buffers, at whose alignment direct IO looks.
-fn how(file_flags: i32, flags: u32, bits: (u64, u64)) -> IoFlags {
+fn how(file_flags: OFlags, flags: u32, bits: (u64, u64)) -> IoFlags {
     IoFlags {
-        is_direct: file_flags & O_DIRECT != 0,
+        is_direct: file_flags.contains(OFlags::DIRECT),
         is_nowait: flags & io_flags::NOWAIT != 0,
-        is_dsync: file_flags & O_DSYNC != 0 || flags & io_flags::DSYNC != 0,
+        is_dsync: file_flags.intersects(OFlags::DSYNC) || flags & io_flags::DSYNC != 0,
         address_bits: bits.0 as usize,
         length_bits: bits.1 as usize,
     }
@@ -50,8 +41,8 @@ fn how(file_flags: i32, flags: u32, bits: (u64, u64)) -> IoFlags {
 impl Session {
     pub(super) fn read(&self, id: u64, pos: i64, into: &mut [u8], flags: u32, bits: (u64, u64)) -> Answer {
         let file = self.file(id)?;
-        let file_flags = file.flags.load(Ordering::Relaxed);
-        if file_flags & O_ACCMODE == O_WRONLY {
+        let file_flags = file.flags();
+        if file_flags & OFlags::RWMODE == OFlags::WRONLY {
             return Err(Errno::EBADF);
         }
         if let Body::Kmsg(reader) = &*file.body {
@@ -59,7 +50,9 @@ impl Session {
             self.shared.files.signal_log_readers();
             return match read {
                 // The program waits at the placeholder, and asks once more.
-                Err(Errno::EAGAIN) if file_flags & O_NONBLOCK == 0 => Ok((Reply::error(WAIT_AND_ASK), None)),
+                Err(Errno::EAGAIN) if !file_flags.contains(OFlags::NONBLOCK) => {
+                    Ok((Reply::error(WAIT_AND_ASK), None))
+                }
                 read => value(read? as i64),
             };
         }
@@ -97,8 +90,8 @@ impl Session {
 
     pub(super) fn write(&self, id: u64, pos: i64, from: &[u8], flags: u32, bits: (u64, u64)) -> Answer {
         let file = self.file(id)?;
-        let file_flags = file.flags.load(Ordering::Relaxed);
-        if file_flags & O_ACCMODE == 0 {
+        let file_flags = file.flags();
+        if file_flags & OFlags::RWMODE == OFlags::RDONLY {
             return Err(Errno::EBADF);
         }
         if let Body::Trigger = &*file.body {
@@ -109,7 +102,7 @@ impl Session {
             return value(kmsg::write(self.shared.world.machine(), from)? as i64);
         }
         let block = block(&file)?;
-        if let (Body::Block(dev, _), 0) = (&*file.body, file_flags & O_DIRECT) {
+        if let (Body::Block(dev, _), false) = (&*file.body, file_flags.contains(OFlags::DIRECT)) {
             self.shared.files.note_buffered_write(*dev);
         }
         let how = how(file_flags, flags, bits);
@@ -154,9 +147,9 @@ impl Session {
         let size = block.size() as i64;
         let mut position = file.position.lock();
         let base = match whence {
-            SEEK_SET => 0,
-            SEEK_CUR => *position as i64,
-            SEEK_END => size,
+            libc::SEEK_SET => 0,
+            libc::SEEK_CUR => *position as i64,
+            libc::SEEK_END => size,
             _ => return Err(Errno::EINVAL),
         };
         let to = base.checked_add(offset).filter(|to| (0..=size).contains(to)).ok_or(Errno::EINVAL)?;
@@ -194,8 +187,9 @@ impl Session {
     pub(super) fn advise(&self, id: u64, advice: i32, offset: i64, len: i64) -> Answer {
         let file = self.file(id)?;
         if advice == READ_AHEAD {
-            let flags = file.flags.load(Ordering::Relaxed) & O_ACCMODE;
-            let may_read = matches!(flags, 0 | O_RDWR) && !matches!(&*file.body, Body::Path);
+            let access = file.flags() & OFlags::RWMODE;
+            let may_read =
+                (access == OFlags::RDONLY || access == OFlags::RDWR) && !matches!(&*file.body, Body::Path);
             return if may_read { value(0) } else { Err(Errno::EBADF) };
         }
         block(&file)?;
@@ -218,11 +212,16 @@ impl Session {
         value(0)
     }
 
+    /// As `fcntl(F_GETFL)` shows them: of all but `O_PATH` the kernel keeps that they may be large.
+    pub(super) fn get_flags(&self, id: u64) -> Answer {
+        let flags = self.file(id)?.flags();
+        let shown = if flags.contains(OFlags::PATH) { flags } else { flags | OFlags::LARGEFILE };
+        value(i64::from(shown.bits() as i32))
+    }
+
     pub(super) fn set_flags(&self, id: u64, flags: i32) -> Answer {
         let file = self.file(id)?;
-        const CHANGEABLE: i32 = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME;
-        let keep = file.flags.load(Ordering::Relaxed) & !CHANGEABLE;
-        file.flags.store(keep | (flags & CHANGEABLE), Ordering::Relaxed);
-        Ok((Reply::default(), None))
+        file.set_flags(file.flags().difference(CHANGEABLE) | (open_flags(flags) & CHANGEABLE));
+        value(0)
     }
 }

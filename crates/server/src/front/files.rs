@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -19,8 +19,11 @@ use crate::world::Inode;
 use dmlab_machine::{BlockFile, ControlFile, Klog, Machine, OpenMode};
 use dmlab_recording::{Call, Ended, Recorder};
 
-const O_ACCMODE: i32 = 3;
-const O_WRONLY: i32 = 1;
+/// The flags of an open as a program gave them, known or not. `OFlags::DSYNC` has the bits of `O_SYNC`, of which `O_DSYNC` is
+/// one: whether a file is synchronous is whether it has any of them.
+pub(super) fn open_flags(flags: i32) -> OFlags {
+    OFlags::from_bits_retain(flags as u32)
+}
 
 /// What an open file is open on.
 pub(crate) enum Body {
@@ -85,7 +88,7 @@ pub(crate) struct OpenFile {
     /// The file position.
     pub(crate) position: Mutex<u64>,
     /// As `fcntl(F_GETFL)` shows them.
-    pub(crate) flags: AtomicI32,
+    flags: AtomicU32,
     /// The path it was opened by.
     pub(crate) path: Vec<u8>,
     /// The node it was opened by.
@@ -97,15 +100,22 @@ pub(crate) struct OpenFile {
 }
 
 impl OpenFile {
+    /// How it was opened, as far as that is kept.
+    pub(crate) fn flags(&self) -> OFlags {
+        OFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_flags(&self, flags: OFlags) {
+        self.flags.store(flags.bits(), Ordering::Relaxed);
+    }
+
     /// Makes the placeholder readable, or not: by whether the control node's event number has moved since it was armed, or
     /// by whether there is more in the log.
     fn signal(&self, klog: &Klog) {
         let mut is_signalled = self.is_signalled.lock();
         let ready = match &*self.body {
             Body::Control(control) => control.poll_ready(),
-            Body::Kmsg(reader) => {
-                self.flags.load(Ordering::Relaxed) & O_ACCMODE != O_WRONLY && reader.is_ready(klog)
-            }
+            Body::Kmsg(reader) => self.flags() & OFlags::RWMODE != OFlags::WRONLY && reader.is_ready(klog),
             _ => return,
         };
         if ready == *is_signalled {
@@ -176,7 +186,7 @@ impl Files {
     pub(crate) fn add(
         &self,
         body: Opened,
-        flags: i32,
+        flags: OFlags,
         path: Vec<u8>,
         inode: Arc<Mutex<Inode>>,
     ) -> rustix::io::Result<(u64, OwnedFd)> {
@@ -192,7 +202,7 @@ impl Files {
         let file = OpenFile {
             body,
             position: Mutex::new(0),
-            flags: AtomicI32::new(flags),
+            flags: AtomicU32::new(flags.bits()),
             path,
             inode,
             placeholder,

@@ -11,14 +11,11 @@ use dmlab_recording::{Answer, Under};
 use dmlab_shim_proto::STAGING_LIMIT;
 use dmlab_units::{DevT, Errno};
 use parking_lot::Mutex;
+use rustix::fs::FileType;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::files::{Body, Files};
 use crate::world::{World, errno};
-
-const S_IFMT: u32 = 0o170_000;
-const S_IFIFO: u32 = 0o010_000;
-const S_IFREG: u32 = 0o100_000;
 
 /// Room that is made for answers beyond what was readable.
 const DATA_ROOM: u64 = 1 << 20;
@@ -94,7 +91,8 @@ impl Process<'_> {
             return Err(Errno::EBADF);
         }
         let stat = rustix::fs::fstat(&descriptor).map_err(errno)?;
-        if let Some(file) = self.files.get(stat.st_ino).filter(|_| stat.st_mode & S_IFMT == S_IFIFO) {
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if let Some(file) = self.files.get(stat.st_ino).filter(|_| kind == FileType::Fifo) {
             // A simulated device under a loop device, which opens it for itself.
             let (dev, block) = match &*file.body {
                 Body::Block(dev, block) => (dev, block),
@@ -112,7 +110,7 @@ impl Process<'_> {
         let read_only = !flags.intersects(rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::RDWR);
         let name = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
         let path = std::fs::read_link(name).map_err(|_| Errno::EBADF)?.into_os_string().into_vec();
-        if stat.st_mode & S_IFMT != S_IFREG {
+        if kind != FileType::RegularFile {
             return Err(Errno::EINVAL);
         }
         let file = File::from(descriptor);

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use dmlab_machine::{Interrupted, interruptible};
 use dmlab_recording::Call;
+use dmlab_shim_proto::Reply;
 use dmlab_units::Errno;
 
 use super::channel::Channel;
-use super::session::{Answer, Session, value};
+use super::session::{Answer, Session, payload, value};
+use super::timers::Purpose;
 use crate::driver::Time;
 
 impl Session {
@@ -28,6 +30,24 @@ impl Session {
             wait.cancel(self.shared.recorder.as_deref(), self.client);
         }
         value(self.recorded_plainly(|| Call::Sleep { time }, || self.sleep_now(time), |left| *left)?)
+    }
+
+    pub(super) fn new_timer(&self, what: Purpose) -> Answer {
+        let (id, fd) = self.shared.timers.make(self.pid, what)?;
+        Ok((Reply { value: id as i64, ..Reply::default() }, fd))
+    }
+
+    pub(super) fn set_timer(&self, timer: u64, first: u64, every: u64, out: &mut [u8]) -> Answer {
+        let (first, every) = (Duration::from_nanos(first), Duration::from_nanos(every));
+        payload(out, &self.shared.timers.set(self.pid, timer, first, every)?)
+    }
+
+    pub(super) fn get_timer(&self, timer: u64, out: &mut [u8]) -> Answer {
+        payload(out, &self.shared.timers.get(self.pid, timer)?)
+    }
+
+    pub(super) fn drop_timer(&self, timer: u64) -> Answer {
+        self.shared.timers.end(self.pid, timer).and_then(|()| value(0))
     }
 
     fn sleep_now(&self, time: Duration) -> Result<i64, Errno> {
