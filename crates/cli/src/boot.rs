@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use dmlab::recording::{self, Header as RecordingHeader, Host, Recorder};
+use dmlab::recording::{self, Header as RecordingHeader, Host, RecordedKernel, Recorder};
 use dmlab_abi::{Header, TargetSpec, TargetSpecs};
 use dmlab_control::{Surroundings, Table, explain};
 use dmlab_machine::faults::read_rules;
 use dmlab_machine::{BootOptions, Disk, DiskKind, KernelVersion, Machine};
 use dmlab_server::driver::{ThreadDriver, Time};
+use dmlab_server::kernel_calls::Kernel;
 use dmlab_server::{OnRefusedLoad, Options, Server};
 use dmlab_shim_proto::ALLOW_HOST;
 use dmlab_units::Bytes;
@@ -193,7 +194,7 @@ pub(crate) fn boot(args: &MachineArgs, dir: PathBuf) -> io::Result<Server> {
     });
     let faults = args.faults.as_ref().map(|path| fault::read(path)).transpose()?;
     let machine = boot_machine(args, faults.as_deref(), driver.clone())?;
-    serve_as_told(args, machine, driver, dir, None)
+    serve_as_told(args, Arc::new(machine), driver, dir)
 }
 
 /// Boots a machine on virtual time, unless another is wanted, and serves it to `command`. What happens is recorded in the
@@ -239,8 +240,8 @@ pub(crate) fn boot_recorded(
         let _ = writeln!(io::stderr(), "dmlab: what comes now is not recorded: {named}: {error}");
     });
     let machine = boot_machine(args, faults.as_deref(), recorder.driver().clone())?;
-    let server =
-        serve_as_told(args, machine.clone(), recorder.driver().clone(), dir, Some(recorder.clone()))?;
+    let kernel = Arc::new(RecordedKernel::new(machine.clone(), recorder.clone()));
+    let server = serve_as_told(args, kernel, recorder.driver().clone(), dir)?;
     // The machine has not been announced yet, and what the file held before is lost only now.
     recorder.watch(&machine);
     Ok(server)
@@ -269,13 +270,12 @@ fn boot_machine(args: &MachineArgs, faults: Option<&str>, driver: Arc<ThreadDriv
 
 fn serve_as_told(
     args: &MachineArgs,
-    machine: Machine,
+    kernel: Arc<dyn Kernel>,
     driver: Arc<ThreadDriver>,
     dir: PathBuf,
-    recorder: Option<Arc<Recorder>>,
 ) -> io::Result<Server> {
-    let on_refused_load = explainer(machine.clone(), args);
-    let server = serve(machine, driver, Options { dir, on_refused_load, has_udev: args.udev, recorder })?;
+    let on_refused_load = explainer(kernel.machine().clone(), args);
+    let server = serve(kernel, driver, Options { dir, on_refused_load, has_udev: args.udev })?;
     if args.allow_host {
         File::create(server.dir().join(ALLOW_HOST))?;
     }
@@ -283,9 +283,13 @@ fn serve_as_told(
 }
 
 /// Serves a machine.
-pub(crate) fn serve(machine: Machine, driver: Arc<ThreadDriver>, options: Options) -> io::Result<Server> {
+pub(crate) fn serve(
+    kernel: Arc<dyn Kernel>,
+    driver: Arc<ThreadDriver>,
+    options: Options,
+) -> io::Result<Server> {
     let has_udev = options.has_udev;
-    let server = Server::start(machine, driver, options)?;
+    let server = Server::start(kernel, driver, options)?;
     if has_udev {
         File::create(server.dir().join(UDEV_SIGN))?;
     }

@@ -4,12 +4,10 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::Duration;
 
+use dmlab_kernel_calls::{FileCall, Node};
 use dmlab_machine::{Instant, Level, TraceEvent, TracePoint};
 use dmlab_units::{Bytes, DevT, Errno, Sector, Sectors};
 use serde::{Deserialize, Serialize};
-
-/// The machine's own timers, which wait for programs, have numbers as clients from here on.
-pub const FIRST_TIMER: u64 = 1 << 32;
 
 /// Bytes in which the contents of a file are looked at: what is zero is left out.
 const PAGE: usize = 4096;
@@ -237,6 +235,40 @@ pub enum Call {
 }
 
 impl Call {
+    /// The call that opens `node`, as open file number `file`.
+    pub(crate) fn open(file: u64, node: Node) -> Call {
+        match node {
+            Node::Control => Call::OpenControl { file },
+            Node::LoopControl => Call::OpenLoopControl { file },
+            Node::Block { dev, mode } => Call::OpenBlock { file, dev, mode: mode.bits() },
+        }
+    }
+
+    /// The call `lent` on open file number `file`, with a copy of what it brings along.
+    pub(crate) fn keep(file: u64, lent: &FileCall<'_>) -> Call {
+        match lent {
+            FileCall::Read { at, into, how } => {
+                Call::Read { file, at: *at, len: Bytes(into.len() as u64), how: (*how).into() }
+            }
+            FileCall::Write { at, from, how } => {
+                Call::Write { file, at: *at, data: from.to_vec(), how: (*how).into() }
+            }
+            FileCall::Sync => Call::Sync { file },
+            FileCall::WriteBack { range } => {
+                Call::WriteBack { file, start: Bytes(range.start), end: Bytes(range.end) }
+            }
+            FileCall::Fallocate { mode, offset, len } => {
+                Call::Fallocate { file, mode: *mode, offset: *offset, len: *len }
+            }
+            FileCall::Ioctl { request, argument, memory, .. } => {
+                let room = Bytes(memory.room() as u64);
+                // Where the program keeps its memory is chance, and differs from run to run: what counts is what lies there.
+                let argument = if room.0 == 0 { *argument } else { u64::from(*argument != 0) };
+                Call::Ioctl { file, request: *request, argument, sent: memory.sent().to_vec(), room }
+            }
+        }
+    }
+
     /// The open file it is about.
     pub fn file(&self) -> Option<u64> {
         match self {
@@ -342,6 +374,28 @@ impl Ended {
     /// A call that brought nothing but its result.
     pub fn with(result: Result<i64, Errno>) -> Ended {
         Ended { result, written: (0, Vec::new()), sum: None }
+    }
+
+    /// The end of a sleep that had so much time left.
+    pub(crate) fn slept(left: Result<Duration, Errno>) -> Ended {
+        Ended::with(left.map(|left| i64::try_from(left.as_nanos()).unwrap_or(i64::MAX)))
+    }
+
+    /// The end of `call`, which returned `result`, with what it left in the program's memory.
+    pub(crate) fn of(call: &FileCall<'_>, result: Result<i64, Errno>) -> Ended {
+        let mut ended = Ended::with(result);
+        match (call, result) {
+            (FileCall::Ioctl { memory, .. }, _) => {
+                let (begin, written) = memory.written();
+                ended.written = (begin as u64, written.to_vec());
+            }
+            (FileCall::Read { into, .. }, Ok(got)) => {
+                let got = usize::try_from(got).unwrap_or(0).min(into.len());
+                ended.sum = Some(crc32c::crc32c(&into[..got]));
+            }
+            _ => {}
+        }
+        ended
     }
 }
 

@@ -8,7 +8,8 @@ use dmlab_abi::{Command, DmFlags, TargetSpecs, block_ioctl_name, nul_terminated}
 use dmlab_machine::{Instant, OpenMode};
 use dmlab_units::{DevT, Errno};
 
-use crate::event::{Answer, Backing, Bio, Call, Ended, Event, FIRST_TIMER, Point};
+use crate::event::{Answer, Backing, Bio, Call, Ended, Event, Point};
+use dmlab_kernel_calls::FIRST_TIMER;
 
 /// How many bytes of a difference are shown.
 const DUMP: usize = 16;

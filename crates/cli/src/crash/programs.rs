@@ -68,7 +68,7 @@ impl Programs {
         });
         let machine = boot(driver.clone())?;
         let options = Options { dir, ..Options::default() };
-        let server = serve(machine, driver, options)?;
+        let server = serve(Arc::new(machine), driver, options)?;
         let listening = activation::listen(server.dir());
         Ok(Served { server, _listening: listening })
     }

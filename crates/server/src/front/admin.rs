@@ -3,7 +3,6 @@
 use std::sync::atomic::Ordering;
 
 use dmlab_machine::DeviceInfo;
-use dmlab_machine::faults::run_command;
 use dmlab_shim_proto::Reply;
 
 use super::memory::carried;
@@ -36,12 +35,7 @@ impl Session {
     }
 
     pub(super) fn fault_rules(&self, from: u64, command: &[u8], out: &mut [u8]) -> Answer {
-        let machine = self.shared.world.machine();
-        let answer = match &self.shared.recorder {
-            Some(recorder) => recorder.rules(machine, from, command),
-            None => run_command(machine.faults(), from, command),
-        };
-        match answer {
+        match self.shared.kernel.fault_command(from, command) {
             Ok(lines) => text_lines(out, 0, lines.into_iter()),
             Err(wrong) => {
                 let (reply, fd) = payload(out, wrong.as_bytes())?;
@@ -58,9 +52,10 @@ impl Session {
 
     pub(super) fn dm_ioctl(&mut self, cmd: u32, data: &[u8], out: &mut [u8]) -> Answer {
         let shared = self.shared.clone();
-        let control = shared.dmlabs_control();
-        let memory = carried(data.to_vec(), data.len() as u64);
-        self.call((0, cmd, 0), memory, None, out, |process, memory| control.ioctl(process, cmd, memory))
+        let mut memory = carried(data.to_vec(), data.len() as u64);
+        let process = self.process(&shared, None);
+        let result = shared.dmlabs_control().ioctl(self.client, (cmd, 0), &mut memory, &process);
+        self.reply_to_ioctl(result, &memory, out)
     }
 }
 

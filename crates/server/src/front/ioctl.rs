@@ -2,15 +2,16 @@
 
 use std::os::fd::OwnedFd;
 
+use dmlab_kernel_calls::Node;
 use dmlab_machine::CarriedMemory;
-use dmlab_recording::{Call, Ended};
 use dmlab_shim_proto::{Reply, STAGING_LIMIT};
-use dmlab_units::{Bytes, Errno};
+use dmlab_units::Errno;
 use parking_lot::Mutex;
 
 use super::files::Body;
 use super::memory::{Process, carried};
 use super::session::{Answer, Session, value};
+use super::shared_state::Shared;
 
 /// The number of DM_TABLE_LOAD among the commands of the control node.
 const TABLE_LOAD: u8 = 9;
@@ -51,73 +52,51 @@ impl Session {
         let mut bytes = std::mem::take(&mut self.staged);
         bytes.truncate(staged as usize);
         bytes.extend_from_slice(data);
-        let memory = carried(bytes, claimed);
+        let mut memory = carried(bytes, claimed);
         let file = self.file(file)?;
         let shared = self.shared.clone();
         let listener = shared
             .on_refused_load
             .as_ref()
-            .filter(|_| matches!(*file.body, Body::Control(_)) && cmd as u8 == TABLE_LOAD);
+            .filter(|_| file.body.node() == Some(Node::Control) && cmd as u8 == TABLE_LOAD);
         let request = listener.map(|_| memory.sent().to_vec());
         let klog = shared.world.machine().klog();
         let seen = klog.next_seq();
-        let mut refused = false;
-        let answer =
-            self.call((file.body.number(), cmd, arg), memory, fd, out, |process, memory| match &*file.body {
-                Body::Control(control) => control.ioctl(process, cmd, memory).inspect_err(|_| refused = true),
-                Body::Block(_, block) => block.ioctl(process, cmd, arg, memory),
-                Body::LoopControl => shared.world.machine().loops().ioctl(cmd, arg),
-                Body::Kmsg(_) | Body::Trigger => Err(Errno::ENOTTY),
-                Body::Path => Err(Errno::EBADF),
-            });
+        let result = match &file.body {
+            Body::Kernel(file) => {
+                file.ioctl(self.client, (cmd, arg), &mut memory, &self.process(&shared, fd))
+            }
+            Body::Kmsg(_) | Body::Trigger => Err(Errno::ENOTTY),
+            Body::Path => Err(Errno::EBADF),
+        };
+        let answer = self.reply_to_ioctl(result, &memory, out);
         self.shared.files.signal_controls();
         self.shared.world.run_udev();
-        if let (true, Some(listener), Some(request)) = (refused, listener, request) {
+        if let (Err(_), Some(listener), Some(request)) = (result, listener, request) {
             let lines: Vec<String> = klog.since(seen).into_iter().map(|line| line.text).collect();
             listener(&request, &lines);
         }
         answer
     }
 
-    /// Calls the kernel side with the client's memory, and sends back what it wrote, whether or not it failed. The ioctl is
-    /// named by its file's number, its request and its argument.
-    pub(super) fn call(
+    /// The client's process, with a descriptor that came with its request.
+    pub(super) fn process<'a>(&'a self, shared: &'a Shared, descriptor: Option<OwnedFd>) -> Process<'a> {
+        Process {
+            world: &shared.world,
+            files: &shared.files,
+            pid: self.pid,
+            interrupt: &self.interrupt,
+            descriptor: Mutex::new(descriptor),
+        }
+    }
+
+    /// Sends back what an ioctl returned and what it wrote to the client's memory, whether or not it failed.
+    pub(super) fn reply_to_ioctl(
         &mut self,
-        (file, request, argument): (u64, u32, u64),
-        mut memory: CarriedMemory,
-        fd: Option<OwnedFd>,
+        result: Result<i32, Errno>,
+        memory: &CarriedMemory,
         out: &mut [u8],
-        work: impl FnOnce(&Process<'_>, &mut CarriedMemory) -> Result<i32, Errno>,
     ) -> Answer {
-        let shared = self.shared.clone();
-        let call = {
-            let (sent, room) = match &shared.recorder {
-                Some(_) => (memory.sent().to_vec(), Bytes(memory.room() as u64)),
-                None => (Vec::new(), Bytes(0)),
-            };
-            // Where the program keeps its memory is chance, and differs from run to run: what counts is what lies there.
-            let argument = if room.0 == 0 { argument } else { u64::from(argument != 0) };
-            move || Call::Ioctl { file, request, argument, sent, room }
-        };
-        let (result, memory) = self.recorded(
-            call,
-            |under| {
-                let process = Process {
-                    world: &shared.world,
-                    files: &shared.files,
-                    pid: self.pid,
-                    interrupt: &self.interrupt,
-                    under,
-                    descriptor: Mutex::new(fd),
-                };
-                (work(&process, &mut memory), memory)
-            },
-            |(result, memory)| {
-                let (begin, written) = memory.written();
-                let written = (begin as u64, written.to_vec());
-                Ended { written, ..Ended::with(result.map(i64::from)) }
-            },
-        );
         let (begin, written) = memory.written();
         let now = written.len().min(out.len());
         out[..now].copy_from_slice(&written[..now]);

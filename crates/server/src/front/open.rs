@@ -5,14 +5,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 
+use dmlab_kernel_calls::Node;
 use dmlab_machine::OpenMode;
-use dmlab_recording::Call;
 use dmlab_shim_proto::{FileKind, Reply};
 use dmlab_units::{DevT, Errno};
 use parking_lot::Mutex;
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 
-use super::files::{Body, OpenFile, Opened, open_flags};
+use super::files::{Body, OpenFile, open_flags};
 use super::kmsg::Reader;
 use super::session::{Answer, Session, elsewhere, payload, value};
 use crate::world::{Area, Entry, Found, Inode, Kind, World, area, errno};
@@ -116,10 +116,9 @@ impl Session {
 
     /// A file of `/sys` that makes an event when it is written to.
     fn open_trigger(&self, path: &[u8], flags: OFlags) -> Answer {
-        let body = Opened::new(Body::Trigger, 0, None);
         let inode = Arc::new(Mutex::new(Inode::new(1, Kind::File(std::path::PathBuf::new()), 0o644)));
         let kept = flags.difference(OF_THE_OPEN);
-        let (id, fd) = self.shared.files.add(body, kept, path.to_vec(), inode).map_err(errno)?;
+        let (id, fd) = self.shared.files.add(Body::Trigger, kept, path.to_vec(), inode).map_err(errno)?;
         Ok((Reply { kind: FileKind::Char, extra: id, ..Reply::default() }, Some(fd)))
     }
 
@@ -135,34 +134,19 @@ impl Session {
     }
 
     fn open_node(&self, path: &[u8], inode: &Arc<Mutex<Inode>>, flags: OFlags) -> Answer {
-        let machine = self.shared.world.machine();
         let kind = inode.lock().kind.clone();
-        let number = self.next_file();
-        let recorder = self.shared.recorder.clone();
-        let opened = match kind {
-            _ if flags.contains(OFlags::PATH) => Opened::new(Body::Path, 0, None),
-            Kind::Block(dev) => {
-                let mode = open_mode(flags);
-                let call = || Call::OpenBlock { file: number, dev, mode: mode.bits() };
-                let block = self.recorded_plainly(call, || machine.open_block(dev, mode), |_| 0)?;
-                Opened::new(Body::Block(dev, block), number, recorder)
-            }
-            Kind::Char(dev) if dev == CONTROL => {
-                let call = || Call::OpenControl { file: number };
-                let control = self.recorded_plainly(call, || Ok(machine.open_control()), |_| 0)?;
-                Opened::new(Body::Control(control), number, recorder)
-            }
-            Kind::Char(dev) if dev == KMSG => Opened::new(Body::Kmsg(Reader::default()), 0, None),
-            Kind::Char(dev) if dev == LOOP_CONTROL => {
-                let call = || Call::OpenLoopControl { file: number };
-                self.recorded_plainly(call, || Ok(()), |()| 0)?;
-                Opened::new(Body::LoopControl, number, recorder)
-            }
+        let open = |node| self.shared.kernel.open(self.client, node).map(Body::Kernel);
+        let body = match kind {
+            _ if flags.contains(OFlags::PATH) => Body::Path,
+            Kind::Block(dev) => open(Node::Block { dev, mode: open_mode(flags) })?,
+            Kind::Char(CONTROL) => open(Node::Control)?,
+            Kind::Char(LOOP_CONTROL) => open(Node::LoopControl)?,
+            Kind::Char(KMSG) => Body::Kmsg(Reader::default()),
             _ => return Err(Errno::ENXIO),
         };
         let path = if path.is_empty() { self.name_of(inode) } else { path.to_vec() };
         let kept = flags.difference(OF_THE_OPEN);
-        let (id, fd) = self.shared.files.add(opened, kept, path, inode.clone()).map_err(errno)?;
+        let (id, fd) = self.shared.files.add(body, kept, path, inode.clone()).map_err(errno)?;
         let kind = if matches!(kind, Kind::Block(_)) { FileKind::Block } else { FileKind::Char };
         Ok((Reply { kind, extra: id, ..Reply::default() }, Some(fd)))
     }
@@ -180,8 +164,8 @@ impl Session {
 }
 
 fn kind_of(file: &OpenFile) -> FileKind {
-    match *file.body {
-        Body::Block(..) => FileKind::Block,
+    match file.body.node() {
+        Some(Node::Block { .. }) => FileKind::Block,
         _ => FileKind::Char,
     }
 }

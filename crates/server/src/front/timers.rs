@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use dmlab_machine::{Instant, Runtime, interruptible};
-use dmlab_recording::{Call, Ended, FIRST_TIMER, Recorder};
+use dmlab_kernel_calls::{ClockWait, FIRST_TIMER, Kernel};
+use dmlab_machine::Instant;
 use dmlab_shim_proto::timer_kinds;
 use dmlab_units::Errno;
 use parking_lot::Mutex;
@@ -19,7 +19,6 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::Wait;
 use crate::driver::{ThreadDriver, Time};
 use crate::signals::TimerSignal;
 use crate::world::errno;
@@ -64,7 +63,7 @@ struct Timer {
     owner: Option<i32>,
     setting: Mutex<Setting>,
     /// The waits for it that have not ended yet.
-    waits: Mutex<Vec<(u64, Arc<Wait>)>>,
+    waits: Mutex<Vec<(u64, Arc<ClockWait>)>>,
 }
 
 /// In what a descriptor is watched by: it is that of a process.
@@ -80,9 +79,8 @@ type Key = (i32, u64);
 
 /// All timers of a machine.
 pub(crate) struct Timers {
-    runtime: Arc<Runtime>,
     driver: Arc<ThreadDriver>,
-    recorder: Option<Arc<Recorder>>,
+    kernel: Arc<dyn Kernel>,
     timers: Mutex<HashMap<Key, Arc<Timer>>>,
     /// The processes that have any.
     processes: Mutex<HashMap<i32, Arc<OwnedFd>>>,
@@ -93,21 +91,20 @@ pub(crate) struct Timers {
 }
 
 impl Timers {
-    pub(super) fn new(
-        runtime: Arc<Runtime>,
-        driver: Arc<ThreadDriver>,
-        recorder: Option<Arc<Recorder>>,
-    ) -> std::io::Result<Timers> {
+    pub(super) fn new(kernel: Arc<dyn Kernel>, driver: Arc<ThreadDriver>) -> std::io::Result<Timers> {
         Ok(Timers {
-            runtime,
+            kernel,
             driver,
-            recorder,
             timers: Mutex::default(),
             processes: Mutex::default(),
             last_timer: AtomicU64::new(0),
             last_client: AtomicU64::new(FIRST_TIMER),
             epoll: Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?),
         })
+    }
+
+    fn now(&self) -> Instant {
+        self.kernel.machine().runtime().now()
     }
 
     /// The process of a client, which is watched from now on.
@@ -215,7 +212,7 @@ impl Timers {
             take_back(pipe);
         }
         if !first.is_zero() {
-            let due = self.runtime.now() + first;
+            let due = self.now() + first;
             let number = {
                 let mut setting = timer.setting.lock();
                 *setting = Setting { due: Some(due), every, number: setting.number + 1 };
@@ -239,8 +236,7 @@ impl Timers {
 
     fn shown(&self, setting: Setting) -> [u8; 16] {
         // A moment at least, or it would look as if it were not set.
-        let left =
-            setting.due.map_or(0, |due| (due.saturating_since(self.runtime.now()).as_nanos() as u64).max(1));
+        let left = setting.due.map_or(0, |due| (due.saturating_since(self.now()).as_nanos() as u64).max(1));
         let every = if setting.due.is_some() { setting.every.as_nanos() as u64 } else { 0 };
         let mut shown = [0; 16];
         shown[..8].copy_from_slice(&left.to_le_bytes());
@@ -290,7 +286,7 @@ impl Timers {
         *setting = Setting { number: before.number + 1, ..Setting::default() };
         drop(setting);
         for (client, wait) in &*timer.waits.lock() {
-            wait.cancel(self.recorder.as_deref(), *client);
+            self.kernel.take_back(*client, wait);
         }
         self.shown(before)
     }
@@ -298,34 +294,17 @@ impl Timers {
     /// Waits for a timer in its setting of this number, again and again if it has an interval.
     fn wait_for(&self, timer: &Timer, number: u64) {
         let client = self.last_client.fetch_add(1, Ordering::Relaxed);
-        let wait = Arc::new(Wait::default());
+        let wait = Arc::new(ClockWait::default());
         timer.waits.lock().push((client, wait.clone()));
         loop {
             let setting = *timer.setting.lock();
             let Some(due) = setting.due.filter(|_| setting.number == number) else { break };
-            wait.is_under_way.store(true, Ordering::Release);
+            wait.begin();
             // Setting it anew from here on takes this wait back.
             if timer.setting.lock().number != number {
                 break;
             }
-            let sleep = || {
-                let slept = self
-                    .runtime
-                    .block_on(interruptible(Some(&wait.interrupt), self.runtime.sleep_until(due)));
-                wait.is_under_way.store(false, Ordering::Release);
-                matches!(slept, Ok(Ok(())))
-            };
-            let is_up = match &self.recorder {
-                Some(recorder) => {
-                    let time = due.saturating_since(self.runtime.now());
-                    recorder.call(client, Call::Sleep { time }, |_| {
-                        let is_up = sleep();
-                        let left = due.saturating_since(self.runtime.now()).as_nanos() as i64;
-                        (is_up, Ended::with(Ok(if is_up { 0 } else { left.max(1) })))
-                    })
-                }
-                None => sleep(),
-            };
+            let is_up = self.kernel.sleep(client, due, &wait).is_ok_and(|left| left.is_zero());
             let mut setting = timer.setting.lock();
             if !is_up || setting.number != number {
                 break;

@@ -1,10 +1,7 @@
 //! Waits for a virtual clock: sleeps, and the time limits of whatever else programs wait for.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use dmlab_machine::{Interrupted, interruptible};
-use dmlab_recording::Call;
 use dmlab_shim_proto::Reply;
 use dmlab_units::Errno;
 
@@ -23,13 +20,14 @@ impl Session {
         channel.drain();
         let _listening = self.listen().map_err(|_| Errno::EIO)?;
         let wait = &self.watched.wait;
-        wait.interrupt.clear();
-        wait.is_under_way.store(true, Ordering::Release);
+        wait.begin();
         // What was taken back already is so before the call begins, also in a recording.
         if channel.is_cancelled() {
-            wait.cancel(self.shared.recorder.as_deref(), self.client);
+            self.shared.kernel.take_back(self.client, wait);
         }
-        value(self.recorded_plainly(|| Call::Sleep { time }, || self.sleep_now(time), |left| *left)?)
+        let until = self.shared.world.machine().runtime().now() + time;
+        let left = self.shared.kernel.sleep(self.client, until, wait)?;
+        value(i64::try_from(left.as_nanos()).unwrap_or(i64::MAX))
     }
 
     pub(super) fn new_timer(&self, what: Purpose) -> Answer {
@@ -48,23 +46,6 @@ impl Session {
 
     pub(super) fn drop_timer(&self, timer: u64) -> Answer {
         self.shared.timers.end(self.pid, timer).and_then(|()| value(0))
-    }
-
-    fn sleep_now(&self, time: Duration) -> Result<i64, Errno> {
-        let wait = &self.watched.wait;
-        let runtime = self.shared.world.machine().runtime();
-        let until = runtime.now() + time;
-        let slept = runtime.block_on(interruptible(Some(&wait.interrupt), runtime.sleep_until(until)));
-        wait.is_under_way.store(false, Ordering::Release);
-        match slept {
-            Ok(Ok(())) => Ok(0),
-            // A moment at least, or it would look slept through.
-            Ok(Err(Interrupted)) => {
-                let left = until.saturating_since(runtime.now()).as_nanos();
-                Ok(i64::try_from(left).unwrap_or(i64::MAX).max(1))
-            }
-            Err(_) => Err(Errno::EDEADLK),
-        }
     }
 
     /// Hears the client's messages for as long as what is returned lives.
