@@ -4,9 +4,12 @@
 //! shows it. A program's timers go with it, wherever and however it ends.
 
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use dmlab_kernel_calls::{ClockWait, FIRST_TIMER, Kernel};
@@ -77,6 +80,9 @@ const MOST: usize = 4096;
 /// How a timer is found: the process, if it is its alarm, and the number.
 type Key = (i32, u64);
 
+/// What the thread of a timer does.
+type Wait = Box<dyn FnOnce() + Send>;
+
 /// All timers of a machine.
 pub(crate) struct Timers {
     driver: Arc<ThreadDriver>,
@@ -86,12 +92,14 @@ pub(crate) struct Timers {
     processes: Mutex<HashMap<i32, Arc<OwnedFd>>>,
     last_timer: AtomicU64,
     last_client: AtomicU64,
+    /// Makes a thread.
+    spawn: fn(&str, Wait) -> io::Result<JoinHandle<()>>,
     /// Watches processes and the pipes of descriptors.
     pub(super) epoll: Arc<OwnedFd>,
 }
 
 impl Timers {
-    pub(super) fn new(kernel: Arc<dyn Kernel>, driver: Arc<ThreadDriver>) -> std::io::Result<Timers> {
+    pub(super) fn new(kernel: Arc<dyn Kernel>, driver: Arc<ThreadDriver>) -> io::Result<Timers> {
         Ok(Timers {
             kernel,
             driver,
@@ -99,6 +107,7 @@ impl Timers {
             processes: Mutex::default(),
             last_timer: AtomicU64::new(0),
             last_client: AtomicU64::new(FIRST_TIMER),
+            spawn: |name, wait| super::spawn(name, wait),
             epoll: Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?),
         })
     }
@@ -195,7 +204,8 @@ impl Timers {
         }
     }
 
-    /// Sets a timer. What is left of the former setting, and its interval.
+    /// Sets a timer. What is left of the former setting, and its interval. EAGAIN: the host has no room for its thread; the timer
+    /// stands as it stood.
     pub(super) fn set(
         self: &Arc<Self>,
         pid: i32,
@@ -207,26 +217,38 @@ impl Timers {
             return Err(Errno::ENOSYS);
         }
         let timer = self.find(pid, number)?;
+        // First the thread, as it may fail: what was set before is taken back only when there is one.
+        let waiter = if first.is_zero() { None } else { Some(self.waiter(&timer)?) };
         let before = self.disarm(&timer);
         if let Effect::Pipe(pipe) = &timer.effect {
             take_back(pipe);
         }
-        if !first.is_zero() {
+        if let Some(waiter) = waiter {
             let due = self.now() + first;
             let number = {
                 let mut setting = timer.setting.lock();
                 *setting = Setting { due: Some(due), every, number: setting.number + 1 };
                 setting.number
             };
-            let coming = self.driver.begin_call();
-            let timers = self.clone();
-            let wait = move || {
-                let _call = coming;
-                timers.wait_for(&timer, number);
-            };
-            super::spawn("dmlab-timer", wait).map_err(|_| Errno::EAGAIN)?;
+            // Its thread waits for nothing else.
+            let _ = waiter.send(number);
         }
         Ok(before)
+    }
+
+    /// A thread that waits for `timer` in the setting of the number that is sent to it.
+    fn waiter(self: &Arc<Self>, timer: &Arc<Timer>) -> Result<Sender<u64>, Errno> {
+        let (sender, setting) = mpsc::channel();
+        let coming = self.driver.begin_call();
+        let (timers, timer) = (self.clone(), timer.clone());
+        let wait = move || {
+            let _call = coming;
+            if let Ok(number) = setting.recv() {
+                timers.wait_for(&timer, number);
+            }
+        };
+        (self.spawn)("dmlab-timer", Box::new(wait)).map_err(|_| Errno::EAGAIN)?;
+        Ok(sender)
     }
 
     /// How a timer stands.
@@ -357,5 +379,32 @@ fn take_back(pipe: &OwnedFd) -> u64 {
     match rustix::io::read(&read_end, &mut times) {
         Ok(8) => u64::from_ne_bytes(times),
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dmlab_machine::{BootOptions, Machine};
+
+    use super::*;
+
+    #[test]
+    fn a_timer_that_can_have_no_thread_stands_as_it_stood() {
+        let driver = ThreadDriver::new(Time::Virtual);
+        let machine =
+            Machine::boot(BootOptions { driver: driver.clone(), ..BootOptions::default() }).unwrap();
+        let mut timers = Timers::new(Arc::new(machine), driver).unwrap();
+        timers.spawn = |_, _| Err(io::ErrorKind::WouldBlock.into());
+        let timers = Arc::new(timers);
+        let kind = timer_kinds::DESCRIPTOR;
+        let what = Purpose { kind, signal: 0, thread: 0, value: 0, nonblocking: true };
+        let (number, _read_end) = timers.make(1, what).unwrap();
+        let (second, never) = (Duration::from_secs(1), Duration::ZERO);
+        assert_eq!(timers.set(1, number, second, never), Err(Errno::EAGAIN));
+        assert_eq!(timers.get(1, number), Ok([0; 16]), "it is not set");
+        let set = Setting { due: Some(timers.now() + 2 * second), every: second, number: 7 };
+        *timers.find(1, number).unwrap().setting.lock() = set;
+        assert_eq!(timers.set(1, number, second, never), Err(Errno::EAGAIN));
+        assert_eq!(timers.get(1, number), Ok(timers.shown(set)), "what was set before still is");
     }
 }
