@@ -4,6 +4,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::Duration;
 
+use dmlab_driver::Time;
 use dmlab_kernel_calls::{FileCall, Node};
 use dmlab_machine::{Instant, Level, TraceEvent, TracePoint};
 use dmlab_units::{Bytes, DevT, Errno, Sector, Sectors};
@@ -13,15 +14,6 @@ use serde::{Deserialize, Serialize};
 const PAGE: usize = 4096;
 /// Most bytes that are not zero in a file that is to be recorded: they are held in memory, more than once.
 pub const CONTENTS_MAX: Bytes = Bytes(1 << 30);
-
-/// The clock that the recorded machine lived by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Clock {
-    /// The wall clock, which stood still during each turn.
-    Real,
-    /// Virtual time.
-    Virtual,
-}
 
 /// What a recording begins with: how the machine was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,8 +26,8 @@ pub struct Header {
     pub seed: u64,
     /// Which kernel it was: the name of a [`KernelVersion`](dmlab_machine::KernelVersion).
     pub kernel: String,
-    /// Its clock.
-    pub clock: Clock,
+    /// The clock that it lived by.
+    pub clock: Time,
     /// How many RAM disks it had.
     pub ram_disks: u32,
     /// Their size.

@@ -234,7 +234,8 @@ impl Recording {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::event::{Answer, Backing, Bio, Call, Clock, Ended, Extents, Host, How, Point};
+    use crate::event::{Answer, Backing, Bio, Call, Ended, Extents, Host, How, Point};
+    use dmlab_driver::Time;
     use dmlab_units::{Bytes, DevT, Errno, Sector, Sectors};
 
     pub(crate) fn header() -> Header {
@@ -243,7 +244,7 @@ pub(crate) mod tests {
             command: vec!["sh".into()],
             seed: 3,
             kernel: "7.2".to_owned(),
-            clock: Clock::Virtual,
+            clock: Time::Virtual,
             ram_disks: 2,
             ram_disk_size: Bytes::mib(1),
             disks: vec![Host {

@@ -12,11 +12,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use dmlab_driver::{ThreadDriver, Time, Turn, this_call};
+use dmlab_driver::{ThreadDriver, Turn, this_call};
 use dmlab_machine::Machine;
 use parking_lot::Mutex;
 
-use crate::event::{Answer, Bio, Call, Clock, Ended, Event, Header};
+use crate::event::{Answer, Bio, Call, Ended, Event, Header};
 use crate::file::FileError;
 use crate::log::{Log, output};
 
@@ -56,12 +56,8 @@ impl Recorder {
     /// A recording that goes to `out`.
     pub fn begin(out: Box<dyn Write + Send>, header: &Header) -> Arc<Recorder> {
         let log = Arc::new(Log::new(out, header));
-        let time = match header.clock {
-            Clock::Real => Time::Real,
-            Clock::Virtual => Time::Virtual,
-        };
         Arc::new(Recorder {
-            driver: ThreadDriver::taking_turns(time, log.clone()),
+            driver: ThreadDriver::taking_turns(header.clock, log.clone()),
             log,
             is_watching: AtomicBool::new(false),
             last_call: AtomicU64::new(0),

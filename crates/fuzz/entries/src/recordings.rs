@@ -9,7 +9,7 @@ use dmlab::machine::{
 };
 use dmlab::recording::file::MAGIC;
 use dmlab::recording::kernel_calls::{Backing, Kernel, KernelFile, Node, Program};
-use dmlab::recording::{Changes, Clock, Header, RecordedKernel, Recorder, Recording, replay, show};
+use dmlab::recording::{Changes, Header, RecordedKernel, Recorder, Recording, Time, replay, show};
 use dmlab::units::{Bytes, DevT, DmName, Errno, Sector};
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -88,7 +88,7 @@ fn record() -> io::Result<Vec<u8>> {
         command: vec!["sample".to_owned()],
         kernel: "6.12".to_owned(),
         seed: 1,
-        clock: Clock::Virtual,
+        clock: Time::Virtual,
         ram_disks: 2,
         ram_disk_size: Bytes::mib(1),
         disks: Vec::new(),
