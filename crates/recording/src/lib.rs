@@ -20,7 +20,7 @@ pub mod show;
 
 pub use dmlab_driver::Time;
 pub use dmlab_kernel_calls as kernel_calls;
-pub use event::{Answer, Backing, Bio, Call, Ended, Event, Extents, Header, Host, Point};
+pub use event::{Answer, Backing, Bio, Call, Ended, Event, Extents, Header, Host};
 pub use file::{FileError, Reader, Recording};
 pub use record::{RecordedKernel, Recorder};
 pub use replay::{Changes, Divergence, Replayed, replay};

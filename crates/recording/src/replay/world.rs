@@ -96,10 +96,10 @@ impl World {
             }
             Call::Read { file, at, len, how } => {
                 let into = &mut vec![0; len.0.min(READ_MAX) as usize];
-                self.file_call(*file, client, FileCall::Read { at: *at, into, how: (*how).into() })
+                self.file_call(*file, client, FileCall::Read { at: *at, into, how: *how })
             }
             Call::Write { file, at, data, how } => {
-                self.file_call(*file, client, FileCall::Write { at: *at, from: data, how: (*how).into() })
+                self.file_call(*file, client, FileCall::Write { at: *at, from: data, how: *how })
             }
             Call::WriteBack { file, start, end } => {
                 self.file_call(*file, client, FileCall::WriteBack { range: start.0..end.0 })
