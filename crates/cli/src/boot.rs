@@ -6,14 +6,15 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, ValueEnum};
-use dmlab::recording::{self, Header as RecordingHeader, Host, Recorder};
+use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use dmlab::recording::{Header as RecordingHeader, Host, RecordedKernel, Recorder};
 use dmlab_abi::{Header, TargetSpec, TargetSpecs};
 use dmlab_control::{Surroundings, Table, explain};
 use dmlab_machine::faults::read_rules;
 use dmlab_machine::{BootOptions, Disk, DiskKind, KernelVersion, Machine};
 use dmlab_server::driver::{ThreadDriver, Time};
+use dmlab_server::kernel_calls::Kernel;
 use dmlab_server::{OnRefusedLoad, Options, Server};
 use dmlab_shim_proto::ALLOW_HOST;
 use dmlab_units::Bytes;
@@ -56,8 +57,8 @@ pub(crate) struct MachineArgs {
     pub kernel: KernelVersion,
     /// The machine's clock: the wall clock, or one that jumps whenever all that is left to do is wait. The wall clock if
     /// nothing is said; for a recording the other one.
-    #[arg(long, value_enum)]
-    pub time: Option<Clock>,
+    #[arg(long, value_parser = time())]
+    pub time: Option<Time>,
     /// What everything random comes from: rules that strike by chance, targets that corrupt at random.
     #[arg(long, value_name = "SEED", default_value_t = 0)]
     pub seed: u64,
@@ -86,13 +87,15 @@ fn kernel_version() -> impl TypedValueParser<Value = KernelVersion> {
         .try_map(|name| name.parse::<KernelVersion>())
 }
 
-/// Which clock a machine lives by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Clock {
-    /// The wall clock.
-    Real,
-    /// Virtual time.
-    Virtual,
+/// Reads the name of a clock; help and completions say what each is.
+pub(crate) fn time() -> impl TypedValueParser<Value = Time> {
+    let value = |time: Time| {
+        PossibleValue::new(time.name()).help(match time {
+            Time::Real => "The wall clock",
+            Time::Virtual => "Virtual time",
+        })
+    };
+    PossibleValuesParser::new(Time::ALL.map(value)).try_map(|name| name.parse::<Time>())
 }
 
 impl MachineArgs {
@@ -107,9 +110,8 @@ impl MachineArgs {
             }
         }
         words.extend(self.parameter.iter().map(|parameter| format!("--parameter={parameter}")));
-        let time = if self.clock() == Clock::Real { "real" } else { "virtual" };
         words.extend([
-            format!("--time={time}"),
+            format!("--time={}", self.clock()),
             format!("--seed={}", self.seed),
             format!("--kernel={}", self.kernel),
         ]);
@@ -128,8 +130,8 @@ impl MachineArgs {
     }
 
     /// The wall clock, if nothing is said.
-    fn clock(&self) -> Clock {
-        self.time.unwrap_or(Clock::Real)
+    fn clock(&self) -> Time {
+        self.time.unwrap_or(Time::Real)
     }
 
     /// Its disks: each file with whether it may only be read.
@@ -187,13 +189,10 @@ fn open_disk(path: &Path, read_only: bool) -> io::Result<File> {
 
 /// Boots a machine and serves it from `dir`.
 pub(crate) fn boot(args: &MachineArgs, dir: PathBuf) -> io::Result<Server> {
-    let driver = ThreadDriver::new(match args.clock() {
-        Clock::Real => Time::Real,
-        Clock::Virtual => Time::Virtual,
-    });
+    let driver = ThreadDriver::new(args.clock());
     let faults = args.faults.as_ref().map(|path| fault::read(path)).transpose()?;
     let machine = boot_machine(args, faults.as_deref(), driver.clone())?;
-    serve_as_told(args, machine, driver, dir, None)
+    serve_as_told(args, Arc::new(machine), driver, dir)
 }
 
 /// Boots a machine on virtual time, unless another is wanted, and serves it to `command`. What happens is recorded in the
@@ -222,10 +221,7 @@ pub(crate) fn boot_recorded(
         command,
         seed: args.seed,
         kernel: args.kernel.to_string(),
-        clock: match args.time {
-            Some(Clock::Real) => recording::Clock::Real,
-            Some(Clock::Virtual) | None => recording::Clock::Virtual,
-        },
+        clock: args.time.unwrap_or(Time::Virtual),
         ram_disks: args.ram,
         ram_disk_size: Bytes::mib(args.ram_size),
         disks,
@@ -239,8 +235,8 @@ pub(crate) fn boot_recorded(
         let _ = writeln!(io::stderr(), "dmlab: what comes now is not recorded: {named}: {error}");
     });
     let machine = boot_machine(args, faults.as_deref(), recorder.driver().clone())?;
-    let server =
-        serve_as_told(args, machine.clone(), recorder.driver().clone(), dir, Some(recorder.clone()))?;
+    let kernel = Arc::new(RecordedKernel::new(machine.clone(), recorder.clone()));
+    let server = serve_as_told(args, kernel, recorder.driver().clone(), dir)?;
     // The machine has not been announced yet, and what the file held before is lost only now.
     recorder.watch(&machine);
     Ok(server)
@@ -269,13 +265,12 @@ fn boot_machine(args: &MachineArgs, faults: Option<&str>, driver: Arc<ThreadDriv
 
 fn serve_as_told(
     args: &MachineArgs,
-    machine: Machine,
+    kernel: Arc<dyn Kernel>,
     driver: Arc<ThreadDriver>,
     dir: PathBuf,
-    recorder: Option<Arc<Recorder>>,
 ) -> io::Result<Server> {
-    let on_refused_load = explainer(machine.clone(), args);
-    let server = serve(machine, driver, Options { dir, on_refused_load, has_udev: args.udev, recorder })?;
+    let on_refused_load = explainer(kernel.machine().clone(), args);
+    let server = serve(kernel, driver, Options { dir, on_refused_load, has_udev: args.udev })?;
     if args.allow_host {
         File::create(server.dir().join(ALLOW_HOST))?;
     }
@@ -283,9 +278,13 @@ fn serve_as_told(
 }
 
 /// Serves a machine.
-pub(crate) fn serve(machine: Machine, driver: Arc<ThreadDriver>, options: Options) -> io::Result<Server> {
+pub(crate) fn serve(
+    kernel: Arc<dyn Kernel>,
+    driver: Arc<ThreadDriver>,
+    options: Options,
+) -> io::Result<Server> {
     let has_udev = options.has_udev;
-    let server = Server::start(machine, driver, options)?;
+    let server = Server::start(kernel, driver, options)?;
     if has_udev {
         File::create(server.dir().join(UDEV_SIGN))?;
     }

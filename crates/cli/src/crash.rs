@@ -12,10 +12,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use clap::{Args, Subcommand};
 use dmlab::crash::{CrashRun, Moment, Outcome, RecordedDisks, Report, Shard};
+use dmlab_server::driver::Time;
 use dmlab_units::{Bytes, Sectors};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::boot::Clock;
+use crate::boot::time;
 use crate::kernel::Failure;
 use crate::output::{out, outln};
 use judges::Judges;
@@ -53,8 +54,8 @@ pub(crate) struct Crash {
     #[arg(long, visible_alias = "ram-size", value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1 << 30))]
     disk_size: u64,
     /// The machines' clock.
-    #[arg(long, value_enum, default_value_t = Clock::Virtual)]
-    time: Clock,
+    #[arg(long, default_value_t = Time::Virtual, value_parser = time())]
+    time: Time,
     /// Look at so many states and no more, chosen with the seed.
     #[arg(long, value_name = "N")]
     limit: Option<usize>,

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 
 use clap::Args;
 use dmlab_machine::{BootOptions, Machine};
+use dmlab_server::driver::Time;
 use dmlab_server::rundir;
 use serde_json::{Value, json};
 
-use crate::boot::Clock;
 use crate::crash::Programs;
 use crate::json::{self, Format};
 use crate::kernel::Failure;
@@ -114,7 +114,7 @@ fn machine() -> Finding {
     let told = |error: io::Error| {
         Finding::new("machine", Verdict::Bad, format!("no program can be run on a machine: {error}"))
     };
-    let said = Programs::new(Clock::Real).and_then(|programs| {
+    let said = Programs::new(Time::Real).and_then(|programs| {
         let options = BootOptions { ram_disks: 1, ..BootOptions::default() };
         let machine = programs.serve_fallibly(|driver| {
             Machine::boot(BootOptions { driver, ..options })

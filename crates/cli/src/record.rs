@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use dmlab::recording::show::{Lines, escaped};
-use dmlab::recording::{Changes, Clock as RecordedClock, Recording, Replayed, replay};
+use dmlab::recording::{Changes, Recording, Replayed, Time, replay};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::boot::{MachineArgs, boot_recorded};
@@ -157,8 +157,8 @@ fn list(recording: &Recording) -> io::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     let header = &recording.header;
     let clock = match header.clock {
-        RecordedClock::Real => "the wall's clock",
-        RecordedClock::Virtual => "virtual time",
+        Time::Real => "the wall's clock",
+        Time::Virtual => "virtual time",
     };
     writeln!(
         out,

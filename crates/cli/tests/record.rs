@@ -4,6 +4,8 @@ mod kit;
 
 use std::process::Output;
 
+use dmlab::recording::Recording;
+
 /// A folder of its own for recordings.
 struct Scratch(kit::Scratch);
 
@@ -258,6 +260,32 @@ dmsetup remove b";
     scratch.replays();
     let (_, listed) = scratch.replay(&["--list"]);
     assert!(listed.lines().any(|line| line.ends_with("timer 1: sleep 30s")), "{listed}");
+}
+
+/// A replay boots the kernel that was recorded: what only that one does comes out again, and a recording that names another
+/// one differs where the two do.
+#[test]
+fn a_replay_boots_the_recorded_kernel() {
+    let scratch = Scratch::new("kernel");
+    // A device number in hex, which kernels took until 6.1; and what the discard of a RAM disk returns, which took none then.
+    let printed = scratch.record(
+        &["--kernel", "6.1", "-o", "run"],
+        "dmsetup create a --table '0 64 linear 101 0' && dmsetup table a
+blkdiscard -o 0 -l 4096 /dev/ram0 2>/dev/null; echo $?",
+    );
+    assert_eq!(printed, "0 64 linear 1:1 0\n1\n");
+    let (is_same, said) = scratch.replay(&["run"]);
+    assert!(is_same, "{said}");
+    let mut recording = Recording::load(&scratch.0.path("run")).unwrap();
+    assert_eq!(recording.header.kernel, "6.1");
+    recording.header.kernel = "6.12".to_owned();
+    recording.write(std::fs::File::create(scratch.0.path("other")).unwrap()).unwrap();
+    let (is_same, said) = scratch.replay(&["other"]);
+    assert!(!is_same, "{said}");
+    // They differ from the line on that each logs at its boot.
+    let (then, here) = ("device-mapper: ioctl: 4.47.0-ioctl", "device-mapper: ioctl: 4.48.0-ioctl");
+    let has = |sign: char, text: &str| said.lines().any(|line| line.starts_with(sign) && line.contains(text));
+    assert!(has('-', then) && has('+', here), "{said}");
 }
 
 #[test]

@@ -6,9 +6,10 @@ use dmlab_driver::{ThreadDriver, Time};
 use dmlab_machine::{BootError, BootOptions, Disk, DiskKind, Instant, KernelVersion, Machine, TargetType};
 use dmlab_units::Bytes;
 
+use crate::Lab;
+use crate::driver::LabDriver;
 use crate::schedule::Schedule;
-use crate::turns::LabDriver;
-use crate::{Clock, Lab};
+use crate::turns::TurnsDriver;
 
 /// A lab that is not booted yet: what disks it has, by whose time it lives.
 ///
@@ -109,18 +110,18 @@ impl LabBuilder {
     /// On real time, when the host gives it no thread.
     pub fn boot(self) -> Result<Lab, BootError> {
         let LabBuilder { mut options, is_shuffled, has_threads } = self;
-        let (machine, clock) = if has_threads {
+        let (machine, driver) = if has_threads {
             let driver = ThreadDriver::new(Time::Real);
             options.driver = driver.clone();
             let machine = Machine::boot(options)?;
             driver.start(machine.runtime().clone(), || {}).expect("the host has room for one more thread");
-            (machine, Clock::Threads(driver))
+            (machine, LabDriver::Threads(driver))
         } else {
-            let driver = LabDriver::starting_at(Instant::from_nanos(0));
+            let driver = TurnsDriver::starting_at(Instant::from_nanos(0));
             options.driver = driver.clone();
-            (Machine::boot(options)?, Clock::Virtual(driver))
+            (Machine::boot(options)?, LabDriver::Turns(driver))
         };
-        let lab = Lab::of(machine, clock);
+        let lab = Lab::of(machine, driver);
         if is_shuffled {
             lab.follow_schedule(&Schedule::seeded(lab.seed()));
         }

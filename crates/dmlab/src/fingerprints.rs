@@ -8,7 +8,9 @@ use std::fs::{OpenOptions, create_dir_all};
 use std::io::Write;
 use std::path::PathBuf;
 
-use crate::{Clock, Lab};
+use dmlab_driver::Time;
+
+use crate::Lab;
 
 /// Where fingerprints go.
 const VARIABLE: &str = "DMLAB_FINGERPRINTS";
@@ -27,7 +29,7 @@ fn program() -> Option<String> {
 /// Writes down what a lab that goes has seen, if that is wanted.
 pub(crate) fn note(lab: &Lab) {
     let Some(folder) = std::env::var_os(VARIABLE).map(PathBuf::from) else { return };
-    let (Clock::Virtual(_), Some(program)) = (&lab.clock, program()) else { return };
+    let (Time::Virtual, Some(program)) = (lab.driver.time(), program()) else { return };
     let thread = std::thread::current();
     let Some(test) = thread.name() else { return };
     let file = folder.join(format!("{program}.{}", test.replace("::", ".").replace('/', "_")));

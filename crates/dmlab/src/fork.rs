@@ -1,11 +1,13 @@
 //! A second lab that goes on from where this one is, and going back.
 
 use dmlab_control::{CreateOptions, DeviceId, LoadOptions, Query, SuspendOptions, Table};
+use dmlab_driver::Time;
 use dmlab_machine::{ForkError, Forked, MappedDevice, SavedDevice};
 use dmlab_units::{DevT, DmName, DmUuid};
 
-use crate::turns::LabDriver;
-use crate::{Clock, Error, Lab};
+use crate::driver::LabDriver;
+use crate::turns::TurnsDriver;
+use crate::{Error, Lab};
 
 /// Why a lab cannot be forked.
 #[derive(Debug, thiserror::Error)]
@@ -74,15 +76,17 @@ impl Lab {
     /// # Errors
     /// See [`LabForkError`].
     pub fn fork(&self) -> Result<Lab, LabForkError> {
-        let Clock::Virtual(_) = &self.clock else { return Err(LabForkError::RealTime) };
+        if self.driver.time() == Time::Real {
+            return Err(LabForkError::RealTime);
+        }
         let paused = self.machine().faults().pause();
         let devices = self.machine().mapped_top_first();
         let recipes: Vec<Recipe> =
             devices.iter().rev().map(|device| self.recipe(device)).collect::<Result<_, _>>()?;
-        let clock = LabDriver::starting_at(self.now());
-        let Forked { machine, saved } = self.machine().fork_disks(clock.clone())?;
+        let driver = TurnsDriver::starting_at(self.now());
+        let Forked { machine, saved } = self.machine().fork_disks(driver.clone())?;
         drop(paused);
-        let fork = Lab::of(machine, Clock::Virtual(clock));
+        let fork = Lab::of(machine, LabDriver::Turns(driver));
         for recipe in &recipes {
             let failed = |error| LabForkError::Device { device: recipe.name.to_string(), error };
             fork.make(recipe, saved.get(&recipe.dev)).map_err(failed)?;

@@ -35,6 +35,7 @@ mod caller;
 mod caught;
 pub mod crash;
 mod devices;
+mod driver;
 mod error;
 mod faults;
 mod fingerprints;
@@ -74,13 +75,11 @@ pub use dmlab_units as units;
 
 use caller::Insider;
 use dmlab_control::Dm;
-use dmlab_driver::ThreadDriver;
 use dmlab_machine::{Machine, TargetType};
 use dmlab_units::Errno;
+use driver::LabDriver;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
-use turns::LabDriver;
 
 /// A machine, and what a test does with it: on virtual time, unless it was [built](Lab::builder) otherwise.
 ///
@@ -88,15 +87,9 @@ use turns::LabDriver;
 /// last lines of the kernel log and the seed.
 pub struct Lab {
     machine: Machine,
-    clock: Clock,
+    driver: LabDriver,
     /// Says nothing of itself when its test panics: it is one of many that a search tries.
     is_quiet: bool,
-}
-
-/// Whose time a lab lives by.
-pub(crate) enum Clock {
-    Virtual(Arc<LabDriver>),
-    Threads(Arc<ThreadDriver>),
 }
 
 /// Lines of the kernel log that a failing test shows.
@@ -122,13 +115,13 @@ impl Lab {
         builder.boot().unwrap_or_else(|error| panic!("{error}"))
     }
 
-    pub(crate) fn of(machine: Machine, clock: Clock) -> Lab {
-        Lab { machine, clock, is_quiet: false }
+    pub(crate) fn of(machine: Machine, driver: LabDriver) -> Lab {
+        Lab { machine, driver, is_quiet: false }
     }
 
     pub(crate) fn become_other(&mut self, mut other: Lab) {
         std::mem::swap(&mut self.machine, &mut other.machine);
-        std::mem::swap(&mut self.clock, &mut other.clock);
+        std::mem::swap(&mut self.driver, &mut other.driver);
     }
 
     /// The machine.
@@ -158,10 +151,7 @@ impl Lab {
 
     /// Lets `span` of time pass: every timer in it fires. On real time it sleeps.
     pub fn advance(&self, span: Duration) {
-        match &self.clock {
-            Clock::Virtual(clock) => clock.virtual_time().advance(self.machine.runtime(), span),
-            Clock::Threads(_) => std::thread::sleep(span),
-        }
+        self.driver.advance(&self.machine, span);
     }
 
     /// Runs what the kernel has yet to do, such as delivering events, without letting time pass.
@@ -230,9 +220,7 @@ impl Drop for Lab {
         if !std::thread::panicking() && !self.is_quiet {
             fingerprints::note(self);
         }
-        if let Clock::Threads(driver) = &self.clock {
-            driver.stop();
-        }
+        self.driver.stop();
     }
 }
 

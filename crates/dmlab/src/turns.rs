@@ -7,21 +7,23 @@
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
+use dmlab_driver::Coroutine;
 use dmlab_machine::{Driver, Instant, Runtime, Stalled, VirtualDriver, WakeFlag};
+use parking_lot::Mutex;
 
 use crate::Lab;
 
 /// Virtual time, and turns for the threads of clients.
-pub(crate) struct LabDriver {
+pub(crate) struct TurnsDriver {
     time: Arc<VirtualDriver>,
 }
 
-impl LabDriver {
-    pub(crate) fn starting_at(now: Instant) -> Arc<LabDriver> {
-        Arc::new(LabDriver { time: VirtualDriver::starting_at(now) })
+impl TurnsDriver {
+    pub(crate) fn starting_at(now: Instant) -> Arc<TurnsDriver> {
+        Arc::new(TurnsDriver { time: VirtualDriver::starting_at(now) })
     }
 
     pub(crate) fn virtual_time(&self) -> &VirtualDriver {
@@ -29,7 +31,7 @@ impl LabDriver {
     }
 }
 
-impl Driver for LabDriver {
+impl Driver for TurnsDriver {
     fn now(&self) -> Instant {
         self.time.now()
     }
@@ -46,8 +48,8 @@ impl Driver for LabDriver {
     fn wait(&self, runtime: &Runtime, flag: &WakeFlag) -> Result<(), Stalled> {
         let Some(turn) = this_client() else { return self.time.wait(runtime, flag) };
         while !flag.take() {
-            turn.give_back(Whose::Waiting);
-            if turn.lock().is_hopeless {
+            turn.coroutine.suspend(Stop::Waits);
+            if turn.wakes.lock().is_hopeless {
                 return Err(Stalled);
             }
         }
@@ -68,31 +70,30 @@ fn this_client() -> Option<Arc<Turn>> {
 pub(crate) fn pass() {
     if let Some(turn) = this_client() {
         turn.wake();
-        turn.give_back(Whose::Passed);
+        turn.coroutine.suspend(Stop::Passes);
     }
 }
 
-/// Which side runs: the client's thread, or the rest of the lab.
+/// Why a client does not run.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Whose {
-    Client,
-    /// It let others go first.
-    Passed,
+enum Stop {
+    /// It lets others go first.
+    Passes,
     /// It waits.
-    Waiting,
+    Waits,
     /// It is done, or has panicked.
     Over,
 }
 
-/// The turn of one client.
+/// The turn of one client: a coroutine that a task of the kernel's scheduler resumes.
 struct Turn {
-    state: Mutex<TurnState>,
-    changed: Condvar,
+    coroutine: Coroutine<Stop>,
+    wakes: Mutex<Wakes>,
 }
 
-struct TurnState {
-    whose: Whose,
-    /// Makes the client's task runnable.
+/// What makes the client's task runnable.
+#[derive(Default)]
+struct Wakes {
     waker: Option<Waker>,
     was_woken: bool,
     is_hopeless: bool,
@@ -100,57 +101,36 @@ struct TurnState {
 
 impl Turn {
     fn new() -> Arc<Turn> {
-        let state = TurnState { whose: Whose::Passed, waker: None, was_woken: false, is_hopeless: false };
-        Arc::new(Turn { state: Mutex::new(state), changed: Condvar::new() })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, TurnState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn wait_while<'a>(
-        &self,
-        state: MutexGuard<'a, TurnState>,
-        condition: impl Fn(&TurnState) -> bool,
-    ) -> MutexGuard<'a, TurnState> {
-        self.changed.wait_while(state, |state| condition(state)).unwrap_or_else(PoisonError::into_inner)
+        Arc::new(Turn { coroutine: Coroutine::new(Stop::Passes), wakes: Mutex::default() })
     }
 
     /// Makes the client's task runnable, now or as soon as it has been told how.
     fn wake(&self) {
         let waker = {
-            let mut state = self.lock();
-            state.was_woken = true;
-            state.waker.take()
+            let mut wakes = self.wakes.lock();
+            wakes.was_woken = true;
+            wakes.waker.take()
         };
         if let Some(waker) = waker {
             waker.wake();
         }
     }
 
-    /// On the client's thread: lets the rest of the lab go on, until it is the client's turn again.
-    fn give_back(&self, whose: Whose) {
-        let mut state = self.lock();
-        state.whose = whose;
-        self.changed.notify_all();
-        drop(self.wait_while(state, |state| state.whose != Whose::Client));
-    }
-
-    /// On the client's thread, at its end.
-    fn end(&self) {
-        self.lock().whose = Whose::Over;
-        self.changed.notify_all();
-    }
-
-    /// On the lab's thread: the client runs until it gives its turn back. Whether it is over.
-    fn take(&self) -> bool {
-        let mut state = self.lock();
-        if state.whose == Whose::Over {
-            return true;
+    /// In the client's task: lets the client run until it stops.
+    fn poll(&self, context: &mut Context<'_>) -> Poll<()> {
+        {
+            let mut wakes = self.wakes.lock();
+            wakes.waker = Some(context.waker().clone());
+            wakes.was_woken = false;
         }
-        state.whose = Whose::Client;
-        self.changed.notify_all();
-        self.wait_while(state, |state| state.whose == Whose::Client).whose == Whose::Over
+        if self.coroutine.last() == Stop::Over || self.coroutine.resume() == Stop::Over {
+            return Poll::Ready(());
+        }
+        // It may have been woken while it ran, before it waited.
+        if self.wakes.lock().was_woken {
+            context.waker().wake_by_ref();
+        }
+        Poll::Pending
     }
 }
 
@@ -205,35 +185,19 @@ impl Lab {
                 let turn = Turn::new();
                 turns.push((client.name.clone(), turn.clone()));
                 let at_task = turn.clone();
-                tasks.push(self.machine().runtime().spawn("client", async move {
-                    poll_fn(|context| {
-                        {
-                            let mut state = at_task.lock();
-                            state.waker = Some(context.waker().clone());
-                            state.was_woken = false;
-                        }
-                        if at_task.take() {
-                            return Poll::Ready(());
-                        }
-                        // It may have been woken while it ran, before it waited.
-                        if at_task.lock().was_woken {
-                            context.waker().wake_by_ref();
-                        }
-                        Poll::Pending
-                    })
-                    .await;
-                }));
+                let task = async move { poll_fn(|context| at_task.poll(context)).await };
+                tasks.push(self.machine().runtime().spawn("client", task));
                 let thread = std::thread::Builder::new().name(client.name).spawn_scoped(scope, move || {
                     CLIENT.with(|here| *here.borrow_mut() = Some(turn.clone()));
                     // However it ends, the others must hear of it.
                     struct AtEnd(Arc<Turn>);
                     impl Drop for AtEnd {
                         fn drop(&mut self) {
-                            self.0.end();
+                            self.0.coroutine.end(Stop::Over);
                         }
                     }
                     let _at_end = AtEnd(turn.clone());
-                    drop(turn.wait_while(turn.lock(), |state| state.whose != Whose::Client));
+                    turn.coroutine.begin();
                     (client.work)(self);
                 });
                 threads.push(thread.expect("the host has room for one more thread"));
@@ -245,12 +209,12 @@ impl Lab {
                 while self.machine().runtime().block_on(&mut task).is_err() {
                     let waiting: Vec<String> = turns
                         .iter()
-                        .filter(|(_, turn)| turn.lock().whose == Whose::Waiting)
+                        .filter(|(_, turn)| turn.coroutine.last() == Stop::Waits)
                         .map(|(name, _)| name.clone())
                         .collect();
                     deadlock.get_or_insert(Deadlock { waiting });
                     for (_, turn) in &turns {
-                        turn.lock().is_hopeless = true;
+                        turn.wakes.lock().is_hopeless = true;
                         turn.wake();
                     }
                 }
@@ -310,12 +274,12 @@ mod tests {
                 Client::new("noter", move |lab: &Lab| {
                     for _ in 0..3 {
                         lab.tree();
-                        seen.lock().unwrap().push(letter);
+                        seen.lock().push(letter);
                     }
                 })
             };
             lab.run_clients([note('a'), note('b'), note('c')]).unwrap();
-            seen.into_inner().unwrap()
+            seen.into_inner()
         };
         let orders: std::collections::BTreeSet<String> = (0..20).map(order).collect();
         assert!(orders.len() > 10, "{orders:?}");

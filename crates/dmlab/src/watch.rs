@@ -6,7 +6,9 @@ use std::time::Duration;
 use dmlab_machine::{Instant, TraceEvent, Uevent};
 use sha2::{Digest, Sha256};
 
-use crate::{Clock, Error, Lab};
+use dmlab_driver::Time;
+
+use crate::{Error, Lab};
 
 /// What a fingerprint looks at in one piece.
 const PAGE: usize = 4096;
@@ -89,9 +91,9 @@ impl Lab {
                 return Err(TimedOut(limit));
             }
             let left = end.saturating_since(now);
-            let step = match &self.clock {
-                Clock::Threads(_) => Duration::from_millis(1),
-                Clock::Virtual(_) => {
+            let step = match self.driver.time() {
+                Time::Real => Duration::from_millis(1),
+                Time::Virtual => {
                     let next = self.machine().runtime().next_timer();
                     next.map_or(left, |due| due.saturating_since(now))
                 }

@@ -4,9 +4,13 @@
 //! worker thread runs what becomes runnable while no caller waits, and fires timers.
 #![forbid(unsafe_code)]
 
+mod by_turn;
+mod time;
 mod turns;
 
-pub use turns::{Turn, Witness, run_until_set, settle, this_call};
+pub use by_turn::{Turn, Witness, run_until_set, settle, this_call};
+pub use time::{Time, UnknownTime};
+pub use turns::{AnyOrder, Coroutine, Order, Turns};
 
 use std::cell::OnceCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
@@ -17,17 +21,8 @@ use std::time::Duration;
 use dmlab_machine::{Driver, Instant, Runtime, Stalled, WakeFlag};
 use parking_lot::Mutex;
 use rustix::time::{ClockId, clock_gettime};
-use turns::Turns;
 
-/// Which clock a machine lives by.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Time {
-    /// The wall clock.
-    #[default]
-    Real,
-    /// A clock that stands still, and jumps to the next timer when a caller waits and nothing is runnable.
-    Virtual,
-}
+use by_turn::WitnessedTurns;
 
 /// How long a thread waits before it looks again whether a virtual clock may jump.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
@@ -121,7 +116,7 @@ pub struct ThreadDriver {
     /// if all looked around all the time, one would always be awake.
     crowd: Mutex<Crowd>,
     /// There if callers take turns. The clock then is the virtual one, which may be told to follow the wall's.
-    turns: Option<Turns>,
+    turns: Option<WitnessedTurns>,
 }
 
 fn monotonic(clock: ClockId) -> u64 {
@@ -139,7 +134,7 @@ impl ThreadDriver {
         ThreadDriver::with(time, None)
     }
 
-    fn with(time: Time, turns: Option<Turns>) -> Arc<ThreadDriver> {
+    fn with(time: Time, turns: Option<WitnessedTurns>) -> Arc<ThreadDriver> {
         Arc::new(ThreadDriver {
             time,
             boot_ns: monotonic(ClockId::Monotonic),

@@ -1,232 +1,232 @@
-//! Callers that take turns, for a run that is written down.
+//! Taking turns: of several threads one runs.
 //!
-//! Otherwise callers are threads side by side, and which of two came first cannot be known. Here one at a time is in
-//! the kernel: it keeps its turn until its call is over or waits, and leaves the machine idle behind. So all that happens in
-//! the machine follows from which had the turn when, and from the time it was: what a [`Witness`] hears. Between two turns
-//! nothing is runnable, and the clock stands still during each.
+//! [`Turns`] is the turn itself: to be taken, given back and handed over. Which thread is next is an [`Order`]'s to say. Two stand
+//! here. [`AnyOrder`] lets the host decide, for what only must not run side by side, and is written down as it comes. A
+//! [`Coroutine`] is a thread that another one directs: it runs when it is resumed, until it suspends itself.
 
-use std::cell::Cell;
-use std::sync::Arc;
-use std::thread;
+use parking_lot::{Condvar, Mutex, MutexGuard};
 
-use dmlab_machine::{Instant, Runtime, Stalled, WakeFlag};
-use parking_lot::{Condvar, Mutex};
+/// An order in which threads take turns.
+pub trait Order {
+    /// What a thread takes part as.
+    type Seat;
 
-use crate::{Jump, LOOK_AGAIN, ThreadDriver, Time};
+    /// Whether each thread that waits may be next at any time, so that it is enough to wake one.
+    const ANY_IS_NEXT: bool = false;
 
-/// A witness of the turns: hears which caller runs when. It is told while the turn is taken, so in the order in which
-/// things happen.
-pub trait Witness: Send + Sync {
-    /// The clock moved; what is due by then happens after this.
-    fn clock(&self, now: Instant);
-
-    /// The call with this number, which waited, goes on.
-    fn goes_on(&self, call: u64);
+    /// Whether the thread at `seat` may have the turn, now that it is free.
+    fn is_next(&self, seat: &Self::Seat) -> bool;
 }
 
-/// The one turn of a machine.
-pub(crate) struct Turns {
-    witness: Arc<dyn Witness>,
-    state: Mutex<State>,
+/// The one turn of several threads.
+pub struct Turns<O> {
+    state: Mutex<State<O>>,
     free: Condvar,
 }
 
-#[derive(Default)]
-struct State {
+struct State<O> {
+    order: O,
     is_taken: bool,
     /// Threads that wait for it.
     nr_wanting: usize,
 }
 
-thread_local! {
-    /// The call that this thread is in.
-    static CALL: Cell<Option<u64>> = const { Cell::new(None) };
-}
-
-/// The turn, until it is dropped.
-pub struct Turn<'a> {
-    driver: &'a ThreadDriver,
-    turns: &'a Turns,
-    runtime: &'a Runtime,
-}
-
-impl Turn<'_> {
-    /// From here on this thread is in call number `call`.
-    pub fn enter(&self, call: u64) {
-        CALL.with(|current| current.set(Some(call)));
-    }
-}
-
-impl Drop for Turn<'_> {
-    fn drop(&mut self) {
-        settle(self.runtime, self.driver.now_in_turn());
-        CALL.with(|current| current.set(None));
-        self.turns.give_back();
-    }
-}
-
-impl Turns {
-    pub(crate) fn new(witness: Arc<dyn Witness>) -> Turns {
-        Turns { witness, state: Mutex::default(), free: Condvar::new() }
+impl<O: Order> Turns<O> {
+    /// A turn that is free.
+    pub fn new(order: O) -> Turns<O> {
+        let state = State { order, is_taken: false, nr_wanting: 0 };
+        Turns { state: Mutex::new(state), free: Condvar::new() }
     }
 
-    fn take(&self) {
+    /// Waits until the thread at `seat` is next and the turn is free, and takes it.
+    pub fn take(&self, seat: &O::Seat) {
+        self.wait(self.state.lock(), seat);
+    }
+
+    /// Gives the turn back, after `change` to the order.
+    pub fn give_back(&self, change: impl FnOnce(&mut O)) {
         let mut state = self.state.lock();
+        state.is_taken = false;
+        change(&mut state.order);
+        drop(state);
+        self.wake();
+    }
+
+    /// Gives the turn back, after `change` to the order, and takes it again when the thread at `seat` is next.
+    pub fn hand_over(&self, seat: &O::Seat, change: impl FnOnce(&mut O)) {
+        let mut state = self.state.lock();
+        state.is_taken = false;
+        change(&mut state.order);
+        self.wake();
+        self.wait(state, seat);
+    }
+
+    /// Whether a thread waits for the turn: to the host's kernel it sleeps, but it has something to do.
+    pub fn is_wanted(&self) -> bool {
+        self.state.lock().nr_wanting > 0
+    }
+
+    /// Looks at the order.
+    pub fn look<T>(&self, look: impl FnOnce(&O) -> T) -> T {
+        look(&self.state.lock().order)
+    }
+
+    fn wake(&self) {
+        if O::ANY_IS_NEXT {
+            self.free.notify_one();
+        } else {
+            self.free.notify_all();
+        }
+    }
+
+    fn wait(&self, mut state: MutexGuard<'_, State<O>>, seat: &O::Seat) {
         state.nr_wanting += 1;
-        while state.is_taken {
+        while state.is_taken || !state.order.is_next(seat) {
             self.free.wait(&mut state);
         }
         state.nr_wanting -= 1;
         state.is_taken = true;
     }
+}
 
-    fn give_back(&self) {
-        self.state.lock().is_taken = false;
-        self.free.notify_one();
-    }
+/// The order of the host: any thread may be next.
+pub struct AnyOrder;
 
-    /// Whether a thread waits for the turn: to the host's kernel it sleeps, but it has something to do.
-    fn is_wanted(&self) -> bool {
-        self.state.lock().nr_wanting > 0
+impl Order for AnyOrder {
+    type Seat = ();
+
+    const ANY_IS_NEXT: bool = true;
+
+    fn is_next(&self, (): &()) -> bool {
+        true
     }
 }
 
-/// The call that this thread is in, on a driver that takes turns.
-pub fn this_call() -> Option<u64> {
-    CALL.with(Cell::get)
+/// A thread that runs only while it is resumed. Each time that it suspends itself it says why, with a value of `Y`.
+///
+/// The thread that resumes it waits meanwhile, so of the two always one runs. A coroutine that is not over waits for ever when it
+/// is resumed no more: its owner ends it.
+pub struct Coroutine<Y> {
+    turns: Turns<Directed<Y>>,
 }
 
-/// Runs tasks, and fires timers that are due by `now`, until nothing is left to do.
-pub fn settle(runtime: &Runtime, now: Instant) {
-    loop {
-        runtime.run_until_idle();
-        if runtime.next_timer().is_none_or(|due| due > now) {
-            return;
-        }
-        runtime.fire_timers(now);
-    }
+/// The order of a coroutine: whichever of the two has the other's leave.
+struct Directed<Y> {
+    next: Side,
+    /// What the coroutine said last.
+    said: Y,
 }
 
-/// Runs tasks, and fires timers that are due by `now`, until `flag` is set, and takes it back. False: nothing is left to do,
-/// and it is not set.
-pub fn run_until_set(runtime: &Runtime, now: Instant, flag: &WakeFlag) -> bool {
-    loop {
-        if flag.take() {
-            return true;
-        }
-        if runtime.run_one() {
-            continue;
-        }
-        if runtime.next_timer().is_none_or(|due| due > now) {
-            return false;
-        }
-        runtime.fire_timers(now);
+/// One of the two threads of a coroutine.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Director,
+    Coroutine,
+}
+
+impl<Y> Order for Directed<Y> {
+    type Seat = Side;
+
+    fn is_next(&self, seat: &Side) -> bool {
+        self.next == *seat
     }
 }
 
-impl ThreadDriver {
-    /// A driver whose callers take turns, and tell `witness`.
-    pub fn taking_turns(time: Time, witness: Arc<dyn Witness>) -> Arc<ThreadDriver> {
-        ThreadDriver::with(time, Some(Turns::new(witness)))
+impl<Y: Copy> Coroutine<Y> {
+    /// A coroutine that has not begun. [`Coroutine::last`] is `said` until it says something itself.
+    pub fn new(said: Y) -> Coroutine<Y> {
+        let turns = Turns::new(Directed { next: Side::Director, said });
+        turns.take(&Side::Director);
+        Coroutine { turns }
     }
 
-    /// Waits for the turn. `None` where no turns are taken, and for a thread whose turn it is.
-    pub fn take_turn<'a>(&'a self, runtime: &'a Runtime) -> Option<Turn<'a>> {
-        let turns = self.turns.as_ref()?;
-        if this_call().is_some() {
-            return None;
+    /// On any other thread, one at a time: lets the coroutine run until it suspends itself or is over. Returns what it said.
+    pub fn resume(&self) -> Y {
+        self.turns.hand_over(&Side::Director, |order| order.next = Side::Coroutine);
+        self.last()
+    }
+
+    /// On the coroutine's thread, at its beginning: waits until it is resumed.
+    pub fn begin(&self) {
+        self.turns.take(&Side::Coroutine);
+    }
+
+    /// On the coroutine's thread: lets the thread that resumed it go on, and waits until it is resumed again.
+    pub fn suspend(&self, said: Y) {
+        self.turns.hand_over(&Side::Coroutine, |order| *order = Directed { next: Side::Director, said });
+    }
+
+    /// On the coroutine's thread, at its end, after which it must not be resumed: lets the thread that resumed it go on.
+    pub fn end(&self, said: Y) {
+        self.turns.give_back(|order| *order = Directed { next: Side::Director, said });
+    }
+
+    /// What the coroutine said last.
+    pub fn last(&self) -> Y {
+        self.turns.look(|order| order.said)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::thread;
+
+    use super::*;
+
+    /// Seats that take turns one after the other.
+    struct RoundRobin {
+        next: usize,
+        of: usize,
+    }
+
+    impl Order for RoundRobin {
+        type Seat = usize;
+
+        fn is_next(&self, seat: &usize) -> bool {
+            self.next == *seat
         }
-        turns.take();
-        self.catch_up(turns, runtime);
-        Some(Turn { driver: self, turns, runtime })
     }
 
-    pub(crate) fn now_in_turn(&self) -> Instant {
-        Instant::from_nanos(self.virtual_ns.load(std::sync::atomic::Ordering::Acquire))
-    }
-
-    /// Lets the clock stand where the wall's stands, if it follows that one.
-    fn catch_up(&self, turns: &Turns, runtime: &Runtime) {
-        if self.time == Time::Real {
-            self.move_clock(turns, runtime, self.wall_clock());
-        }
-    }
-
-    fn move_clock(&self, turns: &Turns, runtime: &Runtime, now: Instant) {
-        if now > self.now_in_turn() {
-            self.set_clock(now);
-            turns.witness.clock(now);
-            settle(runtime, now);
-        }
-    }
-
-    /// What the worker does: no other thread looks at the clock while all wait.
-    pub(crate) fn fire_by_turn(&self, turns: &Turns, runtime: &Runtime) {
-        let is_due = |due: Instant| due <= self.wall_clock();
-        if self.time == Time::Real && runtime.next_timer().is_some_and(is_due) {
-            turns.take();
-            self.catch_up(turns, runtime);
-            turns.give_back();
-        }
-    }
-
-    /// On virtual time, in the turn of a waiter: jumps to the next timer when nothing can happen before it is due.
-    fn jump_in_turn(&self, turns: &Turns, runtime: &Runtime) -> Jump {
-        match runtime.next_timer().filter(|_| self.time == Time::Virtual) {
-            // As on threads: one may have come while others were looked at.
-            Some(due) if !turns.is_wanted() && self.may_jump(due) && !turns.is_wanted() => {
-                self.move_clock(turns, runtime, due);
-                Jump::Done
+    #[test]
+    fn an_order_says_which_thread_is_next() {
+        let seen = Mutex::new(Vec::new());
+        let turns = Turns::new(RoundRobin { next: 1, of: 3 });
+        thread::scope(|scope| {
+            for seat in 0..3 {
+                let (turns, seen) = (&turns, &seen);
+                scope.spawn(move || {
+                    for _ in 0..3 {
+                        turns.take(&seat);
+                        seen.lock().push(seat);
+                        turns.give_back(|order| order.next = (order.next + 1) % order.of);
+                    }
+                });
             }
-            Some(_) => Jump::NotYet,
-            None => Jump::Nowhere,
-        }
+        });
+        assert_eq!(*seen.lock(), [1, 2, 0, 1, 2, 0, 1, 2, 0]);
+        assert!(!turns.is_wanted());
     }
 
-    pub(crate) fn wait_by_turn(
-        &self,
-        turns: &Turns,
-        runtime: &Runtime,
-        flag: &WakeFlag,
-    ) -> Result<(), Stalled> {
-        let call = this_call();
-        if call.is_none() {
-            // A wait that belongs to no call: it lets go of no turn that it has not.
-            turns.take();
-        }
-        let result = self.wait_in_turn(turns, runtime, flag, call);
-        if call.is_none() {
-            turns.give_back();
-        }
-        result
-    }
-
-    fn wait_in_turn(
-        &self,
-        turns: &Turns,
-        runtime: &Runtime,
-        flag: &WakeFlag,
-        call: Option<u64>,
-    ) -> Result<(), Stalled> {
-        if run_until_set(runtime, self.now_in_turn(), flag) {
-            return Ok(());
-        }
-        loop {
-            turns.give_back();
-            match self.time {
-                // Setting the flag ends it.
-                Time::Real => thread::park(),
-                // Also without a timer to jump to: another thread may set one.
-                Time::Virtual => thread::park_timeout(LOOK_AGAIN),
+    #[test]
+    fn a_coroutine_runs_only_while_it_is_resumed() {
+        let coroutine = Arc::new(Coroutine::new(0));
+        let steps = Arc::new(Mutex::new(Vec::new()));
+        let thread = thread::spawn({
+            let (coroutine, steps) = (coroutine.clone(), steps.clone());
+            move || {
+                coroutine.begin();
+                steps.lock().push("first");
+                coroutine.suspend(1);
+                steps.lock().push("second");
+                coroutine.end(2);
             }
-            turns.take();
-            if flag.take() || (matches!(self.jump_in_turn(turns, runtime), Jump::Done) && flag.take()) {
-                self.catch_up(turns, runtime);
-                if let Some(call) = call {
-                    turns.witness.goes_on(call);
-                }
-                return Ok(());
-            }
-        }
+        });
+        assert!(steps.lock().is_empty());
+        assert_eq!((coroutine.last(), coroutine.resume()), (0, 1));
+        assert_eq!(*steps.lock(), ["first"]);
+        assert_eq!((coroutine.last(), coroutine.resume()), (1, 2));
+        assert_eq!(*steps.lock(), ["first", "second"]);
+        thread.join().unwrap();
     }
 }

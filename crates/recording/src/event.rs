@@ -4,26 +4,16 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::Duration;
 
-use dmlab_machine::{Instant, Level, TraceEvent, TracePoint};
+use dmlab_driver::Time;
+use dmlab_kernel_calls::{FileCall, Node};
+use dmlab_machine::{Instant, IoFlags, Level, TraceEvent, TracePoint};
 use dmlab_units::{Bytes, DevT, Errno, Sector, Sectors};
 use serde::{Deserialize, Serialize};
 
-/// The machine's own timers, which wait for programs, have numbers as clients from here on.
-pub const FIRST_TIMER: u64 = 1 << 32;
-
-/// Bytes in which the contents of a file are looked at: what is zero is left out.
+/// Bytes of a page, in which also the contents of a file are looked at: what is zero is left out.
 const PAGE: usize = 4096;
 /// Most bytes that are not zero in a file that is to be recorded: they are held in memory, more than once.
 pub const CONTENTS_MAX: Bytes = Bytes(1 << 30);
-
-/// The clock that the recorded machine lived by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Clock {
-    /// The wall clock, which stood still during each turn.
-    Real,
-    /// Virtual time.
-    Virtual,
-}
 
 /// What a recording begins with: how the machine was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,8 +26,8 @@ pub struct Header {
     pub seed: u64,
     /// Which kernel it was: the name of a [`KernelVersion`](dmlab_machine::KernelVersion).
     pub kernel: String,
-    /// Its clock.
-    pub clock: Clock,
+    /// The clock that it lived by.
+    pub clock: Time,
     /// How many RAM disks it had.
     pub ram_disks: u32,
     /// Their size.
@@ -191,7 +181,7 @@ pub enum Call {
         /// How much.
         len: Bytes,
         /// How.
-        how: How,
+        how: IoFlags,
     },
     /// A write.
     Write {
@@ -202,7 +192,7 @@ pub enum Call {
         /// What.
         data: Vec<u8>,
         /// How.
-        how: How,
+        how: IoFlags,
     },
     /// `fsync` or `fdatasync`.
     Sync {
@@ -237,6 +227,40 @@ pub enum Call {
 }
 
 impl Call {
+    /// The call that opens `node`, as open file number `file`.
+    pub(crate) fn open(file: u64, node: Node) -> Call {
+        match node {
+            Node::Control => Call::OpenControl { file },
+            Node::LoopControl => Call::OpenLoopControl { file },
+            Node::Block { dev, mode } => Call::OpenBlock { file, dev, mode: mode.bits() },
+        }
+    }
+
+    /// The call `lent` on open file number `file`, with a copy of what it brings along.
+    pub(crate) fn keep(file: u64, lent: &FileCall<'_>) -> Call {
+        match lent {
+            FileCall::Read { at, into, how } => {
+                Call::Read { file, at: *at, len: Bytes(into.len() as u64), how: without_chance(*how) }
+            }
+            FileCall::Write { at, from, how } => {
+                Call::Write { file, at: *at, data: from.to_vec(), how: without_chance(*how) }
+            }
+            FileCall::Sync => Call::Sync { file },
+            FileCall::WriteBack { range } => {
+                Call::WriteBack { file, start: Bytes(range.start), end: Bytes(range.end) }
+            }
+            FileCall::Fallocate { mode, offset, len } => {
+                Call::Fallocate { file, mode: *mode, offset: *offset, len: *len }
+            }
+            FileCall::Ioctl { request, argument, memory, .. } => {
+                let room = Bytes(memory.room() as u64);
+                // Where the program keeps its memory is chance, and differs from run to run: what counts is what lies there.
+                let argument = if room.0 == 0 { *argument } else { u64::from(*argument != 0) };
+                Call::Ioctl { file, request: *request, argument, sent: memory.sent().to_vec(), room }
+            }
+        }
+    }
+
     /// The open file it is about.
     pub fn file(&self) -> Option<u64> {
         match self {
@@ -255,41 +279,10 @@ impl Call {
     }
 }
 
-/// How a read or write is done: [`IoFlags`](dmlab_machine::IoFlags) in a file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names are those of IoFlags")]
-pub struct How {
-    pub is_direct: bool,
-    pub is_nowait: bool,
-    pub is_dsync: bool,
-    pub address_bits: u64,
-    pub length_bits: u64,
-}
-
-impl From<dmlab_machine::IoFlags> for How {
-    fn from(flags: dmlab_machine::IoFlags) -> How {
-        How {
-            is_direct: flags.is_direct,
-            is_nowait: flags.is_nowait,
-            is_dsync: flags.is_dsync,
-            // Only direct IO looks at a buffer's alignment, which is never more than a page. In which page it lies is chance,
-            // and differs from run to run.
-            address_bits: if flags.is_direct { flags.address_bits as u64 % 4096 } else { 0 },
-            length_bits: flags.length_bits as u64,
-        }
-    }
-}
-
-impl From<How> for dmlab_machine::IoFlags {
-    fn from(how: How) -> dmlab_machine::IoFlags {
-        dmlab_machine::IoFlags {
-            is_direct: how.is_direct,
-            is_nowait: how.is_nowait,
-            is_dsync: how.is_dsync,
-            address_bits: how.address_bits as usize,
-            length_bits: how.length_bits as usize,
-        }
-    }
+/// How a read or write is done, without what is chance and differs from run to run. Only direct IO looks at a buffer's alignment,
+/// which is never more than a page: in which page the buffer lies does not count.
+fn without_chance(how: IoFlags) -> IoFlags {
+    IoFlags { address_bits: if how.is_direct { how.address_bits % PAGE } else { 0 }, ..how }
 }
 
 /// What the kernel asked of the program in the middle of a call, and was told.
@@ -343,25 +336,37 @@ impl Ended {
     pub fn with(result: Result<i64, Errno>) -> Ended {
         Ended { result, written: (0, Vec::new()), sum: None }
     }
+
+    /// The end of a sleep that had so much time left.
+    pub(crate) fn slept(left: Result<Duration, Errno>) -> Ended {
+        Ended::with(left.map(|left| i64::try_from(left.as_nanos()).unwrap_or(i64::MAX)))
+    }
+
+    /// The end of `call`, which returned `result`, with what it left in the program's memory.
+    pub(crate) fn of(call: &FileCall<'_>, result: Result<i64, Errno>) -> Ended {
+        let mut ended = Ended::with(result);
+        match (call, result) {
+            (FileCall::Ioctl { memory, .. }, _) => {
+                let (begin, written) = memory.written();
+                ended.written = (begin as u64, written.to_vec());
+            }
+            (FileCall::Read { into, .. }, Ok(got)) => {
+                let got = usize::try_from(got).unwrap_or(0).min(into.len());
+                ended.sum = Some(crc32c::crc32c(&into[..got]));
+            }
+            _ => {}
+        }
+        ended
+    }
 }
 
-/// Where on its way a bio was seen: [`TracePoint`] in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the names are those of TracePoint")]
-pub enum Point {
-    Queue,
-    Remap { to: DevT, to_sector: Sector },
-    Split,
-    Defer,
-    Complete { errno: i32 },
-}
-
-/// A bio, seen on its way: [`TraceEvent`] in a file.
+/// A bio, seen on its way: a [`TraceEvent`] without its time, which the events before it tell, and with text of its own, since a
+/// trace's texts are the program's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the names are those of TraceEvent")]
 pub struct Bio {
     pub dev: DevT,
-    pub point: Point,
+    pub point: TracePoint,
     pub op: String,
     pub sector: Sector,
     pub len: Sectors,
@@ -372,13 +377,7 @@ impl From<&TraceEvent> for Bio {
     fn from(event: &TraceEvent) -> Bio {
         Bio {
             dev: event.dev,
-            point: match event.point {
-                TracePoint::Queue => Point::Queue,
-                TracePoint::Remap { to, to_sector } => Point::Remap { to, to_sector },
-                TracePoint::Split => Point::Split,
-                TracePoint::Defer => Point::Defer,
-                TracePoint::Complete { errno } => Point::Complete { errno },
-            },
+            point: event.point,
             op: event.op.to_owned(),
             sector: event.sector,
             len: event.len,

@@ -18,7 +18,9 @@ pub mod record;
 pub mod replay;
 pub mod show;
 
-pub use event::{Answer, Backing, Bio, Call, Clock, Ended, Event, Extents, FIRST_TIMER, Header, Host, Point};
+pub use dmlab_driver::Time;
+pub use dmlab_kernel_calls as kernel_calls;
+pub use event::{Answer, Backing, Bio, Call, Ended, Event, Extents, Header, Host};
 pub use file::{FileError, Reader, Recording};
-pub use record::{Recorder, Under};
+pub use record::{RecordedKernel, Recorder};
 pub use replay::{Changes, Divergence, Replayed, replay};

@@ -5,10 +5,11 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use dmlab_abi::{Command, DmFlags, TargetSpecs, block_ioctl_name, nul_terminated};
-use dmlab_machine::{Instant, OpenMode};
+use dmlab_kernel_calls::FIRST_TIMER;
+use dmlab_machine::{Instant, IoFlags, OpenMode, TracePoint};
 use dmlab_units::{DevT, Errno};
 
-use crate::event::{Answer, Backing, Bio, Call, Ended, Event, FIRST_TIMER, Point};
+use crate::event::{Answer, Backing, Bio, Call, Ended, Event};
 
 /// How many bytes of a difference are shown.
 const DUMP: usize = 16;
@@ -170,7 +171,7 @@ fn bits<'a, F>(names: impl Iterator<Item = (&'a str, F)>) -> String {
     if names.is_empty() { "-".to_owned() } else { names.join("|") }
 }
 
-fn manner(how: crate::event::How) -> String {
+fn manner(how: IoFlags) -> String {
     let words = [(how.is_direct, " direct"), (how.is_nowait, " nowait"), (how.is_dsync, " dsync")];
     words.iter().filter(|(is_so, _)| *is_so).map(|(_, word)| *word).collect()
 }
@@ -191,11 +192,11 @@ fn told(answer: &Answer) -> String {
 fn bio(seen: &Bio) -> String {
     let Bio { dev, point, op, sector, len, sum } = seen;
     let (action, more) = match point {
-        Point::Queue => ('Q', String::new()),
-        Point::Remap { to, to_sector } => ('A', format!(" -> {to} {to_sector}")),
-        Point::Split => ('X', String::new()),
-        Point::Defer => ('S', String::new()),
-        Point::Complete { errno } => ('C', format!(" [{errno}]")),
+        TracePoint::Queue => ('Q', String::new()),
+        TracePoint::Remap { to, to_sector } => ('A', format!(" -> {to} {to_sector}")),
+        TracePoint::Split => ('X', String::new()),
+        TracePoint::Defer => ('S', String::new()),
+        TracePoint::Complete { errno } => ('C', format!(" [{errno}]")),
     };
     let data = sum.map_or_else(String::new, |sum| format!(", data {sum:08x}"));
     format!("bio {dev} {action} {op} {sector} + {len}{more}{data}")

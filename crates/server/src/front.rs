@@ -1,13 +1,17 @@
 //! The server of the preload front: a socket in a directory of its own, one thread for each channel.
 
+mod admin;
+mod attributes;
 mod channel;
 mod data;
 mod everybody;
 mod files;
+mod ioctl;
 mod kmsg;
 mod memory;
 mod mirror;
-mod recorded;
+mod open;
+mod paths;
 mod semaphores;
 mod session;
 mod shared_state;
@@ -27,8 +31,8 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use dmlab_kernel_calls::{ClockWait, Kernel};
 use dmlab_machine::Interrupt;
-use dmlab_recording::Recorder;
 use dmlab_shim_proto::{CLOCK_FILE, MIRROR_DIR, SOCKET_NAME};
 use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerCredentials;
@@ -63,8 +67,6 @@ pub struct Options {
     pub on_refused_load: Option<OnRefusedLoad>,
     /// Whether programs find a udev that runs, and completes the cookies that they wait for.
     pub has_udev: bool,
-    /// The recorder that writes down what programs ask; its driver drives the machine then.
-    pub recorder: Option<Arc<Recorder>>,
 }
 
 /// A running server. Dropping it ends it.
@@ -86,7 +88,7 @@ struct Watch {
 /// What others need to know of a client.
 struct Client {
     interrupt: Interrupt,
-    wait: Arc<Wait>,
+    wait: Arc<ClockWait>,
     /// A copy of its socket, by which it is watched.
     socket: Arc<OwnedFd>,
     /// Its process; `None` where that lives in a pid namespace that cannot be seen from here.
@@ -95,33 +97,10 @@ struct Client {
     turns: Arc<AtomicU64>,
 }
 
-/// A client's wait for the machine's clock, or for semaphores, which it may take back.
-#[derive(Default)]
-struct Wait {
-    interrupt: Interrupt,
-    is_under_way: AtomicBool,
-    /// Whether it is no call of a recording: it waits for nothing of the machine.
-    is_unrecorded: AtomicBool,
-}
-
-impl Wait {
-    /// Takes it back, if it is still under way.
-    fn cancel(&self, recorder: Option<&Recorder>, client: u64) {
-        let is_waiting = || self.is_under_way.load(Ordering::Acquire);
-        match recorder {
-            Some(recorder) if !self.is_unrecorded.load(Ordering::Acquire) => {
-                recorder.cancel(client, is_waiting, &self.interrupt);
-            }
-            _ if is_waiting() => self.interrupt.raise(),
-            _ => {}
-        }
-    }
-}
-
 /// What a client's thread needs so that its client can take a wait back.
 struct Watched {
     watch: Arc<Watch>,
-    wait: Arc<Wait>,
+    wait: Arc<ClockWait>,
     socket: Arc<OwnedFd>,
 }
 
@@ -137,11 +116,12 @@ impl Watch {
 }
 
 impl Server {
-    /// Starts serving `machine`, which `driver` drives.
+    /// Starts serving `kernel`, whose machine `driver` drives.
     ///
     /// # Errors
     /// When the directory or its socket cannot be made, or a machine lives there already.
-    pub fn start(machine: Machine, driver: Arc<ThreadDriver>, options: Options) -> io::Result<Server> {
+    pub fn start(kernel: Arc<dyn Kernel>, driver: Arc<ThreadDriver>, options: Options) -> io::Result<Server> {
+        let machine = kernel.machine().clone();
         let dir = options.dir;
         rundir::private_dir(&dir)?;
         let socket = dir.join(SOCKET_NAME);
@@ -158,25 +138,18 @@ impl Server {
         state_dirs::make(&dir)?;
         let runtime = machine.runtime().clone();
         let files = Arc::new(Files::new(machine.clone())?);
-        let semaphores = Semaphores::new(runtime.clone(), driver.time(), options.recorder.clone());
-        let semaphores = Arc::new(semaphores);
+        let semaphores = Arc::new(Semaphores::new(kernel.clone(), driver.time()));
         let shared = Arc::new(Shared {
             // What a run records must not depend on when it is looked at.
-            world: World::new(
-                machine,
-                semaphores.clone(),
-                kept,
-                options.has_udev,
-                options.recorder.is_none(),
-            ),
+            world: World::new(machine, semaphores.clone(), kept, options.has_udev, !kernel.is_recorded()),
             semaphores,
             files,
             mirror: Mirror::new(dir.join(MIRROR_DIR))?,
             control: OnceLock::new(),
             on_refused_load: options.on_refused_load,
-            timers: Arc::new(Timers::new(runtime.clone(), driver.clone(), options.recorder.clone())?),
+            timers: Arc::new(Timers::new(kernel.clone(), driver.clone())?),
             driver: driver.clone(),
-            recorder: options.recorder,
+            kernel,
             stopping: AtomicBool::new(false),
             stopped: (Mutex::new(false), Condvar::new()),
             halted_by: AtomicI32::new(0),
@@ -272,7 +245,7 @@ impl Server {
     /// When not all of it could be written.
     pub fn finish_recording(&self) -> io::Result<()> {
         self.shared.files.drain();
-        self.shared.recorder.as_ref().map_or(Ok(()), |recorder| recorder.finish())
+        self.shared.kernel.finish()
     }
 
     /// What ends it, for another thread.
@@ -382,7 +355,7 @@ fn serve(shared: Arc<Shared>, watch: &Arc<Watch>, socket: OwnedFd, pid: Option<u
     let id = watch.next.fetch_add(1, Ordering::Relaxed);
     let turns = Arc::new(AtomicU64::new(0));
     let Ok(copy) = rustix::io::fcntl_dupfd_cloexec(&socket, 3) else { return };
-    let (copy, wait) = (Arc::new(copy), Arc::new(Wait::default()));
+    let (copy, wait) = (Arc::new(copy), Arc::new(ClockWait::of_client(interrupt.clone())));
     let client = Client {
         interrupt: interrupt.clone(),
         wait: wait.clone(),
@@ -422,14 +395,11 @@ fn watch_clients(shared: &Shared, watch: &Watch) {
             let found = clients.get(&id).map(|client| (client.interrupt.clone(), client.wait.clone()));
             drop(clients);
             let Some((interrupt, wait)) = found else { continue };
-            wait.cancel(shared.recorder.as_deref(), id);
+            shared.kernel.take_back(id, &wait);
             if !flags.intersects(epoll::EventFlags::RDHUP | epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
                 continue;
             }
-            match &shared.recorder {
-                Some(recorder) => recorder.interrupt(id, &interrupt),
-                None => interrupt.raise(),
-            }
+            shared.kernel.interrupt(id, &interrupt);
         }
     }
 }

@@ -15,4 +15,5 @@ mod signals;
 pub mod world;
 
 pub use dmlab_driver as driver;
+pub use dmlab_kernel_calls as kernel_calls;
 pub use front::{OnRefusedLoad, Options, Server};

@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use dmlab_machine::{BootOptions, Machine};
 use dmlab_server::client::Client;
@@ -15,7 +16,7 @@ fn serve(name: &str) -> Server {
     let dir = std::env::temp_dir().join(format!("dmlab-serving-{}-{name}", std::process::id()));
     let driver = ThreadDriver::new(Time::Real);
     let machine = Machine::boot(BootOptions { driver: driver.clone(), ..BootOptions::default() }).unwrap();
-    Server::start(machine, driver, Options { dir, ..Options::default() }).unwrap()
+    Server::start(Arc::new(machine), driver, Options { dir, ..Options::default() }).unwrap()
 }
 
 fn connect(server: &Server) -> Client {
@@ -96,8 +97,9 @@ fn a_directory_of_somebody_elses_is_refused() {
     std::fs::set_permissions(&dir, std::fs::Permissions::from_mode(0o755)).unwrap();
     let driver = ThreadDriver::new(Time::Real);
     let machine = Machine::boot(BootOptions { driver: driver.clone(), ..BootOptions::default() }).unwrap();
-    let error =
-        Server::start(machine, driver, Options { dir: dir.clone(), ..Options::default() }).err().unwrap();
+    let error = Server::start(Arc::new(machine), driver, Options { dir: dir.clone(), ..Options::default() })
+        .err()
+        .unwrap();
     assert!(error.to_string().contains("chmod 700"), "{error}");
     std::fs::remove_dir_all(dir).unwrap();
 }

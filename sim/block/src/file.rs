@@ -21,7 +21,8 @@ mod ranges;
 mod tests;
 
 /// How one read or write is done, on top of how the file was opened.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct IoFlags {
     /// Past the page cache.
     pub is_direct: bool,

@@ -10,6 +10,7 @@ use crate::Instant;
 
 /// Where on its way a bio was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub enum TracePoint {
     /// The bio was submitted to a device (`block_bio_queue`).
     Queue,

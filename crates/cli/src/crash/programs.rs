@@ -13,7 +13,7 @@ use dmlab_server::driver::{ThreadDriver, Time};
 use dmlab_server::{Options, Server, rundir};
 
 use crate::activation::Listening;
-use crate::boot::{Clock, serve};
+use crate::boot::serve;
 use crate::leftover::Sign;
 use crate::watcher::Watcher;
 use crate::{activation, launch, leftover};
@@ -25,7 +25,7 @@ const LAST_LINES: usize = 8;
 pub(crate) struct Programs {
     home: PathBuf,
     next: AtomicU64,
-    time: Clock,
+    time: Time,
     /// Ends what they have started if this process is killed.
     _watcher: Option<Watcher>,
 }
@@ -38,7 +38,7 @@ pub(crate) struct Said {
 }
 
 impl Programs {
-    pub(crate) fn new(time: Clock) -> io::Result<Programs> {
+    pub(crate) fn new(time: Time) -> io::Result<Programs> {
         let home = rundir::home()?;
         let watcher = Watcher::over_all(home.join(format!("crash-{}-", std::process::id())).into_os_string());
         Ok(Programs { home, next: AtomicU64::new(0), time, _watcher: watcher })
@@ -62,13 +62,10 @@ impl Programs {
     ) -> io::Result<Served> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let dir = self.home.join(format!("crash-{}-{number}", std::process::id()));
-        let driver = ThreadDriver::new(match self.time {
-            Clock::Real => Time::Real,
-            Clock::Virtual => Time::Virtual,
-        });
+        let driver = ThreadDriver::new(self.time);
         let machine = boot(driver.clone())?;
         let options = Options { dir, ..Options::default() };
-        let server = serve(machine, driver, options)?;
+        let server = serve(Arc::new(machine), driver, options)?;
         let listening = activation::listen(server.dir());
         Ok(Served { server, _listening: listening })
     }

@@ -55,8 +55,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("dmlab-shim-proto", &["dmlab-units"]),
     ("dmlab-shim", &["dmlab-shim-proto"]),
     ("dmlab-driver", &["dmlab-units", "dmlab-runtime", "dmlab-machine"]),
-    // What is written down is what crosses the kernel's boundary, whoever carried it there.
-    ("dmlab-recording", &["dmlab-units", "dmlab-abi", "dmlab-machine", "dmlab-driver", "dmlab-shim-proto"]),
+    // The trait below all fronts: it knows no front, and nothing of what may stand between a front and the machine.
+    ("dmlab-kernel-calls", &["dmlab-units", "dmlab-machine"]),
+    // What is written down is what crosses the kernel's boundary, whatever carried it there.
+    (
+        "dmlab-recording",
+        &[
+            "dmlab-units",
+            "dmlab-abi",
+            "dmlab-machine",
+            "dmlab-driver",
+            "dmlab-kernel-calls",
+            "dmlab-shim-proto",
+        ],
+    ),
     (
         "dmlab-server",
         &[
@@ -66,7 +78,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-block",
             "dmlab-machine",
             "dmlab-driver",
-            "dmlab-recording",
+            // Not the recording: it stands between the server and the machine, and the server must not see it.
+            "dmlab-kernel-calls",
             "dmlab-shim-proto",
         ],
     ),

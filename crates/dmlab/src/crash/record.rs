@@ -11,8 +11,9 @@ use dmlab_units::{DevT, Sectors};
 
 use super::explore::Explore;
 use super::{FileError, Outcome, file};
-use crate::turns::LabDriver;
-use crate::{Clock, Lab};
+use crate::Lab;
+use crate::driver::LabDriver;
+use crate::turns::TurnsDriver;
 
 /// Major number of RAM disks, whose numbers and names recorded disks have.
 const RAM_MAJOR: u32 = 1;
@@ -82,9 +83,9 @@ pub(super) fn left_machine(seed: u64, driver: Arc<dyn Driver>, disks: &[Arc<Left
 
 /// A lab on what a loss of power left.
 pub(super) fn lab_on(seed: u64, disks: &[Arc<LeftDisk>]) -> Lab {
-    let clock = LabDriver::starting_at(Instant::from_nanos(0));
-    let machine = left_machine(seed, clock.clone(), disks);
-    let mut lab = Lab::of(machine, Clock::Virtual(clock));
+    let driver = TurnsDriver::starting_at(Instant::from_nanos(0));
+    let machine = left_machine(seed, driver.clone(), disks);
+    let mut lab = Lab::of(machine, LabDriver::Turns(driver));
     // The report says what is wrong, of as many states as it names.
     lab.is_quiet = true;
     lab
@@ -170,10 +171,10 @@ impl Crash {
         sizes: &[Sectors],
         workload: impl FnOnce(&RecordedLab) -> Outcome,
     ) -> Result<CrashRun, CrashError> {
-        let clock = LabDriver::starting_at(Instant::from_nanos(0));
+        let driver = TurnsDriver::starting_at(Instant::from_nanos(0));
         let disks = RecordedDisks::new(sizes);
-        let machine = disks.boot(seed, clock.clone());
-        let lab = RecordedLab { lab: Lab::of(machine, Clock::Virtual(clock)), disks };
+        let machine = disks.boot(seed, driver.clone());
+        let lab = RecordedLab { lab: Lab::of(machine, LabDriver::Turns(driver)), disks };
         workload(&lab).map_err(|error| CrashError::Workload(error.to_string()))?;
         Ok(lab.disks.finish(seed))
     }

@@ -4,9 +4,12 @@ use std::io::{self, Read, Write};
 use std::sync::{Arc, OnceLock};
 
 use dmlab::control::{Dm, Transport, TransportError};
-use dmlab::machine::{BootOptions, CarriedMemory, IoFlags, Kernel, Machine, OpenMode};
+use dmlab::machine::{
+    BootOptions, Caller, CarriedMemory, Interrupt, IoFlags, Kernel as Inside, Machine, OpenMode,
+};
 use dmlab::recording::file::MAGIC;
-use dmlab::recording::{Call, Changes, Clock, Ended, Header, Recorder, Recording, event::How, replay, show};
+use dmlab::recording::kernel_calls::{Backing, Kernel, KernelFile, Node, Program};
+use dmlab::recording::{Changes, Header, RecordedKernel, Recorder, Recording, Time, replay, show};
 use dmlab::units::{Bytes, DevT, DmName, Errno, Sector};
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -47,24 +50,34 @@ impl Write for Memory {
     }
 }
 
-/// A control node whose calls are recorded.
+/// A program in this process, with a control node whose calls are recorded.
 struct Control<'a> {
-    recorder: &'a Recorder,
-    machine: &'a Machine,
+    kernel: &'a dyn Kernel,
+    file: Box<dyn KernelFile>,
+    interrupt: Interrupt,
+}
+
+impl Program for Control<'_> {
+    fn lookup_bdev(&self, path: &[u8]) -> Result<DevT, Errno> {
+        Inside(self.kernel.machine().registry()).lookup_bdev(path)
+    }
+
+    fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+
+    fn backing(&self, _fd: i32) -> Result<Backing, Errno> {
+        Err(Errno::EBADF)
+    }
 }
 
 impl Transport for Control<'_> {
     fn ioctl(&mut self, request: u32, buf: &mut Vec<u8>) -> Result<Result<i32, Errno>, TransportError> {
-        let (sent, room) = (buf.clone(), Bytes(buf.len() as u64));
-        Ok(self.recorder.call(1, Call::Ioctl { file: 0, request, argument: 0, sent, room }, |_| {
-            let mut memory = CarriedMemory::new(buf.clone(), buf.len(), false);
-            let kernel = Kernel(self.machine.registry());
-            let result = self.machine.open_control().ioctl(&kernel, request, &mut memory);
-            let (begin, written) = memory.written();
-            buf[begin..begin + written.len()].copy_from_slice(written);
-            let written = (begin as u64, written.to_vec());
-            (result, Ended { written, ..Ended::with(result.map(i64::from)) })
-        }))
+        let mut memory = CarriedMemory::new(buf.clone(), buf.len(), false);
+        let result = self.file.ioctl(1, (request, 0), &mut memory, self);
+        let (begin, written) = memory.written();
+        buf[begin..begin + written.len()].copy_from_slice(written);
+        Ok(result)
     }
 }
 
@@ -75,7 +88,7 @@ fn record() -> io::Result<Vec<u8>> {
         command: vec!["sample".to_owned()],
         kernel: "6.12".to_owned(),
         seed: 1,
-        clock: Clock::Virtual,
+        clock: Time::Virtual,
         ram_disks: 2,
         ram_disk_size: Bytes::mib(1),
         disks: Vec::new(),
@@ -93,31 +106,21 @@ fn record() -> io::Result<Vec<u8>> {
     };
     let machine = Machine::boot(options).map_err(io::Error::other)?;
     recorder.watch(&machine);
-    let mut dm = Dm::new(Control { recorder: &recorder, machine: &machine });
+    let kernel = RecordedKernel::new(machine, recorder);
+    let (file, interrupt) = (kernel.own_control(), Interrupt::default());
+    let mut dm = Dm::new(Control { kernel: &kernel, file, interrupt });
     let name = DmName::new("a").map_err(io::Error::other)?;
     let table = "0 64 linear 1:0 8".parse().map_err(io::Error::other)?;
     dm.create_with_table(&name, &Default::default(), &table, Default::default()).map_err(io::Error::other)?;
     let id = (&name).into();
     dm.message(&id, Sector(0), "hello").err();
     let (dev, mode) = (DevT::new(254, 0), OpenMode::READ | OpenMode::WRITE);
-    let block = recorder
-        .call(1, Call::OpenBlock { file: 1, dev, mode: mode.bits() }, |_| {
-            let block = machine.open_block(dev, mode);
-            let ended = Ended::with(block.as_ref().map(|_| 0).map_err(|errno| *errno));
-            (block, ended)
-        })
-        .map_err(io::Error::other)?;
-    let data = vec![7; 512];
-    recorder.call(1, Call::Write { file: 1, at: Bytes(0), data: data.clone(), how: How::default() }, |_| {
-        ((), Ended::with(block.write_at(0, &data, IoFlags::default()).map(|put| put as i64)))
-    });
-    recorder.call(1, Call::Sync { file: 1 }, |_| ((), Ended::with(block.sync().map(|()| 0))));
-    recorder.call(0, Call::Close { file: 1 }, |_| {
-        drop(block);
-        ((), Ended::with(Ok(0)))
-    });
+    let block = kernel.open(1, Node::Block { dev, mode }).map_err(io::Error::other)?;
+    block.write(1, Bytes(0), &[7; 512], IoFlags::default()).map_err(io::Error::other)?;
+    block.sync(1).map_err(io::Error::other)?;
+    drop(block);
     dm.remove(&id, false).map_err(io::Error::other)?;
-    recorder.finish()?;
+    kernel.finish()?;
     let packed = memory.0.lock().clone();
     let mut bytes = Vec::new();
     GzDecoder::new(&packed[MAGIC.len()..]).read_to_end(&mut bytes)?;

@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
-use dmlab_driver::run_until_set;
+use dmlab_driver::{Coroutine, run_until_set};
 use dmlab_machine::{Driver, Instant, Runtime, Stalled, WakeFlag};
-use parking_lot::{Condvar, Mutex};
+use parking_lot::Mutex;
 
 /// A clock that stands where it is put, and calls that wait until they are told to go on.
 pub(super) struct LaneDriver {
@@ -53,20 +53,15 @@ thread_local! {
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// What a thread is at.
-enum At {
+/// Where a lane has stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
     /// It has no call.
-    Rest,
-    /// It has one to do.
-    Called(Work),
-    /// It runs.
-    Running,
-    /// It waits in its call; true: it was told to go on, and could not.
-    Waiting(bool),
-    /// It is told to go on if it can.
-    Told,
-    /// The replay is over: it waits no more.
-    Over,
+    Rests,
+    /// It waits in its call.
+    Waits,
+    /// It was told to go on, and waits where it waited before.
+    StillWaits,
 }
 
 /// What became of telling a call to go on.
@@ -81,73 +76,52 @@ pub(super) enum Step {
 }
 
 struct Lane {
-    at: Mutex<At>,
-    changed: Condvar,
+    coroutine: Coroutine<Stop>,
+    /// The call that is to be done next.
+    work: Mutex<Option<Work>>,
+    /// The replay is over: nothing is waited for any more.
+    is_over: AtomicBool,
 }
 
 impl Lane {
+    fn new() -> Lane {
+        let (work, is_over) = (Mutex::new(None), AtomicBool::new(false));
+        Lane { coroutine: Coroutine::new(Stop::Rests), work, is_over }
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over.load(Ordering::Acquire)
+    }
+
     /// On its thread: does calls until the replay is over.
     fn serve(self: &Arc<Lane>) {
         LANE.with(|lane| *lane.borrow_mut() = Some(self.clone()));
-        let mut at = self.at.lock();
+        self.coroutine.begin();
         loop {
-            match std::mem::replace(&mut *at, At::Rest) {
-                At::Called(work) => {
-                    *at = At::Running;
-                    drop(at);
-                    // A call that panics has no end, which the replay sees; the panic is printed.
-                    let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-                    at = self.at.lock();
-                    if !matches!(*at, At::Over) {
-                        *at = At::Rest;
-                    }
-                    self.changed.notify_all();
-                }
-                At::Over => return,
-                other => {
-                    *at = other;
-                    self.changed.wait(&mut at);
-                }
+            let work = self.work.lock().take();
+            if let Some(work) = work {
+                // A call that panics has no end, which the replay sees; the panic is printed.
+                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
             }
+            if self.is_over() {
+                self.coroutine.end(Stop::Rests);
+                return;
+            }
+            self.coroutine.suspend(Stop::Rests);
         }
     }
 
     /// On its thread, in a call: waits until it is told to go on and `flag` is set.
     fn wait(&self, flag: &WakeFlag) -> Result<(), Stalled> {
-        let mut at = self.at.lock();
-        let mut was_told = false;
-        loop {
-            match *at {
-                At::Over => return Err(Stalled),
-                At::Told if flag.take() => {
-                    *at = At::Running;
-                    return Ok(());
-                }
-                At::Told => was_told = true,
-                At::Waiting(_) => {
-                    self.changed.wait(&mut at);
-                    continue;
-                }
-                _ => {}
+        let mut stop = Stop::Waits;
+        while !self.is_over() {
+            self.coroutine.suspend(stop);
+            if !self.is_over() && flag.take() {
+                return Ok(());
             }
-            *at = At::Waiting(was_told);
-            self.changed.notify_all();
+            stop = Stop::StillWaits;
         }
-    }
-
-    /// On the replay's thread: the call runs until it waits or is over. False: it waits where it waited before.
-    fn run(&self, to: At) -> bool {
-        let mut at = self.at.lock();
-        *at = to;
-        self.changed.notify_all();
-        while matches!(*at, At::Called(_) | At::Running | At::Told) {
-            self.changed.wait(&mut at);
-        }
-        !matches!(*at, At::Waiting(true))
-    }
-
-    fn rests(&self) -> bool {
-        matches!(*self.at.lock(), At::Rest)
+        Err(Stalled)
     }
 }
 
@@ -164,7 +138,7 @@ impl Lanes {
         if let Some(lane) = self.resting.pop() {
             return Ok(lane);
         }
-        let lane = Arc::new(Lane { at: Mutex::new(At::Rest), changed: Condvar::new() });
+        let lane = Arc::new(Lane::new());
         let on_thread = lane.clone();
         let thread =
             std::thread::Builder::new().name("dmlab-replay".into()).spawn(move || on_thread.serve())?;
@@ -175,7 +149,8 @@ impl Lanes {
     /// Call number `call` begins: `work` runs until it waits or is over.
     pub(super) fn begin(&mut self, call: u64, work: Work) -> std::io::Result<()> {
         let lane = self.resting()?;
-        lane.run(At::Called(work));
+        *lane.work.lock() = Some(work);
+        lane.coroutine.resume();
         self.put(call, lane);
         Ok(())
     }
@@ -183,13 +158,16 @@ impl Lanes {
     /// A call that waits goes on, if it can, until it waits again or is over.
     pub(super) fn go_on(&mut self, call: u64) -> Step {
         let Some(lane) = self.under_way.remove(&call) else { return Step::NoCall };
-        let step = if lane.run(At::Told) { Step::Went } else { Step::StillWaits };
+        let step = match lane.coroutine.resume() {
+            Stop::StillWaits => Step::StillWaits,
+            Stop::Rests | Stop::Waits => Step::Went,
+        };
         self.put(call, lane);
         step
     }
 
     fn put(&mut self, call: u64, lane: Arc<Lane>) {
-        if lane.rests() {
+        if lane.coroutine.last() == Stop::Rests {
             self.resting.push(lane);
         } else {
             self.under_way.insert(call, lane);
@@ -206,9 +184,9 @@ impl Lanes {
         self.under_way.clear();
         self.resting.clear();
         for (lane, thread) in std::mem::take(&mut self.threads) {
-            *lane.at.lock() = At::Over;
-            lane.changed.notify_all();
+            lane.is_over.store(true, Ordering::Release);
             // One after the other, as all along.
+            lane.coroutine.resume();
             let _ = thread.join();
         }
     }

@@ -4,24 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::sync::{Arc, Weak};
 
-use dmlab_machine::{
-    BlockFile, Caller, CarriedMemory, ControlFile, DeviceBacking, FileBacking, Interrupt, Interrupted,
-    LoopBacking, Machine, OpenMode, interruptible,
-};
+use dmlab_kernel_calls::{Backing, ClockWait, FileCall, Kernel, KernelFile, Node, Program};
+use dmlab_machine::{CarriedMemory, FileBacking, Interrupt, LoopBacking, Machine, OpenMode};
 use dmlab_shim_proto::STAGING_LIMIT;
 use dmlab_units::{Bytes, DevT, Errno};
 use parking_lot::Mutex;
 
 use super::Seen;
-use crate::event::{Answer, Backing, Call, Ended, Event, Host};
+use crate::event::{self, Answer, Call, Ended, Event, Host};
 use crate::file::Recording;
-
-/// What an open file is open on.
-enum Open {
-    Control(ControlFile),
-    Block(BlockFile),
-    LoopControl,
-}
 
 /// Sizes of files under loop devices as they were seen, by the file's number.
 type Sizes = Arc<Mutex<BTreeMap<u64, VecDeque<Result<Bytes, Errno>>>>>;
@@ -34,7 +25,7 @@ pub(super) struct World {
     files: Mutex<BTreeMap<(u64, u64), Weak<File>>>,
     /// Those of disks, which stay.
     _disks: Vec<Arc<File>>,
-    open: Mutex<BTreeMap<u64, Arc<Open>>>,
+    open: Mutex<BTreeMap<u64, Arc<dyn KernelFile>>>,
     answers: Mutex<BTreeMap<u64, VecDeque<Answer>>>,
     sizes: Sizes,
     interrupts: Mutex<BTreeMap<u64, Interrupt>>,
@@ -53,7 +44,7 @@ impl World {
             }
         }
         // dmlab's own commands need not open the control node.
-        let own = Arc::new(Open::Control(machine.open_control()));
+        let own: Arc<dyn KernelFile> = machine.own_control().into();
         let hosts = recording.header.disks.iter().zip(&disks);
         let files = hosts.map(|(host, file)| (host.identity, Arc::downgrade(file))).collect();
         World {
@@ -84,91 +75,64 @@ impl World {
         Ok(file)
     }
 
-    fn file(&self, number: u64) -> Result<Arc<Open>, Errno> {
-        self.open.lock().get(&number).cloned().ok_or(Errno::EBADF)
-    }
-
     /// Makes a call.
     pub(super) fn perform(&self, call: u64, client: u64, what: &Call) -> Ended {
-        let interrupt = self.interrupt(client);
         match what {
-            Call::Ioctl { file, request, argument, sent, room } => {
-                let program = Program { world: self, call, interrupt: &interrupt };
-                let mut memory = carried(sent, *room);
-                let result = self.file(*file).and_then(|open| match &*open {
-                    Open::Control(control) => control.ioctl(&program, *request, &mut memory),
-                    Open::Block(block) => block.ioctl(&program, *request, *argument, &mut memory),
-                    Open::LoopControl => self.machine.loops().ioctl(*request, *argument),
-                });
-                let (begin, written) = memory.written();
-                let written = (begin as u64, written.to_vec());
-                Ended { written, ..Ended::with(result.map(i64::from)) }
-            }
-            Call::Read { file, at, len, how } => {
-                let mut buffer = vec![0; len.0.min(READ_MAX) as usize];
-                let result = self.block(*file, |block| block.read_at(at.0, &mut buffer, (*how).into()));
-                let sum = result.ok().map(|got| crc32c::crc32c(&buffer[..got.min(buffer.len())]));
-                Ended { sum, ..Ended::with(result.map(|got| got as i64)) }
-            }
-            _ => Ended::with(self.plain(what, &interrupt)),
-        }
-    }
-
-    /// A call that brings nothing but its result.
-    fn plain(&self, what: &Call, interrupt: &Interrupt) -> Result<i64, Errno> {
-        let add = |file: u64, open: Open| {
-            self.open.lock().insert(file, Arc::new(open));
-            Ok(0)
-        };
-        match what {
-            Call::OpenControl { file } => add(*file, Open::Control(self.machine.open_control())),
-            Call::OpenLoopControl { file } => add(*file, Open::LoopControl),
+            Call::OpenControl { file } => self.open(*file, client, Node::Control),
+            Call::OpenLoopControl { file } => self.open(*file, client, Node::LoopControl),
             Call::OpenBlock { file, dev, mode } => {
-                let block = self.machine.open_block(*dev, OpenMode::from_bits_truncate(*mode))?;
-                add(*file, Open::Block(block))
+                let mode = OpenMode::from_bits_truncate(*mode);
+                self.open(*file, client, Node::Block { dev: *dev, mode })
             }
             Call::Close { file } => {
                 let open = self.open.lock().remove(file);
                 // Without the lock: it may wait for what is written back.
-                open.map(drop).map(|()| 0).ok_or(Errno::EBADF)
+                Ended::with(open.map(drop).map(|()| 0).ok_or(Errno::EBADF))
+            }
+            Call::Ioctl { file, request, argument, sent, room } => {
+                let program = &Recorded { world: self, call, interrupt: &self.interrupt(client) };
+                let (request, argument, memory) = (*request, *argument, &mut carried(sent, *room));
+                self.file_call(*file, client, FileCall::Ioctl { request, argument, memory, program })
+            }
+            Call::Read { file, at, len, how } => {
+                let into = &mut vec![0; len.0.min(READ_MAX) as usize];
+                self.file_call(*file, client, FileCall::Read { at: *at, into, how: *how })
             }
             Call::Write { file, at, data, how } => {
-                self.block(*file, |block| block.write_at(at.0, data, (*how).into())).map(|put| put as i64)
+                self.file_call(*file, client, FileCall::Write { at: *at, from: data, how: *how })
             }
             Call::WriteBack { file, start, end } => {
-                self.block(*file, |block| block.write_back(start.0..end.0)).map(|()| 0)
+                self.file_call(*file, client, FileCall::WriteBack { range: start.0..end.0 })
             }
-            Call::Sync { file } => self.block(*file, BlockFile::sync).map(|()| 0),
+            Call::Sync { file } => self.file_call(*file, client, FileCall::Sync),
             Call::Fallocate { file, mode, offset, len } => {
-                self.block(*file, |block| block.fallocate(*mode, *offset, *len)).map(|()| 0)
+                let call = FileCall::Fallocate { mode: *mode, offset: *offset, len: *len };
+                self.file_call(*file, client, call)
             }
             Call::Sleep { time } => {
-                let runtime = self.machine.runtime();
-                let until = runtime.now() + *time;
-                let slept = runtime.block_on(interruptible(Some(interrupt), runtime.sleep_until(until)));
+                let interrupt = self.interrupt(client);
+                let until = self.machine.runtime().now() + *time;
+                let slept = self.machine.sleep(client, until, &ClockWait::with(interrupt.clone()));
                 // What took it back is over with it.
                 interrupt.clear();
-                match slept {
-                    Ok(Ok(())) => Ok(0),
-                    Ok(Err(Interrupted)) => Ok(left(until.saturating_since(runtime.now()))),
-                    Err(_) => Err(Errno::EDEADLK),
-                }
+                Ended::slept(slept)
             }
-            Call::Ioctl { .. } | Call::Read { .. } => Err(Errno::EINVAL),
         }
     }
 
-    fn block<T>(&self, file: u64, work: impl FnOnce(&BlockFile) -> Result<T, Errno>) -> Result<T, Errno> {
-        match &*self.file(file)? {
-            Open::Block(block) => work(block),
-            _ => Err(Errno::EINVAL),
-        }
+    fn open(&self, number: u64, client: u64, node: Node) -> Ended {
+        let opened = Kernel::open(&self.machine, client, node);
+        Ended::with(opened.map(|file| {
+            self.open.lock().insert(number, file.into());
+            0
+        }))
     }
-}
 
-/// What an interrupted sleep returns: nanoseconds, a moment at least.
-fn left(time: std::time::Duration) -> i64 {
-    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX).max(1)
+    fn file_call(&self, number: u64, client: u64, mut call: FileCall<'_>) -> Ended {
+        let file = self.open.lock().get(&number).cloned();
+        let result = file.ok_or(Errno::EBADF).and_then(|file| file.call(client, &mut call));
+        Ended::of(&call, result)
+    }
 }
 
 /// Most room that answers of a recorded call can have had, and most that one read can ask for.
@@ -181,14 +145,14 @@ fn carried(sent: &[u8], room: Bytes) -> CarriedMemory {
     CarriedMemory::new(sent.to_vec(), room.0.min(ROOM_MAX) as usize, is_cut)
 }
 
-/// The program behind a call.
-struct Program<'a> {
+/// The program behind a call, which answers as it did.
+struct Recorded<'a> {
     world: &'a World,
     call: u64,
     interrupt: &'a Interrupt,
 }
 
-impl Program<'_> {
+impl Recorded<'_> {
     /// The next answer that it gave in this call, if it is one to this question. What is asked is seen by the replay, so a
     /// question that was not asked then is a difference.
     fn answer<T>(&self, fits: impl FnOnce(&Answer) -> Option<T>) -> Option<T> {
@@ -203,24 +167,16 @@ impl Program<'_> {
         self.world.seen.push(Event::Told { call: self.call, answer });
     }
 
-    fn backing(&self, backing: Backing) -> Result<Arc<dyn LoopBacking>, Errno> {
-        match backing {
-            Backing::Device { dev, mode } => {
-                let block = self.world.machine.open_block(dev, OpenMode::from_bits_truncate(mode))?;
-                Ok(Arc::new(DeviceBacking::new(block)))
-            }
-            Backing::Host { number, host, path } => {
-                let shared = self.world.restored(&host).map_err(|_| Errno::EIO)?;
-                let file = shared.try_clone().map_err(|_| Errno::EIO)?;
-                let file = FileBacking::new(file, path, host.is_read_only);
-                let (sizes, seen) = (self.world.sizes.clone(), self.world.seen.clone());
-                Ok(Arc::new(RestoredFile { file, shared, number, identity: host.identity, sizes, seen }))
-            }
-        }
+    /// A file of the host with what was in it.
+    fn restored(&self, number: u64, host: &Host, path: Vec<u8>) -> std::io::Result<RestoredFile> {
+        let shared = self.world.restored(host)?;
+        let file = FileBacking::new(shared.try_clone()?, path, host.is_read_only);
+        let (sizes, seen) = (self.world.sizes.clone(), self.world.seen.clone());
+        Ok(RestoredFile { file, shared, number, identity: host.identity, sizes, seen })
     }
 }
 
-impl Caller for Program<'_> {
+impl Program for Recorded<'_> {
     /// What the path named then. A path that was not asked for then names nothing.
     fn lookup_bdev(&self, path: &[u8]) -> Result<DevT, Errno> {
         let fits = |answer: &Answer| match answer {
@@ -232,18 +188,26 @@ impl Caller for Program<'_> {
         dev
     }
 
-    fn interrupt(&self) -> Option<&Interrupt> {
-        Some(self.interrupt)
+    fn interrupt(&self) -> &Interrupt {
+        self.interrupt
     }
 
-    fn backing_file(&self, _fd: i32) -> Result<Arc<dyn LoopBacking>, Errno> {
+    fn backing(&self, _fd: i32) -> Result<Backing, Errno> {
         let fits = |answer: &Answer| match answer {
             Answer::Backing(backing) => Some(backing.clone()),
             Answer::Path { .. } => None,
         };
         let backing = self.answer(fits).unwrap_or(Err(Errno::EBADF));
         self.saw(Answer::Backing(backing.clone()));
-        self.backing(backing?)
+        match backing? {
+            event::Backing::Device { dev, mode } => {
+                Ok(Backing::Device { dev, mode: OpenMode::from_bits_truncate(mode) })
+            }
+            event::Backing::Host { number, host, path } => {
+                let file = self.restored(number, &host, path).map_err(|_| Errno::EIO)?;
+                Ok(Backing::File { file: Arc::new(file), contents: None })
+            }
+        }
     }
 }
 

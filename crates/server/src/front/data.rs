@@ -1,47 +1,38 @@
 //! Reads, writes and what goes with them.
 
-use std::sync::atomic::Ordering;
-
 use dmlab_shim_proto::{Reply, WAIT_AND_ASK, io_flags};
 use dmlab_units::{Bytes, Errno};
 
-use super::files::{Body, OpenFile};
+use super::files::{Body, OpenFile, open_flags};
 use super::kmsg;
 use super::session::{Answer, Session, value};
-use dmlab_machine::{BlockFile, IoFlags};
-use dmlab_recording::{Call, Ended};
+use dmlab_kernel_calls::{KernelFile, Node};
+use dmlab_machine::IoFlags;
+use rustix::fs::OFlags;
 
-const O_ACCMODE: i32 = 3;
-const O_WRONLY: i32 = 1;
-const O_RDWR: i32 = 2;
 /// What `readahead` is among the advices.
 const READ_AHEAD: i32 = i32::MIN;
-const O_APPEND: i32 = 0o2_000;
-const O_NONBLOCK: i32 = 0o4_000;
-const O_DSYNC: i32 = 0o10_000;
-const O_DIRECT: i32 = 0o40_000;
-const O_NOATIME: i32 = 0o1_000_000;
 
-const SEEK_SET: i32 = 0;
-const SEEK_CUR: i32 = 1;
-const SEEK_END: i32 = 2;
+/// What F_SETFL may change.
+const CHANGEABLE: OFlags =
+    OFlags::APPEND.union(OFlags::NONBLOCK).union(OFlags::DIRECT).union(OFlags::NOATIME);
 
-/// The block device behind an open file. Reading or writing a control node is EINVAL.
-fn block(file: &OpenFile) -> Result<&BlockFile, Errno> {
-    match &*file.body {
-        Body::Block(_, block) => Ok(block),
-        Body::Control(_) | Body::LoopControl | Body::Kmsg(_) | Body::Trigger => Err(Errno::EINVAL),
+/// The kernel's file behind an open file, for what other files fail with EINVAL.
+fn data(file: &OpenFile) -> Result<&dyn KernelFile, Errno> {
+    match &file.body {
+        Body::Kernel(file) => Ok(&**file),
+        Body::Kmsg(_) | Body::Trigger => Err(Errno::EINVAL),
         Body::Path => Err(Errno::EBADF),
     }
 }
 
 /// How an IO is done: by the open file's flags and the call's own. `bits` are the or'ed addresses and lengths of the program's
 /// buffers, at whose alignment direct IO looks.
-fn how(file_flags: i32, flags: u32, bits: (u64, u64)) -> IoFlags {
+fn how(file_flags: OFlags, flags: u32, bits: (u64, u64)) -> IoFlags {
     IoFlags {
-        is_direct: file_flags & O_DIRECT != 0,
+        is_direct: file_flags.contains(OFlags::DIRECT),
         is_nowait: flags & io_flags::NOWAIT != 0,
-        is_dsync: file_flags & O_DSYNC != 0 || flags & io_flags::DSYNC != 0,
+        is_dsync: file_flags.intersects(OFlags::DSYNC) || flags & io_flags::DSYNC != 0,
         address_bits: bits.0 as usize,
         length_bits: bits.1 as usize,
     }
@@ -50,44 +41,28 @@ fn how(file_flags: i32, flags: u32, bits: (u64, u64)) -> IoFlags {
 impl Session {
     pub(super) fn read(&self, id: u64, pos: i64, into: &mut [u8], flags: u32, bits: (u64, u64)) -> Answer {
         let file = self.file(id)?;
-        let file_flags = file.flags.load(Ordering::Relaxed);
-        if file_flags & O_ACCMODE == O_WRONLY {
+        let file_flags = file.flags();
+        if file_flags & OFlags::RWMODE == OFlags::WRONLY {
             return Err(Errno::EBADF);
         }
-        if let Body::Kmsg(reader) = &*file.body {
+        if let Body::Kmsg(reader) = &file.body {
             let read = reader.read(self.shared.world.machine().klog(), into);
             self.shared.files.signal_log_readers();
             return match read {
                 // The program waits at the placeholder, and asks once more.
-                Err(Errno::EAGAIN) if file_flags & O_NONBLOCK == 0 => Ok((Reply::error(WAIT_AND_ASK), None)),
+                Err(Errno::EAGAIN) if !file_flags.contains(OFlags::NONBLOCK) => {
+                    Ok((Reply::error(WAIT_AND_ASK), None))
+                }
                 read => value(read? as i64),
             };
         }
-        let block = block(&file)?;
+        let data = data(&file)?;
         let how = how(file_flags, flags, bits);
-        let go = |pos: u64, into: &mut [u8]| {
-            let len = Bytes(into.len() as u64);
-            let (result, _) = self.recorded(
-                || Call::Read { file: file.body.number(), at: Bytes(pos), len, how: how.into() },
-                |_| {
-                    let result = block.read_at(pos, into, how);
-                    let sum = self
-                        .shared
-                        .recorder
-                        .as_ref()
-                        .and(result.ok())
-                        .map(|got| crc32c::crc32c(&into[..got]));
-                    (result, sum)
-                },
-                |(result, sum)| Ended { sum: *sum, ..Ended::with(result.map(|got| got as i64)) },
-            );
-            result
-        };
         let got = match u64::try_from(pos) {
-            Ok(pos) => go(pos, into)?,
+            Ok(pos) => data.read(self.client, Bytes(pos), into, how)?,
             Err(_) => {
                 let mut position = file.position.lock();
-                let got = go(*position, into)?;
+                let got = data.read(self.client, Bytes(*position), into, how)?;
                 *position += got as u64;
                 got
             }
@@ -97,40 +72,28 @@ impl Session {
 
     pub(super) fn write(&self, id: u64, pos: i64, from: &[u8], flags: u32, bits: (u64, u64)) -> Answer {
         let file = self.file(id)?;
-        let file_flags = file.flags.load(Ordering::Relaxed);
-        if file_flags & O_ACCMODE == 0 {
+        let file_flags = file.flags();
+        if file_flags & OFlags::RWMODE == OFlags::RDONLY {
             return Err(Errno::EBADF);
         }
-        if let Body::Trigger = &*file.body {
+        if let Body::Trigger = &file.body {
             self.shared.world.trigger(&file.path, from)?;
             return value(from.len() as i64);
         }
-        if let Body::Kmsg(_) = &*file.body {
+        if let Body::Kmsg(_) = &file.body {
             return value(kmsg::write(self.shared.world.machine(), from)? as i64);
         }
-        let block = block(&file)?;
-        if let (Body::Block(dev, _), 0) = (&*file.body, file_flags & O_DIRECT) {
-            self.shared.files.note_buffered_write(*dev);
+        let data = data(&file)?;
+        if let (Node::Block { dev, .. }, false) = (data.node(), file_flags.contains(OFlags::DIRECT)) {
+            self.shared.files.note_buffered_write(dev);
         }
         let how = how(file_flags, flags, bits);
         // O_APPEND changes nothing: a block device has no end of file that moves.
-        let go = |pos: u64| {
-            self.recorded_plainly(
-                || Call::Write {
-                    file: file.body.number(),
-                    at: Bytes(pos),
-                    data: from.to_vec(),
-                    how: how.into(),
-                },
-                || block.write_at(pos, from, how),
-                |put| *put as i64,
-            )
-        };
         let put = match u64::try_from(pos) {
-            Ok(pos) => go(pos)?,
+            Ok(pos) => data.write(self.client, Bytes(pos), from, how)?,
             Err(_) => {
                 let mut position = file.position.lock();
-                let put = go(*position)?;
+                let put = data.write(self.client, Bytes(*position), from, how)?;
                 *position += put as u64;
                 put
             }
@@ -141,22 +104,21 @@ impl Session {
 
     pub(super) fn seek(&self, id: u64, offset: i64, whence: i32) -> Answer {
         let file = self.file(id)?;
-        let block = match &*file.body {
-            Body::Block(_, block) => block,
+        let size = match &file.body {
+            Body::Kernel(file) => file.size().ok_or(Errno::ESPIPE)?.0 as i64,
             Body::Path => return Err(Errno::EBADF),
             Body::Kmsg(reader) => {
                 let at = reader.seek(self.shared.world.machine().klog(), offset, whence)?;
                 self.shared.files.signal_log_readers();
                 return value(at);
             }
-            Body::Control(_) | Body::LoopControl | Body::Trigger => return Err(Errno::ESPIPE),
+            Body::Trigger => return Err(Errno::ESPIPE),
         };
-        let size = block.size() as i64;
         let mut position = file.position.lock();
         let base = match whence {
-            SEEK_SET => 0,
-            SEEK_CUR => *position as i64,
-            SEEK_END => size,
+            libc::SEEK_SET => 0,
+            libc::SEEK_CUR => *position as i64,
+            libc::SEEK_END => size,
             _ => return Err(Errno::EINVAL),
         };
         let to = base.checked_add(offset).filter(|to| (0..=size).contains(to)).ok_or(Errno::EINVAL)?;
@@ -165,27 +127,15 @@ impl Session {
     }
 
     pub(super) fn fsync(&self, id: u64) -> Answer {
-        let file = self.file(id)?;
-        let block = block(&file)?;
-        self.recorded_plainly(|| Call::Sync { file: file.body.number() }, || block.sync(), |()| 0)?;
-        value(0)
+        data(&*self.file(id)?)?.sync(self.client).and_then(|()| value(0))
     }
 
     pub(super) fn fallocate(&self, id: u64, mode: i32, offset: i64, len: i64) -> Answer {
-        let file = self.file(id)?;
-        let block = match &*file.body {
-            Body::Block(_, block) => block,
+        match &self.file(id)?.body {
+            Body::Kernel(file) => file.fallocate(self.client, mode as u32, offset, len)?,
             Body::Path => return Err(Errno::EBADF),
-            Body::Control(_) | Body::LoopControl | Body::Kmsg(_) | Body::Trigger => {
-                return Err(Errno::ENODEV);
-            }
-        };
-        let mode = mode as u32;
-        self.recorded_plainly(
-            || Call::Fallocate { file: file.body.number(), mode, offset, len },
-            || block.fallocate(mode, offset, len),
-            |()| 0,
-        )?;
+            Body::Kmsg(_) | Body::Trigger => return Err(Errno::ENODEV),
+        }
         value(0)
     }
 
@@ -194,11 +144,12 @@ impl Session {
     pub(super) fn advise(&self, id: u64, advice: i32, offset: i64, len: i64) -> Answer {
         let file = self.file(id)?;
         if advice == READ_AHEAD {
-            let flags = file.flags.load(Ordering::Relaxed) & O_ACCMODE;
-            let may_read = matches!(flags, 0 | O_RDWR) && !matches!(&*file.body, Body::Path);
+            let access = file.flags() & OFlags::RWMODE;
+            let may_read =
+                (access == OFlags::RDONLY || access == OFlags::RDWR) && !matches!(&file.body, Body::Path);
             return if may_read { value(0) } else { Err(Errno::EBADF) };
         }
-        block(&file)?;
+        data(&file)?.size().ok_or(Errno::EINVAL)?;
         if len < 0 || !(0..=5).contains(&advice) {
             return Err(Errno::EINVAL);
         }
@@ -209,20 +160,24 @@ impl Session {
     /// `sync_file_range`: dirty pages of the range reach the device; nothing is flushed.
     pub(super) fn write_back(&self, id: u64, offset: i64, len: i64) -> Answer {
         let file = self.file(id)?;
-        let block = block(&file)?;
+        let data = data(&file)?;
         let start = u64::try_from(offset).map_err(|_| Errno::EINVAL)?;
         let len = u64::try_from(len).map_err(|_| Errno::EINVAL)?;
         let end = if len == 0 { u64::MAX } else { start.saturating_add(len) };
-        let call = || Call::WriteBack { file: file.body.number(), start: Bytes(start), end: Bytes(end) };
-        self.recorded_plainly(call, || block.write_back(start..end), |()| 0)?;
+        data.write_back(self.client, start..end)?;
         value(0)
+    }
+
+    /// As `fcntl(F_GETFL)` shows them: of all but `O_PATH` the kernel keeps that they may be large.
+    pub(super) fn get_flags(&self, id: u64) -> Answer {
+        let flags = self.file(id)?.flags();
+        let shown = if flags.contains(OFlags::PATH) { flags } else { flags | OFlags::LARGEFILE };
+        value(i64::from(shown.bits() as i32))
     }
 
     pub(super) fn set_flags(&self, id: u64, flags: i32) -> Answer {
         let file = self.file(id)?;
-        const CHANGEABLE: i32 = O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME;
-        let keep = file.flags.load(Ordering::Relaxed) & !CHANGEABLE;
-        file.flags.store(keep | (flags & CHANGEABLE), Ordering::Relaxed);
-        Ok((Reply::default(), None))
+        file.set_flags(file.flags().difference(CHANGEABLE) | (open_flags(flags) & CHANGEABLE));
+        value(0)
     }
 }

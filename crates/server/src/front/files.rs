@@ -2,9 +2,8 @@
 //! when the last copy of that is closed, anywhere and however, the write end here reports an error, and the file is released.
 
 use std::collections::{HashMap, HashSet};
-use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -16,20 +15,19 @@ use rustix::pipe::PipeFlags;
 
 use super::kmsg::Reader;
 use crate::world::Inode;
-use dmlab_machine::{BlockFile, ControlFile, Klog, Machine, OpenMode};
-use dmlab_recording::{Call, Ended, Recorder};
+use dmlab_kernel_calls::{KernelFile, Node};
+use dmlab_machine::{Klog, Machine, OpenMode};
 
-const O_ACCMODE: i32 = 3;
-const O_WRONLY: i32 = 1;
+/// The flags of an open as a program gave them, known or not. `OFlags::DSYNC` has the bits of `O_SYNC`, of which `O_DSYNC` is
+/// one: whether a file is synchronous is whether it has any of them.
+pub(super) fn open_flags(flags: i32) -> OFlags {
+    OFlags::from_bits_retain(flags as u32)
+}
 
 /// What an open file is open on.
 pub(crate) enum Body {
-    /// A block device.
-    Block(DevT, BlockFile),
-    /// `/dev/mapper/control`.
-    Control(ControlFile),
-    /// `/dev/loop-control`.
-    LoopControl,
+    /// A node that the kernel is behind.
+    Kernel(Box<dyn KernelFile>),
     /// `/dev/kmsg`.
     Kmsg(Reader),
     /// A file of `/sys` that makes an event when an action is written to it.
@@ -38,54 +36,24 @@ pub(crate) enum Body {
     Path,
 }
 
-/// A body that is open, until its last user lets go: the owner of the descriptor, or a call that is under way.
-pub(crate) struct Opened {
-    /// There until the end.
-    body: Option<Body>,
-    /// Its number in the recording; 0 where there is none.
-    number: u64,
-    recorder: Option<Arc<Recorder>>,
-}
-
-impl Opened {
-    /// `body`, whose opening is written down under `number` if there is a recorder.
-    pub(crate) fn new(body: Body, number: u64, recorder: Option<Arc<Recorder>>) -> Opened {
-        Opened { body: Some(body), number, recorder }
-    }
-
-    /// Its number in the recording.
-    pub(crate) fn number(&self) -> u64 {
-        self.number
-    }
-}
-
-impl Deref for Opened {
-    type Target = Body;
-
-    fn deref(&self) -> &Body {
-        self.body.as_ref().unwrap_or(&Body::Path)
-    }
-}
-
-impl Drop for Opened {
-    fn drop(&mut self) {
-        let body = self.body.take();
-        let Some(recorder) = self.recorder.take() else { return };
-        // No client's call: the host's kernel closes what a program leaves open.
-        recorder.call(0, Call::Close { file: self.number }, |_| {
-            drop(body);
-            ((), Ended::with(Ok(0)))
-        });
+impl Body {
+    /// The kernel's node, if it is one.
+    pub(crate) fn node(&self) -> Option<Node> {
+        match self {
+            Body::Kernel(file) => Some(file.node()),
+            Body::Kmsg(_) | Body::Trigger | Body::Path => None,
+        }
     }
 }
 
 /// One open file description.
 pub(crate) struct OpenFile {
-    pub(crate) body: Opened,
+    /// Open until its last user lets go: the owner of the descriptor, or a call that is under way.
+    pub(crate) body: Body,
     /// The file position.
     pub(crate) position: Mutex<u64>,
     /// As `fcntl(F_GETFL)` shows them.
-    pub(crate) flags: AtomicI32,
+    flags: AtomicU32,
     /// The path it was opened by.
     pub(crate) path: Vec<u8>,
     /// The node it was opened by.
@@ -97,15 +65,22 @@ pub(crate) struct OpenFile {
 }
 
 impl OpenFile {
+    /// How it was opened, as far as that is kept.
+    pub(crate) fn flags(&self) -> OFlags {
+        OFlags::from_bits_retain(self.flags.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn set_flags(&self, flags: OFlags) {
+        self.flags.store(flags.bits(), Ordering::Relaxed);
+    }
+
     /// Makes the placeholder readable, or not: by whether the control node's event number has moved since it was armed, or
     /// by whether there is more in the log.
     fn signal(&self, klog: &Klog) {
         let mut is_signalled = self.is_signalled.lock();
-        let ready = match &*self.body {
-            Body::Control(control) => control.poll_ready(),
-            Body::Kmsg(reader) => {
-                self.flags.load(Ordering::Relaxed) & O_ACCMODE != O_WRONLY && reader.is_ready(klog)
-            }
+        let ready = match &self.body {
+            Body::Kernel(file) if file.node() == Node::Control => file.poll(),
+            Body::Kmsg(reader) => self.flags() & OFlags::RWMODE != OFlags::WRONLY && reader.is_ready(klog),
             _ => return,
         };
         if ready == *is_signalled {
@@ -175,8 +150,8 @@ impl Files {
     /// Adds an open file. Returns its name and the placeholder for the client.
     pub(crate) fn add(
         &self,
-        body: Opened,
-        flags: i32,
+        body: Body,
+        flags: OFlags,
         path: Vec<u8>,
         inode: Arc<Mutex<Inode>>,
     ) -> rustix::io::Result<(u64, OwnedFd)> {
@@ -184,15 +159,17 @@ impl Files {
         rustix::pipe::fcntl_setpipe_size(&placeholder, PLACEHOLDER_SIZE)?;
         let id = rustix::fs::fstat(&read_end)?.st_ino;
         epoll::add(&self.epoll, &placeholder, epoll::EventData::new_u64(id), epoll::EventFlags::ET)?;
-        match *body {
-            Body::Control(_) => drop(self.nr_controls.fetch_add(1, Ordering::Relaxed)),
-            Body::Kmsg(_) => drop(self.nr_log_readers.fetch_add(1, Ordering::Relaxed)),
-            _ => {}
+        if body.node() == Some(Node::Control) {
+            self.nr_controls.fetch_add(1, Ordering::Relaxed);
+        }
+        let is_log = matches!(body, Body::Kmsg(_));
+        if is_log {
+            self.nr_log_readers.fetch_add(1, Ordering::Relaxed);
         }
         let file = OpenFile {
             body,
             position: Mutex::new(0),
-            flags: AtomicI32::new(flags),
+            flags: AtomicU32::new(flags.bits()),
             path,
             inode,
             placeholder,
@@ -200,7 +177,7 @@ impl Files {
         };
         let file = Arc::new(file);
         self.open.write().insert(id, file.clone());
-        if matches!(*file.body, Body::Kmsg(_)) {
+        if is_log {
             file.signal(self.machine.klog());
         }
         Ok((id, read_end))
@@ -271,25 +248,24 @@ impl Files {
     /// Releases a file. Its device, if data of it must still be written out.
     fn release(self: &Arc<Self>, id: u64) -> Option<DevT> {
         let file = self.open.write().remove(&id)?;
-        let dev = match &*file.body {
-            Body::Block(dev, _) => *dev,
-            Body::Control(_) => {
+        let (dev, mode) = match file.body.node() {
+            Some(Node::Block { dev, mode }) => (dev, mode),
+            Some(Node::Control) => {
                 self.nr_controls.fetch_sub(1, Ordering::Relaxed);
                 return None;
             }
-            Body::Kmsg(_) => {
+            None if matches!(file.body, Body::Kmsg(_)) => {
                 self.nr_log_readers.fetch_sub(1, Ordering::Relaxed);
                 return None;
             }
-            Body::LoopControl | Body::Trigger | Body::Path => return None,
+            Some(Node::LoopControl) | None => return None,
         };
         let _ = epoll::delete(&self.epoll, file.placeholder.as_fd());
-        let is_last =
-            !self.open.read().values().any(|f| matches!(&*f.body, Body::Block(other, _) if *other == dev));
+        let is_open_on_it = |file: &OpenFile| matches!(file.body.node(), Some(Node::Block { dev: other, .. }) if other == dev);
+        let is_last = !self.open.read().values().any(|file| is_open_on_it(file));
         let was_dirty =
             if is_last { self.dirty.lock().remove(&dev) } else { self.dirty.lock().contains(&dev) };
-        let may_write =
-            matches!(&*file.body, Body::Block(_, block) if block.mode().contains(OpenMode::WRITE));
+        let may_write = mode.contains(OpenMode::WRITE);
         if !was_dirty {
             drop(file);
             self.tell_of_writer(dev, may_write);
@@ -331,7 +307,7 @@ impl Files {
             return;
         }
         let controls: Vec<_> =
-            self.open.read().values().filter(|f| matches!(*f.body, Body::Control(_))).cloned().collect();
+            self.open.read().values().filter(|f| f.body.node() == Some(Node::Control)).cloned().collect();
         for file in controls {
             file.signal(self.machine.klog());
         }
@@ -343,7 +319,7 @@ impl Files {
             return;
         }
         let readers: Vec<_> =
-            self.open.read().values().filter(|f| matches!(*f.body, Body::Kmsg(_))).cloned().collect();
+            self.open.read().values().filter(|f| matches!(f.body, Body::Kmsg(_))).cloned().collect();
         for file in readers {
             file.signal(self.machine.klog());
         }

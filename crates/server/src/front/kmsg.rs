@@ -13,10 +13,6 @@ const USER: u8 = 1;
 /// The level of a text that names none.
 const DEFAULT_LEVEL: u32 = 4;
 
-const SEEK_SET: i32 = 0;
-const SEEK_END: i32 = 2;
-const SEEK_DATA: i32 = 3;
-
 /// Where in the log a reader is.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
@@ -54,8 +50,8 @@ impl Reader {
         }
         *self.next.lock() = match whence {
             // Nothing clears this log.
-            SEEK_SET | SEEK_DATA => klog.first_since(0).map_or(0, |line| line.seq),
-            SEEK_END => klog.whole_until(),
+            libc::SEEK_SET | libc::SEEK_DATA => klog.first_since(0).map_or(0, |line| line.seq),
+            libc::SEEK_END => klog.whole_until(),
             _ => return Err(Errno::EINVAL),
         };
         Ok(0)

@@ -5,20 +5,16 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 
-use dmlab_machine::Interrupt;
-use dmlab_machine::{Caller, CarriedMemory, DeviceBacking, FileBacking, LoopBacking, OpenMode};
-use dmlab_recording::{Answer, Under};
+use dmlab_kernel_calls::{Backing, Node, Program};
+use dmlab_machine::{CarriedMemory, FileBacking, Interrupt, OpenMode};
 use dmlab_shim_proto::STAGING_LIMIT;
 use dmlab_units::{DevT, Errno};
 use parking_lot::Mutex;
+use rustix::fs::FileType;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::files::{Body, Files};
 use crate::world::{World, errno};
-
-const S_IFMT: u32 = 0o170_000;
-const S_IFIFO: u32 = 0o010_000;
-const S_IFREG: u32 = 0o100_000;
 
 /// Room that is made for answers beyond what was readable.
 const DATA_ROOM: u64 = 1 << 20;
@@ -36,8 +32,6 @@ pub(crate) struct Process<'a> {
     pub(crate) files: &'a Files,
     pub(crate) pid: i32,
     pub(crate) interrupt: &'a Interrupt,
-    /// The call as it is written down, where it is.
-    pub(crate) under: Option<&'a Under<'a>>,
     /// A descriptor that came with the request.
     pub(crate) descriptor: Mutex<Option<OwnedFd>>,
 }
@@ -53,17 +47,13 @@ impl Process<'_> {
     }
 }
 
-impl Caller for Process<'_> {
+impl Program for Process<'_> {
     fn lookup_bdev(&self, path: &[u8]) -> Result<DevT, Errno> {
-        let dev = self.absolute(path).and_then(|path| self.world.lookup_bdev(&path));
-        if let Some(under) = self.under {
-            under.told(Answer::Path { path: path.to_vec(), dev });
-        }
-        dev
+        self.world.lookup_bdev(&self.absolute(path)?)
     }
 
-    fn interrupt(&self) -> Option<&Interrupt> {
-        Some(self.interrupt)
+    fn interrupt(&self) -> &Interrupt {
+        self.interrupt
     }
 
     fn kill(&self) {
@@ -75,18 +65,7 @@ impl Caller for Process<'_> {
         }
     }
 
-    fn backing_file(&self, _fd: i32) -> Result<Arc<dyn LoopBacking>, Errno> {
-        let backing = self.backing();
-        if let (Some(under), Err(errno)) = (self.under, &backing) {
-            under.told(Answer::Backing(Err(*errno)));
-        }
-        backing
-    }
-}
-
-impl Process<'_> {
-    /// What the descriptor that came along stands for, under a loop device.
-    fn backing(&self) -> Result<Arc<dyn LoopBacking>, Errno> {
+    fn backing(&self, _fd: i32) -> Result<Backing, Errno> {
         let descriptor = self.descriptor.lock().take().ok_or(Errno::EBADF)?;
         let flags = rustix::fs::fcntl_getfl(&descriptor).map_err(errno)?;
         // It names a file and is not open on it.
@@ -94,34 +73,28 @@ impl Process<'_> {
             return Err(Errno::EBADF);
         }
         let stat = rustix::fs::fstat(&descriptor).map_err(errno)?;
-        if let Some(file) = self.files.get(stat.st_ino).filter(|_| stat.st_mode & S_IFMT == S_IFIFO) {
-            // A simulated device under a loop device, which opens it for itself.
-            let (dev, block) = match &*file.body {
-                Body::Block(dev, block) => (dev, block),
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        if let Some(file) = self.files.get(stat.st_ino).filter(|_| kind == FileType::Fifo) {
+            return match file.body.node() {
+                // A simulated device under a loop device, which opens it for itself.
+                Some(Node::Block { dev, mode }) => {
+                    Ok(Backing::Device { dev, mode: mode.difference(OpenMode::EXCLUSIVE) })
+                }
                 // Its placeholder is open; the device is not.
-                Body::Path => return Err(Errno::EBADF),
-                _ => return Err(Errno::EINVAL),
+                None if matches!(file.body, Body::Path) => Err(Errno::EBADF),
+                _ => Err(Errno::EINVAL),
             };
-            let mode = block.mode().difference(OpenMode::EXCLUSIVE);
-            let backing = DeviceBacking::new(self.world.machine().open_block(*dev, mode)?);
-            if let Some(under) = self.under {
-                under.on_device(&backing, mode.bits());
-            }
-            return Ok(Arc::new(backing));
         }
         let read_only = !flags.intersects(rustix::fs::OFlags::WRONLY | rustix::fs::OFlags::RDWR);
         let name = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
         let path = std::fs::read_link(name).map_err(|_| Errno::EBADF)?.into_os_string().into_vec();
-        if stat.st_mode & S_IFMT != S_IFREG {
+        if kind != FileType::RegularFile {
             return Err(Errno::EINVAL);
         }
         let file = File::from(descriptor);
         // Opened anew: the descriptor's position is the program's.
         let again = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let backing = FileBacking::new(file, path, read_only);
-        Ok(match self.under {
-            Some(under) => under.on_file(backing, File::open(again).ok().as_ref()),
-            None => Arc::new(backing),
-        })
+        let contents = File::open(again).ok();
+        Ok(Backing::File { file: Arc::new(FileBacking::new(file, path, read_only)), contents })
     }
 }

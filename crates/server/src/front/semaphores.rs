@@ -6,16 +6,13 @@
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use dmlab_machine::{Runtime, interruptible};
-use dmlab_recording::{Call, Recorder};
+use dmlab_kernel_calls::{ClockWait, Kernel};
 use dmlab_shim_proto::{NO_LIMIT, Reply, SemaphoreOperation};
 use dmlab_units::Errno;
 use parking_lot::Mutex;
 
-use super::Wait;
 use super::channel::Channel;
 use super::session::{Answer, Session, value};
 use super::timers::lives;
@@ -29,7 +26,7 @@ const COOKIES: u32 = 0x0D4D;
 
 /// A `semop` that waits.
 struct Waiter {
-    wait: Arc<Wait>,
+    wait: Arc<ClockWait>,
     client: u64,
     /// What its operations came to.
     outcome: Mutex<Option<Result<(), Errno>>>,
@@ -46,21 +43,20 @@ struct State {
 /// The semaphores of a run.
 pub(crate) struct Semaphores {
     state: Mutex<State>,
-    runtime: Arc<Runtime>,
+    kernel: Arc<dyn Kernel>,
     time: Time,
-    recorder: Option<Arc<Recorder>>,
 }
 
 impl Semaphores {
-    pub(super) fn new(runtime: Arc<Runtime>, time: Time, recorder: Option<Arc<Recorder>>) -> Semaphores {
-        Semaphores { state: Mutex::default(), runtime, time, recorder }
+    pub(super) fn new(kernel: Arc<dyn Kernel>, time: Time) -> Semaphores {
+        Semaphores { state: Mutex::default(), kernel, time }
     }
 
     /// What programs see that the realtime clock shows, in seconds.
     fn now(&self) -> i64 {
         let host = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let jumped = match self.time {
-            Time::Virtual => Duration::from_nanos(self.runtime.now().as_nanos()),
+            Time::Virtual => Duration::from_nanos(self.kernel.machine().runtime().now().as_nanos()),
             Time::Real => Duration::ZERO,
         };
         (host + jumped).as_secs() as i64
@@ -88,7 +84,7 @@ impl Semaphores {
             .collect();
         drop(state);
         for waiter in told {
-            waiter.wait.cancel(self.recorder.as_deref(), waiter.client);
+            self.kernel.take_back(waiter.client, &waiter.wait);
         }
         result
     }
@@ -187,10 +183,13 @@ impl Session {
         let Ok(_listening) = self.listen() else { return Errno::EIO };
         let mut left = (nanos != NO_LIMIT).then(|| Duration::from_nanos(nanos));
         let wait = &self.watched.wait;
-        wait.is_unrecorded.store(left.is_none(), Ordering::Release);
+        let kernel = &self.shared.kernel;
         let why = loop {
-            wait.interrupt.clear();
-            wait.is_under_way.store(true, Ordering::Release);
+            if left.is_some() {
+                wait.begin();
+            } else {
+                wait.begin_without_limit();
+            }
             if waiter.outcome.lock().is_some() {
                 break Errno::EAGAIN;
             }
@@ -200,39 +199,16 @@ impl Session {
             match left {
                 Some(Duration::ZERO) => break Errno::EAGAIN,
                 Some(time) => {
-                    let call = || Call::Sleep { time };
-                    match self.recorded_plainly(call, || Ok(self.wait_at_most(time)), |left| *left) {
-                        Ok(nanos) => left = Some(Duration::from_nanos(nanos as u64)),
+                    let until = kernel.machine().runtime().now() + time;
+                    match kernel.sleep(self.client, until, wait) {
+                        Ok(time) => left = Some(time),
                         Err(errno) => break errno,
                     }
                 }
-                None => {
-                    self.wait_for_end(std::future::pending());
-                }
+                None => kernel.wait(wait),
             }
         };
-        wait.is_under_way.store(false, Ordering::Release);
-        wait.is_unrecorded.store(false, Ordering::Release);
+        wait.end();
         why
-    }
-
-    /// Waits until `time` has passed, or as [`Session::wait_for_end`] does. Returns the nanoseconds that are left.
-    fn wait_at_most(&self, time: Duration) -> i64 {
-        let runtime = self.shared.world.machine().runtime();
-        let until = runtime.now() + time;
-        if self.wait_for_end(runtime.sleep_until(until)) {
-            return 0;
-        }
-        // A moment at least, or it would look as if it were over.
-        i64::try_from(until.saturating_since(runtime.now()).as_nanos()).unwrap_or(i64::MAX).max(1)
-    }
-
-    /// Waits until `end`, and says whether that has come: an outcome, a signal and the client's own end are others.
-    fn wait_for_end(&self, end: impl Future<Output = ()>) -> bool {
-        let wait = &self.watched.wait;
-        let end = interruptible(Some(&self.interrupt), interruptible(Some(&wait.interrupt), end));
-        let ended = self.shared.world.machine().runtime().block_on(end);
-        wait.is_under_way.store(false, Ordering::Release);
-        matches!(ended, Ok(Ok(Ok(()))))
     }
 }

@@ -12,20 +12,20 @@ use super::semaphores::Semaphores;
 use super::timers::Timers;
 use crate::driver::ThreadDriver;
 use crate::world::World;
-use dmlab_machine::ControlFile;
-use dmlab_recording::Recorder;
+use dmlab_kernel_calls::{Kernel, KernelFile};
 
 pub(crate) struct Shared {
     pub(crate) world: World,
     pub(crate) files: Arc<Files>,
     pub(crate) mirror: Mirror,
     /// An open control node for requests of dmlab's own commands.
-    pub(crate) control: OnceLock<ControlFile>,
+    pub(crate) control: OnceLock<Box<dyn KernelFile>>,
     pub(crate) on_refused_load: Option<super::OnRefusedLoad>,
     pub(crate) timers: Arc<Timers>,
     pub(crate) semaphores: Arc<Semaphores>,
     pub(crate) driver: Arc<ThreadDriver>,
-    pub(crate) recorder: Option<Arc<Recorder>>,
+    /// The kernel that calls of programs go to.
+    pub(crate) kernel: Arc<dyn Kernel>,
     pub(crate) stopping: AtomicBool,
     pub(crate) stopped: (Mutex<bool>, Condvar),
     /// The process that asked for the end; 0 for none.
@@ -33,8 +33,8 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn dmlabs_control(&self) -> &ControlFile {
-        self.control.get_or_init(|| self.world.machine().open_control())
+    pub(crate) fn dmlabs_control(&self) -> &dyn KernelFile {
+        &**self.control.get_or_init(|| self.kernel.own_control())
     }
 
     /// Ends the server.

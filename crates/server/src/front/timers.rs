@@ -4,13 +4,16 @@
 //! shows it. A program's timers go with it, wherever and however it ends.
 
 use std::collections::HashMap;
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use dmlab_machine::{Instant, Runtime, interruptible};
-use dmlab_recording::{Call, Ended, FIRST_TIMER, Recorder};
+use dmlab_kernel_calls::{ClockWait, FIRST_TIMER, Kernel};
+use dmlab_machine::Instant;
 use dmlab_shim_proto::timer_kinds;
 use dmlab_units::Errno;
 use parking_lot::Mutex;
@@ -19,7 +22,6 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::Wait;
 use crate::driver::{ThreadDriver, Time};
 use crate::signals::TimerSignal;
 use crate::world::errno;
@@ -64,7 +66,7 @@ struct Timer {
     owner: Option<i32>,
     setting: Mutex<Setting>,
     /// The waits for it that have not ended yet.
-    waits: Mutex<Vec<(u64, Arc<Wait>)>>,
+    waits: Mutex<Vec<(u64, Arc<ClockWait>)>>,
 }
 
 /// In what a descriptor is watched by: it is that of a process.
@@ -78,36 +80,40 @@ const MOST: usize = 4096;
 /// How a timer is found: the process, if it is its alarm, and the number.
 type Key = (i32, u64);
 
+/// What the thread of a timer does.
+type Wait = Box<dyn FnOnce() + Send>;
+
 /// All timers of a machine.
 pub(crate) struct Timers {
-    runtime: Arc<Runtime>,
     driver: Arc<ThreadDriver>,
-    recorder: Option<Arc<Recorder>>,
+    kernel: Arc<dyn Kernel>,
     timers: Mutex<HashMap<Key, Arc<Timer>>>,
     /// The processes that have any.
     processes: Mutex<HashMap<i32, Arc<OwnedFd>>>,
     last_timer: AtomicU64,
     last_client: AtomicU64,
+    /// Makes a thread.
+    spawn: fn(&str, Wait) -> io::Result<JoinHandle<()>>,
     /// Watches processes and the pipes of descriptors.
     pub(super) epoll: Arc<OwnedFd>,
 }
 
 impl Timers {
-    pub(super) fn new(
-        runtime: Arc<Runtime>,
-        driver: Arc<ThreadDriver>,
-        recorder: Option<Arc<Recorder>>,
-    ) -> std::io::Result<Timers> {
+    pub(super) fn new(kernel: Arc<dyn Kernel>, driver: Arc<ThreadDriver>) -> io::Result<Timers> {
         Ok(Timers {
-            runtime,
+            kernel,
             driver,
-            recorder,
             timers: Mutex::default(),
             processes: Mutex::default(),
             last_timer: AtomicU64::new(0),
             last_client: AtomicU64::new(FIRST_TIMER),
+            spawn: |name, wait| super::spawn(name, wait),
             epoll: Arc::new(epoll::create(epoll::CreateFlags::CLOEXEC)?),
         })
+    }
+
+    fn now(&self) -> Instant {
+        self.kernel.machine().runtime().now()
     }
 
     /// The process of a client, which is watched from now on.
@@ -198,7 +204,8 @@ impl Timers {
         }
     }
 
-    /// Sets a timer. What is left of the former setting, and its interval.
+    /// Sets a timer. What is left of the former setting, and its interval. EAGAIN: the host has no room for its thread; the timer
+    /// stands as it stood.
     pub(super) fn set(
         self: &Arc<Self>,
         pid: i32,
@@ -210,26 +217,38 @@ impl Timers {
             return Err(Errno::ENOSYS);
         }
         let timer = self.find(pid, number)?;
+        // First the thread, as it may fail: what was set before is taken back only when there is one.
+        let waiter = if first.is_zero() { None } else { Some(self.waiter(&timer)?) };
         let before = self.disarm(&timer);
         if let Effect::Pipe(pipe) = &timer.effect {
             take_back(pipe);
         }
-        if !first.is_zero() {
-            let due = self.runtime.now() + first;
+        if let Some(waiter) = waiter {
+            let due = self.now() + first;
             let number = {
                 let mut setting = timer.setting.lock();
                 *setting = Setting { due: Some(due), every, number: setting.number + 1 };
                 setting.number
             };
-            let coming = self.driver.begin_call();
-            let timers = self.clone();
-            let wait = move || {
-                let _call = coming;
-                timers.wait_for(&timer, number);
-            };
-            super::spawn("dmlab-timer", wait).map_err(|_| Errno::EAGAIN)?;
+            // Its thread waits for nothing else.
+            let _ = waiter.send(number);
         }
         Ok(before)
+    }
+
+    /// A thread that waits for `timer` in the setting of the number that is sent to it.
+    fn waiter(self: &Arc<Self>, timer: &Arc<Timer>) -> Result<Sender<u64>, Errno> {
+        let (sender, setting) = mpsc::channel();
+        let coming = self.driver.begin_call();
+        let (timers, timer) = (self.clone(), timer.clone());
+        let wait = move || {
+            let _call = coming;
+            if let Ok(number) = setting.recv() {
+                timers.wait_for(&timer, number);
+            }
+        };
+        (self.spawn)("dmlab-timer", Box::new(wait)).map_err(|_| Errno::EAGAIN)?;
+        Ok(sender)
     }
 
     /// How a timer stands.
@@ -239,8 +258,7 @@ impl Timers {
 
     fn shown(&self, setting: Setting) -> [u8; 16] {
         // A moment at least, or it would look as if it were not set.
-        let left =
-            setting.due.map_or(0, |due| (due.saturating_since(self.runtime.now()).as_nanos() as u64).max(1));
+        let left = setting.due.map_or(0, |due| (due.saturating_since(self.now()).as_nanos() as u64).max(1));
         let every = if setting.due.is_some() { setting.every.as_nanos() as u64 } else { 0 };
         let mut shown = [0; 16];
         shown[..8].copy_from_slice(&left.to_le_bytes());
@@ -290,7 +308,7 @@ impl Timers {
         *setting = Setting { number: before.number + 1, ..Setting::default() };
         drop(setting);
         for (client, wait) in &*timer.waits.lock() {
-            wait.cancel(self.recorder.as_deref(), *client);
+            self.kernel.take_back(*client, wait);
         }
         self.shown(before)
     }
@@ -298,34 +316,17 @@ impl Timers {
     /// Waits for a timer in its setting of this number, again and again if it has an interval.
     fn wait_for(&self, timer: &Timer, number: u64) {
         let client = self.last_client.fetch_add(1, Ordering::Relaxed);
-        let wait = Arc::new(Wait::default());
+        let wait = Arc::new(ClockWait::default());
         timer.waits.lock().push((client, wait.clone()));
         loop {
             let setting = *timer.setting.lock();
             let Some(due) = setting.due.filter(|_| setting.number == number) else { break };
-            wait.is_under_way.store(true, Ordering::Release);
+            wait.begin();
             // Setting it anew from here on takes this wait back.
             if timer.setting.lock().number != number {
                 break;
             }
-            let sleep = || {
-                let slept = self
-                    .runtime
-                    .block_on(interruptible(Some(&wait.interrupt), self.runtime.sleep_until(due)));
-                wait.is_under_way.store(false, Ordering::Release);
-                matches!(slept, Ok(Ok(())))
-            };
-            let is_up = match &self.recorder {
-                Some(recorder) => {
-                    let time = due.saturating_since(self.runtime.now());
-                    recorder.call(client, Call::Sleep { time }, |_| {
-                        let is_up = sleep();
-                        let left = due.saturating_since(self.runtime.now()).as_nanos() as i64;
-                        (is_up, Ended::with(Ok(if is_up { 0 } else { left.max(1) })))
-                    })
-                }
-                None => sleep(),
-            };
+            let is_up = self.kernel.sleep(client, due, &wait).is_ok_and(|left| left.is_zero());
             let mut setting = timer.setting.lock();
             if !is_up || setting.number != number {
                 break;
@@ -378,5 +379,32 @@ fn take_back(pipe: &OwnedFd) -> u64 {
     match rustix::io::read(&read_end, &mut times) {
         Ok(8) => u64::from_ne_bytes(times),
         _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dmlab_machine::{BootOptions, Machine};
+
+    use super::*;
+
+    #[test]
+    fn a_timer_that_can_have_no_thread_stands_as_it_stood() {
+        let driver = ThreadDriver::new(Time::Virtual);
+        let machine =
+            Machine::boot(BootOptions { driver: driver.clone(), ..BootOptions::default() }).unwrap();
+        let mut timers = Timers::new(Arc::new(machine), driver).unwrap();
+        timers.spawn = |_, _| Err(io::ErrorKind::WouldBlock.into());
+        let timers = Arc::new(timers);
+        let kind = timer_kinds::DESCRIPTOR;
+        let what = Purpose { kind, signal: 0, thread: 0, value: 0, nonblocking: true };
+        let (number, _read_end) = timers.make(1, what).unwrap();
+        let (second, never) = (Duration::from_secs(1), Duration::ZERO);
+        assert_eq!(timers.set(1, number, second, never), Err(Errno::EAGAIN));
+        assert_eq!(timers.get(1, number), Ok([0; 16]), "it is not set");
+        let set = Setting { due: Some(timers.now() + 2 * second), every: second, number: 7 };
+        *timers.find(1, number).unwrap().setting.lock() = set;
+        assert_eq!(timers.set(1, number, second, never), Err(Errno::EAGAIN));
+        assert_eq!(timers.get(1, number), Ok(timers.shown(set)), "what was set before still is");
     }
 }

@@ -1,14 +1,13 @@
 //! Waits for a virtual clock: sleeps, and the time limits of whatever else programs wait for.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use dmlab_machine::{Interrupted, interruptible};
-use dmlab_recording::Call;
+use dmlab_shim_proto::Reply;
 use dmlab_units::Errno;
 
 use super::channel::Channel;
-use super::session::{Answer, Session, value};
+use super::session::{Answer, Session, payload, value};
+use super::timers::Purpose;
 use crate::driver::Time;
 
 impl Session {
@@ -21,30 +20,32 @@ impl Session {
         channel.drain();
         let _listening = self.listen().map_err(|_| Errno::EIO)?;
         let wait = &self.watched.wait;
-        wait.interrupt.clear();
-        wait.is_under_way.store(true, Ordering::Release);
+        wait.begin();
         // What was taken back already is so before the call begins, also in a recording.
         if channel.is_cancelled() {
-            wait.cancel(self.shared.recorder.as_deref(), self.client);
+            self.shared.kernel.take_back(self.client, wait);
         }
-        value(self.recorded_plainly(|| Call::Sleep { time }, || self.sleep_now(time), |left| *left)?)
+        let until = self.shared.world.machine().runtime().now() + time;
+        let left = self.shared.kernel.sleep(self.client, until, wait)?;
+        value(i64::try_from(left.as_nanos()).unwrap_or(i64::MAX))
     }
 
-    fn sleep_now(&self, time: Duration) -> Result<i64, Errno> {
-        let wait = &self.watched.wait;
-        let runtime = self.shared.world.machine().runtime();
-        let until = runtime.now() + time;
-        let slept = runtime.block_on(interruptible(Some(&wait.interrupt), runtime.sleep_until(until)));
-        wait.is_under_way.store(false, Ordering::Release);
-        match slept {
-            Ok(Ok(())) => Ok(0),
-            // A moment at least, or it would look slept through.
-            Ok(Err(Interrupted)) => {
-                let left = until.saturating_since(runtime.now()).as_nanos();
-                Ok(i64::try_from(left).unwrap_or(i64::MAX).max(1))
-            }
-            Err(_) => Err(Errno::EDEADLK),
-        }
+    pub(super) fn new_timer(&self, what: Purpose) -> Answer {
+        let (id, fd) = self.shared.timers.make(self.pid, what)?;
+        Ok((Reply { value: id as i64, ..Reply::default() }, fd))
+    }
+
+    pub(super) fn set_timer(&self, timer: u64, first: u64, every: u64, out: &mut [u8]) -> Answer {
+        let (first, every) = (Duration::from_nanos(first), Duration::from_nanos(every));
+        payload(out, &self.shared.timers.set(self.pid, timer, first, every)?)
+    }
+
+    pub(super) fn get_timer(&self, timer: u64, out: &mut [u8]) -> Answer {
+        payload(out, &self.shared.timers.get(self.pid, timer)?)
+    }
+
+    pub(super) fn drop_timer(&self, timer: u64) -> Answer {
+        self.shared.timers.end(self.pid, timer).and_then(|()| value(0))
     }
 
     /// Hears the client's messages for as long as what is returned lives.
