@@ -33,7 +33,9 @@ struct Options {
 fn options(arguments: &[&str]) -> Result<Options, String> {
     let mut options =
         Options { cases: 500, seed: 1, kernel: "6.12".to_owned(), themes: THEMES.to_vec(), stored: false };
-    for pair in arguments.chunks(2) {
+    let (flags, pairs): (Vec<&str>, Vec<&str>) = arguments.iter().partition(|word| **word == "--store");
+    options.stored = !flags.is_empty();
+    for pair in pairs.chunks(2) {
         let number =
             |text: &str| text.parse::<u64>().map_err(|error| format!("{}: `{text}`: {error}", pair[0]));
         let theme = |text: &str| {
@@ -45,7 +47,6 @@ fn options(arguments: &[&str]) -> Result<Options, String> {
             ["--seed", value] => options.seed = number(value)?,
             ["--kernel", value] => value.clone_into(&mut options.kernel),
             ["--themes", value] => options.themes = value.split(',').map(theme).collect::<Result<_, _>>()?,
-            ["--store"] => options.stored = true,
             _ => {
                 return Err(format!(
                     "differ [--cases N] [--seed S] [--kernel 6.12|7.2] [--themes {}] [--store]",
@@ -57,9 +58,38 @@ fn options(arguments: &[&str]) -> Result<Options, String> {
     Ok(options)
 }
 
+/// `differ record [KERNEL]`: has a Linux print what it does in each script of `differ/found`, in place of what was there.
+fn record(kernel: &str) -> Result<(), String> {
+    let folder = repository().join("crates/conformance/differ/found");
+    let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let mut paths: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|end| end == "steps"));
+    let read = |path: &PathBuf| {
+        let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok::<_, String>(Script { seed: 0, steps: text.lines().map(str::to_owned).collect() })
+    };
+    let scripts: Vec<Script> = paths.iter().map(read).collect::<Result<_, _>>()?;
+    for (path, outcome) in paths.iter().zip(once(&Players::new(kernel)?, &scripts)?) {
+        match outcome {
+            Outcome::Same(linux) => write(&path.with_extension(format!("{kernel}.out")), &linux)?,
+            Outcome::Differs { linux, why } => {
+                write(&path.with_extension(format!("{kernel}.out")), &linux)?;
+                say(&format!("{}: {why}", path.display()));
+            }
+            Outcome::NotRecorded(why) => say(&format!("{}: not recorded: {why}", path.display())),
+        }
+    }
+    Ok(())
+}
+
 /// `differ`: plays the scripts of the seeds from S on. With `--store`, leaves each script and what Linux printed where the tests
 /// look for them, in place of what was there.
 pub(crate) fn run(arguments: &[&str]) -> Result<(), String> {
+    match arguments {
+        ["record"] => return record("6.12"),
+        ["record", kernel] => return record(kernel),
+        _ => {}
+    }
     let options = options(arguments)?;
     let players = Players::new(&options.kernel)?;
     let (mut differ, mut silent) = (0, 0);

@@ -49,6 +49,9 @@ bitflags::bitflags! {
         /// A pool says that it can't pass discards down when the limits of a table are first computed; else whenever it is
         /// resumed.
         const POOL_CHECKS_DISCARDS_EARLY = 1 << 17;
+        /// A second metadata snapshot of a pool is refused before a block is taken for it; else after (recorded:
+        /// `differ/found/second-metadata-snapshot`).
+        const METADATA_SNAPSHOT_CHECKED_FIRST = 1 << 18;
     }
 }
 

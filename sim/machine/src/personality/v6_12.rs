@@ -5,6 +5,6 @@ use dmlab_runtime::{Personality, Quirks};
 pub(super) static LATER: Personality = Personality {
     name: "6.12.113",
     release: "6.12.113",
-    quirks: Quirks::MESSAGE_NEEDS_TABLE,
+    quirks: Quirks::MESSAGE_NEEDS_TABLE.union(Quirks::METADATA_SNAPSHOT_CHECKED_FIRST),
     ..*Personality::REFERENCE
 };

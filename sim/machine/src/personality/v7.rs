@@ -23,7 +23,8 @@ pub(super) static V7_2: Personality = Personality {
         .union(Quirks::FLAKEY_CHECKS_MORE)
         .union(Quirks::LARGE_DEFAULT_IO)
         .union(Quirks::STRIPED_DISCARD_SUMMED)
-        .union(Quirks::QUEUES_SHOW_STREAMS),
+        .union(Quirks::QUEUES_SHOW_STREAMS)
+        .union(Quirks::METADATA_SNAPSHOT_CHECKED_FIRST),
 };
 
 pub(super) static V7_3: Personality = Personality { name: "7.3", release: "7.3.4", ..V7_2 };

@@ -2,7 +2,7 @@
 
 use dmlab_formats::space_map_root::SpaceMapRoot;
 use dmlab_formats::thin::{SUPERBLOCK, Superblock};
-use dmlab_runtime::Level;
+use dmlab_runtime::{Level, Quirks};
 use dmlab_units::{Errno, MetaBlock};
 
 use super::errors::errno;
@@ -21,14 +21,16 @@ impl ThinMetadata {
     /// EBUSY when there is one already; ENOSPC.
     pub async fn reserve_metadata_snapshot(&mut self) -> Result<(), Errno> {
         self.is_in_service = true;
+        let is_held = self.held_root().is_some();
+        if is_held && self.device().runtime().has(Quirks::METADATA_SNAPSHOT_CHECKED_FIRST) {
+            return Err(self.already_held());
+        }
         // One more parent makes the shadow a copy; the copy takes that parent back.
         self.tm.inc(LOCATION).await.map_err(errno)?;
         let (copy, _) = self.tm.shadow(LOCATION, &SUPERBLOCK).await.map_err(errno)?;
-        if self.held_root().is_some() {
+        if is_held {
             self.tm.dec(copy).await.map_err(errno)?;
-            let text = "Pool metadata snapshot already exists: release this before taking another.";
-            self.log(Level::Warning, text);
-            return Err(Errno::EBUSY);
+            return Err(self.already_held());
         }
         let held = Superblock {
             data_space_map: SpaceMapRoot::default(),
@@ -42,6 +44,14 @@ impl ThinMetadata {
         self.tm.inc(held.details_root).await.map_err(errno)?;
         self.set_held_root(copy);
         Ok(())
+    }
+
+    fn already_held(&self) -> Errno {
+        self.log(
+            Level::Warning,
+            "Pool metadata snapshot already exists: release this before taking another.",
+        );
+        Errno::EBUSY
     }
 
     /// Gives the metadata snapshot up. The caller commits.
