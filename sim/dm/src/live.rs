@@ -265,7 +265,7 @@ impl MappedDisk {
         queue: &mut BioQueue<'a>,
     ) {
         if live.flush_bypasses_map() {
-            // As Linux lists a table's devices: the last opened first (recorded: `core/deps-forms`).
+            // As Linux lists a table's devices: the last opened first (recorded: `delay/tables`).
             for device in live.devices().iter().rev() {
                 let mut twin = bio.duplicate(0);
                 twin.set_dev(device.device());
