@@ -3,6 +3,7 @@
 mod citations;
 mod files;
 mod layers;
+mod locks;
 mod manifests;
 mod prose;
 mod releases;
@@ -13,6 +14,7 @@ mod words;
 pub use citations::{Shelf, citations, recordings_of_page};
 pub use files::{dead_files, file_name, length, tracked_files};
 pub use layers::{arrows, target_independence};
+pub use locks::nested_locks;
 pub use manifests::{Manifest, outside_reasons, shared_versions};
 pub use prose::prose;
 pub use releases::releases;

@@ -45,6 +45,11 @@ fn no_code_of_the_kernel_side_names_a_release_of_linux() {
 }
 
 #[test]
+fn locks_are_held_alone_or_in_a_known_order() {
+    hold(rust_files().iter().flat_map(|file| tidy::nested_locks(file, &read(file))).collect());
+}
+
+#[test]
 fn only_the_machine_lists_the_targets() {
     let users: Vec<String> = manifests()
         .into_iter()

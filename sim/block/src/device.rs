@@ -1,10 +1,13 @@
 //! The block device: what a number in `/dev` stands for.
 
+mod openers;
+mod ops;
+mod queue;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
-use dmlab_abi::Geometry;
 use dmlab_runtime::{Level, RateLimit, Runtime, UeventAction};
 use dmlab_units::{DevT, Errno, Sectors};
 use parking_lot::{Mutex, RwLock};
@@ -14,153 +17,12 @@ use crate::cache::{ErrSeq, PageCache};
 use crate::partition::Partition;
 use crate::registry::Numbers;
 use crate::stats::DiskStats;
-use crate::{
-    Bio, BioFlags, BioQueue, BlkStatus, Caller, End, Features, FrameData, Op, QueueLimits, SparseMemory,
-    UserMemory,
-};
+use crate::{BioFlags, Op, QueueLimits};
 
-/// What became of a bio on the fast path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Redirect {
-    /// Nothing: it goes the usual way.
-    No,
-    /// The bio names another device now.
-    Down,
-    /// The bio was taken, or has ended.
-    Gone,
-}
-
-/// The driver behind a block device.
-pub trait DiskOps: Send + Sync {
-    /// Takes a bio: ends it, sends it on through `queue`, or keeps it (owned) to end it later.
-    fn submit_bio<'a>(&self, dev: &Arc<BlockDevice>, bio: Bio<'a>, queue: &mut BioQueue<'a>);
-
-    /// Sends a bio on where it stands, if that is all there is to do with it: the fast path through stacked devices, which
-    /// moves no bio in memory. A driver that answers [`Redirect::No`] has done nothing yet.
-    fn redirect(&self, dev: &Arc<BlockDevice>, bio: &mut Bio<'_>) -> Redirect {
-        let _ = (dev, bio);
-        Redirect::No
-    }
-
-    /// Hears how a bio ended that this driver sent on with [`Bio::push_device_frame`].
-    fn end_bio(&self, dev: &Arc<BlockDevice>, bio: &mut Bio<'_>, data: FrameData, status: BlkStatus) -> End {
-        let _ = (dev, bio, data);
-        End::Done(status)
-    }
-
-    /// The device is about to be opened.
-    ///
-    /// # Errors
-    /// ENXIO when it is going away.
-    fn open(&self, dev: &BlockDevice) -> Result<(), Errno> {
-        let _ = dev;
-        Ok(())
-    }
-
-    /// The device has been closed; `openers_left` still have it open.
-    fn release(&self, dev: &BlockDevice, openers_left: u32) {
-        let _ = (dev, openers_left);
-    }
-
-    /// Whether the disk is scanned for partitions, so that BLKRRPART is no error.
-    fn may_have_partitions(&self) -> bool {
-        false
-    }
-
-    /// Whether BLKPG may not add partitions to it either.
-    fn refuses_partitions(&self) -> bool {
-        false
-    }
-
-    /// How many minor numbers the disk has: one for itself and the rest for its first partitions.
-    fn minors(&self) -> u32 {
-        1
-    }
-
-    /// Whether it has a request queue (blk-mq), so that a request-based mapped device may stand on it. Here all devices
-    /// take bios; this is what Linux would say of it.
-    fn takes_requests(&self) -> bool {
-        false
-    }
-
-    /// A disk of its own with the same bytes, if it can be had without copying them.
-    fn fork(&self) -> Option<Arc<dyn DiskOps>> {
-        None
-    }
-
-    /// The bytes themselves, of a disk in memory, for tools that look at it from outside the machine.
-    fn memory(&self) -> Option<&SparseMemory> {
-        None
-    }
-
-    /// The device whose contents this one shows as its own, for a loop device bound to another device.
-    fn stands_on(&self) -> Option<Arc<BlockDevice>> {
-        None
-    }
-
-    /// What HDIO_GETGEO returns; `None` makes it ENOTTY.
-    fn geometry(&self, dev: &BlockDevice) -> Option<Geometry> {
-        let _ = dev;
-        None
-    }
-
-    /// An ioctl that the block layer does not handle itself, on a file opened with `mode`.
-    ///
-    /// # Errors
-    /// ENOTTY for one that the driver does not know either.
-    fn ioctl(
-        &self,
-        dev: &Arc<BlockDevice>,
-        mode: OpenMode,
-        caller: &dyn Caller,
-        request: u32,
-        arg: u64,
-        memory: &mut dyn UserMemory,
-    ) -> Result<i32, Errno> {
-        let _ = (dev, mode, caller, request, arg, memory);
-        Err(Errno::ENOTTY)
-    }
-}
-
-/// The exclusive holder of a device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holder {
-    /// The device mapper as a whole: its tables may share a device among themselves.
-    DeviceMapper,
-    /// One open file (O_EXCL), by a number of its own.
-    File(u64),
-    /// The holders of its partitions, all together.
-    Partitions,
-}
-
-bitflags::bitflags! {
-    /// How a device is opened.
-    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-    pub struct OpenMode: u32 {
-        /// For reading.
-        const READ = 1 << 0;
-        /// For writing.
-        const WRITE = 1 << 1;
-        /// O_EXCL: claim it.
-        const EXCLUSIVE = 1 << 2;
-        /// O_DIRECT: past the page cache.
-        const DIRECT = 1 << 3;
-        /// O_NONBLOCK.
-        const NDELAY = 1 << 4;
-        /// O_SYNC or O_DSYNC: durable at each write.
-        const SYNC = 1 << 5;
-    }
-}
-
-#[derive(Default)]
-struct Openers {
-    count: u32,
-    claim: Option<(Holder, u32)>,
-    is_dead: bool,
-    /// Mapped devices that stand on this one, with the number of tables of each.
-    holders: Vec<(DevT, u32)>,
-}
+use openers::Openers;
+pub use openers::{Holder, OpenDevice, OpenMode};
+pub use ops::{DiskOps, Redirect};
+use queue::Queue;
 
 /// A block device: a disk, or a partition of one.
 pub struct BlockDevice {
@@ -172,10 +34,7 @@ pub struct BlockDevice {
     is_read_only: AtomicBool,
     has_warned_read_only: AtomicBool,
     is_dead: AtomicBool,
-    has_write_cache: AtomicBool,
-    /// Logical block size less one in the upper half, `dma_alignment` in the lower: what each direct IO looks at.
-    alignment: AtomicU64,
-    limits: RwLock<Arc<QueueLimits>>,
+    queue: Queue,
     disk_seq: AtomicU64,
     openers: Mutex<Openers>,
     stats: DiskStats,
@@ -184,9 +43,6 @@ pub struct BlockDevice {
     cache: Mutex<Option<Arc<PageCache>>>,
     /// The write-back errors, which outlive the cache: a later opener is told of those that no file has seen.
     write_back_errors: Arc<ErrSeq>,
-    read_ahead: AtomicU64,
-    /// Whether IO is counted (QUEUE_FLAG_IO_STAT).
-    keeps_stats: AtomicBool,
     /// What makes it a partition.
     part: Option<Partition>,
     partitions: RwLock<BTreeMap<u32, Arc<BlockDevice>>>,
@@ -219,7 +75,7 @@ impl BlockDevice {
     ) -> Arc<BlockDevice> {
         let (runtime, limits) = (whole.runtime.clone(), *whole.limits());
         let device = BlockDevice::make(dev, name, 0, runtime, ops, limits, Some(part));
-        device.keep_limits(limits);
+        device.queue.set_limits(limits);
         Arc::new(device)
     }
 
@@ -241,17 +97,13 @@ impl BlockDevice {
             is_read_only: AtomicBool::new(false),
             has_warned_read_only: AtomicBool::new(false),
             is_dead: AtomicBool::new(false),
-            has_write_cache: AtomicBool::new(false),
-            alignment: AtomicU64::new(0),
-            limits: RwLock::new(Arc::new(limits)),
+            queue: Queue::new(limits),
             disk_seq: AtomicU64::new(disk_seq),
             openers: Mutex::default(),
             stats: DiskStats::default(),
             eod_limit: RateLimit::default(),
             cache: Mutex::default(),
             write_back_errors: Arc::default(),
-            read_ahead: AtomicU64::new(0),
-            keeps_stats: AtomicBool::new(false),
             part,
             partitions: RwLock::default(),
             numbers: OnceLock::new(),
@@ -279,11 +131,6 @@ impl BlockDevice {
     pub(crate) fn set_numbers(&self, numbers: &Arc<Numbers>) {
         // A device is added to one registry.
         let _again = self.numbers.set(Arc::downgrade(numbers));
-    }
-
-    /// Whether its IO is counted.
-    pub fn keeps_stats(&self) -> bool {
-        self.keeps_stats.load(Ordering::Relaxed)
     }
 
     /// The number of the device.
@@ -389,49 +236,39 @@ impl BlockDevice {
         &self.stats
     }
 
-    /// What it can take.
-    pub fn limits(&self) -> Arc<QueueLimits> {
-        self.limits.read().clone()
+    /// Whether IO of the device is counted.
+    pub fn keeps_stats(&self) -> bool {
+        self.queue.keeps_stats()
     }
 
-    /// Replaces what it can take, and its partitions with it.
+    /// What the device can take.
+    pub fn limits(&self) -> Arc<QueueLimits> {
+        self.queue.limits()
+    }
+
+    /// Replaces what the device can take, and its partitions with it.
     pub fn set_limits(&self, limits: QueueLimits) {
         // New limits raise what the user or other limits had chosen, and never lower it (recorded: `raw/suspend`).
         self.set_read_ahead(self.read_ahead().max(limits.default_read_ahead()));
-        self.keep_limits(limits);
+        self.queue.set_limits(limits);
         for part in self.partitions.read().values() {
-            part.keep_limits(limits);
+            part.queue.set_limits(limits);
         }
-    }
-
-    fn keep_limits(&self, limits: QueueLimits) {
-        self.keeps_stats.store(limits.features.contains(Features::IO_STAT), Ordering::Relaxed);
-        self.has_write_cache.store(limits.has_write_cache(), Ordering::Relaxed);
-        let block_mask = limits.logical_block_size.0.saturating_sub(1);
-        self.alignment.store(block_mask << 32 | u64::from(limits.dma_alignment), Ordering::Relaxed);
-        *self.limits.write() = Arc::new(limits);
     }
 
     /// Masks of what positions and lengths, and what memory addresses, of direct IO must be multiples of.
     pub(crate) fn direct_io_masks(&self) -> (u64, u64) {
-        let both = self.alignment.load(Ordering::Relaxed);
-        (both >> 32, both & u64::from(u32::MAX))
+        self.queue.direct_io_masks()
     }
 
-    /// Whether it has a volatile write cache, so that flushes reach its driver.
+    /// Whether the device has a volatile write cache, so that flushes reach its driver.
     pub fn has_write_cache(&self) -> bool {
-        self.has_write_cache.load(Ordering::Relaxed)
+        self.queue.has_write_cache()
     }
 
     /// Whether a discard, secure erase or write zeroes would be taken.
     pub fn supports(&self, op: Op) -> bool {
-        let limits = self.limits.read();
-        match op {
-            Op::Discard => !limits.max_discard_sectors.is_zero(),
-            Op::SecureErase => !limits.max_secure_erase_sectors.is_zero(),
-            Op::WriteZeroes => !limits.max_write_zeroes_sectors.is_zero(),
-            Op::Read | Op::Write | Op::Flush => true,
-        }
+        self.queue.supports(op)
     }
 
     /// How far a sequential buffered reader is read ahead of (`queue/read_ahead_kb`).
@@ -439,7 +276,7 @@ impl BlockDevice {
         if let Some(whole) = self.whole() {
             return whole.read_ahead();
         }
-        Sectors(self.read_ahead.load(Ordering::Relaxed))
+        self.queue.read_ahead()
     }
 
     /// Sets how far to read ahead, rounded down to whole pages.
@@ -447,7 +284,7 @@ impl BlockDevice {
         if let Some(whole) = self.whole() {
             return whole.set_read_ahead(sectors);
         }
-        self.read_ahead.store(sectors.0 & !7, Ordering::Relaxed);
+        self.queue.set_read_ahead(sectors);
     }
 
     /// The page cache of the device, made if this is the first time that it is opened as a file.
@@ -480,141 +317,5 @@ impl BlockDevice {
         if let Some(cache) = &*self.cache.lock() {
             cache.drop_clean();
         }
-    }
-
-    /// How many have it open.
-    pub fn open_count(&self) -> u32 {
-        self.openers.lock().count
-    }
-
-    /// The exclusive holder of the device.
-    pub fn claimed_by(&self) -> Option<Holder> {
-        self.openers.lock().claim.map(|(holder, _)| holder)
-    }
-
-    /// Opens it, for `holder` alone if one is given. Dropping what is returned closes it.
-    ///
-    /// # Errors
-    /// EBUSY when another holds it exclusively and this open wants to as well; ENXIO when it is going away.
-    pub fn open(self: &Arc<Self>, mode: OpenMode, holder: Option<Holder>) -> Result<OpenDevice, Errno> {
-        let whole = match &self.part {
-            None => None,
-            Some(part) => {
-                let whole = part.whole().ok_or(Errno::ENXIO)?;
-                let held = holder.map(|_| Holder::Partitions);
-                Some(Box::new(whole.open(mode.difference(OpenMode::EXCLUSIVE), held)?))
-            }
-        };
-        {
-            let mut openers = self.openers.lock();
-            if openers.is_dead || self.is_dead() {
-                return Err(Errno::ENXIO);
-            }
-            if let Some(holder) = holder {
-                match &mut openers.claim {
-                    None => openers.claim = Some((holder, 1)),
-                    Some((other, count)) if *other == holder => *count += 1,
-                    Some(_) => return Err(Errno::EBUSY),
-                }
-            }
-            openers.count += 1;
-        }
-        let opened = OpenDevice { device: self.clone(), mode, holder, _whole: whole };
-        self.ops.open(self)?;
-        Ok(opened)
-    }
-
-    /// Refuses all further opens, unless the device is open.
-    ///
-    /// # Errors
-    /// EBUSY with the number of openers left as it is.
-    pub fn lock_for_removal(&self) -> Result<(), Errno> {
-        let mut openers = self.openers.lock();
-        if openers.count > 0 {
-            return Err(Errno::EBUSY);
-        }
-        openers.is_dead = true;
-        Ok(())
-    }
-
-    /// A table of mapped device `holder` now stands on it (`holders/` in sysfs).
-    pub fn add_holder(&self, holder: DevT) {
-        let mut openers = self.openers.lock();
-        match openers.holders.iter_mut().find(|(dev, _)| *dev == holder) {
-            Some((_, tables)) => *tables += 1,
-            None => openers.holders.push((holder, 1)),
-        }
-    }
-
-    /// A table of mapped device `holder` no longer stands on it.
-    pub fn remove_holder(&self, holder: DevT) {
-        let mut openers = self.openers.lock();
-        if let Some(i) = openers.holders.iter().position(|(dev, _)| *dev == holder) {
-            openers.holders[i].1 -= 1;
-            if openers.holders[i].1 == 0 {
-                openers.holders.remove(i);
-            }
-        }
-    }
-
-    /// Mapped devices that stand on it.
-    pub fn holders(&self) -> Vec<DevT> {
-        self.openers.lock().holders.iter().map(|(dev, _)| *dev).collect()
-    }
-
-    fn close(self: &Arc<Self>, holder: Option<Holder>) {
-        if self.open_count() == 1 {
-            // The last close writes back; a file that is opened afterwards hears of errors.
-            let _heard_later = self.write_back();
-        }
-        let left = {
-            let mut openers = self.openers.lock();
-            if let (Some(holder), Some((claimed, count))) = (holder, &mut openers.claim)
-                && *claimed == holder
-            {
-                *count -= 1;
-                if *count == 0 {
-                    openers.claim = None;
-                }
-            }
-            openers.count -= 1;
-            if openers.count == 0 {
-                self.cache.lock().take();
-            }
-            openers.count
-        };
-        self.ops.release(self, left);
-    }
-}
-
-/// An open device. Dropping it closes it.
-pub struct OpenDevice {
-    device: Arc<BlockDevice>,
-    mode: OpenMode,
-    holder: Option<Holder>,
-    /// The disk of an open partition, which closes after it.
-    _whole: Option<Box<OpenDevice>>,
-}
-
-impl OpenDevice {
-    /// The device.
-    pub fn device(&self) -> &Arc<BlockDevice> {
-        &self.device
-    }
-
-    /// How it was opened.
-    pub fn mode(&self) -> OpenMode {
-        self.mode
-    }
-
-    /// Widens the mode it was opened with.
-    pub fn add_mode(&mut self, mode: OpenMode) {
-        self.mode |= mode;
-    }
-}
-
-impl Drop for OpenDevice {
-    fn drop(&mut self) {
-        self.device.close(self.holder);
     }
 }

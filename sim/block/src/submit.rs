@@ -9,10 +9,12 @@ use crate::{Bio, BioFlags, BlkStatus, BlockDevice, Offered, Op, Redirect, interc
 /// Here a bio that passes more of them, as in a loop of devices, ends with an IO error.
 pub const MAX_DEPTH: usize = 65_536;
 
-/// Bios on their way down that the current device has sent on. The one pushed last goes first, so a device that cuts
-/// a bio pushes the rest before the piece.
+/// Bios on their way down. What a device has sent on goes before everything that waited already, in the order in which the
+/// device pushed it, but that bios to the device itself, the rest of one that was cut, go after those to devices
+/// below (as the lists of `submit_bio_noacct` have it).
 #[derive(Default)]
 pub struct BioQueue<'a> {
+    /// The last goes first.
     bios: SmallVec<[Bio<'a>; 2]>,
 }
 
@@ -21,6 +23,28 @@ impl<'a> BioQueue<'a> {
     #[inline(always)]
     pub fn push(&mut self, bio: Bio<'a>) {
         self.bios.push(bio);
+    }
+
+    /// Puts those into their order that `dev` has pushed: all from the `from`th on.
+    #[inline(always)]
+    fn arrange(&mut self, from: usize, dev: &BlockDevice) {
+        if self.bios.len() - from >= 2 {
+            self.arrange_several(from, dev);
+        }
+    }
+
+    fn arrange_several(&mut self, from: usize, dev: &BlockDevice) {
+        let pushed = &mut self.bios[from..];
+        let is_below = |bio: &Bio<'_>| bio.dev().is_none_or(|below| !std::ptr::eq(&**below, dev));
+        // A piece and the rest of a bio that was cut, which is nearly all of it.
+        if let [rest, piece] = pushed
+            && !is_below(rest)
+            && is_below(piece)
+        {
+            return;
+        }
+        pushed.reverse();
+        pushed.sort_by_key(is_below);
     }
 }
 
@@ -55,7 +79,9 @@ fn submit_one<'a>(mut bio: Bio<'a>, queue: &mut BioQueue<'a>) {
             Redirect::Down => {}
             Redirect::Gone => return,
             Redirect::No => {
+                let from = queue.bios.len();
                 dev.ops().submit_bio(&dev, bio, queue);
+                queue.arrange(from, &dev);
                 return;
             }
         }

@@ -162,16 +162,16 @@ impl MappedDisk {
             let into = (bio.sector - line.start).0 % largest.0;
             most = most.min(Sectors(largest.0 - into));
         }
+        // What was cut off first goes before what the line has left (`sim/machine/tests/machine/cutting.rs`).
+        if let Some(mut rest) = rest {
+            rest.set_dev(dev);
+            queue.push(rest);
+        }
         if most < bio.len() {
             let piece = bio.split_front(most);
             bio.set_dev(dev);
             queue.push(bio);
             bio = piece;
-        }
-        // It was cut off first, so it goes before what the line has left (`sim/machine/tests/machine/cutting.rs`).
-        if let Some(mut rest) = rest {
-            rest.set_dev(dev);
-            queue.push(rest);
         }
         self.map_clones(dev, live, at, clones, bio, queue);
     }
@@ -186,12 +186,12 @@ impl MappedDisk {
         mut bio: Bio<'a>,
         queue: &mut BioQueue<'a>,
     ) {
-        for clone_nr in 1..clones {
+        for clone_nr in 0..clones - 1 {
             let twin = bio.duplicate(clone_nr);
             self.io.in_flight.enter();
             self.map_one(dev, live, at, twin, queue);
         }
-        bio.clone_nr = 0;
+        bio.clone_nr = clones - 1;
         self.map_one(dev, live, at, bio, queue);
     }
 
@@ -265,7 +265,8 @@ impl MappedDisk {
         queue: &mut BioQueue<'a>,
     ) {
         if live.flush_bypasses_map() {
-            for device in live.devices() {
+            // As Linux lists a table's devices: the last opened first (recorded: `delay/tables`).
+            for device in live.devices().iter().rev() {
                 let mut twin = bio.duplicate(0);
                 twin.set_dev(device.device());
                 queue.push(twin);

@@ -11,6 +11,7 @@ mod flakey_model;
 mod kit;
 mod lifecycle;
 mod mirror;
+mod mirror_log;
 mod misuse_limits;
 mod multipath;
 mod partitions;

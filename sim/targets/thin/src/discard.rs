@@ -39,7 +39,7 @@ impl Pool {
         thin: &Arc<ThinDevice>,
         blocks: Range<ThinBlock>,
     ) -> Result<(), Errno> {
-        let passes_down = self.state.lock().features.passes_discards_down;
+        let passes_down = self.binding.lock().features.passes_discards_down;
         if !passes_down {
             let mut metadata = self.metadata().await;
             self.forget_mappings(thin.id, blocks.clone());

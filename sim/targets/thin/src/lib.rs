@@ -37,11 +37,14 @@
 //! Behaviour: kernel/thin.md; recorded cases `thin/*`, `thin-errors/*`, `docker/*`.
 #![forbid(unsafe_code)]
 
+mod binding;
+mod commit_timer;
 mod discard;
 mod mapping_cache;
 mod messages;
 pub mod metadata;
 mod modes;
+mod no_space;
 mod pool;
 mod pool_target;
 mod provision;

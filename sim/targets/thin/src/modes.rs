@@ -1,17 +1,12 @@
 //! What a pool may do (kernel/thin.md#modes-of-a-pool).
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use dmlab_block::BlkStatus;
 use dmlab_runtime::Level;
 
 use super::metadata::ThinMetadata;
 use super::pool::Pool;
-
-/// How long writes wait for space before they fail (`no_space_timeout`).
-const NO_SPACE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A pool's mode. IMPORTANT: their order is what "at least as bad as" means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,6 +24,9 @@ pub(super) enum Mode {
 }
 
 impl Mode {
+    const ALL: [Mode; 5] =
+        [Mode::Write, Mode::OutOfDataSpace, Mode::OutOfMetadataSpace, Mode::ReadOnly, Mode::Fail];
+
     /// The mode as the status line shows it.
     pub(super) fn shown(self) -> &'static str {
         match self {
@@ -37,6 +35,26 @@ impl Mode {
             Mode::OutOfMetadataSpace | Mode::ReadOnly => "ro",
             Mode::Fail => "Fail",
         }
+    }
+}
+
+/// The mode that a pool is in, which the way of a bio reads without a lock.
+pub(super) struct CurrentMode(AtomicU8);
+
+impl Default for CurrentMode {
+    fn default() -> CurrentMode {
+        CurrentMode(AtomicU8::new(Mode::Write as u8))
+    }
+}
+
+impl CurrentMode {
+    #[inline]
+    pub(super) fn get(&self) -> Mode {
+        Mode::ALL[usize::from(self.0.load(Ordering::Acquire))]
+    }
+
+    fn set(&self, mode: Mode) {
+        self.0.store(mode as u8, Ordering::Release);
     }
 }
 
@@ -54,10 +72,11 @@ impl Pool {
             new = Mode::Fail;
         }
         metadata.set_read_only(new >= Mode::OutOfMetadataSpace);
-        self.state.lock().mode = new;
-        self.mode_hint.store(new as u8, Ordering::Relaxed);
+        self.mode.set(new);
         match new {
-            Mode::Write => self.state.lock().no_space_round += 1,
+            Mode::Write => {
+                self.no_space.lock().end_round();
+            }
             Mode::OutOfDataSpace if old != new => self.start_no_space_timeout(),
             Mode::OutOfDataSpace => {}
             Mode::OutOfMetadataSpace | Mode::ReadOnly | Mode::Fail => self.fail_waiting(BlkStatus::IoErr),
@@ -70,15 +89,14 @@ impl Pool {
     /// Puts the pool into fail mode from its first moment on, because the same pool of the machine that this one was forked
     /// from is in it. Nothing is announced.
     pub(super) fn begin_failed(&self) {
-        self.state.lock().mode = Mode::Fail;
-        self.mode_hint.store(Mode::Fail as u8, Ordering::Relaxed);
+        self.mode.set(Mode::Fail);
         if let Some(mut metadata) = self.try_metadata() {
             metadata.set_read_only(true);
         }
     }
 
-    fn announce(&self, mode: Mode) {
-        let errors = self.state.lock().features.errors_if_no_space;
+    pub(super) fn announce(&self, mode: Mode) {
+        let errors = self.binding.lock().features.errors_if_no_space;
         let name = match mode {
             Mode::Write => "write",
             Mode::OutOfDataSpace if errors => "out-of-data-space (error IO)",
@@ -88,35 +106,5 @@ impl Pool {
         };
         self.raise_event();
         self.log(Level::Info, format_args!("switching pool to {name} mode"));
-    }
-
-    /// Writes that wait for space wait only so long.
-    fn start_no_space_timeout(&self) {
-        let (round, errors) = {
-            let mut state = self.state.lock();
-            state.no_space_round += 1;
-            (state.no_space_round, state.features.errors_if_no_space)
-        };
-        if errors {
-            return;
-        }
-        let Some(pool) = self.this() else { return };
-        let pool = Arc::downgrade(&pool);
-        let sleep = self.runtime.sleep(NO_SPACE_TIMEOUT);
-        self.runtime
-            .spawn("thin-no-space", async move {
-                sleep.await;
-                let Some(pool) = pool.upgrade() else { return };
-                {
-                    let mut state = pool.state.lock();
-                    if state.no_space_round != round || state.mode != Mode::OutOfDataSpace {
-                        return;
-                    }
-                    state.features.errors_if_no_space = true;
-                }
-                pool.announce(Mode::OutOfDataSpace);
-                pool.fail_waiting(BlkStatus::NoSpc);
-            })
-            .detach();
     }
 }

@@ -2,46 +2,23 @@
 
 use std::collections::VecDeque;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
 
 use dmlab_block::{Bio, BlkStatus, BlockDevice};
 use dmlab_dm::kit::{CellKey, InFlight, Prison, TargetLog, Worker};
-use dmlab_dm::{MappedDevice, TableEvents, refuse};
-use dmlab_runtime::{AsyncMutex, AsyncMutexGuard, Instant, Level, RateLimit, Runtime, WaitQueue};
+use dmlab_dm::{MappedDevice, TableEvents};
+use dmlab_runtime::{AsyncMutex, AsyncMutexGuard, Level, RateLimit, Runtime, WaitQueue};
 use dmlab_units::{DevT, Errno, Sectors, ThinBlock, ThinId};
 use parking_lot::Mutex;
 
+use super::binding::{Binding, Features};
+use super::commit_timer::CommitTimer;
 use super::mapping_cache::MappingCache;
 use super::metadata::ThinMetadata;
-use super::modes::Mode;
+use super::modes::{CurrentMode, Mode};
+use super::no_space::NoSpace;
 use super::provision::NewMapping;
-
-/// Mapped changes are committed at least this often.
-pub(super) const COMMIT_PERIOD: Duration = Duration::from_secs(1);
-
-/// Features of a pool, as its table line asks for them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Features {
-    pub(super) zeroes_new_blocks: bool,
-    pub(super) discards: bool,
-    pub(super) passes_discards_down: bool,
-    pub(super) read_only: bool,
-    pub(super) errors_if_no_space: bool,
-}
-
-impl Default for Features {
-    fn default() -> Features {
-        Features {
-            zeroes_new_blocks: true,
-            discards: true,
-            passes_discards_down: true,
-            read_only: false,
-            errors_if_no_space: false,
-        }
-    }
-}
 
 /// A thin device as its pool knows it, shared by its target and the worker.
 pub(super) struct ThinDevice {
@@ -94,14 +71,21 @@ pub(super) struct Pool {
     block_shift: Option<u32>,
     /// The data device: another one makes another pool.
     pub(super) data: Arc<BlockDevice>,
-    /// The mode once more, for lookups that take no lock.
-    pub(super) mode_hint: AtomicU8,
+    pub(super) mode: CurrentMode,
+    /// No bio of a thin device comes, and there is no timed commit.
+    pub(super) is_suspended: AtomicBool,
+    pub(super) binding: Mutex<Binding>,
+    /// IMPORTANT: locked before `binding` where both are; no other two of these locks are held together.
+    pub(super) no_space: Mutex<NoSpace>,
+    pub(super) commit_timer: Mutex<CommitTimer>,
+    pub(super) active_thins: Mutex<Vec<Arc<ThinDevice>>>,
+    /// Data blocks that are full and want to be mapped, in the order in which they became so.
+    pub(super) prepared_mappings: Mutex<Vec<NewMapping>>,
     pub(super) runtime: Arc<Runtime>,
     pub(super) lines: TargetLog,
     metadata: AsyncMutex<ThinMetadata>,
     /// Thin devices that were closed while the metadata was in use.
     closed: Mutex<Vec<ThinId>>,
-    pub(super) state: Mutex<State>,
     /// Blocks that the worker is at work on, or whose new data blocks are being filled.
     pub(super) prison: Prison<Queued>,
     /// Does all that takes more than a lookup, until no table uses the pool any more.
@@ -118,31 +102,6 @@ pub(super) struct Pool {
 
 /// A bio, and the thin device it was sent to.
 pub(super) type Queued = (Arc<ThinDevice>, Bio<'static>);
-
-pub(super) struct State {
-    pub(super) mode: Mode,
-    pub(super) features: Features,
-    pub(super) low_water: u64,
-    pub(super) is_low_water_reached: bool,
-    pub(super) is_suspended: bool,
-    pub(super) thins: Vec<Arc<ThinDevice>>,
-    /// Writes that wait for space.
-    pub(super) waiting_for_space: VecDeque<Queued>,
-    /// Data blocks that are full and want to be mapped, in the order in which they became so.
-    pub(super) prepared_mappings: Vec<NewMapping>,
-    pub(super) last_commit: Instant,
-    pub(super) resumed_at: Instant,
-    pub(super) events: TableEvents,
-    /// Which wait for space is under way: a timeout that belongs to an older one does nothing.
-    pub(super) no_space_round: u64,
-    /// Something is uncommitted, so the commit timer runs.
-    pub(super) has_changes: bool,
-    /// Tables, live and inactive, that use the pool.
-    pub(super) tables: u32,
-    /// Which table the pool follows, by a number of its own; 0 before the first resume.
-    pub(super) bound_table: u64,
-    last_table: u64,
-}
 
 impl Pool {
     pub(super) fn new(
@@ -162,29 +121,17 @@ impl Pool {
             block_size,
             block_shift: block_size.0.is_power_of_two().then(|| block_size.0.trailing_zeros()),
             data,
-            mode_hint: AtomicU8::new(Mode::Write as u8),
+            mode: CurrentMode::default(),
+            is_suspended: AtomicBool::new(true),
+            binding: Mutex::new(Binding::new(features, events)),
+            no_space: Mutex::default(),
+            commit_timer: Mutex::new(CommitTimer::new(now)),
+            active_thins: Mutex::default(),
+            prepared_mappings: Mutex::default(),
             lines: TargetLog::new(runtime.clone(), "thin"),
             runtime: runtime.clone(),
             metadata: AsyncMutex::new(metadata),
             closed: Mutex::default(),
-            state: Mutex::new(State {
-                mode: Mode::Write,
-                features,
-                low_water: 0,
-                is_low_water_reached: false,
-                is_suspended: true,
-                thins: Vec::new(),
-                waiting_for_space: VecDeque::new(),
-                prepared_mappings: Vec::new(),
-                last_commit: now,
-                resumed_at: now,
-                events,
-                no_space_round: 0,
-                has_changes: false,
-                tables: 0,
-                bound_table: 0,
-                last_table: 0,
-            }),
             prison: Prison::default(),
             worker: Worker::new(runtime.clone(), "thin-worker"),
             in_flight: InFlight::default(),
@@ -199,17 +146,9 @@ impl Pool {
         self.this.upgrade()
     }
 
-    /// A table of the pool was made. Returns its number among all that the pool ever had, from 1.
-    pub(super) fn add_table(&self) -> u64 {
-        let mut state = self.state.lock();
-        state.tables += 1;
-        state.last_table += 1;
-        state.last_table
-    }
-
     /// The mapped devices of all active thin devices.
     pub(super) fn thin_devices(&self) -> Vec<Arc<MappedDevice>> {
-        let thins = self.state.lock().thins.clone();
+        let thins = self.active_thins.lock().clone();
         let mut devices: Vec<Arc<MappedDevice>> = Vec::new();
         for device in thins.iter().filter_map(|thin| thin.mapped_device.upgrade()) {
             if !devices.iter().any(|known| Arc::ptr_eq(known, &device)) {
@@ -222,16 +161,7 @@ impl Pool {
     /// Gives the bios that a thin device has queued here back to the core, which queues them until its resume.
     pub(super) fn requeue(&self, thin: &Arc<ThinDevice>) {
         let mut back: Vec<Bio<'static>> = std::mem::take(&mut *thin.queue.lock()).into();
-        {
-            let mut state = self.state.lock();
-            for (owner, bio) in std::mem::take(&mut state.waiting_for_space) {
-                if Arc::ptr_eq(&owner, thin) {
-                    back.push(bio);
-                } else {
-                    state.waiting_for_space.push_back((owner, bio));
-                }
-            }
-        }
+        back.extend(self.no_space.lock().take_of(thin));
         for bio in back {
             bio.end(BlkStatus::DmRequeue);
         }
@@ -239,10 +169,8 @@ impl Pool {
 
     /// A table of the pool went away; with the last one the worker ends, and so does the pool.
     pub(super) fn remove_table(&self) {
-        let mut state = self.state.lock();
-        state.tables -= 1;
-        if state.tables == 0 {
-            drop(state);
+        let is_last = self.binding.lock().remove_table();
+        if is_last {
             self.worker.stop();
         }
     }
@@ -284,12 +212,12 @@ impl Pool {
     }
 
     pub(super) fn mode(&self) -> Mode {
-        self.state.lock().mode
+        self.mode.get()
     }
 
     /// Whether nothing goes any more.
     pub(super) fn has_failed(&self) -> bool {
-        self.mode_hint.load(Ordering::Relaxed) == Mode::Fail as u8
+        self.mode() == Mode::Fail
     }
 
     /// Which block a sector lies in, and where in it.
@@ -310,13 +238,13 @@ impl Pool {
 
     /// Forgets what is cached of a thin device's mappings, however many targets it has.
     pub(super) fn forget_mappings(&self, id: ThinId, blocks: Range<ThinBlock>) {
-        for thin in self.state.lock().thins.iter().filter(|thin| thin.id == id) {
+        for thin in self.active_thins.lock().iter().filter(|thin| thin.id == id) {
             thin.mappings.forget(blocks.clone());
         }
     }
 
     pub(super) fn raise_event(&self) {
-        let events = self.state.lock().events.clone();
+        let events = self.binding.lock().events.clone();
         events.raise();
     }
 
@@ -405,7 +333,7 @@ impl Pool {
             return;
         }
         self.log(Level::Err, "aborting current metadata transaction");
-        for thin in &self.state.lock().thins {
+        for thin in &*self.active_thins.lock() {
             thin.mappings.clear();
         }
         if metadata.abort().await.is_err() {
@@ -415,23 +343,6 @@ impl Pool {
             return;
         }
         metadata.set_needs_check();
-    }
-
-    /// Lets writes that waited for space try again.
-    pub(super) fn retry_waiting(&self) {
-        let waiting = std::mem::take(&mut self.state.lock().waiting_for_space);
-        for (thin, bio) in waiting {
-            thin.queue.lock().push_back(bio);
-        }
-        self.wake();
-    }
-
-    /// Ends writes that waited for space.
-    pub(super) fn fail_waiting(&self, status: BlkStatus) {
-        let waiting = std::mem::take(&mut self.state.lock().waiting_for_space);
-        for (_, bio) in waiting {
-            refuse(bio, status);
-        }
     }
 
     /// Gives the worker something to do.

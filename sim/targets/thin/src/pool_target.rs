@@ -13,10 +13,11 @@ use dmlab_dm::{
 use dmlab_runtime::{Level, Quirks};
 use dmlab_units::{Bytes, Errno, SECTOR_SIZE, Sector, Sectors};
 
+use super::binding::Features;
 use super::discard::MAX_RUN;
 use super::metadata::ThinMetadata;
 use super::modes::Mode;
-use super::pool::{Features, Pool, Pools};
+use super::pool::{Pool, Pools};
 
 /// `thin-pool` 1.23.0.
 pub static THIN_POOL: TargetType = TargetType {
@@ -77,13 +78,13 @@ async fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
 
     let pool = find_or_open(ctr, &metadata, &data, block_size, features).await?;
     let switches_discards = {
-        let state = pool.state.lock();
-        state.tables > 0 && state.features.discards != features.discards
+        let binding = pool.binding.lock();
+        binding.has_tables() && binding.features.discards != features.discards
     };
     if switches_discards {
         return Err(CtrError::invalid("Discard support cannot be disabled once enabled"));
     }
-    let number = pool.add_table();
+    let number = pool.binding.lock().add_table();
     ctr.settings.num_flush_bios = 1;
     if features.discards && features.passes_discards_down {
         // Discards of the pool device itself go straight to the data device.
@@ -240,23 +241,16 @@ impl PoolTarget {
 
     /// Gives the pool what this table asks for.
     fn bind(&self, metadata: &mut ThinMetadata) {
-        let wanted = {
-            let mut state = self.pool.state.lock();
-            let is_new_table = state.bound_table != self.number;
-            state.bound_table = self.number;
-            state.events = self.events.clone();
-            state.low_water = self.low_water;
-            let timed_out = state.features.errors_if_no_space && !is_new_table;
-            state.features = self.effective_features();
-            state.features.errors_if_no_space |= timed_out;
-            // A plain suspend and resume keeps the mode; a new table asks for its own.
-            if !is_new_table {
-                state.mode
-            } else if self.asked.read_only {
-                Mode::ReadOnly
-            } else {
-                Mode::Write
-            }
+        let features = self.effective_features();
+        let is_new_table =
+            self.pool.binding.lock().bind(self.number, features, self.low_water, self.events.clone());
+        // A plain suspend and resume keeps the mode; a new table asks for its own.
+        let wanted = if !is_new_table {
+            self.pool.mode()
+        } else if self.asked.read_only {
+            Mode::ReadOnly
+        } else {
+            Mode::Write
         };
         metadata.set_data_device(self.data.device().clone());
         self.pool.set_mode(metadata, wanted);
@@ -303,7 +297,7 @@ impl PoolTarget {
             return "Fail".to_owned();
         }
         let mut metadata = pool.metadata().await;
-        if !noflush && !pool.state.lock().is_suspended {
+        if !noflush && !pool.is_suspended.load(Ordering::Acquire) {
             let _ = pool.commit(&mut metadata).await;
             pool.note_changes(&metadata);
         }
@@ -311,19 +305,18 @@ impl PoolTarget {
         let used_metadata = metadata_blocks.saturating_sub(metadata.free_metadata());
         let used_data = data_blocks.saturating_sub(metadata.free_data());
         let held = metadata.held_root().map_or("-".to_owned(), |root| root.to_string());
-        let state = pool.state.lock();
-        let discard = match state.features {
+        let features = pool.binding.lock().features;
+        let discard = match features {
             Features { discards: false, .. } => "ignore_discard",
             Features { passes_discards_down: true, .. } => "discard_passdown",
             _ => "no_discard_passdown",
         };
-        let no_space =
-            if state.features.errors_if_no_space { "error_if_no_space" } else { "queue_if_no_space" };
+        let no_space = if features.errors_if_no_space { "error_if_no_space" } else { "queue_if_no_space" };
         let check = if metadata.needs_check() { "needs_check" } else { "-" };
         format!(
             "{} {used_metadata}/{metadata_blocks} {used_data}/{data_blocks} {held} {} {discard} {no_space} {check} {} ",
             metadata.transaction_id(),
-            state.mode.shown(),
+            pool.mode().shown(),
             threshold(&metadata),
         )
     }
@@ -355,7 +348,7 @@ impl Target for PoolTarget {
 
     fn presuspend(&self, _noflush: bool) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            self.pool.state.lock().is_suspended = true;
+            self.pool.is_suspended.store(true, Ordering::Release);
             for thin in self.pool.thin_devices() {
                 thin.internal_suspend().await;
             }
@@ -364,7 +357,7 @@ impl Target for PoolTarget {
 
     fn presuspend_undo(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
-            self.pool.state.lock().is_suspended = false;
+            self.pool.is_suspended.store(false, Ordering::Release);
             for thin in self.pool.thin_devices() {
                 thin.internal_resume().await;
             }
@@ -374,7 +367,7 @@ impl Target for PoolTarget {
     fn postsuspend(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             let pool = &self.pool;
-            pool.state.lock().no_space_round += 1;
+            pool.no_space.lock().end_round();
             pool.drain().await;
             let mut metadata = pool.metadata().await;
             let _ = pool.commit(&mut metadata).await;
@@ -409,12 +402,9 @@ impl Target for PoolTarget {
     fn resume(&self) -> BoxFuture<'_, ()> {
         Box::pin(async {
             let pool = &self.pool;
-            {
-                let mut state = pool.state.lock();
-                state.is_suspended = false;
-                state.is_low_water_reached = false;
-                state.resumed_at = pool.runtime.now();
-            }
+            pool.is_suspended.store(false, Ordering::Release);
+            pool.binding.lock().forget_low_water();
+            pool.commit_timer.lock().resume(pool.runtime.now());
             pool.retry_waiting();
             for thin in pool.thin_devices() {
                 thin.internal_resume().await;

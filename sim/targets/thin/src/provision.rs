@@ -54,7 +54,7 @@ impl Pool {
             self.no_block(cell, pass);
             return;
         };
-        let zeroes = self.state.lock().features.zeroes_new_blocks;
+        let zeroes = self.binding.lock().features.zeroes_new_blocks;
         let (thin, bio) = &cell.holder;
         let fill = match self.origin_part(thin, block_of(&cell)) {
             Some((from, start, len)) => {
@@ -134,7 +134,7 @@ impl Pool {
                     let pool = self.clone();
                     let fill = async move {
                         mapping.status = job.await.err().unwrap_or(BlkStatus::Ok);
-                        pool.state.lock().prepared_mappings.push(mapping);
+                        pool.prepared_mappings.lock().push(mapping);
                         pool.wake();
                     };
                     self.runtime.spawn("thin-fill", fill).detach();
@@ -181,7 +181,7 @@ impl Pool {
             self.metadata_failed(&mut metadata, "dm_thin_insert_block", errno).await;
             return Err(BlkStatus::IoErr);
         }
-        self.state.lock().has_changes = true;
+        self.commit_timer.lock().note_changes(true);
         // Not shared: it was mapped this moment.
         thin.mappings.put(block, data);
         Ok(())

@@ -73,16 +73,16 @@ async fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
         is_requeueing: AtomicBool::new(false),
         mappings: MappingCache::default(),
     });
-    if pool.state.lock().is_suspended {
+    if pool.is_suspended.load(Ordering::Acquire) {
         pool.close_thin(id);
         return Err(CtrError::invalid("Unable to activate thin device while pool is suspended"));
     }
-    pool.state.lock().thins.push(core.clone());
+    pool.active_thins.lock().push(core.clone());
 
     ctr.settings.max_io_len = pool.block_size;
     ctr.settings.num_flush_bios = 1;
     ctr.settings.flush_supported = true;
-    if pool.state.lock().features.discards {
+    if pool.binding.lock().features.discards {
         ctr.settings.num_discard_bios = 1;
         ctr.settings.discards_supported = true;
         ctr.settings.max_discard_granularity = true;
@@ -225,7 +225,7 @@ impl Target for Thin {
     }
 
     fn io_hints(&self, limits: &mut QueueLimits) {
-        if self.pool.state.lock().features.discards {
+        if self.pool.binding.lock().features.discards {
             limits.discard_granularity = Bytes(self.pool.block_size.0 * 512);
             limits.max_hw_discard_sectors = max_discard(&self.pool);
             limits.max_discard_sectors = limits.max_hw_discard_sectors;
@@ -235,7 +235,7 @@ impl Target for Thin {
 
 impl Drop for Thin {
     fn drop(&mut self) {
-        self.pool.state.lock().thins.retain(|core| !Arc::ptr_eq(core, &self.core));
+        self.pool.active_thins.lock().retain(|core| !Arc::ptr_eq(core, &self.core));
         self.pool.close_thin(self.core.id);
     }
 }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use dmlab_block::{Bio, BioFlags, BlkStatus, Op, Tag, submit};
+use dmlab_dm::hear_end;
 use dmlab_dm::kit::{Cell, Work, Worker};
-use dmlab_dm::{hear_end, refuse};
 use dmlab_runtime::Instant;
 use dmlab_units::{Errno, Sector, ThinBlock};
 
 use super::metadata::{Lookup, ThinMetadata};
 use super::modes::Mode;
-use super::pool::{COMMIT_PERIOD, Pool, Queued, ThinDevice};
+use super::pool::{Pool, Queued, ThinDevice};
 
 /// What is left to do with a bio that waits for a commit.
 pub(super) enum AfterCommit {
@@ -48,10 +48,8 @@ impl Work for Pool {
     }
 
     async fn pass(self: &Arc<Self>) {
-        let (thins, prepared) = {
-            let mut state = self.state.lock();
-            (state.thins.clone(), std::mem::take(&mut state.prepared_mappings))
-        };
+        let thins = self.active_thins.lock().clone();
+        let prepared = std::mem::take(&mut *self.prepared_mappings.lock());
         let mut pass = Pass::default();
         for mapping in prepared {
             self.process_prepared_mapping(mapping, &mut pass).await;
@@ -68,17 +66,12 @@ impl Work for Pool {
         self.commit_batch(pass.commits).await;
     }
 
-    /// The next timed commit: at the first tick of the pool's second that comes more than a second after the last commit
-    /// of the worker. `None` while nothing has changed.
+    /// The next timed commit; see [`CommitTimer::next_tick`](super::commit_timer::CommitTimer::next_tick).
     fn next_pass(&self) -> Option<Instant> {
-        let state = self.state.lock();
-        if state.is_suspended || state.mode >= Mode::OutOfMetadataSpace || !state.has_changes {
+        if self.is_suspended.load(Ordering::Acquire) || self.mode() >= Mode::OutOfMetadataSpace {
             return None;
         }
-        let due = state.last_commit + COMMIT_PERIOD;
-        let since = due.saturating_since(state.resumed_at);
-        let ticks = (since.as_nanos() / COMMIT_PERIOD.as_nanos()) as u32 + 1;
-        Some(state.resumed_at + COMMIT_PERIOD * ticks)
+        self.commit_timer.lock().next_tick()
     }
 }
 
@@ -86,17 +79,14 @@ impl Pool {
     /// Commits if a bio waits for it or it is time, and finishes the bios that waited.
     async fn commit_batch(self: &Arc<Self>, batch: Vec<AfterCommit>) {
         let mut metadata = self.metadata().await;
-        let is_time = {
-            let state = self.state.lock();
-            let has_changed = state.thins.iter().any(|thin| metadata.is_changed(thin.id));
-            has_changed && self.runtime.now() > state.last_commit + COMMIT_PERIOD
-        };
+        let is_period_over = self.commit_timer.lock().is_period_over(self.runtime.now());
+        let is_time = is_period_over && self.has_changes(&metadata);
         if batch.is_empty() && !is_time {
             self.note_changes(&metadata);
             return;
         }
         let committed = self.commit(&mut metadata).await;
-        self.state.lock().last_commit = self.runtime.now();
+        self.commit_timer.lock().committed(self.runtime.now());
         self.note_changes(&metadata);
         drop(metadata);
         for waiting in batch {
@@ -110,10 +100,14 @@ impl Pool {
         }
     }
 
+    fn has_changes(&self, metadata: &ThinMetadata) -> bool {
+        self.active_thins.lock().iter().any(|thin| metadata.is_changed(thin.id))
+    }
+
     /// Remembers whether anything is uncommitted, which makes the timer run.
     pub(super) fn note_changes(&self, metadata: &ThinMetadata) {
-        let mut state = self.state.lock();
-        state.has_changes = state.thins.iter().any(|thin| metadata.is_changed(thin.id));
+        let has_changes = self.has_changes(metadata);
+        self.commit_timer.lock().note_changes(has_changes);
     }
 
     /// Thin block at a bio, and the sector inside it.
@@ -265,21 +259,6 @@ impl Pool {
         submit(bio);
     }
 
-    /// A bio that needs space or metadata that the pool cannot give now.
-    pub(super) fn unserviceable(&self, thin: &Arc<ThinDevice>, bio: Bio<'static>) {
-        if thin.is_requeueing.load(Ordering::Acquire) {
-            bio.end(BlkStatus::DmRequeue);
-            return;
-        }
-        let mut state = self.state.lock();
-        if state.mode == Mode::OutOfDataSpace && !state.features.errors_if_no_space {
-            state.waiting_for_space.push_back((thin.clone(), bio));
-            return;
-        }
-        drop(state);
-        refuse(bio, self.generic_error());
-    }
-
     /// Takes a data block, after one more commit if that frees any. `None` when there is none; the mode then says so.
     pub(super) async fn allocate(&self, metadata: &mut ThinMetadata) -> Result<Option<u64>, Errno> {
         self.check_low_water(metadata.free_data());
@@ -309,13 +288,8 @@ impl Pool {
     }
 
     fn check_low_water(&self, free: u64) {
-        let reached = {
-            let mut state = self.state.lock();
-            let reached = free <= state.low_water && !state.is_low_water_reached;
-            state.is_low_water_reached |= reached;
-            reached
-        };
-        if reached {
+        let is_news = self.binding.lock().reaches_low_water(free);
+        if is_news {
             let text = "reached low water mark for data device: sending event.";
             self.log(dmlab_runtime::Level::Warning, text);
             self.raise_event();
