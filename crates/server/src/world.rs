@@ -17,7 +17,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dmlab_shim_proto::{Stat, host_dev_shows, is_modules, retold, tells_of_host_disks};
+pub use dmlab_shim_proto::{Area, area};
+use dmlab_shim_proto::{Stat, host_dev_shows};
 use dmlab_units::{DevT, Errno};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
@@ -28,55 +29,6 @@ pub use sysfs::Entry;
 use dmlab_machine::{DeviceInfo, Machine, OpenMode, UeventAction};
 use resolve::Sources;
 use tree::Tree;
-
-/// Which part of the file system a path lies in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Area {
-    /// `/dev` and below.
-    Dev,
-    /// A simulated part of `/sys`.
-    Sys,
-    /// A simulated file of `/proc`.
-    Proc,
-    /// `/run/udev`, on a machine that has a udev.
-    Udev,
-    /// Absent.
-    Absent,
-    /// Not simulated.
-    Real,
-}
-
-/// Where a clean absolute path lies.
-pub fn area(path: &[u8]) -> Area {
-    let inside = |root: &[u8]| path.starts_with(root) && matches!(path.get(root.len()), None | Some(b'/'));
-    const SYS: [&[u8]; 8] = [
-        b"/sys/block",
-        b"/sys/dev/block",
-        b"/sys/class/block",
-        b"/sys/class/bdi",
-        b"/sys/devices/virtual/block",
-        b"/sys/devices/virtual/bdi",
-        b"/sys/module/dm_mod",
-        b"/sys/module/dm_multipath",
-    ];
-    if inside(b"/dev") {
-        Area::Dev
-    } else if SYS.iter().any(|root| inside(root)) || is_modules(path) {
-        Area::Sys
-    } else if matches!(
-        path,
-        b"/proc/devices" | b"/proc/misc" | b"/proc/partitions" | b"/proc/diskstats" | b"/proc/sysvipc/sem"
-    ) || retold(path).is_some()
-    {
-        Area::Proc
-    } else if inside(b"/run/udev") {
-        Area::Udev
-    } else if inside(b"/sys/bus/block") || tells_of_host_disks(path) {
-        Area::Absent
-    } else {
-        Area::Real
-    }
-}
 
 /// The System V semaphores of a run, as far as its view has to do with them.
 pub trait Semaphores: Send + Sync {

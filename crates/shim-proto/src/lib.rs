@@ -7,6 +7,7 @@
 //! Everything here is plain bytes: decoders check every length and never panic.
 #![forbid(unsafe_code)]
 
+mod areas;
 mod hosts;
 mod ioctls;
 mod layout;
@@ -15,6 +16,7 @@ mod program;
 mod reply;
 mod semaphores;
 
+pub use areas::{Area, SIMULATED, area};
 pub use hosts::{Retold, host_dev_shows, is_modules, retold, tells_of_host_disks};
 pub use ioctls::{DM_HEADER_LEN, DM_IOCTL_TYPE, IoctlShape, STAGING_LIMIT, ioctl_shape};
 pub use layout::{
