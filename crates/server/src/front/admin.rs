@@ -10,19 +10,19 @@ use super::session::{Answer, Session, payload, value};
 
 impl Session {
     pub(super) fn klog(&self, from: u64, out: &mut [u8]) -> Answer {
-        let lines = self.shared.world.machine().klog().since(from);
+        let lines = self.shared.view.machine().klog().since(from);
         let next = lines.last().map_or(from, |line| line.seq + 1);
         text_lines(out, next, lines.iter().map(|line| (line.seq, line.to_string())))
     }
 
     pub(super) fn uevents(&self, from: u64, out: &mut [u8]) -> Answer {
-        let events = self.shared.world.machine().uevents().after(from);
+        let events = self.shared.view.machine().uevents().after(from);
         let next = events.last().map_or(from, |event| event.seqnum);
         text_lines(out, next, events.iter().map(|event| (event.seqnum - 1, format!("{event}\n"))))
     }
 
     pub(super) fn release(&self, out: &mut [u8]) -> Answer {
-        payload(out, self.shared.world.machine().runtime().personality().release.as_bytes())
+        payload(out, self.shared.view.machine().runtime().personality().release.as_bytes())
     }
 
     pub(super) fn devices(&self, out: &mut [u8]) -> Answer {
@@ -31,7 +31,7 @@ impl Session {
             let access = if device.read_only { "ro" } else { "rw" };
             format!("{} {} {} {access} {dm}", device.name, device.dev, device.size.0)
         };
-        text_lines(out, 0, self.shared.world.devices().iter().map(|device| (0, line(device))))
+        text_lines(out, 0, self.shared.view.devices().iter().map(|device| (0, line(device))))
     }
 
     pub(super) fn fault_rules(&self, from: u64, command: &[u8], out: &mut [u8]) -> Answer {

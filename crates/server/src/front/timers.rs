@@ -24,7 +24,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::driver::{ThreadDriver, Time};
 use crate::signals::TimerSignal;
-use crate::world::errno;
+use dmlab_view::errno;
 
 /// What a new timer is for.
 pub(super) struct Purpose {
