@@ -8,7 +8,8 @@ mod socket;
 use core::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use dmlab_shim_proto as proto;
-use proto::{Reply, Request};
+use proto::Reply;
+use proto::front::Request;
 
 pub(crate) use socket::receive_now;
 use socket::{dial, high, receive};

@@ -1,6 +1,7 @@
 //! The stat family.
 
-use dmlab_shim_proto::{Place, Reply, Request, STAT_LEN, Stat, marker_mode};
+use dmlab_shim_proto::front::{Request, marker_mode};
+use dmlab_shim_proto::{Place, Reply, STAT_LEN, Stat};
 use libc::{c_char, c_int, c_uint};
 
 use crate::channel::Call;

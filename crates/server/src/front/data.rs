@@ -1,6 +1,7 @@
 //! Reads, writes and what goes with them.
 
-use dmlab_shim_proto::{Reply, WAIT_AND_ASK, io_flags};
+use dmlab_shim_proto::front::io_flags;
+use dmlab_shim_proto::{Reply, WAIT_AND_ASK};
 use dmlab_units::{Bytes, Errno};
 
 use super::files::{Body, OpenFile, open_flags};

@@ -3,7 +3,8 @@
 use core::sync::atomic::{AtomicU32, Ordering, fence};
 
 use dmlab_shim_proto as proto;
-use proto::{Reply, Request};
+use proto::Reply;
+use proto::front::Request;
 
 use super::socket::{self, LOST, receive};
 use super::{Call, close_socket, verify};
