@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 
 /// Whether a filter given to `cargo test` leaves this test in.
 fn is_meant(arguments: &[String]) -> bool {
-    if arguments.iter().any(|a| a == "-k") {
+    if arguments.iter().any(|a| a == "-k" || a == "--kernel") {
         return true;
     }
     arguments.iter().filter(|a| !a.starts_with('-')).all(|filter| "golden".contains(filter.as_str()))

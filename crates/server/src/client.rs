@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use dmlab_shim_proto as proto;
 use dmlab_units::Errno;
-use proto::{DATA_LEN, FileKind, Reply, Request, SOCKET_NAME};
+use proto::{DATA_LEN, Encode, FileKind, Reply, SOCKET_NAME};
+use proto::{admin, front::Request};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 use crate::front::{receive, send};
@@ -94,7 +95,7 @@ impl Client {
     }
 
     /// Does one call.
-    fn call(&mut self, request: &Request<'_>) -> io::Result<Result<(Reply, Option<OwnedFd>), Errno>> {
+    fn call(&mut self, request: &impl Encode) -> io::Result<Result<(Reply, Option<OwnedFd>), Errno>> {
         let header = request
             .encode(self.area.data())
             .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "the request is longer than 1 MiB"))?;
@@ -134,7 +135,7 @@ impl Client {
         }
     }
 
-    fn simple(&mut self, request: &Request<'_>) -> io::Result<(Reply, Option<OwnedFd>)> {
+    fn simple(&mut self, request: &impl Encode) -> io::Result<(Reply, Option<OwnedFd>)> {
         self.call(request)?.map_err(|errno| io::Error::from_raw_os_error(errno.raw()))
     }
 
@@ -147,7 +148,7 @@ impl Client {
     /// # Errors
     /// The outer error: the machine could not be asked. The inner one is its answer.
     pub fn dm_ioctl(&mut self, request: u32, buffer: &mut Vec<u8>) -> io::Result<Result<i32, Errno>> {
-        let (reply, _) = self.simple(&Request::DmIoctl { cmd: request, data: buffer })?;
+        let (reply, _) = self.simple(&admin::Request::DmIoctl { cmd: request, data: buffer })?;
         let begin = reply.extra as usize;
         let mut answer = self.payload(&reply);
         while (answer.len() as u64) < reply.total {
@@ -178,7 +179,7 @@ impl Client {
     /// # Errors
     /// When the machine is gone.
     pub fn uevents_since(&mut self, from: u64) -> io::Result<(Vec<String>, u64)> {
-        let (reply, _) = self.simple(&Request::Uevents { from })?;
+        let (reply, _) = self.simple(&admin::Request::Uevents { from })?;
         let text = String::from_utf8_lossy(&self.payload(&reply)).into_owned();
         let events = text.split("\n\n").filter(|event| !event.is_empty()).map(str::to_owned).collect();
         Ok((events, reply.value as u64))
@@ -197,7 +198,7 @@ impl Client {
             std::iter::once(verb).chain(words.iter().map(String::as_str)).collect::<Vec<_>>().join("\0");
         let (mut lines, mut from) = (Vec::new(), 0);
         loop {
-            let (reply, _) = self.simple(&Request::Faults { from, command: command.as_bytes() })?;
+            let (reply, _) = self.simple(&admin::Request::Faults { from, command: command.as_bytes() })?;
             let text = self.lines(&reply);
             if reply.extra == 1 {
                 return Err(io::Error::new(io::ErrorKind::InvalidInput, text.join("\n")));
@@ -216,7 +217,7 @@ impl Client {
     /// # Errors
     /// When the machine is gone.
     pub fn release(&mut self) -> io::Result<String> {
-        let (reply, _) = self.simple(&Request::Release {})?;
+        let (reply, _) = self.simple(&admin::Request::Release {})?;
         Ok(String::from_utf8_lossy(&self.payload(&reply)).into_owned())
     }
 
@@ -225,7 +226,7 @@ impl Client {
     /// # Errors
     /// When the machine is gone.
     pub fn devices(&mut self) -> io::Result<Vec<DeviceLine>> {
-        let (reply, _) = self.simple(&Request::Devices {})?;
+        let (reply, _) = self.simple(&admin::Request::Devices {})?;
         let parse = |line: &String| {
             let mut fields = line.splitn(5, ' ');
             Some(DeviceLine {
@@ -311,6 +312,6 @@ impl Client {
     /// # Errors
     /// When it cannot be reached.
     pub fn halt(&mut self) -> io::Result<()> {
-        self.simple(&Request::Halt {}).map(|_| ())
+        self.simple(&admin::Request::Halt {}).map(|_| ())
     }
 }

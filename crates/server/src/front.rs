@@ -45,9 +45,9 @@ pub(crate) use channel::{receive, send};
 use crate::driver::{OwnedCallGuard, ThreadDriver};
 use crate::rundir;
 use crate::shared::ClockPage;
-use crate::world::World;
 use channel::Channel;
 use dmlab_machine::Machine;
+use dmlab_view::View;
 use files::Files;
 use mirror::Mirror;
 use semaphores::Semaphores;
@@ -141,7 +141,7 @@ impl Server {
         let semaphores = Arc::new(Semaphores::new(kernel.clone(), driver.time()));
         let shared = Arc::new(Shared {
             // What a run records must not depend on when it is looked at.
-            world: World::new(machine, semaphores.clone(), kept, options.has_udev, !kernel.is_recorded()),
+            view: View::new(machine, semaphores.clone(), kept, options.has_udev, !kernel.is_recorded()),
             semaphores,
             files,
             mirror: Mirror::new(dir.join(MIRROR_DIR))?,
@@ -155,7 +155,7 @@ impl Server {
             halted_by: AtomicI32::new(0),
         });
         let of_log = Arc::downgrade(&shared.files);
-        shared.world.machine().klog().listen(move || {
+        shared.view.machine().klog().listen(move || {
             if let Some(files) = of_log.upgrade() {
                 files.signal_log_readers();
             }
@@ -180,7 +180,7 @@ impl Server {
         let after_work = shared.clone();
         threads.push(driver.start(runtime, move || {
             after_work.files.signal_controls();
-            after_work.world.run_udev();
+            after_work.view.run_udev();
         })?);
         threads.push(spawn("dmlab-reaper", {
             let shared = shared.clone();
@@ -194,17 +194,17 @@ impl Server {
             }
         })?);
         if options.has_udev {
-            shared.world.run_udev();
-            let world = Arc::downgrade(&shared);
+            shared.view.run_udev();
+            let view = Arc::downgrade(&shared);
             shared.files.tell_of_writers(Box::new(move |dev| {
-                if let Some(shared) = world.upgrade() {
-                    shared.world.device_written(dev);
+                if let Some(shared) = view.upgrade() {
+                    shared.view.device_written(dev);
                 }
             }));
             let shared = shared.clone();
             threads.push(spawn("dmlab-udev", move || {
                 while !shared.is_stopping() {
-                    shared.world.look_for_udev(crate::driver::PATIENCE, || shared.driver.call());
+                    shared.view.look_for_udev(crate::driver::PATIENCE, || shared.driver.call());
                 }
             })?);
         }
@@ -221,7 +221,7 @@ impl Server {
 
     /// The machine that is served.
     pub fn machine(&self) -> &Machine {
-        self.shared.world.machine()
+        self.shared.view.machine()
     }
 
     /// Its directory.
@@ -235,8 +235,8 @@ impl Server {
     }
 
     /// The view of `/dev`, `/proc` and `/sys`.
-    pub fn world(&self) -> &World {
-        &self.shared.world
+    pub fn view(&self) -> &View {
+        &self.shared.view
     }
 
     /// Ends the recording, if there is one: what programs left open is closed, and nothing more is written.

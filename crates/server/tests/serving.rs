@@ -8,7 +8,7 @@ use std::sync::Arc;
 use dmlab_machine::{BootOptions, Machine};
 use dmlab_server::client::Client;
 use dmlab_server::driver::{ThreadDriver, Time};
-use dmlab_server::world::Found;
+use dmlab_server::view::Found;
 use dmlab_server::{Options, Server};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -107,7 +107,7 @@ fn a_directory_of_somebody_elses_is_refused() {
 #[test]
 fn the_world_follows_links_in_and_out() {
     let server = serve("world");
-    let world = server.world();
+    let world = server.view();
     let name = |path: &[u8]| match world.find(path, true) {
         Ok(Found::Node { path, .. } | Found::View { path, .. }) => String::from_utf8(path).unwrap(),
         Ok(Found::Elsewhere(path)) => format!("real {}", String::from_utf8(path).unwrap()),

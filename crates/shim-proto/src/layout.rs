@@ -15,7 +15,7 @@ pub const SERVER_SLEEPS: usize = 64;
 pub const CLIENT_SLEEPS: usize = 128;
 /// Offset of the word that the server sets when it has left the channel.
 pub const GONE: usize = 192;
-/// Offset of the word that the client sets before it takes back a [`Sleep`](crate::Request::Sleep) that is under way: a wake on
+/// Offset of the word that the client sets before it takes back a [`Sleep`](crate::front::Request::Sleep) that is under way: a wake on
 /// the socket follows.
 pub const CANCEL: usize = 196;
 /// [`CLIENT_SLEEPS`] and [`SERVER_SLEEPS`]: the sleeper is woken by a message on the socket.

@@ -7,6 +7,9 @@
 //! Everything here is plain bytes: decoders check every length and never panic.
 #![forbid(unsafe_code)]
 
+pub mod admin;
+mod areas;
+pub mod front;
 mod hosts;
 mod ioctls;
 mod layout;
@@ -15,6 +18,7 @@ mod program;
 mod reply;
 mod semaphores;
 
+pub use areas::{Area, SIMULATED, area};
 pub use hosts::{Retold, host_dev_shows, is_modules, retold, tells_of_host_disks};
 pub use ioctls::{DM_HEADER_LEN, DM_IOCTL_TYPE, IoctlShape, STAGING_LIMIT, ioctl_shape};
 pub use layout::{
@@ -23,9 +27,7 @@ pub use layout::{
     REPLY_OFFSET, SERVER_SLEEPS, SOCKET_NAME, TURN, TURN_CLIENT, TURN_REPLY, TURN_SERVER, WAIT_AND_ASK, WAKE,
     stand_in_mode,
 };
-pub use message::{
-    HEADER_LEN, Header, Malformed, PROTOCOL, Request, io_flags, marker_mode, path_flags, timer_kinds,
-};
+pub use message::{Encode, HEADER_LEN, Header, Malformed, PROTOCOL};
 pub use program::{Program, Unserved, judge};
 pub use reply::{FileKind, Place, REPLY_LEN, Reply, STAT_LEN, Stat};
 pub use semaphores::{NO_LIMIT, SemaphoreOperation, SemaphoreStatus, semaphore_commands, semaphore_limits};

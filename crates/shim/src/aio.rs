@@ -194,10 +194,11 @@ fn perform(iocb: &Iocb, file: files::File) -> i64 {
     let result = match iocb.opcode {
         0 => rwf(iocb.rw_flags).and_then(|flags| read_file(file, buf, len, pos, flags)),
         1 => rwf(iocb.rw_flags).and_then(|flags| write_file(file, buf, len, pos, flags)),
-        2 | 3 => {
-            channel::ask(&dmlab_shim_proto::Request::Fsync { file: file.id, data_only: iocb.opcode == 3 })
-                .map(|reply| reply.value)
-        }
+        2 | 3 => channel::ask(&dmlab_shim_proto::front::Request::Fsync {
+            file: file.id,
+            data_only: iocb.opcode == 3,
+        })
+        .map(|reply| reply.value),
         7 => vector(buf.cast(), len as c_int).and_then(|iovs| read_vec(file, iovs, pos, rwf(iocb.rw_flags)?)),
         8 => {
             vector(buf.cast(), len as c_int).and_then(|iovs| write_vec(file, iovs, pos, rwf(iocb.rw_flags)?))
@@ -381,7 +382,7 @@ hook! {
     aio_fsync, aio_fsync64 => |real| (how: c_int, block: *mut u8) -> c_int {
         let data_only = how == libc::O_DSYNC;
         posix(block, |file, _, _, _| {
-            channel::ask(&dmlab_shim_proto::Request::Fsync { file: file.id, data_only }).map(|reply| reply.value)
+            channel::ask(&dmlab_shim_proto::front::Request::Fsync { file: file.id, data_only }).map(|reply| reply.value)
         })
         .unwrap_or_else(|| real(how, block))
     }

@@ -1,6 +1,6 @@
 //! Owners, permissions, times, extended attributes and the file system's own numbers.
 
-use dmlab_shim_proto::Request;
+use dmlab_shim_proto::front::Request;
 use libc::{c_char, c_int, c_void, gid_t, mode_t, off_t, size_t, ssize_t, timespec, uid_t};
 
 use crate::hook::hook;

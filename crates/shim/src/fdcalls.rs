@@ -1,6 +1,6 @@
 //! Calls on descriptors that are neither reads nor writes.
 
-use dmlab_shim_proto::Request;
+use dmlab_shim_proto::front::Request;
 use libc::{c_int, c_uint, c_void, off_t, size_t};
 
 use crate::channel;

@@ -4,7 +4,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use dmlab_shim_proto::{FileKind, Request};
+use dmlab_shim_proto::FileKind;
+use dmlab_shim_proto::front::Request;
 
 use crate::{channel, state, sys};
 

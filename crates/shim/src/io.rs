@@ -1,6 +1,7 @@
 //! Reading and writing.
 
-use dmlab_shim_proto::{DATA_LEN, Request, WAIT_AND_ASK, io_flags};
+use dmlab_shim_proto::front::{Request, io_flags};
+use dmlab_shim_proto::{DATA_LEN, WAIT_AND_ASK};
 use libc::{c_int, c_void, iovec, off_t, size_t, ssize_t};
 
 use crate::channel::Call;

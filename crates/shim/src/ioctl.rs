@@ -1,6 +1,7 @@
 //! ioctls: the argument's memory is copied in and out by the kernel, so that a bad pointer is EFAULT and not a crash.
 
-use dmlab_shim_proto::{DATA_LEN, DM_HEADER_LEN, IoctlShape, Request, STAGING_LIMIT, ioctl_shape};
+use dmlab_shim_proto::front::Request;
+use dmlab_shim_proto::{DATA_LEN, DM_HEADER_LEN, IoctlShape, STAGING_LIMIT, ioctl_shape};
 use libc::{c_int, c_ulong};
 
 use crate::channel::Call;

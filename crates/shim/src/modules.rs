@@ -1,6 +1,6 @@
 //! What programs ask the kernel about itself: modules and its log. The kernel that they see is the machine's.
 
-use dmlab_shim_proto::Request;
+use dmlab_shim_proto::front::Request;
 use libc::{c_char, c_int, c_uint, c_ulong, c_void};
 
 use crate::channel::Call;

@@ -3,7 +3,7 @@
 //! Positions and order of checks are those seen on Linux 6.12. What a write does not take stays where it was: in the pipe,
 //! or before the position of the file.
 
-use dmlab_shim_proto::Request;
+use dmlab_shim_proto::front::Request;
 use libc::{c_int, c_uint, off_t, size_t, ssize_t};
 
 use crate::files::{self, File};

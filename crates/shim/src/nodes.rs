@@ -2,7 +2,8 @@
 
 use core::mem::MaybeUninit;
 
-use dmlab_shim_proto::{Place, Request, Stat, marker_mode};
+use dmlab_shim_proto::front::{Request, marker_mode};
+use dmlab_shim_proto::{Place, Stat};
 use libc::{c_char, c_int, c_uint, dev_t, mode_t, size_t, ssize_t};
 
 use crate::channel::Call;

@@ -1,6 +1,7 @@
 //! Opening files.
 
-use dmlab_shim_proto::{FileKind, Place, Request};
+use dmlab_shim_proto::front::Request;
+use dmlab_shim_proto::{FileKind, Place};
 use libc::{c_char, c_int, mode_t};
 
 use crate::channel::Call;

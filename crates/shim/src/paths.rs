@@ -4,7 +4,7 @@
 
 use core::ffi::CStr;
 
-use dmlab_shim_proto::is_modules;
+use dmlab_shim_proto::{Area, area};
 
 use crate::{state, sys};
 
@@ -108,42 +108,15 @@ const HOST_DEV: [&[u8]; 17] = [
     b"log",
 ];
 
-const SYS_TREES: [&[u8]; 9] = [
-    b"/sys/block",
-    b"/sys/dev/block",
-    b"/sys/class/block",
-    b"/sys/class/bdi",
-    b"/sys/bus/block",
-    b"/sys/devices/virtual/block",
-    b"/sys/devices/virtual/bdi",
-    b"/sys/module/dm_mod",
-    b"/sys/module/dm_multipath",
-];
-
 /// Whether the server should be asked about this clean absolute path.
 fn is_simulated(path: &[u8]) -> bool {
-    let inside = |root: &[u8]| path.starts_with(root) && matches!(path.get(root.len()), None | Some(b'/'));
-    if inside(b"/dev") {
-        let name = path.get(5..).unwrap_or_default().split(|&b| b == b'/').next().unwrap_or_default();
-        return !HOST_DEV.contains(&name);
+    match area(path) {
+        Area::Dev => {
+            let name = path.get(5..).unwrap_or_default().split(|&b| b == b'/').next().unwrap_or_default();
+            !HOST_DEV.contains(&name)
+        }
+        area => area != Area::Real,
     }
-    if is_modules(path)
-        || dmlab_shim_proto::retold(path).is_some()
-        || dmlab_shim_proto::tells_of_host_disks(path)
-    {
-        return true;
-    }
-    if path.starts_with(b"/proc") {
-        return matches!(
-            path,
-            b"/proc/devices"
-                | b"/proc/misc"
-                | b"/proc/partitions"
-                | b"/proc/diskstats"
-                | b"/proc/sysvipc/sem"
-        );
-    }
-    inside(b"/run/udev") || (path.starts_with(b"/sys") && SYS_TREES.iter().any(|root| inside(root)))
 }
 
 /// Replaces the mirror's prefix by what it mirrors.

@@ -1,7 +1,8 @@
 //! System V semaphores: those of a run are its own, and the host's do not exist in it. libdevmapper makes one for each udev cookie.
 
+use dmlab_shim_proto::front::Request;
 use dmlab_shim_proto::semaphore_commands as commands;
-use dmlab_shim_proto::{NO_LIMIT, Request, SemaphoreOperation, SemaphoreStatus, semaphore_limits};
+use dmlab_shim_proto::{NO_LIMIT, SemaphoreOperation, SemaphoreStatus, semaphore_limits};
 use libc::{c_int, c_long, key_t, sembuf, semid_ds, size_t, timespec};
 
 use crate::channel::{Call, ask_own};

@@ -1,6 +1,7 @@
 //! The stat family.
 
-use dmlab_shim_proto::{Place, Reply, Request, STAT_LEN, Stat, marker_mode};
+use dmlab_shim_proto::front::{Request, marker_mode};
+use dmlab_shim_proto::{Place, Reply, STAT_LEN, Stat};
 use libc::{c_char, c_int, c_uint};
 
 use crate::channel::Call;
@@ -53,10 +54,9 @@ pub(crate) fn marker_at(dirfd: c_int, path: *const c_char, follow: bool) -> Opti
 }
 
 /// The node that a marker file stands for.
-pub(crate) fn stat_marker(stat: &libc::stat) -> Option<Stat> {
+fn node_of_marker(owners::Id { dev, ino }: owners::Id) -> Option<Stat> {
     let mut call = Call::begin().ok()?;
-    let request = Request::StatMarker { dev: stat.st_dev, ino: stat.st_ino };
-    let (reply, _) = call.send(&request, 0, None).ok()?;
+    let (reply, _) = call.send(&Request::StatMarker { dev, ino }, 0, None).ok()?;
     record(&mut call, &reply).ok()
 }
 
@@ -71,27 +71,129 @@ fn host_major_collides(major: u32) -> bool {
     matches!(major, 1 | 7 | 240..=254)
 }
 
-fn fill(out: *mut libc::stat, from: &Stat) {
-    if out.is_null() {
-        return;
+/// One of the C library's records, of which all zeroes are a valid one.
+trait Record {
+    /// Whether any name, and not only one below `/proc` and `/dev`, may lead through a descriptor to a simulated file.
+    const ANY_NAME_LEADS_THROUGH_PROC: bool;
+
+    /// Fills a record that is all zeroes.
+    fn fill(&mut self, from: &Stat);
+
+    fn id(&self) -> owners::Id;
+
+    fn mode(&self) -> u32;
+
+    fn is_empty(&self) -> bool;
+
+    fn owner(&self) -> (u32, u32);
+
+    fn set_owner(&mut self, owner: (u32, u32));
+
+    fn set_dev(&mut self, dev: u64);
+}
+
+impl Record for libc::stat {
+    const ANY_NAME_LEADS_THROUGH_PROC: bool = false;
+
+    fn fill(&mut self, from: &Stat) {
+        self.st_dev = from.dev;
+        self.st_ino = from.ino;
+        self.st_mode = from.mode;
+        self.st_nlink = from.nlink as _;
+        self.st_uid = from.uid;
+        self.st_gid = from.gid;
+        self.st_rdev = from.rdev;
+        self.st_size = from.size as i64;
+        self.st_blksize = from.blksize as _;
+        (self.st_atime, self.st_atime_nsec) = split(from.atime_ns);
+        (self.st_mtime, self.st_mtime_nsec) = split(from.mtime_ns);
+        (self.st_ctime, self.st_ctime_nsec) = split(from.ctime_ns);
     }
-    // SAFETY: the program passed a place for a `stat`; all zeroes are a valid one.
-    let out = unsafe {
-        out.write_bytes(0, 1);
-        &mut *out
-    };
-    out.st_dev = from.dev;
-    out.st_ino = from.ino;
-    out.st_mode = from.mode;
-    out.st_nlink = from.nlink as _;
-    out.st_uid = from.uid;
-    out.st_gid = from.gid;
-    out.st_rdev = from.rdev;
-    out.st_size = from.size as i64;
-    out.st_blksize = from.blksize as _;
-    (out.st_atime, out.st_atime_nsec) = split(from.atime_ns);
-    (out.st_mtime, out.st_mtime_nsec) = split(from.mtime_ns);
-    (out.st_ctime, out.st_ctime_nsec) = split(from.ctime_ns);
+
+    fn id(&self) -> owners::Id {
+        owners::Id { dev: self.st_dev, ino: self.st_ino }
+    }
+
+    fn mode(&self) -> u32 {
+        self.st_mode
+    }
+
+    fn is_empty(&self) -> bool {
+        self.st_size == 0
+    }
+
+    fn owner(&self) -> (u32, u32) {
+        (self.st_uid, self.st_gid)
+    }
+
+    fn set_owner(&mut self, owner: (u32, u32)) {
+        (self.st_uid, self.st_gid) = owner;
+    }
+
+    fn set_dev(&mut self, dev: u64) {
+        self.st_dev = dev;
+    }
+}
+
+impl Record for libc::statx {
+    const ANY_NAME_LEADS_THROUGH_PROC: bool = true;
+
+    fn fill(&mut self, from: &Stat) {
+        let time = |ns: i64| {
+            // SAFETY: all zeroes are a valid `statx_timestamp`.
+            let mut t: libc::statx_timestamp = unsafe { core::mem::zeroed() };
+            (t.tv_sec, t.tv_nsec) = (split(ns).0, split(ns).1 as u32);
+            t
+        };
+        self.stx_mask = libc::STATX_BASIC_STATS;
+        self.stx_blksize = from.blksize as u32;
+        self.stx_nlink = from.nlink;
+        self.stx_uid = from.uid;
+        self.stx_gid = from.gid;
+        self.stx_mode = from.mode as u16;
+        self.stx_ino = from.ino;
+        self.stx_size = from.size;
+        self.stx_atime = time(from.atime_ns);
+        self.stx_mtime = time(from.mtime_ns);
+        self.stx_ctime = time(from.ctime_ns);
+        (self.stx_rdev_major, self.stx_rdev_minor) = (libc::major(from.rdev), libc::minor(from.rdev));
+        self.set_dev(from.dev);
+    }
+
+    fn id(&self) -> owners::Id {
+        owners::Id { dev: libc::makedev(self.stx_dev_major, self.stx_dev_minor), ino: self.stx_ino }
+    }
+
+    fn mode(&self) -> u32 {
+        self.stx_mode.into()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.stx_size == 0
+    }
+
+    fn owner(&self) -> (u32, u32) {
+        (self.stx_uid, self.stx_gid)
+    }
+
+    fn set_owner(&mut self, owner: (u32, u32)) {
+        (self.stx_uid, self.stx_gid) = owner;
+    }
+
+    fn set_dev(&mut self, dev: u64) {
+        (self.stx_dev_major, self.stx_dev_minor) = (libc::major(dev), libc::minor(dev));
+    }
+}
+
+fn fill<R: Record>(out: *mut R, from: &Stat) {
+    if !out.is_null() {
+        // SAFETY: the program passed a place for a record; all zeroes are a valid one.
+        let out = unsafe {
+            out.write_bytes(0, 1);
+            &mut *out
+        };
+        out.fill(from);
+    }
 }
 
 fn split(ns: i64) -> (i64, i64) {
@@ -99,33 +201,33 @@ fn split(ns: i64) -> (i64, i64) {
 }
 
 /// Corrects what a native stat said of a real file.
-fn review(out: *mut libc::stat, through_proc: bool) {
+fn review<R: Record>(out: *mut R, through_proc: bool) {
     // SAFETY: a native stat just filled it.
     let native = unsafe { &mut *out };
-    if looks_like_marker(native) {
-        if let Some(node) = stat_marker(native) {
+    let id = native.id();
+    if native.is_empty() && native.mode() == libc::S_IFREG | marker_mode() {
+        if let Some(node) = node_of_marker(id) {
             return fill(out, &node);
         }
     } else if through_proc
-        && native.st_mode & libc::S_IFMT == libc::S_IFIFO
+        && native.mode() & libc::S_IFMT == libc::S_IFIFO
         && state::has_files()
-        && let Some(node) = files::by_inode(native.st_ino).and_then(|file| stat_file(file.id).ok())
+        && let Some(node) = files::by_inode(id.ino).and_then(|file| stat_file(file.id).ok())
     {
         return fill(out, &node);
     }
     if state::fake_root() {
-        let id = owners::Id { dev: native.st_dev, ino: native.st_ino };
-        (native.st_uid, native.st_gid) = owners::shown(id, (native.st_uid, native.st_gid));
+        native.set_owner(owners::shown(native.id(), native.owner()));
     }
-    native.st_dev = host_dev(native.st_dev);
+    native.set_dev(host_dev(id.dev));
 }
 
 /// `stat` of a path; `real` does it natively.
-fn stat_path(
+fn stat_path<R: Record>(
     real: impl Fn(c_int, *const c_char) -> c_int,
     dirfd: c_int,
     path: *const c_char,
-    out: *mut libc::stat,
+    out: *mut R,
     follow: bool,
 ) -> c_int {
     if !state::enabled() {
@@ -137,7 +239,9 @@ fn stat_path(
     if !simulated(dirfd, path, &mut buf) {
         let ret = real(dirfd, path);
         if ret == 0 {
-            review(out, follow && state::has_files() && matches!(c_bytes(path), [b'/', b'p' | b'd', ..]));
+            let may_lead =
+                || R::ANY_NAME_LEADS_THROUGH_PROC || matches!(c_bytes(path), [b'/', b'p' | b'd', ..]);
+            review(out, follow && state::has_files() && may_lead());
             return 0;
         }
         if errno() != libc::ENOENT || !leads_into_simulation(dirfd, path, follow, &mut buf) {
@@ -161,7 +265,7 @@ fn stat_path(
     }
 }
 
-fn stat_fd(real: impl Fn() -> c_int, fd: c_int, out: *mut libc::stat) -> c_int {
+fn stat_fd<R: Record>(real: impl Fn() -> c_int, fd: c_int, out: *mut R) -> c_int {
     match files::file(fd) {
         Some(file) => c_result(stat_file(file.id).map(|node| {
             fill(out, &node);
@@ -193,136 +297,17 @@ fn mirror_dir(fd: c_int) -> Option<Stat> {
     }
 }
 
-fn stat_at(
+fn stat_at<R: Record>(
     real: impl Fn(c_int, *const c_char) -> c_int,
     dirfd: c_int,
     path: *const c_char,
-    out: *mut libc::stat,
+    out: *mut R,
     flags: c_int,
 ) -> c_int {
     if flags & libc::AT_EMPTY_PATH != 0 && c_bytes(path).is_empty() {
         return stat_fd(|| real(dirfd, path), dirfd, out);
     }
     stat_path(real, dirfd, path, out, flags & libc::AT_SYMLINK_NOFOLLOW == 0)
-}
-
-fn fill_statx(out: *mut libc::statx, from: &Stat) {
-    if out.is_null() {
-        return;
-    }
-    // SAFETY: the program passed a place for a `statx`; all zeroes are a valid one.
-    let out = unsafe {
-        out.write_bytes(0, 1);
-        &mut *out
-    };
-    let time = |ns: i64| {
-        // SAFETY: all zeroes are a valid `statx_timestamp`.
-        let mut t: libc::statx_timestamp = unsafe { core::mem::zeroed() };
-        (t.tv_sec, t.tv_nsec) = (split(ns).0, split(ns).1 as u32);
-        t
-    };
-    out.stx_mask = libc::STATX_BASIC_STATS;
-    out.stx_blksize = from.blksize as u32;
-    out.stx_nlink = from.nlink;
-    out.stx_uid = from.uid;
-    out.stx_gid = from.gid;
-    out.stx_mode = from.mode as u16;
-    out.stx_ino = from.ino;
-    out.stx_size = from.size;
-    out.stx_atime = time(from.atime_ns);
-    out.stx_mtime = time(from.mtime_ns);
-    out.stx_ctime = time(from.ctime_ns);
-    (out.stx_rdev_major, out.stx_rdev_minor) = (libc::major(from.rdev), libc::minor(from.rdev));
-    (out.stx_dev_major, out.stx_dev_minor) = (libc::major(from.dev), libc::minor(from.dev));
-}
-
-/// Corrects what a native statx said; the same rules as [`review`].
-fn review_statx(out: *mut libc::statx, through_proc: bool) {
-    // SAFETY: a native statx just filled it.
-    let native = unsafe { &mut *out };
-    let mode = u32::from(native.stx_mode);
-    if native.stx_size == 0 && mode == libc::S_IFREG | marker_mode() {
-        // SAFETY: all zeroes are a valid `stat`.
-        let mut stat: libc::stat = unsafe { core::mem::zeroed() };
-        stat.st_dev = libc::makedev(native.stx_dev_major, native.stx_dev_minor);
-        stat.st_ino = native.stx_ino;
-        if let Some(node) = stat_marker(&stat) {
-            return fill_statx(out, &node);
-        }
-    } else if through_proc
-        && mode & libc::S_IFMT == libc::S_IFIFO
-        && state::has_files()
-        && let Some(node) = files::by_inode(native.stx_ino).and_then(|file| stat_file(file.id).ok())
-    {
-        return fill_statx(out, &node);
-    }
-    if state::fake_root() {
-        let id = owners::Id {
-            dev: libc::makedev(native.stx_dev_major, native.stx_dev_minor),
-            ino: native.stx_ino,
-        };
-        (native.stx_uid, native.stx_gid) = owners::shown(id, (native.stx_uid, native.stx_gid));
-    }
-    if host_major_collides(native.stx_dev_major) {
-        native.stx_dev_major |= 0x800;
-    }
-}
-
-fn statx_any(
-    real: impl Fn(c_int, *const c_char) -> c_int,
-    dirfd: c_int,
-    path: *const c_char,
-    flags: c_int,
-    out: *mut libc::statx,
-) -> c_int {
-    if !state::enabled() {
-        return real(dirfd, path);
-    }
-    if c_bytes(path).is_empty() && flags & libc::AT_EMPTY_PATH != 0 {
-        if let Some(file) = files::file(dirfd) {
-            return c_result(stat_file(file.id).map(|node| {
-                fill_statx(out, &node);
-                0
-            }));
-        }
-        let ret = real(dirfd, path);
-        if ret == 0 {
-            match state::has_mirror().then(|| mirror_dir(dirfd)).flatten() {
-                Some(node) => fill_statx(out, &node),
-                None => review_statx(out, false),
-            }
-        }
-        return ret;
-    }
-    let saved = errno();
-    let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
-    in_layer!(dirfd, path, How::Look { follow });
-    let mut buf = PathBuf::new();
-    if !simulated(dirfd, path, &mut buf) {
-        let ret = real(dirfd, path);
-        if ret == 0 {
-            review_statx(out, follow);
-            return 0;
-        }
-        if errno() != libc::ENOENT || !leads_into_simulation(dirfd, path, follow, &mut buf) {
-            return ret;
-        }
-        set_errno(saved);
-    }
-    match stat_simulated(&mut buf, follow) {
-        Ok(Found::Node(node)) => {
-            fill_statx(out, &node);
-            0
-        }
-        Ok(Found::Elsewhere) => {
-            let ret = real(libc::AT_FDCWD, buf.c_str());
-            if ret == 0 {
-                review_statx(out, follow);
-            }
-            ret
-        }
-        Err(errno) => c_result(Err(errno)),
-    }
 }
 
 hook! {
@@ -360,6 +345,6 @@ hook! {
     }
 
     statx => |real| (dirfd: c_int, path: *const c_char, flags: c_int, mask: c_uint, out: *mut libc::statx) -> c_int {
-        statx_any(|dirfd, path| real(dirfd, path, flags, mask, out), dirfd, path, flags, out)
+        stat_at(|dirfd, path| real(dirfd, path, flags, mask, out), dirfd, path, out, flags)
     }
 }

@@ -69,9 +69,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "dmlab-shim-proto",
         ],
     ),
+    // Every front asks it; which paths are simulated is known to both sides of the preload front.
+    ("dmlab-view", &["dmlab-units", "dmlab-machine", "dmlab-shim-proto"]),
     (
         "dmlab-server",
         &[
+            "dmlab-view",
             "dmlab-units",
             "dmlab-abi",
             "dmlab-runtime",

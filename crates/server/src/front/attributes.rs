@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
+use dmlab_shim_proto as proto;
 use dmlab_units::Errno;
+use dmlab_view::{Found, Inode, Stat};
 use parking_lot::Mutex;
 
 use super::session::{Answer, Session, elsewhere, payload, value};
-use crate::world::{Found, Inode};
 
 impl Session {
     pub(super) fn stat(&self, path: &[u8], follow: bool, out: &mut [u8]) -> Answer {
-        let world = &self.shared.world;
-        let found = world.find(path, follow)?;
-        match (world.stat(&found), found) {
-            (Some(stat), _) => payload(out, &stat.to_bytes()),
+        let view = &self.shared.view;
+        let found = view.find(path, follow)?;
+        match (view.stat(&found), found) {
+            (Some(stat), _) => tell(out, &stat),
             (None, Found::Elsewhere(path)) => elsewhere(out, &path),
             (None, _) => Err(Errno::ENOENT),
         }
@@ -21,11 +22,11 @@ impl Session {
 
     pub(super) fn stat_marker(&self, dev: u64, ino: u64, out: &mut [u8]) -> Answer {
         let inode = self.marker(dev, ino)?;
-        payload(out, &self.shared.world.stat_inode(&inode).to_bytes())
+        tell(out, &self.shared.view.stat_inode(&inode))
     }
 
     pub(super) fn fstat(&self, id: u64, out: &mut [u8]) -> Answer {
-        payload(out, &self.shared.world.stat_inode(&self.file(id)?.inode).to_bytes())
+        tell(out, &self.shared.view.stat_inode(&self.file(id)?.inode))
     }
 
     pub(super) fn chmod(&self, path: &[u8], mode: u32, follow: bool, out: &mut [u8]) -> Answer {
@@ -68,12 +69,12 @@ impl Session {
 
     /// The node that a file at a real path stands for. ENOENT: the file is no marker.
     pub(super) fn marker(&self, dev: u64, ino: u64) -> Result<Arc<Mutex<Inode>>, Errno> {
-        self.shared.world.marker(dev, ino).ok_or(Errno::ENOENT)
+        self.shared.view.marker(dev, ino).ok_or(Errno::ENOENT)
     }
 
     /// Changes the attributes of what a path names.
     fn change(&self, path: &[u8], follow: bool, out: &mut [u8], work: impl Fn(&mut Inode)) -> Answer {
-        match self.shared.world.find(path, follow)? {
+        match self.shared.view.find(path, follow)? {
             Found::Node { inode, .. } => {
                 work(&mut inode.lock());
                 value(0)
@@ -82,4 +83,12 @@ impl Session {
             Found::Elsewhere(path) => elsewhere(out, &path),
         }
     }
+}
+
+/// A reply with what `stat` tells.
+fn tell(out: &mut [u8], stat: &Stat) -> Answer {
+    let Stat { dev, ino, mode, nlink, uid, gid, rdev, size, blksize, atime_ns, mtime_ns, ctime_ns } = *stat;
+    let stat =
+        proto::Stat { dev, ino, mode, nlink, uid, gid, rdev, size, blksize, atime_ns, mtime_ns, ctime_ns };
+    payload(out, &stat.to_bytes())
 }

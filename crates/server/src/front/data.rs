@@ -1,6 +1,7 @@
 //! Reads, writes and what goes with them.
 
-use dmlab_shim_proto::{Reply, WAIT_AND_ASK, io_flags};
+use dmlab_shim_proto::front::io_flags;
+use dmlab_shim_proto::{Reply, WAIT_AND_ASK};
 use dmlab_units::{Bytes, Errno};
 
 use super::files::{Body, OpenFile, open_flags};
@@ -46,7 +47,7 @@ impl Session {
             return Err(Errno::EBADF);
         }
         if let Body::Kmsg(reader) = &file.body {
-            let read = reader.read(self.shared.world.machine().klog(), into);
+            let read = reader.read(self.shared.view.machine().klog(), into);
             self.shared.files.signal_log_readers();
             return match read {
                 // The program waits at the placeholder, and asks once more.
@@ -77,11 +78,11 @@ impl Session {
             return Err(Errno::EBADF);
         }
         if let Body::Trigger = &file.body {
-            self.shared.world.trigger(&file.path, from)?;
+            self.shared.view.trigger(&file.path, from)?;
             return value(from.len() as i64);
         }
         if let Body::Kmsg(_) = &file.body {
-            return value(kmsg::write(self.shared.world.machine(), from)? as i64);
+            return value(kmsg::write(self.shared.view.machine(), from)? as i64);
         }
         let data = data(&file)?;
         if let (Node::Block { dev, .. }, false) = (data.node(), file_flags.contains(OFlags::DIRECT)) {
@@ -108,7 +109,7 @@ impl Session {
             Body::Kernel(file) => file.size().ok_or(Errno::ESPIPE)?.0 as i64,
             Body::Path => return Err(Errno::EBADF),
             Body::Kmsg(reader) => {
-                let at = reader.seek(self.shared.world.machine().klog(), offset, whence)?;
+                let at = reader.seek(self.shared.view.machine().klog(), offset, whence)?;
                 self.shared.files.signal_log_readers();
                 return value(at);
             }

@@ -14,9 +14,9 @@ use rustix::fs::{Mode, OFlags};
 use rustix::pipe::PipeFlags;
 
 use super::kmsg::Reader;
-use crate::world::Inode;
 use dmlab_kernel_calls::{KernelFile, Node};
 use dmlab_machine::{Klog, Machine, OpenMode};
+use dmlab_view::Inode;
 
 /// The flags of an open as a program gave them, known or not. `OFlags::DSYNC` has the bits of `O_SYNC`, of which `O_DSYNC` is
 /// one: whether a file is synchronous is whether it has any of them.

@@ -60,7 +60,7 @@ impl Session {
             .as_ref()
             .filter(|_| file.body.node() == Some(Node::Control) && cmd as u8 == TABLE_LOAD);
         let request = listener.map(|_| memory.sent().to_vec());
-        let klog = shared.world.machine().klog();
+        let klog = shared.view.machine().klog();
         let seen = klog.next_seq();
         let result = match &file.body {
             Body::Kernel(file) => {
@@ -71,7 +71,7 @@ impl Session {
         };
         let answer = self.reply_to_ioctl(result, &memory, out);
         self.shared.files.signal_controls();
-        self.shared.world.run_udev();
+        self.shared.view.run_udev();
         if let (Err(_), Some(listener), Some(request)) = (result, listener, request) {
             let lines: Vec<String> = klog.since(seen).into_iter().map(|line| line.text).collect();
             listener(&request, &lines);
@@ -82,7 +82,7 @@ impl Session {
     /// The client's process, with a descriptor that came with its request.
     pub(super) fn process<'a>(&'a self, shared: &'a Shared, descriptor: Option<OwnedFd>) -> Process<'a> {
         Process {
-            world: &shared.world,
+            view: &shared.view,
             files: &shared.files,
             pid: self.pid,
             interrupt: &self.interrupt,

@@ -1,4 +1,4 @@
-//! `/dev/kmsg`: the kernel log record by record, as Linux 6.12 gives and takes it (recorded: `descriptors/kmsg.txt`).
+//! `syslog`, and `/dev/kmsg`: the kernel log record by record, as Linux 6.12 gives and takes it (recorded: `descriptors/kmsg.txt`).
 
 use std::fmt::Write as _;
 
@@ -6,12 +6,24 @@ use dmlab_machine::{Klog, KlogLine, Level, Machine};
 use dmlab_units::Errno;
 use parking_lot::Mutex;
 
+use super::admin::text_lines;
+use super::session::{Answer, Session};
+
 /// The longest text that one write brings.
 const MAX_WRITE: usize = 1024;
 /// The facility of programs that name none: user.
 const USER: u8 = 1;
 /// The level of a text that names none.
 const DEFAULT_LEVEL: u32 = 4;
+
+impl Session {
+    /// Answers a program's `syslog`, or a command of dmlab's, with lines from number `from` on.
+    pub(super) fn klog(&self, from: u64, out: &mut [u8]) -> Answer {
+        let lines = self.shared.view.machine().klog().since(from);
+        let next = lines.last().map_or(from, |line| line.seq + 1);
+        text_lines(out, next, lines.iter().map(|line| (line.seq, line.to_string())))
+    }
+}
 
 /// Where in the log a reader is.
 #[derive(Debug, Default)]

@@ -14,7 +14,7 @@ use rustix::fs::FileType;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::files::{Body, Files};
-use crate::world::{World, errno};
+use dmlab_view::{View, errno};
 
 /// Room that is made for answers beyond what was readable.
 const DATA_ROOM: u64 = 1 << 20;
@@ -28,7 +28,7 @@ pub(crate) fn carried(bytes: Vec<u8>, claimed: u64) -> CarriedMemory {
 
 /// The process behind a channel.
 pub(crate) struct Process<'a> {
-    pub(crate) world: &'a World,
+    pub(crate) view: &'a View,
     pub(crate) files: &'a Files,
     pub(crate) pid: i32,
     pub(crate) interrupt: &'a Interrupt,
@@ -49,7 +49,7 @@ impl Process<'_> {
 
 impl Program for Process<'_> {
     fn lookup_bdev(&self, path: &[u8]) -> Result<DevT, Errno> {
-        self.world.lookup_bdev(&self.absolute(path)?)
+        self.view.lookup_bdev(&self.absolute(path)?)
     }
 
     fn interrupt(&self) -> &Interrupt {

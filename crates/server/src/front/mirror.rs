@@ -1,5 +1,5 @@
 //! The mirror: real directories that show what the simulated ones hold, for programs that list them. Only the names, the
-//! directories and the symlinks in it mean anything; every open and stat goes to the world. Device nodes are sockets, so that
+//! directories and the symlinks in it mean anything; every open and stat goes to the view. Device nodes are sockets, so that
 //! an open that the preload library misses fails.
 
 use std::ffi::{OsStr, OsString};
@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 use rustix::fs::{CWD, FileType, Mode};
 
-use crate::world::{Found, World};
+use dmlab_view::{Found, View};
 
 pub(crate) struct Mirror {
     root: PathBuf,
@@ -27,7 +27,7 @@ impl Mirror {
     }
 
     /// The real directory for a simulated one, brought up to date.
-    pub(crate) fn directory(&self, world: &World, found: &Found) -> io::Result<PathBuf> {
+    pub(crate) fn directory(&self, view: &View, found: &Found) -> io::Result<PathBuf> {
         let _alone = self.building.lock();
         let path = match found {
             Found::Node { path, .. } | Found::View { path, .. } => path,
@@ -35,7 +35,7 @@ impl Mirror {
         };
         let real = self.root.join(OsStr::from_bytes(path.strip_prefix(b"/").unwrap_or(path)));
         fs::create_dir_all(&real)?;
-        let wanted = world.list(found).ok_or_else(|| io::Error::from(io::ErrorKind::NotADirectory))?;
+        let wanted = view.list(found).ok_or_else(|| io::Error::from(io::ErrorKind::NotADirectory))?;
         let mut have: Vec<OsString> = fs::read_dir(&real)?.flatten().map(|entry| entry.file_name()).collect();
         for (name, kind) in wanted {
             let name = OsStr::from_bytes(&name);
@@ -49,7 +49,7 @@ impl Mirror {
     }
 }
 
-use crate::world::EntryKind;
+use dmlab_view::EntryKind;
 
 /// Makes one entry, unless it is there already.
 fn make(path: &Path, kind: &EntryKind) -> io::Result<()> {

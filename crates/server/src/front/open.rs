@@ -15,7 +15,7 @@ use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use super::files::{Body, OpenFile, open_flags};
 use super::kmsg::Reader;
 use super::session::{Answer, Session, elsewhere, payload, value};
-use crate::world::{Area, Entry, Found, Inode, Kind, World, area, errno};
+use dmlab_view::{Area, Entry, Found, Inode, Kind, View, area, errno};
 
 /// `/dev/mapper/control`.
 const CONTROL: DevT = DevT::new(10, 236);
@@ -31,12 +31,12 @@ const OF_THE_OPEN: OFlags =
 impl Session {
     pub(super) fn open(&self, path: &[u8], flags: i32, mode: u32, out: &mut [u8]) -> Answer {
         let flags = open_flags(flags);
-        let world = &self.shared.world;
+        let view = &self.shared.view;
         let writes = flags.intersects(OFlags::RWMODE);
         let is_exclusive = flags.contains(OFlags::CREATE | OFlags::EXCL);
-        let found = match world.find(path, !flags.contains(OFlags::NOFOLLOW) && !is_exclusive) {
+        let found = match view.find(path, !flags.contains(OFlags::NOFOLLOW) && !is_exclusive) {
             Err(Errno::ENOENT) if flags.contains(OFlags::CREATE) && area(path) == Area::Dev => {
-                let backing = world.make_file(path)?;
+                let backing = view.make_file(path)?;
                 let mut real = rustix::fs::open(
                     &backing,
                     OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC,
@@ -71,7 +71,7 @@ impl Session {
                 _ if flags.contains(OFlags::DIRECTORY) => Err(Errno::ENOTDIR),
                 Entry::Link(_) if flags.contains(OFlags::PATH) => self.open_link(path),
                 Entry::Link(_) => Err(Errno::ELOOP),
-                Entry::Text(_) if writes && World::is_trigger(path) => self.open_trigger(path, flags),
+                Entry::Text(_) if writes && View::is_trigger(path) => self.open_trigger(path, flags),
                 // Nothing else there takes a write.
                 Entry::Text(_) if writes => Err(Errno::EACCES),
                 Entry::Text(text) => {
@@ -108,7 +108,7 @@ impl Session {
     }
 
     fn open_directory(&self, found: &Found) -> Answer {
-        let real = self.shared.mirror.directory(&self.shared.world, found).map_err(|_| Errno::EIO)?;
+        let real = self.shared.mirror.directory(&self.shared.view, found).map_err(|_| Errno::EIO)?;
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(real, flags, Mode::empty()).map_err(errno)?;
         Ok((Reply { kind: FileKind::Directory, ..Reply::default() }, Some(fd)))
@@ -125,8 +125,8 @@ impl Session {
     /// Opens a symlink itself, for programs that walk paths step by step (O_PATH with O_NOFOLLOW).
     fn open_link(&self, path: &[u8]) -> Answer {
         let parent = path.iter().rposition(|&b| b == b'/').map_or(&b"/"[..], |at| &path[..at]);
-        let directory = self.shared.world.find(parent, true)?;
-        let real = self.shared.mirror.directory(&self.shared.world, &directory).map_err(|_| Errno::EIO)?;
+        let directory = self.shared.view.find(parent, true)?;
+        let real = self.shared.mirror.directory(&self.shared.view, &directory).map_err(|_| Errno::EIO)?;
         let name = std::ffi::OsStr::from_bytes(&path[parent.len()..]);
         let link = real.join(name.as_bytes().strip_prefix(b"/").map_or(name, std::ffi::OsStr::from_bytes));
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -157,7 +157,7 @@ impl Session {
             Kind::Block(dev) => dev,
             _ => return b"/dev/mapper/control".to_vec(),
         };
-        let devices = self.shared.world.devices();
+        let devices = self.shared.view.devices();
         let device = devices.iter().find(|device| device.dev == dev);
         device.map_or_else(|| b"/dev/?".to_vec(), |device| format!("/dev/{}", device.name).into_bytes())
     }

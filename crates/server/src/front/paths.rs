@@ -6,14 +6,14 @@ use dmlab_units::{DevT, Errno};
 use rustix::fs::FileType;
 
 use super::session::{Answer, Session, elsewhere, payload, value};
-use crate::world::{Area, Entry, Found, Kind, World, area};
+use dmlab_view::{Area, Entry, Found, Kind, View, area};
 
 /// The permissions of a symlink, which mean nothing.
 const LINK_MODE: u32 = 0o777;
 
 impl Session {
     pub(super) fn readlink(&self, path: &[u8], out: &mut [u8]) -> Answer {
-        match self.shared.world.find(path, false)? {
+        match self.shared.view.find(path, false)? {
             Found::Node { inode, .. } => match &inode.lock().kind {
                 Kind::Link(target) => payload(out, target),
                 _ => Err(Errno::EINVAL),
@@ -25,7 +25,7 @@ impl Session {
     }
 
     pub(super) fn realpath(&self, path: &[u8], out: &mut [u8]) -> Answer {
-        match self.shared.world.find(path, true)? {
+        match self.shared.view.find(path, true)? {
             Found::Node { path, .. } | Found::View { path, .. } => payload(out, &path),
             Found::Elsewhere(path) => elsewhere(out, &path),
         }
@@ -33,12 +33,12 @@ impl Session {
 
     pub(super) fn mknod(&self, path: &[u8], mode: u32, rdev: u64, out: &mut [u8]) -> Answer {
         let dev = DevT::from_huge(rdev);
-        self.changed_in_view(path, out, |world| match FileType::from_raw_mode(mode) {
-            FileType::BlockDevice => world.make(path, Kind::Block(dev), mode),
-            FileType::CharacterDevice => world.make(path, Kind::Char(dev), mode),
-            FileType::RegularFile => make_empty(&world.make_file(path)?),
+        self.changed_in_view(path, out, |view| match FileType::from_raw_mode(mode) {
+            FileType::BlockDevice => view.make(path, Kind::Block(dev), mode),
+            FileType::CharacterDevice => view.make(path, Kind::Char(dev), mode),
+            FileType::RegularFile => make_empty(&view.make_file(path)?),
             // No type at all is a regular file too.
-            _ if mode & libc::S_IFMT == 0 => make_empty(&world.make_file(path)?),
+            _ if mode & libc::S_IFMT == 0 => make_empty(&view.make_file(path)?),
             _ => Err(Errno::EPERM),
         })
     }
@@ -50,31 +50,31 @@ impl Session {
             FileType::BlockDevice => Kind::Block(rdev),
             _ => Kind::Char(rdev),
         };
-        self.shared.world.add_marker(dev, ino, kind, mode);
+        self.shared.view.add_marker(dev, ino, kind, mode);
         value(0)
     }
 
     pub(super) fn mkdir(&self, path: &[u8], mode: u32, out: &mut [u8]) -> Answer {
-        self.changed_in_view(path, out, |world| world.make(path, Kind::Dir, mode))
+        self.changed_in_view(path, out, |view| view.make(path, Kind::Dir, mode))
     }
 
     pub(super) fn unlink(&self, path: &[u8], is_directory: bool, out: &mut [u8]) -> Answer {
-        self.changed_in_view(path, out, |world| world.remove(path, is_directory))
+        self.changed_in_view(path, out, |view| view.remove(path, is_directory))
     }
 
     pub(super) fn symlink(&self, path: &[u8], target: &[u8], out: &mut [u8]) -> Answer {
-        self.changed_in_view(path, out, |world| world.make(path, Kind::Link(target.to_vec()), LINK_MODE))
+        self.changed_in_view(path, out, |view| view.make(path, Kind::Link(target.to_vec()), LINK_MODE))
     }
 
     pub(super) fn rename(&self, path: &[u8], other: &[u8], flags: u32) -> Answer {
         if (area(path), area(other)) == (Area::Real, Area::Real) {
             return Err(Errno::EXDEV);
         }
-        self.shared.world.rename(path, other, flags).and_then(|()| value(0))
+        self.shared.view.rename(path, other, flags).and_then(|()| value(0))
     }
 
     pub(super) fn link(&self, path: &[u8], other: &[u8]) -> Answer {
-        self.shared.world.link(path, other).and_then(|()| value(0))
+        self.shared.view.link(path, other).and_then(|()| value(0))
     }
 
     /// Does `work` on the simulated tree; a path outside of it is the client's to do.
@@ -82,12 +82,12 @@ impl Session {
         &self,
         path: &[u8],
         out: &mut [u8],
-        work: impl FnOnce(&World) -> Result<(), Errno>,
+        work: impl FnOnce(&View) -> Result<(), Errno>,
     ) -> Answer {
         if area(path) == Area::Real {
             return elsewhere(out, path);
         }
-        work(&self.shared.world).and_then(|()| value(0))
+        work(&self.shared.view).and_then(|()| value(0))
     }
 }
 

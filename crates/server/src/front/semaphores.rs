@@ -18,7 +18,6 @@ use super::session::{Answer, Session, value};
 use super::timers::lives;
 use crate::driver::Time;
 use crate::semaphores::{Begun, Caller, Command, Table, WaitNumber};
-use crate::world;
 
 /// The upper half of the key of each cookie's semaphore; the lower half are the low 16 bits of DM_COOKIE
 /// (kernel/dm-core.md#cookies).
@@ -95,7 +94,7 @@ impl Semaphores {
     }
 }
 
-impl world::Semaphores for Semaphores {
+impl dmlab_view::Semaphores for Semaphores {
     fn complete(&self, cookie: u32) {
         let base = cookie & 0xffff;
         if base == 0 {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use dmlab_machine::Interrupt;
 use dmlab_shim_proto as proto;
 use dmlab_units::Errno;
-use proto::{Place, Reply, Request, SemaphoreOperation};
+use proto::front::Request;
+use proto::{Malformed, Place, Reply, SemaphoreOperation};
 
 use super::channel::Channel;
 use super::files::OpenFile;
@@ -74,6 +75,7 @@ impl Session {
                 return self.write(file, pos, data, flags, (addresses, lengths));
             }
             Ok(Request::Fetch { offset, len }) => return self.fetch(offset, len, data),
+            Err(Malformed::Operation(_)) => return self.answer_command(header, data),
             Err(_) => return Err(Errno::EPROTO),
             Ok(_) => {}
         }
@@ -146,12 +148,6 @@ impl Session {
             }
 
             Request::Klog { from } => self.klog(from, out),
-            Request::Uevents { from } => self.uevents(from, out),
-            Request::Release {} => self.release(out),
-            Request::Devices {} => self.devices(out),
-            Request::Faults { from, command } => self.fault_rules(from, command, out),
-            Request::Halt {} => self.halt(),
-            Request::DmIoctl { cmd, data } => self.dm_ioctl(cmd, data, out),
 
             // They have ways of their own, with the data in place and the channel at hand.
             Request::Read { .. } | Request::Write { .. } | Request::Fetch { .. } => Err(Errno::EPROTO),

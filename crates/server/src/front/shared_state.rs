@@ -11,11 +11,11 @@ use super::mirror::Mirror;
 use super::semaphores::Semaphores;
 use super::timers::Timers;
 use crate::driver::ThreadDriver;
-use crate::world::World;
 use dmlab_kernel_calls::{Kernel, KernelFile};
+use dmlab_view::View;
 
 pub(crate) struct Shared {
-    pub(crate) world: World,
+    pub(crate) view: View,
     pub(crate) files: Arc<Files>,
     pub(crate) mirror: Mirror,
     /// An open control node for requests of dmlab's own commands.

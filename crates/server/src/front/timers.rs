@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use dmlab_kernel_calls::{ClockWait, FIRST_TIMER, Kernel};
 use dmlab_machine::Instant;
-use dmlab_shim_proto::timer_kinds;
+use dmlab_shim_proto::front::timer_kinds;
 use dmlab_units::Errno;
 use parking_lot::Mutex;
 use rustix::event::{PollFd, PollFlags, Timespec, epoll};
@@ -24,7 +24,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::driver::{ThreadDriver, Time};
 use crate::signals::TimerSignal;
-use crate::world::errno;
+use dmlab_view::errno;
 
 /// What a new timer is for.
 pub(super) struct Purpose {

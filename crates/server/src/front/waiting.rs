@@ -25,7 +25,7 @@ impl Session {
         if channel.is_cancelled() {
             self.shared.kernel.take_back(self.client, wait);
         }
-        let until = self.shared.world.machine().runtime().now() + time;
+        let until = self.shared.view.machine().runtime().now() + time;
         let left = self.shared.kernel.sleep(self.client, until, wait)?;
         value(i64::try_from(left.as_nanos()).unwrap_or(i64::MAX))
     }

@@ -3,7 +3,8 @@
 //! It is a [`Request::Sleep`] whose answer is not waited for alone: its channel's socket becomes readable when the time is up, or
 //! its turn word changes, as one chooses. A limit that is not needed any more is taken back.
 
-use dmlab_shim_proto::{ON_SOCKET, ON_TURN, Request, TURN_SERVER};
+use dmlab_shim_proto::front::Request;
+use dmlab_shim_proto::{ON_SOCKET, ON_TURN, TURN_SERVER};
 
 use super::futex::Word;
 use crate::channel::{self, Call};

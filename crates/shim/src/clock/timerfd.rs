@@ -1,7 +1,7 @@
 //! Timers that are descriptors: the read end of a pipe, into which the server writes how often the time was up. So they can be
 //! read, polled, handed on and closed as any descriptor, and need nothing of this library for it.
 
-use dmlab_shim_proto::{Request, timer_kinds};
+use dmlab_shim_proto::front::{Request, timer_kinds};
 use libc::{c_int, clockid_t, itimerspec};
 
 use super::{clock_of, is_virtual, timers};

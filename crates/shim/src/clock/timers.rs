@@ -4,7 +4,7 @@
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicBool, Ordering};
 
-use dmlab_shim_proto::{Request, timer_kinds};
+use dmlab_shim_proto::front::{Request, timer_kinds};
 use libc::{c_int, c_uint, clockid_t, itimerspec, itimerval, sigevent, timer_t, timespec, timeval};
 
 use super::{SECOND, away, is_virtual, nanos, nanos_at, note, time};

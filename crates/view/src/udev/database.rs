@@ -1,9 +1,9 @@
 //! `/run/udev`, as libudev reads it.
 
 use super::Udev;
-use crate::world::EntryKind;
-use crate::world::sysfs::Entry;
-use crate::world::tree::UDEV_SIGN;
+use crate::EntryKind;
+use crate::sysfs::Entry;
+use crate::tree::UDEV_SIGN;
 
 /// What there is at a path of `/run/udev`; nothing without a udev that runs.
 ///

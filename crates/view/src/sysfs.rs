@@ -9,7 +9,9 @@ use dmlab_units::DevT;
 mod partition;
 
 use super::node::EntryKind;
-use dmlab_machine::{BlockDevice, DeviceInfo, LOOP_MAJOR, Machine, Quirks, UNLIMITED_SECTORS};
+use dmlab_machine::{
+    BlockDevice, DeviceInfo, DmInfo, LOOP_MAJOR, LoopAttributes, Machine, Quirks, UNLIMITED_SECTORS,
+};
 
 /// Something at a path of `/sys` or `/proc`.
 #[derive(Clone, Debug)]
@@ -45,6 +47,38 @@ fn subdir(name: &str) -> (String, EntryKind) {
 fn link(name: &str, target: &str) -> (String, EntryKind) {
     (name.to_owned(), EntryKind::Link(target.as_bytes().to_vec()))
 }
+
+/// A file of a directory: its name, and what it shows of a `T`.
+type Attribute<T> = (&'static str, fn(&T) -> Vec<u8>);
+
+/// The files of a directory of `T`, and what each shows.
+struct Directory<T: 'static>(&'static [Attribute<T>]);
+
+impl<T> Directory<T> {
+    fn files(&self) -> impl Iterator<Item = (String, EntryKind)> {
+        self.0.iter().map(|(name, _)| file(name))
+    }
+
+    /// One of the files.
+    fn file(&self, of: &T, name: &str) -> Option<Entry> {
+        let (_, show) = self.0.iter().find(|(have, _)| *have == name)?;
+        line(&show(of))
+    }
+
+    /// The directory itself, or one of its files.
+    fn entry(&self, of: &T, name: &str) -> Option<Entry> {
+        if name.is_empty() { dir(self.files()) } else { self.file(of, name) }
+    }
+}
+
+fn say(value: impl std::fmt::Display) -> Vec<u8> {
+    value.to_string().into_bytes()
+}
+
+/// Of every device.
+const POWER: Directory<()> = Directory(&[("control", |()| say("auto"))]);
+/// Of every device.
+const TRACE: Directory<()> = Directory(&[("enable", |()| say(0))]);
 
 /// What is at `path`, one of the simulated parts of `/sys`; symlinks on the way are the caller's to follow.
 pub(super) fn lookup(machine: &Machine, path: &[u8]) -> Option<Entry> {
@@ -122,44 +156,41 @@ fn bdi(machine: &Machine, rest: &str) -> Option<Entry> {
     }
     let (number, attribute) = rest.split_once('/').unwrap_or((rest, ""));
     let block = by_dev(machine, number).filter(|block| block.partition().is_none())?;
-    let read_ahead = (block.read_ahead().0 >> 1).to_string();
-    let values = [
-        ("max_bytes", "0"),
-        ("max_ratio", "100"),
-        ("max_ratio_fine", "1000000"),
-        ("min_bytes", "0"),
-        ("min_ratio", "0"),
-        ("read_ahead_kb", &read_ahead[..]),
-        ("strict_limit", "0"),
-    ];
     match attribute {
-        "" => dir(values
-            .iter()
-            .map(|(name, _)| file(name))
-            .chain([file("uevent"), link("subsystem", "../../../../class/bdi")])),
+        "" => dir(BDI.files().chain([file("uevent"), link("subsystem", "../../../../class/bdi")])),
         "uevent" => Some(Entry::Text(Vec::new())),
         "subsystem" => Some(Entry::Link("../../../../class/bdi".into())),
-        name => text(values.iter().find(|(have, _)| *have == name)?.1),
+        name => BDI.file(&block, name),
     }
 }
 
+const BDI: Directory<Arc<BlockDevice>> = Directory(&[
+    ("max_bytes", |_| say(0)),
+    ("max_ratio", |_| say(100)),
+    ("max_ratio_fine", |_| say(1_000_000)),
+    ("min_bytes", |_| say(0)),
+    ("min_ratio", |_| say(0)),
+    ("read_ahead_kb", |block| say(block.read_ahead().0 >> 1)),
+    ("strict_limit", |_| say(0)),
+]);
+
+const DM_PARAMETERS: Directory<()> = Directory(&[
+    ("dm_numa_node", |()| say(-1)),
+    ("kcopyd_subjob_size_kb", |()| say(512)),
+    ("reserved_bio_based_ios", |()| say(16)),
+    ("reserved_rq_based_ios", |()| say(256)),
+    ("stats_current_allocated_bytes", |()| say(0)),
+    ("swap_bios", |()| say(2048)),
+    ("use_blk_mq", |()| say("Y")),
+]);
+
 fn dm_module(rest: &str) -> Option<Entry> {
-    const PARAMETERS: [(&str, &str); 7] = [
-        ("dm_numa_node", "-1"),
-        ("kcopyd_subjob_size_kb", "512"),
-        ("reserved_bio_based_ios", "16"),
-        ("reserved_rq_based_ios", "256"),
-        ("stats_current_allocated_bytes", "0"),
-        ("swap_bios", "2048"),
-        ("use_blk_mq", "Y"),
-    ];
     match rest.trim_start_matches('/') {
         "" => dir([subdir("parameters"), file("uevent")]),
         "uevent" => Some(Entry::Text(Vec::new())),
-        "parameters" => dir(PARAMETERS.iter().map(|(name, _)| file(name))),
         name => {
-            let name = name.strip_prefix("parameters/")?;
-            text(PARAMETERS.iter().find(|(have, _)| *have == name)?.1)
+            let (directory, name) = name.split_once('/').unwrap_or((name, ""));
+            if directory == "parameters" { DM_PARAMETERS.entry(&(), name) } else { None }
         }
     }
 }
@@ -193,36 +224,39 @@ fn devices(machine: &Machine, rest: &str) -> Option<Entry> {
     device_entry(machine, &device, attribute)
 }
 
-const PLAIN: [&str; 20] = [
-    "alignment_offset",
-    "capability",
-    "dev",
-    "discard_alignment",
-    "diskseq",
-    "events",
-    "events_async",
-    "events_poll_msecs",
-    "ext_range",
-    "hidden",
-    "inflight",
-    "partscan",
-    "range",
-    "removable",
-    "ro",
-    "size",
-    "stat",
-    "uevent",
-    "trace/enable",
-    "power/control",
-];
+const DISK: Directory<DeviceInfo> = Directory(&[
+    ("alignment_offset", |device| say(device.limits.shown_alignment_offset())),
+    ("capability", |_| say(0)),
+    ("dev", |device| say(device.dev)),
+    ("discard_alignment", |device| say(device.limits.shown_discard_alignment())),
+    ("diskseq", |device| say(device.disk_seq)),
+    ("events", |_| Vec::new()),
+    ("events_async", |_| Vec::new()),
+    ("events_poll_msecs", |_| say(-1)),
+    ("ext_range", |device| say(if device.takes_partitions { 256 } else { 1 })),
+    ("hidden", |_| say(0)),
+    ("inflight", |_| say(IN_FLIGHT)),
+    ("partscan", |device| say(u8::from(device.is_scanned))),
+    ("range", |device| say(device.minors)),
+    ("removable", |_| say(0)),
+    ("ro", |device| say(u8::from(device.read_only))),
+    ("size", |device| say(device.size.0)),
+    ("stat", |device| say(stat_line(device))),
+    ("uevent", |device| {
+        let (major, minor) = (device.dev.major(), device.dev.minor());
+        let DeviceInfo { name, disk_seq, .. } = device;
+        say(format_args!("MAJOR={major}\nMINOR={minor}\nDEVNAME={name}\nDEVTYPE=disk\nDISKSEQ={disk_seq}"))
+    }),
+]);
+
+/// Reads and writes under way: nobody can look while there is one.
+const IN_FLIGHT: &str = "       0        0";
 
 fn device_entry(machine: &Machine, device: &DeviceInfo, attribute: &str) -> Option<Entry> {
-    let limits = &device.limits;
     let number = device.dev;
     match attribute {
         "" => {
-            let mut names: Vec<_> =
-                PLAIN.iter().filter(|name| !name.contains('/')).map(|name| file(name)).collect();
+            let mut names: Vec<_> = DISK.files().collect();
             names.push(link("bdi", &format!("../../bdi/{number}")));
             names.push(link("subsystem", "../../../../class/block"));
             for name in ["holders", "integrity", "power", "queue", "slaves", "trace"] {
@@ -239,45 +273,22 @@ fn device_entry(machine: &Machine, device: &DeviceInfo, attribute: &str) -> Opti
             }
             dir(names)
         }
-        "alignment_offset" => text(limits.shown_alignment_offset()),
         "bdi" => Some(Entry::Link(format!("../../bdi/{number}"))),
         "subsystem" => Some(Entry::Link("../../../../class/block".into())),
-        "capability" | "hidden" | "removable" => text(0),
-        "partscan" => text(u8::from(device.is_scanned)),
-        "dev" => text(number),
-        "discard_alignment" => text(limits.shown_discard_alignment()),
-        "diskseq" => text(device.disk_seq),
-        "events" | "events_async" => text(""),
-        "events_poll_msecs" => text(-1),
-        "ext_range" => text(if device.takes_partitions { 256 } else { 1 }),
-        "range" => text(device.minors),
-        "inflight" => text(format_args!("{:8} {:8}", 0, 0)),
-        "ro" => text(u8::from(device.read_only)),
-        "size" => text(device.size.0),
-        "stat" => text(stat_line(device)),
-        "uevent" => text(format_args!(
-            "MAJOR={}\nMINOR={}\nDEVNAME={}\nDEVTYPE=disk\nDISKSEQ={}",
-            number.major(),
-            number.minor(),
-            device.name,
-            device.disk_seq
-        )),
         "holders" => dir(neighbours(machine, "../..", &device.holders)),
         "slaves" => dir(neighbours(machine, "../..", &device.slaves)),
         "integrity" => dir([]),
-        "power" => dir([file("control")]),
-        "power/control" => text("auto"),
-        "trace" => dir([file("enable")]),
-        "trace/enable" => text(0),
         _ => {
             let (group, name) = attribute.split_once('/').unwrap_or((attribute, ""));
             match group {
                 "queue" => queue(machine, device, name),
                 "loop" => loop_device(machine, device, name),
-                "dm" => dm(device, name),
+                "dm" => DM.entry(device.dm.as_ref()?, name),
+                "power" => POWER.entry(&(), name),
+                "trace" => TRACE.entry(&(), name),
                 "holders" => neighbour(machine, "../..", &device.holders, name),
                 "slaves" => neighbour(machine, "../..", &device.slaves, name),
-                _ => None,
+                _ => DISK.file(device, attribute),
             }
         }
     }
@@ -322,35 +333,29 @@ fn stat_line(device: &DeviceInfo) -> String {
     stat_numbers(device).map(|n| format!("{n:8}")).join(" ")
 }
 
-fn dm(device: &DeviceInfo, name: &str) -> Option<Entry> {
-    let view = device.dm.as_ref()?;
-    match name {
-        "" => dir(["name", "uuid", "suspended", "rq_based_seq_io_merge_deadline", "use_blk_mq"].map(file)),
-        "name" => line(&view.name),
-        "uuid" => line(&view.uuid),
-        "suspended" => text(u8::from(view.suspended)),
-        "rq_based_seq_io_merge_deadline" => text(0),
-        "use_blk_mq" => text(1),
-        _ => None,
-    }
-}
+const DM: Directory<DmInfo> = Directory(&[
+    ("name", |dm| dm.name.clone()),
+    ("uuid", |dm| dm.uuid.clone()),
+    ("suspended", |dm| say(u8::from(dm.suspended))),
+    ("rq_based_seq_io_merge_deadline", |_| say(0)),
+    ("use_blk_mq", |_| say(1)),
+]);
+
+const LOOP: Directory<LoopAttributes> = Directory(&[
+    ("autoclear", |bound| say(u8::from(bound.autoclear))),
+    ("backing_file", |bound| bound.backing_file.clone()),
+    ("dio", |bound| say(u8::from(bound.dio))),
+    ("offset", |bound| say(bound.offset.0)),
+    ("partscan", |bound| say(u8::from(bound.partscan))),
+    ("sizelimit", |bound| say(bound.sizelimit.0)),
+]);
 
 /// The `loop` directory, which exists while the device is bound.
 fn loop_device(machine: &Machine, device: &DeviceInfo, name: &str) -> Option<Entry> {
     if device.dev.major() != LOOP_MAJOR {
         return None;
     }
-    let bound = machine.loops().get(device.dev.minor())?.attributes()?;
-    match name {
-        "" => dir(["autoclear", "backing_file", "dio", "offset", "partscan", "sizelimit"].map(file)),
-        "autoclear" => text(u8::from(bound.autoclear)),
-        "backing_file" => line(&bound.backing_file),
-        "dio" => text(u8::from(bound.dio)),
-        "offset" => text(bound.offset.0),
-        "partscan" => text(u8::from(bound.partscan)),
-        "sizelimit" => text(bound.sizelimit.0),
-        _ => None,
-    }
+    LOOP.entry(&machine.loops().get(device.dev.minor())?.attributes()?, name)
 }
 
 /// What `queue` has besides for a device with a request queue, as Debian's Linux 6.12 shows it. There is none behind

@@ -5,6 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use dmlab_units::{DevT, Errno};
+use libc::{RENAME_EXCHANGE, RENAME_NOREPLACE};
 use parking_lot::Mutex;
 
 use super::node::{EntryKind, Inode, Kind};
@@ -29,8 +30,6 @@ pub(super) const UDEV_SIGN: &[u8] = b"/run/udev/control";
 
 /// The group that owns disks.
 const DISK_GROUP: u32 = 6;
-const RENAME_NOREPLACE: u32 = 1;
-const RENAME_EXCHANGE: u32 = 2;
 
 impl Tree {
     /// The nodes that are always there. `has_udev`: links are udev's, and `looks`: it looks into devices.

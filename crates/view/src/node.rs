@@ -3,16 +3,11 @@
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use dmlab_shim_proto::Stat;
 use dmlab_units::DevT;
+use libc::{S_IFBLK, S_IFCHR, S_IFDIR, S_IFLNK, S_IFREG};
 
+use super::Stat;
 use super::sysfs::Entry;
-
-const S_IFDIR: u32 = 0o040_000;
-const S_IFCHR: u32 = 0o020_000;
-const S_IFBLK: u32 = 0o060_000;
-const S_IFREG: u32 = 0o100_000;
-const S_IFLNK: u32 = 0o120_000;
 
 /// What an inode is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -152,7 +147,7 @@ pub(super) fn view_stat(path: &[u8], entry: &Entry) -> Stat {
         Entry::Dir(_) => (S_IFDIR | 0o755, 2, 0),
         Entry::Link(target) => (S_IFLNK | 0o777, 1, target.len() as u64),
         // sysfs files claim a page, proc files nothing.
-        Entry::Text(_) if super::World::is_trigger(path) => (S_IFREG | 0o644, 1, 4096),
+        Entry::Text(_) if super::View::is_trigger(path) => (S_IFREG | 0o644, 1, 4096),
         Entry::Text(_) => (S_IFREG | 0o444, 1, if is_proc { 0 } else { 4096 }),
     };
     let now = now_ns();

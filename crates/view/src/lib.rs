@@ -2,12 +2,14 @@
 //!
 //! `/dev` is kept here, since programs change it; `/sys` and `/proc` are rendered when they are read. All paths are
 //! absolute. A path that leaves the simulated tree is answered with where it goes ([`Found::Elsewhere`]).
+#![forbid(unsafe_code)]
 
 mod modules;
 mod node;
 mod procfs;
 mod resolve;
 mod retold;
+mod stat;
 mod sysfs;
 mod tree;
 mod udev;
@@ -17,66 +19,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dmlab_shim_proto::{Stat, host_dev_shows, is_modules, retold, tells_of_host_disks};
+use dmlab_shim_proto::host_dev_shows;
+pub use dmlab_shim_proto::{Area, area};
 use dmlab_units::{DevT, Errno};
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 pub use node::{EntryKind, Inode, Kind};
 pub use resolve::Found;
+pub use stat::Stat;
 pub use sysfs::Entry;
 
 use dmlab_machine::{DeviceInfo, Machine, OpenMode, UeventAction};
 use resolve::Sources;
 use tree::Tree;
-
-/// Which part of the file system a path lies in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Area {
-    /// `/dev` and below.
-    Dev,
-    /// A simulated part of `/sys`.
-    Sys,
-    /// A simulated file of `/proc`.
-    Proc,
-    /// `/run/udev`, on a machine that has a udev.
-    Udev,
-    /// Absent.
-    Absent,
-    /// Not simulated.
-    Real,
-}
-
-/// Where a clean absolute path lies.
-pub fn area(path: &[u8]) -> Area {
-    let inside = |root: &[u8]| path.starts_with(root) && matches!(path.get(root.len()), None | Some(b'/'));
-    const SYS: [&[u8]; 8] = [
-        b"/sys/block",
-        b"/sys/dev/block",
-        b"/sys/class/block",
-        b"/sys/class/bdi",
-        b"/sys/devices/virtual/block",
-        b"/sys/devices/virtual/bdi",
-        b"/sys/module/dm_mod",
-        b"/sys/module/dm_multipath",
-    ];
-    if inside(b"/dev") {
-        Area::Dev
-    } else if SYS.iter().any(|root| inside(root)) || is_modules(path) {
-        Area::Sys
-    } else if matches!(
-        path,
-        b"/proc/devices" | b"/proc/misc" | b"/proc/partitions" | b"/proc/diskstats" | b"/proc/sysvipc/sem"
-    ) || retold(path).is_some()
-    {
-        Area::Proc
-    } else if inside(b"/run/udev") {
-        Area::Udev
-    } else if inside(b"/sys/bus/block") || tells_of_host_disks(path) {
-        Area::Absent
-    } else {
-        Area::Real
-    }
-}
 
 /// The System V semaphores of a run, as far as its view has to do with them.
 pub trait Semaphores: Send + Sync {
@@ -89,7 +44,7 @@ pub trait Semaphores: Send + Sync {
 }
 
 /// The view of one machine.
-pub struct World {
+pub struct View {
     machine: Machine,
     semaphores: Arc<dyn Semaphores>,
     /// `st_dev` of `/dev`: that of the host's, so that its own nodes and ours agree.
@@ -111,7 +66,7 @@ struct State {
     markers: HashMap<(u64, u64), Arc<Mutex<Inode>>>,
 }
 
-impl World {
+impl View {
     /// The view of `machine`. Files that programs make under `/dev` go into the directory `files`. Programs find a udev
     /// that runs, or none; one that `looks` looks into devices, and it completes cookies of `semaphores`.
     pub fn new(
@@ -120,9 +75,9 @@ impl World {
         files: PathBuf,
         has_udev: bool,
         looks: bool,
-    ) -> World {
+    ) -> View {
         let dev_dev = rustix::fs::stat("/dev").map_or(6, |stat| stat.st_dev);
-        World {
+        View {
             machine,
             semaphores,
             dev_dev,
@@ -166,7 +121,7 @@ impl World {
     }
 
     /// Does at once what a udev that runs does for events as they come.
-    pub(crate) fn run_udev(&self) {
+    pub fn run_udev(&self) {
         if self.has_udev {
             self.caught_up(|state| {
                 if !state.tree.is_udev_idle() {
@@ -177,7 +132,7 @@ impl World {
     }
 
     /// Looks into the next device that udev is to look into, and waits up to `patience` for one. `work` is around the look.
-    pub(crate) fn look_for_udev<G>(&self, patience: Duration, work: impl Fn() -> G) {
+    pub fn look_for_udev<G>(&self, patience: Duration, work: impl Fn() -> G) {
         let mut state = self.state.lock();
         let Some(job) = state.tree.take_udev_job() else {
             self.udev_turns.notify_all();
@@ -195,7 +150,7 @@ impl World {
 
     /// What udev does when a device that may have been written is closed: a disk's partition table is read again if
     /// the disk is not in use, and the device's content is looked into again.
-    pub(crate) fn device_written(&self, dev: DevT) {
+    pub fn device_written(&self, dev: DevT) {
         let is_watched = |device: &DeviceInfo| self.state.lock().tree.is_watched_by_udev(device);
         if !self.has_udev || !self.machine.device(dev).as_ref().is_some_and(is_watched) {
             return;
@@ -211,7 +166,7 @@ impl World {
     }
 
     /// Whether a text of `/sys` is one that makes an event when something is written to it.
-    pub(crate) fn is_trigger(path: &[u8]) -> bool {
+    pub fn is_trigger(path: &[u8]) -> bool {
         path.starts_with(b"/sys/devices/virtual/b") && path.ends_with(b"/uevent")
     }
 
@@ -219,7 +174,7 @@ impl World {
     ///
     /// # Errors
     /// EINVAL: it is none of those that there are here. ENODEV: the device is gone.
-    pub(crate) fn trigger(&self, path: &[u8], text: &[u8]) -> Result<(), Errno> {
+    pub fn trigger(&self, path: &[u8], text: &[u8]) -> Result<(), Errno> {
         let word = text.split(|byte| byte.is_ascii_whitespace() || *byte == 0).next().unwrap_or_default();
         let action = match word {
             b"add" => UeventAction::Add,
@@ -328,7 +283,7 @@ impl World {
     /// Makes a regular file for an `open` that creates one; the file really lies at the returned path.
     ///
     /// # Errors
-    /// As [`World::make`].
+    /// As [`View::make`].
     pub fn make_file(&self, path: &[u8]) -> Result<PathBuf, Errno> {
         let mut state = self.state.lock();
         let path = resolve::place(self.sources(&state), path)?;
@@ -391,7 +346,7 @@ impl World {
 }
 
 /// A host error as the kernel's number.
-pub(crate) fn errno(error: rustix::io::Errno) -> Errno {
+pub fn errno(error: rustix::io::Errno) -> Errno {
     Errno::from_raw(error.raw_os_error()).unwrap_or(Errno::EIO)
 }
 
