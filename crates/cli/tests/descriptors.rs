@@ -70,6 +70,12 @@ fn the_kernel_log_is_a_device() {
     let want = "1\nunknown target type\nkern  :err   : T device-mapper: table: 254:0: nosuch: unknown\n\
         3,N,T,-;device-mapper: table: 254:0: nosuch: unknown target type\nfollowed\n";
     assert_lines("dmesg", &run(&scratch, &[], script), want);
+    // A log that is cleared, by each of the three ways to do so; by `dmesg -S`, syslog(2) instead of the device.
+    let script = "log() { echo $1 >/dev/kmsg; }
+        log one; dmesg -c | grep -c one; dmesg | grep -c one; dmesg -S | grep -c one; grep -m 1 -c one /dev/kmsg
+        log two; dmesg | grep -c two; dmesg -S | sed 's/^.*\\] //'; dmesg -C; dmesg | wc -l; dmesg -S | wc -l
+        log '<11>three'; dmesg -S -r | sed 's/\\[.*\\]/T/'; dmesg -S -c | wc -l; dmesg -S | wc -l";
+    assert_lines("dmesg -c", &run(&scratch, &[], script), "1\n0\n0\n1\n1\ntwo\n0\n0\n<11>T three\n1\n0\n");
     // A reader whose next line is no longer kept.
     let script = "exec 3</dev/kmsg; python3 - <<'P'
 import os

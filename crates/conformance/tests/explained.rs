@@ -151,7 +151,9 @@ fn update() {
                 let _ = writeln!(text, "> {}", refused.log);
             }
             last = Some(&refused.log);
-            let _ = writeln!(text, "  {}", refused.table.replace('\n', " ; "));
+            // The folder's name is another in each run.
+            let table = refused.table.replace(&folder.display().to_string(), "/tmp/case");
+            let _ = writeln!(text, "  {}", table.replace('\n', " ; "));
         }
     }
     std::fs::remove_dir_all(&folder).unwrap();

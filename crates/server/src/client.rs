@@ -170,7 +170,7 @@ impl Client {
     /// # Errors
     /// When the machine is gone.
     pub fn klog_since(&mut self, from: u64) -> io::Result<(Vec<String>, u64)> {
-        let (reply, _) = self.simple(&Request::Klog { from })?;
+        let (reply, _) = self.simple(&admin::Request::Klog { from })?;
         Ok((self.lines(&reply), reply.value as u64))
     }
 

@@ -6,6 +6,8 @@ requests! {
     /// One request of a command of dmlab's.
     pub enum Request;
 
+    /// Kernel log lines from a sequence number on, as many as fit; the value is the next number.
+    Klog = 34 { from: u64; }
     /// Uevents from a sequence number on, as many as fit; the value is the next number.
     Uevents = 35 { from: u64; }
     /// Lists the block devices, one text line each.

@@ -75,8 +75,6 @@ requests! {
     Fchmod = 32 { file: u64, mode: u32; }
     /// `fchown`.
     Fchown = 33 { file: u64, uid: u32, gid: u32; }
-    /// `syslog`: kernel log lines from a sequence number on, as many as fit; the value is the next number.
-    Klog = 34 { from: u64; }
     /// The path by which an open file was opened (`readlink` of `/proc/self/fd/N`).
     PathOf = 39 { file: u64; }
     /// `open` of `/proc/self/fd/N` or `/dev/stdin`: a new open file of the same node.
@@ -109,6 +107,10 @@ requests! {
     /// [`crate::SemaphoreStatus`], the values, or the ten numbers of a `struct seminfo`. `SETALL` without values answers how many
     /// there are.
     ControlSemaphores = 53 { set: i32, number: i32, command: i32, argument: i32, uid: u32, gid: u32; data }
+    /// `syslog`: kernel log lines from a sequence number on, each with its priority, as many as fit; the value is the next number.
+    Syslog = 54 { from: u64; }
+    /// `syslog`: the number of the first line since the log was cleared. Clears it then, if asked.
+    SyslogMark = 55 { clear: bool; }
 }
 
 /// What a timer does when its time is up.

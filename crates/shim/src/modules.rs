@@ -29,7 +29,7 @@ mod action {
 /// Bytes of the kernel's log buffer.
 const LOG_SIZE: i64 = 1 << 18;
 
-/// `syslog(2)` on the machine's log: the last of it that there is room for, each line with a level before it.
+/// `syslog(2)` on the machine's log: the last of what came since it was cleared that there is room for, each line with its priority.
 fn log(what: c_int, to: *mut c_char, len: c_int) -> Result<i64, i32> {
     match what {
         action::READ_ALL | action::READ_CLEAR => {
@@ -37,9 +37,14 @@ fn log(what: c_int, to: *mut c_char, len: c_int) -> Result<i64, i32> {
             if to.is_null() {
                 return Err(libc::EINVAL);
             }
-            read_log(to.cast(), room)
+            let read = read_log(to.cast(), room)?;
+            if what == action::READ_CLEAR {
+                mark(true)?;
+            }
+            Ok(read)
         }
-        action::CLOSE | action::OPEN | action::CLEAR | action::CONSOLE_OFF | action::CONSOLE_ON => Ok(0),
+        action::CLEAR => mark(true).map(|_| 0),
+        action::CLOSE | action::OPEN | action::CONSOLE_OFF | action::CONSOLE_ON => Ok(0),
         action::CONSOLE_LEVEL if (1..=8).contains(&len) => Ok(0),
         action::SIZE_UNREAD => Ok(0),
         action::SIZE_BUFFER => Ok(LOG_SIZE),
@@ -47,28 +52,31 @@ fn log(what: c_int, to: *mut c_char, len: c_int) -> Result<i64, i32> {
     }
 }
 
-/// The level of every line: `notice`, and the facility is the kernel.
-const LEVEL: &[u8] = b"<5>";
+/// The number of the first line since the log was cleared; clears it then, if asked.
+fn mark(clear: bool) -> Result<u64, i32> {
+    let (reply, _) = Call::begin()?.send(&Request::SyslogMark { clear }, 0, None)?;
+    Ok(reply.value as u64)
+}
 
 fn read_log(to: *mut u8, room: usize) -> Result<i64, i32> {
+    let first = mark(false)?;
     let mut call = Call::begin()?;
     // Once for its length, once to copy the end of it.
     let (mut whole, mut skip, mut done) = (0usize, usize::MAX, 0usize);
     for is_copy in [false, true] {
-        let (mut from, mut at) = (0u64, 0usize);
+        let (mut from, mut at) = (first, 0usize);
         loop {
-            let (reply, _) = call.send(&Request::Klog { from }, 0, None)?;
+            let (reply, _) = call.send(&Request::Syslog { from }, 0, None)?;
             let text = call.payload(&reply);
             if text.is_empty() {
                 break;
             }
             for line in text.split_inclusive(|&b| b == b'\n').filter(|line| !line.is_empty()) {
-                let n = LEVEL.len() + line.len();
+                let n = line.len();
                 if is_copy && at >= skip && done + n <= room {
                     // SAFETY: the program's buffer of `room` bytes; the line ends inside it.
                     unsafe {
-                        core::ptr::copy_nonoverlapping(LEVEL.as_ptr(), to.add(done), LEVEL.len());
-                        core::ptr::copy_nonoverlapping(line.as_ptr(), to.add(done + LEVEL.len()), line.len());
+                        core::ptr::copy_nonoverlapping(line.as_ptr(), to.add(done), n);
                     }
                     done += n;
                 }

@@ -89,6 +89,8 @@ pub struct Klog {
 struct Ring {
     lines: VecDeque<KlogLine>,
     next_seq: u64,
+    /// The number of the first line since the log was cleared.
+    cleared: u64,
     sink: Option<Sink>,
 }
 
@@ -144,6 +146,18 @@ impl Klog {
         let ring = self.ring.lock();
         let is_open = ring.lines.back().is_some_and(|line| !line.is_ended);
         ring.next_seq - u64::from(is_open)
+    }
+
+    /// Marks the log as cleared: what stands in it is not gone, but readers who ask for what came since get none of it
+    /// (`SYSLOG_ACTION_CLEAR`).
+    pub fn clear(&self) {
+        let mut ring = self.ring.lock();
+        ring.cleared = ring.next_seq;
+    }
+
+    /// The number of the first line since the log was cleared; 0 if it never was.
+    pub fn cleared(&self) -> u64 {
+        self.ring.lock().cleared
     }
 
     /// Calls `listener` after each coming line: it may look at the log. There can be one for all of the log's life.

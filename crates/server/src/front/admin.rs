@@ -17,6 +17,7 @@ impl Session {
         let request = Request::decode(header, &payload).map_err(|_| Errno::EPROTO)?;
         self.shared.files.drain();
         match request {
+            Request::Klog { from } => self.klog(from, data),
             Request::Uevents { from } => self.uevents(from, data),
             Request::Release {} => self.release(data),
             Request::Devices {} => self.devices(data),

@@ -7,7 +7,7 @@ use dmlab_units::Errno;
 use parking_lot::Mutex;
 
 use super::admin::text_lines;
-use super::session::{Answer, Session};
+use super::session::{Answer, Session, value};
 
 /// The longest text that one write brings.
 const MAX_WRITE: usize = 1024;
@@ -17,11 +17,32 @@ const USER: u8 = 1;
 const DEFAULT_LEVEL: u32 = 4;
 
 impl Session {
-    /// Answers a program's `syslog`, or a command of dmlab's, with lines from number `from` on.
+    /// Answers a command of dmlab's with lines from number `from` on.
     pub(super) fn klog(&self, from: u64, out: &mut [u8]) -> Answer {
         let lines = self.shared.view.machine().klog().since(from);
         let next = lines.last().map_or(from, |line| line.seq + 1);
         text_lines(out, next, lines.iter().map(|line| (line.seq, line.to_string())))
+    }
+
+    /// Lines from a number on as `syslog` gives them, each with its priority: `<5>[    0.000123] device-mapper: ...`.
+    pub(super) fn syslog(&self, from: u64, out: &mut [u8]) -> Answer {
+        let lines = self.shared.view.machine().klog().since(from);
+        let next = lines.last().map_or(from, |line| line.seq + 1);
+        let with_priority = |line: &KlogLine| {
+            let priority = format!("<{}>", priority(line));
+            format!("{priority}{}", line.to_string().replace('\n', &format!("\n{priority}")))
+        };
+        text_lines(out, next, lines.iter().map(|line| (line.seq, with_priority(line))))
+    }
+
+    /// Where the log was cleared; clears it then, if asked.
+    pub(super) fn syslog_mark(&self, clear: bool) -> Answer {
+        let klog = self.shared.view.machine().klog();
+        let mark = klog.cleared();
+        if clear {
+            klog.clear();
+        }
+        value(mark as i64)
     }
 }
 
@@ -61,8 +82,8 @@ impl Reader {
             return Err(Errno::ESPIPE);
         }
         *self.next.lock() = match whence {
-            // Nothing clears this log.
-            libc::SEEK_SET | libc::SEEK_DATA => klog.first_since(0).map_or(0, |line| line.seq),
+            libc::SEEK_SET => klog.first_since(0).map_or(0, |line| line.seq),
+            libc::SEEK_DATA => klog.cleared(),
             libc::SEEK_END => klog.whole_until(),
             _ => return Err(Errno::EINVAL),
         };
@@ -70,10 +91,14 @@ impl Reader {
     }
 }
 
+/// The facility and the level of a line as one number.
+fn priority(line: &KlogLine) -> u32 {
+    u32::from(line.facility) << 3 | line.level as u32
+}
+
 /// Priority, number, microseconds, and the text, in which other bytes than those of plain ASCII are escaped.
 fn record(line: &KlogLine) -> String {
-    let priority = u32::from(line.facility) << 3 | line.level as u32;
-    let mut record = format!("{priority},{},{},-;", line.seq, line.time.as_nanos() / 1000);
+    let mut record = format!("{},{},{},-;", priority(line), line.seq, line.time.as_nanos() / 1000);
     for byte in line.text.bytes() {
         match byte {
             b' '..=b'~' if byte != b'\\' => record.push(char::from(byte)),

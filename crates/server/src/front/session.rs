@@ -147,7 +147,8 @@ impl Session {
                 self.control_semaphores(set, Command { number, command, argument, data }, (uid, gid), out)
             }
 
-            Request::Klog { from } => self.klog(from, out),
+            Request::Syslog { from } => self.syslog(from, out),
+            Request::SyslogMark { clear } => self.syslog_mark(clear),
 
             // They have ways of their own, with the data in place and the channel at hand.
             Request::Read { .. } | Request::Write { .. } | Request::Fetch { .. } => Err(Errno::EPROTO),
