@@ -23,10 +23,11 @@ const PLACES: &[(&str, &str)] = &[
 /// Names in places that are not theirs, each with its reason.
 const ALLOWED: &[(&str, &str, &str)] = &[
     ("mirror", "crates/server/src/front", "the folder in which a front mirrors simulated paths"),
-    ("mirror", "crates/shim", "the folder in which a front mirrors simulated paths"),
+    ("mirror", "crates/fronts/preload", "the folder in which a front mirrors simulated paths"),
+    ("mirror", "crates/shim-proto", "the folder in which a front mirrors simulated paths"),
     ("multipath", "crates/view/src", "the parameters of its module, which the machine answers"),
     ("multipath", "crates/shim-proto/src/areas.rs", "the folder of its module below /sys"),
-    ("multipath", "crates/shim/src/layer.rs", "folders below /run of the program of this name"),
+    ("multipath", "crates/fronts/preload/src/layer.rs", "folders below /run of the program of this name"),
     ("multipath", "crates/shim-proto/src/hosts.rs", "the host's program and module of this name"),
     ("log-writes", "crates/replay-log/", "the tool that reads and replays its logs"),
     ("multipath", "crates/xtask/src/needs.rs", "the program of this name"),

@@ -121,7 +121,7 @@ pub fn banned_paths(file: &str, text: &str) -> Vec<Finding> {
 
 /// Crates whose root may say `deny(unsafe_code)` in place of `forbid`, and the files that may then allow it.
 const UNSAFE_CRATES: &[(&str, &[&str], &str)] = &[
-    ("crates/shim", &["*"], "stands in front of the C library: raw pointers are its interface"),
+    ("crates/fronts/preload", &["*"], "stands in front of the C library: raw pointers are its interface"),
     (
         "crates/server",
         &["crates/server/src/shared.rs", "crates/server/src/signals.rs"],
