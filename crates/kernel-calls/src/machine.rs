@@ -121,3 +121,56 @@ impl KernelFile for File {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dmlab_machine::{BootOptions, IoFlags, OpenMode};
+    use dmlab_units::DevT;
+
+    use super::*;
+
+    #[test]
+    fn a_block_device_has_data_and_the_control_nodes_have_none() {
+        let machine = Machine::boot(BootOptions::default()).unwrap();
+        let (dev, mode) = (DevT::new(1, 0), OpenMode::READ | OpenMode::WRITE);
+        let disk = machine.open(1, Node::Block { dev, mode }).unwrap();
+        assert_eq!((disk.node(), disk.size()), (Node::Block { dev, mode }, Some(Bytes::mib(256))));
+        let how = IoFlags { is_direct: true, ..IoFlags::default() };
+        assert_eq!(disk.write(1, Bytes(512), &[7; 512], how), Ok(512));
+        let mut into = [0; 512];
+        assert_eq!((disk.read(1, Bytes(512), &mut into, how), into), (Ok(512), [7; 512]));
+        assert_eq!((disk.sync(1), disk.write_back(1, 0..512), disk.poll()), (Ok(()), Ok(()), true));
+        for node in [Node::Control, Node::LoopControl] {
+            let control = machine.open(1, node).unwrap();
+            assert_eq!((control.node(), control.size()), (node, None));
+            assert_eq!(control.read(1, Bytes(0), &mut into, how), Err(Errno::EINVAL));
+            assert_eq!(control.sync(1), Err(Errno::EINVAL));
+            assert_eq!(control.fallocate(1, 0, 0, 512), Err(Errno::ENODEV));
+        }
+        let missing = Node::Block { dev: DevT::new(1, 99), mode };
+        assert_eq!(machine.open(1, missing).err(), Some(Errno::ENXIO));
+    }
+
+    #[test]
+    fn a_sleep_ends_with_its_time_or_is_taken_back() {
+        let machine = Machine::boot(BootOptions::default()).unwrap();
+        let wait = ClockWait::default();
+        let hour = Duration::from_secs(3600);
+        let until = || machine.runtime().now() + hour;
+        // Nothing is under way that could be taken back.
+        machine.take_back(1, &wait);
+        wait.begin();
+        assert_eq!(machine.sleep(1, until(), &wait), Ok(Duration::ZERO));
+        assert!(!wait.is_under_way());
+        wait.begin();
+        machine.take_back(1, &wait);
+        assert_eq!(machine.sleep(1, until(), &wait), Ok(hour));
+        // What took that one back is over with it; what ends all of a client's waits is not.
+        let client = Interrupt::default();
+        let wait = ClockWait::of_client(client.clone());
+        machine.interrupt(1, &client);
+        wait.begin_without_limit();
+        machine.wait(&wait);
+        assert!(wait.has_no_limit() && !wait.is_under_way());
+    }
+}
