@@ -602,6 +602,7 @@ static int may_wait(const char *what)
 
 static void step(char *line)
 {
+	static int was_deferred;
 	printf("> %s\n", line);
 	char *text = strstr(line, ": ");
 	if (text) {
@@ -648,7 +649,10 @@ static void step(char *line)
 	} else if (is(what, "synced")) {
 		synced(name);
 	} else {
+		was_deferred |= strstr(rest, "deferred") != NULL;
 		device_step(what, name, rest, text ? text : "");
+		/* Devices that only waited for this one to let go of them are gone a moment later, on Linux after a few ticks. */
+		usleep(was_deferred ? 20000 : 500);
 	}
 }
 
@@ -759,6 +763,19 @@ static int clean(void)
 		}
 		if (round >= 2)
 			usleep(20000);
+	}
+	/* A device that is gone may be let go of later: until then its number is not free, and the next script would see that. */
+	for (int round = 0; ; round++) {
+		begin("probe", 0);
+		if (send_call(DM_DEV_CREATE))
+			return 0;
+		unsigned first = minor(call.head.dev);
+		removed("probe", 0);
+		if (!first)
+			break;
+		if (round == 100)
+			return 0;
+		usleep(10000);
 	}
 	for (int i = 0; i < 8; i++) {
 		char path[32];
