@@ -148,7 +148,7 @@ impl Klog {
         ring.next_seq - u64::from(is_open)
     }
 
-    /// Marks the log as cleared: what stands in it is not gone, but readers who ask for what came since get none of it
+    /// Marks the log as cleared: its lines are not gone, but a reader that asks for what came since gets none of them
     /// (`SYSLOG_ACTION_CLEAR`).
     pub fn clear(&self) {
         let mut ring = self.ring.lock();
