@@ -22,7 +22,7 @@ impl ThreadTime {
     pub fn of(work: impl FnOnce()) -> Duration {
         let began = ThreadTime::now();
         work();
-        ThreadTime::now() - began
+        ThreadTime::now().checked_sub(began).unwrap()
     }
 }
 
@@ -35,7 +35,7 @@ impl Measurement for ThreadTime {
     }
 
     fn end(&self, began: Duration) -> Duration {
-        ThreadTime::now() - began
+        ThreadTime::now().checked_sub(began).unwrap()
     }
 
     fn add(&self, a: &Duration, b: &Duration) -> Duration {

@@ -171,7 +171,7 @@ impl Message {
             MessageReply::Done => {}
             MessageReply::Text(text) => outln!("{}", String::from_utf8_lossy(&text).trim_end_matches('\n'))?,
             MessageReply::NoTable => {
-                errln!("{} has no live table: nobody read the message", self.name.display())
+                errln!("{} has no live table: nobody read the message", self.name.display());
             }
         }
         Ok(())

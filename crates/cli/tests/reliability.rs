@@ -290,9 +290,9 @@ fn a_damaged_recording_is_no_success() {
 fn memory_of_what_was_discarded_goes_back_to_the_host() {
     need(&[("blkdiscard", "util-linux"), ("dd", "coreutils")]);
     let scratch = Scratch::new("memory");
-    let script = r#"
+    let script = r"
         tr '\0' x </dev/zero | dd of=/dev/ram0 bs=1M count=256 iflag=fullblock oflag=direct status=none
-        echo full; read -r go; blkdiscard -f /dev/ram0; echo empty; read -r go"#;
+        echo full; read -r go; blkdiscard -f /dev/ram0; echo empty; read -r go";
     let mut talk = Talk::start(&scratch, &["--ram", "1", "--ram-size", "256"], script);
     assert_eq!(talk.hear(), "full");
     let full = talk.memory();
@@ -309,10 +309,10 @@ fn programs_that_have_ended_leave_nothing_in_the_server() {
     need(&[("dd", "coreutils"), ("dmsetup", "dmsetup")]);
     let scratch = Scratch::new("after-programs");
     // Each is a client with a channel of its own, forty at once.
-    let script = r#"dmsetup create a --table '0 2048 linear /dev/ram0 0'
+    let script = r"dmsetup create a --table '0 2048 linear /dev/ram0 0'
         crowd() { for i in $(seq $1); do for j in $(seq 40); do
             { dd if=/dev/zero of=/dev/mapper/a bs=64k count=2 oflag=direct; dmsetup info -c; } >/dev/null 2>&1 & done; wait; done; }
-        crowd 3; echo few; read -r go; crowd 15; echo many; read -r go"#;
+        crowd 3; echo few; read -r go; crowd 15; echo many; read -r go";
     let mut talk = Talk::start(&scratch, &["--ram", "1", "--ram-size", "16"], script);
     assert_eq!(talk.hear(), "few");
     let few = talk.memory();

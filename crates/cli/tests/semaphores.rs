@@ -42,7 +42,7 @@ fn they_answer_as_the_hosts_do() {
 fn a_limit_ends_in_virtual_time() {
     need(&[("python3", "python3")]);
     let scratch = Scratch::new("semaphores-limit");
-    let program = r#"
+    let program = r"
 import ctypes, time
 libc = ctypes.CDLL(None, use_errno=True)
 made = libc.semget(0, 1, 0o600)
@@ -50,7 +50,7 @@ down = (ctypes.c_short * 3)(0, -1, 0)
 begun = time.time()
 limit = (ctypes.c_long * 2)(100000, 0)
 print(libc.semtimedop(made, down, 1, limit), ctypes.get_errno(), int(time.time() - begun) // 10000)
-"#;
+";
     let words = ["run", "--time", "virtual", "--ram", "1", "--", "python3", "-c", program];
     let output = command(&scratch, &words).output().unwrap();
     assert_lines("limit", &String::from_utf8_lossy(&output.stdout), "-1 11 10\n");

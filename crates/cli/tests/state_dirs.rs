@@ -105,7 +105,7 @@ ls: cannot access '/etc/profile': No such file or directory",
 fn directories_pipes_sockets_and_locks() {
     both(
         "dirs",
-        r#"cd /etc; pwd; echo x >dmlab-rel; cat /etc/dmlab-rel; cd default && ls .. | grep -c dmlab-rel; cd /
+        r"cd /etc; pwd; echo x >dmlab-rel; cat /etc/dmlab-rel; cd default && ls .. | grep -c dmlab-rel; cd /
          echo 1 >/run/dmlab-x.pid; cat /var/run/dmlab-x.pid; mkfifo /run/dmlab-pipe; (echo through >/run/dmlab-pipe &)
          cat /run/dmlab-pipe; mkdir -p /var/lock/dmlab-q; (cd /run/lock/dmlab-q && touch a b && ls && pwd)
          find /run/lock/dmlab-q -type f | sort
@@ -131,7 +131,7 @@ for what in (lambda: os.mkdir('/etc/default'), lambda: os.rmdir('/etc/passwd'), 
              lambda: os.rename('/etc/default', '/etc/default2')):
     try: what(); print('no error')
     except OSError as e: print(e.strerror)
-P"#,
+P",
         "
 /etc
 x
@@ -262,7 +262,7 @@ fn owners_are_remembered_as_under_fakeroot() {
 fn roots_calls_on_itself_succeed() {
     both(
         "calls",
-        r#"python3 - <<'P'
+        r"python3 - <<'P'
 import ctypes, os, resource
 libc = ctypes.CDLL(None, use_errno=True)
 print(os.setpriority(os.PRIO_PROCESS, 0, -18), os.nice(0) <= 0 or 'raised')
@@ -271,7 +271,7 @@ print(libc.mlock(page, ctypes.c_size_t(1 << 24)), libc.munlock(page, ctypes.c_si
 print(libc.mlockall(3), libc.munlockall())
 print(resource.setrlimit(resource.RLIMIT_CORE, (0, 0)), resource.prlimit(0, resource.RLIMIT_MEMLOCK, (1 << 40, 1 << 40)) != ())
 print(os.setgroups([1, 2]))
-P"#
+P"
             .trim_end(),
         "
 None True

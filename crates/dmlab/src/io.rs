@@ -151,7 +151,7 @@ impl Lab {
 
     fn end_of(&self, path: &str, bio: Bio<'_>) -> Result<(), Errno> {
         let file = self.direct(path)?;
-        SyncIo::default().submit(file.device(), bio).map_err(|failed| failed.errno())
+        SyncIo::default().submit(file.device(), bio).map_err(dmlab_block::IoFailed::errno)
     }
 
     /// Begins a write of whole sectors and does not wait for its end.

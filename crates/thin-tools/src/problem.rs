@@ -141,7 +141,7 @@ impl fmt::Display for Problem {
             Problem::Node { tree, device, loss } => {
                 match (device, loss.keys) {
                     (Some(id), Some(keys)) => {
-                        write!(f, "thin device {id} lost its {}: ", range(*tree, keys))?
+                        write!(f, "thin device {id} lost its {}: ", range(*tree, keys))?;
                     }
                     (None, Some(keys)) => write!(f, "lost: {}: ", range(*tree, keys))?,
                     (Some(id), None) => write!(f, "thin device {id}, nothing lost: ")?,

@@ -63,7 +63,7 @@ struct Restorer<'w, W: ?Sized> {
     details: Vec<(u64, DeviceDetails)>,
 }
 
-impl<'w, W: MetadataMut + ?Sized> Restorer<'w, W> {
+impl<W: MetadataMut + ?Sized> Restorer<'_, W> {
     fn take_device(&mut self, device: Device) -> Result<(), SinkError> {
         let mut mappings = std::mem::take(&mut self.mappings);
         if !mappings.is_sorted_by_key(|&(block, _)| block) {

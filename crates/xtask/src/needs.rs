@@ -49,7 +49,7 @@ const FOLDERS: &[&str] = &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/u
 /// # Errors
 /// What is missing, and how to get it.
 pub(crate) fn ensure() -> Result<(), String> {
-    let packages = missing(|path| path.exists());
+    let packages = missing(std::path::Path::exists);
     if packages.is_empty() {
         return Ok(());
     }
@@ -65,7 +65,7 @@ pub(crate) fn ensure() -> Result<(), String> {
             return Err(format!("`{}` failed; the tests need {}", command.join(" "), packages.join(", ")));
         }
     }
-    let still = missing(|path| path.exists());
+    let still = missing(std::path::Path::exists);
     if still.is_empty() {
         Ok(())
     } else {

@@ -115,7 +115,7 @@ fn with_form(list: &str, module: &str, type_name: &str) -> Option<String> {
     {
         // Up to the first line of another kind: the tests' module stands at the end.
         let first = lines.iter().position(|l| l.starts_with(prefix))?;
-        let end = first + lines[first..].iter().position(|l| l.is_empty())?;
+        let end = first + lines[first..].iter().position(std::string::String::is_empty)?;
         let after = lines[first..end].iter().rposition(|l| l.starts_with(prefix) && *l < line);
         let at = after.map_or(first, |at| first + at + 1);
         // A list of names in braces may go over several lines.

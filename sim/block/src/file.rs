@@ -284,7 +284,7 @@ impl BlockFile {
 /// Positions are signed: nothing may end beyond the largest.
 fn check_position(pos: u64, len: usize) -> Result<(), Errno> {
     match pos.checked_add(len as u64) {
-        Some(end) if end <= i64::MAX as u64 => Ok(()),
+        Some(end) if i64::try_from(end).is_ok() => Ok(()),
         _ => Err(Errno::EINVAL),
     }
 }

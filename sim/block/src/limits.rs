@@ -423,13 +423,13 @@ impl QueueLimits {
         }
         self.max_hw_sectors = round_down_to_block(self.max_hw_sectors, self.logical_block_size);
         let hardware = Sectors(min_of_non_zero(self.max_hw_sectors.0, self.max_dev_sectors.0));
-        let wanted = if !self.max_user_sectors.is_zero() {
+        let wanted = if self.max_user_sectors.is_zero() {
+            default.map_or(self.max_sectors, |default| Sectors(default.0.max(self.io_opt.0 >> 9)))
+        } else {
             if self.max_user_sectors.0 < PAGE_SIZE / 512 {
                 return Err(Errno::EINVAL);
             }
             self.max_user_sectors
-        } else {
-            default.map_or(self.max_sectors, |default| Sectors(default.0.max(self.io_opt.0 >> 9)))
         };
         self.max_sectors = round_down_to_block(hardware.min(wanted), self.logical_block_size);
 
@@ -532,6 +532,6 @@ fn gcd(a: u64, b: u64) -> u64 {
 fn lcm_of_non_zero(a: u64, b: u64) -> u64 {
     match (a, b) {
         (0, other) | (other, 0) => other,
-        (a, b) => (a / gcd(a, b)).checked_mul(b).filter(|&lcm| lcm <= u64::from(u32::MAX)).unwrap_or(0),
+        (a, b) => (a / gcd(a, b)).checked_mul(b).filter(|&lcm| u32::try_from(lcm).is_ok()).unwrap_or(0),
     }
 }

@@ -268,13 +268,13 @@ impl LoopDevice {
         // AUTOCLEAR comes and goes with each call; PARTSCAN can only be switched on here.
         state.flags.remove(LoopFlags::AUTOCLEAR);
         state.flags |= info.flags & (LoopFlags::AUTOCLEAR | LoopFlags::PARTSCAN);
-        if place != (state.offset, state.sizelimit) {
+        if place == (state.offset, state.sizelimit) {
+            drop(state);
+        } else {
             let size = state.size(&*backing)?;
             drop(state);
             dev.drop_cached_pages();
             set_size(dev, size);
-        } else {
-            drop(state);
         }
         if !was_scanned && self.may_have_partitions() {
             self.scan(dev);

@@ -59,7 +59,7 @@ impl MappedDisk {
     }
 
     /// A bio that found the device suspended.
-    fn hold<'a>(&self, dev: &Arc<BlockDevice>, mut bio: Bio<'a>) {
+    fn hold(&self, dev: &Arc<BlockDevice>, mut bio: Bio<'_>) {
         if bio.flags.contains(BioFlags::NOWAIT) {
             bio.end(BlkStatus::Again);
         } else if bio.flags.contains(BioFlags::RAHEAD) {

@@ -48,7 +48,7 @@ pub fn read_rules(text: &str, meanings: &Meanings) -> Result<Vec<Rule>, FileErro
             let what = "each fault is a table of its own: write [[fault]], with two brackets".to_owned();
             return Err(at(value.span(), what));
         };
-        for entry in list.iter() {
+        for entry in list {
             rules.push(rule(entry, meanings).map_err(|(span, what)| at(span, what))?);
         }
     }

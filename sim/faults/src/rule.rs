@@ -129,7 +129,7 @@ impl Rule {
         let errno = match self.action {
             Action::Fail(errno) => Some(errno),
             Action::Torn { keep, then } => {
-                if keep.is_some_and(|keep| keep.is_zero()) {
+                if keep.is_some_and(dmlab_units::Sectors::is_zero) {
                     return Err(senseless(
                         "a write torn before its first sector is not written at all: use drop, or fail",
                     ));

@@ -57,7 +57,7 @@ impl ShardedCounter {
 #[inline]
 fn shard() -> usize {
     let here = 0u8;
-    let address = std::hint::black_box(&here) as *const u8 as usize;
+    let address = std::ptr::from_ref::<u8>(std::hint::black_box(&here)) as usize;
     (address >> 20) % SHARDS
 }
 

@@ -38,7 +38,7 @@ impl<'a> Media<'a> {
     pub(super) fn open(&self, name: &str, is_written: bool) -> Result<Medium, Failure> {
         let path = Path::new(name);
         let kind = std::fs::metadata(path).map(|metadata| metadata.file_type());
-        let is_file = kind.as_ref().is_ok_and(|kind| kind.is_file());
+        let is_file = kind.as_ref().is_ok_and(std::fs::FileType::is_file);
         let is_host_device =
             kind.is_ok_and(|kind| kind.is_block_device()) && !self.kernel.names_a_machine(self.meant);
         if is_file || is_host_device {

@@ -53,7 +53,7 @@ impl Check {
             self.print(&report)?;
         }
         let is_sound = report.is_clean() || (self.ignore_non_fatal_errors && report.has_only_leaks());
-        let needs_check = report.superblock.as_ref().is_some_and(|superblock| superblock.needs_check());
+        let needs_check = report.superblock.as_ref().is_some_and(dmlab_thin_tools::Superblock::needs_check);
         let has_findings = !report.is_clean() || !report.remarks.is_empty();
         if self.fix_leaks && report.has_only_leaks() && (has_findings || needs_check) {
             let fixed = fix_leaks(&mut self.source.open_rw()?)?;
@@ -136,7 +136,7 @@ fn value(report: &Report) -> Value {
     json!({
         "clean": report.is_clean(),
         "only_leaks": report.has_only_leaks(),
-        "needs_check": report.superblock.as_ref().map(|superblock| superblock.needs_check()),
+        "needs_check": report.superblock.as_ref().map(dmlab_thin_tools::Superblock::needs_check),
         "devices": report.nr_devices,
         "mappings": report.nr_mappings,
         "counts_compared": report.counts_compared,

@@ -125,7 +125,7 @@ impl Writer {
             format!("create_thin {thin}"),
             format!("create_snap {} {from}", thin + 2),
             format!("delete {}", thin + 1),
-            format!("set_transaction_id {} {}", from, thin),
+            format!("set_transaction_id {from} {thin}"),
             "reserve_metadata_snap".to_owned(),
             "release_metadata_snap".to_owned(),
         ] {

@@ -93,7 +93,7 @@ fn arguments(items: &'static [Item], rows: &mut Vec<&'static Argument>) {
                 arguments(items, rows);
             }
             Item::Optional(items) | Item::Each { items, .. } | Item::When { items, .. } => {
-                arguments(items, rows)
+                arguments(items, rows);
             }
             Item::Features(features) => {
                 rows.extend(features.iter().flat_map(|feature| feature.arguments));

@@ -91,7 +91,7 @@ fn one_seed_one_run() {
         for i in 0..100u8 {
             let _told = lab.write("/dev/mapper/a", Sector(u64::from(i) % 60), &[i; 2048]);
         }
-        lab.faults().hits().iter().map(|hit| hit.to_string()).collect::<Vec<_>>()
+        lab.faults().hits().iter().map(std::string::ToString::to_string).collect::<Vec<_>>()
     };
     let run = |seed| story(&Lab::new(seed));
     assert_eq!(run(5), run(5));

@@ -99,7 +99,7 @@ impl Record for libc::stat {
         self.st_dev = from.dev;
         self.st_ino = from.ino;
         self.st_mode = from.mode;
-        self.st_nlink = from.nlink as _;
+        self.st_nlink = from.nlink.into();
         self.st_uid = from.uid;
         self.st_gid = from.gid;
         self.st_rdev = from.rdev;

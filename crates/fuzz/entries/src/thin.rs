@@ -115,7 +115,7 @@ impl Reader<'_> {
 pub(crate) fn metadata(bytes: &[u8]) {
     let mut input = Reader(bytes);
     let mut disk = image().clone();
-    for _ in 0..usize::from(input.byte()) % EDITS_MAX + 1 {
+    for _ in 0..=(usize::from(input.byte()) % EDITS_MAX) {
         let blocks = interesting();
         let number = blocks[usize::from(input.byte()) % blocks.len()];
         let (offset, len) = (usize::from(input.word()), usize::from(input.byte()) % 48);

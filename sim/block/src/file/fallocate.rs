@@ -38,7 +38,7 @@ impl BlockFile {
         if !self.mode().contains(OpenMode::WRITE) {
             return Err(Errno::EBADF);
         }
-        let mut end = start.checked_add(len).filter(|&end| end <= i64::MAX as u64).ok_or(Errno::EFBIG)?;
+        let mut end = start.checked_add(len).filter(|&end| i64::try_from(end).is_ok()).ok_or(Errno::EFBIG)?;
         let fallback = match mode {
             ZERO_RANGE => Fallback::Write,
             _ if mode == ZERO_RANGE | KEEP_SIZE => Fallback::Write,

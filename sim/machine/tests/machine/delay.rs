@@ -56,7 +56,7 @@ fn a_delay_counts_from_the_tick_in_which_it_begins() {
     let kit = Kit::new();
     let device = create(&kit, "0 64 delay 1:0 0 20");
     sleep(&kit, TICK / 4 * 3);
-    assert_eq!(write(&kit, &device), TICK * 5 - TICK / 4 * 3);
+    assert_eq!(write(&kit, &device), (TICK * 5).checked_sub(TICK / 4 * 3).unwrap());
 }
 
 #[test]

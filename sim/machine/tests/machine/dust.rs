@@ -14,7 +14,7 @@ const INFO: DmFlags = DmFlags::empty();
 
 fn submit(kit: &Kit, dev: DevT, bio: Bio<'_>) -> Result<(), Errno> {
     let dev = kit.machine.registry().get(dev).unwrap();
-    SyncIo::default().submit(&dev, bio).map_err(|failed| failed.errno())
+    SyncIo::default().submit(&dev, bio).map_err(dmlab_block::IoFailed::errno)
 }
 
 fn read(kit: &Kit, dev: DevT, sector: u64, len: u64) -> Result<Vec<u8>, Errno> {
@@ -23,7 +23,7 @@ fn read(kit: &Kit, dev: DevT, sector: u64, len: u64) -> Result<Vec<u8>, Errno> {
     SyncIo::default()
         .read(&dev, Sector(sector), &mut buf, |bio| bio)
         .map(|()| buf)
-        .map_err(|failed| failed.errno())
+        .map_err(dmlab_block::IoFailed::errno)
 }
 
 /// Sends a message to `d` and gives its answer.

@@ -16,7 +16,7 @@ const INFO: DmFlags = DmFlags::empty();
 
 fn submit(kit: &Kit, dev: DevT, bio: Bio<'_>) -> Result<(), Errno> {
     let dev = kit.machine.registry().get(dev).unwrap();
-    SyncIo::default().submit(&dev, bio).map_err(|failed| failed.errno())
+    SyncIo::default().submit(&dev, bio).map_err(dmlab_block::IoFailed::errno)
 }
 
 fn read(kit: &Kit, dev: DevT, sector: u64, len: u64) -> Result<Vec<u8>, Errno> {
@@ -25,7 +25,7 @@ fn read(kit: &Kit, dev: DevT, sector: u64, len: u64) -> Result<Vec<u8>, Errno> {
     SyncIo::default()
         .read(&dev, Sector(sector), &mut buf, |bio| bio)
         .map(|()| buf)
-        .map_err(|failed| failed.errno())
+        .map_err(dmlab_block::IoFailed::errno)
 }
 
 #[test]

@@ -136,7 +136,7 @@ struct Lab {
 fn read(device: &Arc<BlockDevice>, at: u64, len: u64, flags: BioFlags) -> Result<Vec<u8>, Errno> {
     let mut buf = vec![0; len as usize * SECTOR];
     let read = SyncIo::default().read(device, Sector(at), &mut buf, |bio| bio.with_flags(flags));
-    read.map(|()| buf).map_err(|failed| failed.errno())
+    read.map(|()| buf).map_err(dmlab_block::IoFailed::errno)
 }
 
 impl Lab {
@@ -156,7 +156,7 @@ impl Lab {
     }
 
     fn submit(&self, bio: Bio<'_>) -> Result<(), Errno> {
-        SyncIo::default().submit(&self.device, bio).map_err(|failed| failed.errno())
+        SyncIo::default().submit(&self.device, bio).map_err(dmlab_block::IoFailed::errno)
     }
 
     /// What must become of something that writes nothing but goes the way of writes; whether it reaches the disk.

@@ -443,6 +443,6 @@ fn a_machine_takes_its_devices_with_it() {
     drop(kit);
     assert!(registry.upgrade().is_none(), "the registry lives on");
     let alive: Vec<_> =
-        devices.iter().filter_map(|device| device.upgrade()).map(|d| d.name().to_owned()).collect();
+        devices.iter().filter_map(std::sync::Weak::upgrade).map(|d| d.name().to_owned()).collect();
     assert_eq!(alive, Vec::<String>::new());
 }

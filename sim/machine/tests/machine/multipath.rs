@@ -39,7 +39,7 @@ pub(crate) fn read(kit: &Kit, dev: DevT, sector: u64, len: usize) -> Result<Vec<
     SyncIo::default()
         .read(&dev, Sector(sector), &mut buf, |bio| bio)
         .map(|()| buf)
-        .map_err(|failed| failed.errno())
+        .map_err(dmlab_block::IoFailed::errno)
 }
 
 /// A bio on its way.

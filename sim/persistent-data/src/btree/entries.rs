@@ -30,7 +30,7 @@ impl TransactionManager {
     /// Spreads the entries of two neighbours evenly; the right one gets the odd one.
     pub(super) fn redistribute_two(&mut self, left: MetaBlock, right: MetaBlock) {
         let (a, b) = (self.len_of(left), self.len_of(right));
-        let target = (a + b) / 2;
+        let target = usize::midpoint(a, b);
         if a < target {
             let moved = target - a;
             self.copy_entries(right, 0, left, a, moved);

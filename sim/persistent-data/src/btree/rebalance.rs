@@ -91,7 +91,7 @@ async fn even_out_pair(
         tm.node_mut(parent).delete_at(at);
         return tm.dec(right).await;
     }
-    let target = (a + b) / 2;
+    let target = usize::midpoint(a, b);
     tm.shift_entries(left, right, a as i64 - target as i64);
     let first = tm.first_key(right);
     tm.node_mut(parent).set_key(at, first);

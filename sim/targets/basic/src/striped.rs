@@ -142,7 +142,7 @@ impl Striped {
         // What the devices below take at most has 32 bits.
         let whole = each.0.min(u64::from(u32::MAX)) / self.chunk.0 * self.chunk.0;
         let all = whole * self.stripes.len() as u64;
-        if all <= u64::from(u32::MAX) { Sectors(all) } else { BOUNDED_DISCARD }
+        if u32::try_from(all).is_ok() { Sectors(all) } else { BOUNDED_DISCARD }
     }
 
     /// Sends a bio to a stripe's device; `end_io` is told which stripe it was.
@@ -232,7 +232,7 @@ impl Target for Striped {
         let chunk_bytes = self.chunk.0 * SECTOR_SIZE;
         let row_bytes = chunk_bytes * self.stripes.len() as u64;
         // Hints are 32 bits wide; a row that doesn't fit gives none.
-        if row_bytes <= u64::from(u32::MAX) {
+        if u32::try_from(row_bytes).is_ok() {
             limits.io_min = Bytes(chunk_bytes);
             limits.io_opt = Bytes(row_bytes);
         }

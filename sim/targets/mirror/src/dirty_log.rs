@@ -222,7 +222,7 @@ impl DirtyLog {
     pub(super) fn next_to_recover(&self) -> Option<u64> {
         let mut state = self.state.lock();
         let from = state.search as usize;
-        let found = self.in_sync.get(from..).and_then(|rest| rest.first_zero());
+        let found = self.in_sync.get(from..).and_then(bitvec::slice::BitSlice::first_zero);
         let region = found.map(|at| (from + at) as u64);
         state.search = region.map_or(self.regions, |region| region + 1);
         region
@@ -310,7 +310,7 @@ impl DirtyLog {
             Ok(read) => *bytes = read.to_vec(),
             Err(_) => return Err(fresh),
         }
-        let header = bytes.first_chunk().map(Header::decode).unwrap_or(fresh);
+        let header = bytes.first_chunk().map_or(fresh, Header::decode);
         if self.sync != Sync::Default || header.magic != format::MAGIC {
             return Ok(fresh);
         }

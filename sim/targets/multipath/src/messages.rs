@@ -30,7 +30,7 @@ impl MultipathDevice {
                 self.switch_group(self.group(group, "switch_pg_num")?);
             }
             [name, device] if is(name, "fail_path") => {
-                self.for_each_path(device, caller, MultipathDevice::fail_path)?
+                self.for_each_path(device, caller, MultipathDevice::fail_path)?;
             }
             [name, device] if is(name, "reinstate_path") => {
                 self.for_each_path(device, caller, MultipathDevice::reinstate_path)?;

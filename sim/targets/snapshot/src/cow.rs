@@ -462,12 +462,12 @@ impl SnapshotDevice {
     /// The data of an exception are on the COW device, or could not be put there.
     async fn finish(self: &Arc<Self>, store: &Store, chunk: u64, slot: Slot, copied: bool) {
         let remembered = store.commit(slot, copied.then_some(chunk)).await;
-        if !remembered {
-            self.invalidate("Error reading/writing.").await;
-        } else {
+        if remembered {
             self.state.lock().exceptions.insert(chunk, slot.new);
             // The origin may be written now, but not under reads of it for the snapshot.
             self.changed.until(|| !self.state.lock().tracked.contains_key(&chunk)).await;
+        } else {
+            self.invalidate("Error reading/writing.").await;
         }
         let (waiting, is_valid) = {
             let mut state = self.state.lock();

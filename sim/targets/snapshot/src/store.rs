@@ -79,7 +79,7 @@ impl Slot {
 
     /// The inverse of [`Slot::to_words`].
     pub(super) fn from_words(turn: u64, new: u64) -> Slot {
-        Slot { turn, new }
+        Slot { new, turn }
     }
 }
 

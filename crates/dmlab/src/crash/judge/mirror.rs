@@ -47,7 +47,7 @@ impl MirrorLog {
 }
 
 impl Judge for MirrorLog {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "mirror log"
     }
 

@@ -40,7 +40,7 @@ impl SnapshotStore {
 }
 
 impl Judge for SnapshotStore {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "snapshot store"
     }
 

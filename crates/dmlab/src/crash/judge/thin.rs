@@ -74,7 +74,7 @@ impl Metadata for OnDisk<'_> {
 }
 
 impl Judge for ThinCheck {
-    fn name(&self) -> &str {
+    fn name(&self) -> &'static str {
         "thin check"
     }
 
