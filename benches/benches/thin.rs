@@ -58,6 +58,7 @@ fn write_each_block(dev: &Arc<BlockDevice>, count: u64) -> Duration {
     })
 }
 
+#[expect(clippy::too_many_lines, reason = "one group of measurements after the other")]
 fn benches(c: &mut Criterion<ThreadTime>) {
     let mut group = c.benchmark_group("thin");
     group.throughput(Throughput::Elements(1));

@@ -102,7 +102,7 @@ fn read(dev: &Arc<BlockDevice>, blocks: impl Iterator<Item = u64>) -> Duration {
 /// The i-th of `count` blocks in an order that jumps about and meets each once: multiples of a number that has no factor
 /// in common with `count`.
 fn scattered(count: u64) -> impl Fn(u64) -> u64 {
-    let stride = (2_654_435_761..).find(|&n| gcd(n, count) == 1).expect("primes don't end");
+    let stride = (2_654_435_761..u64::MAX).find(|&n| gcd(n, count) == 1).expect("primes don't end");
     move |i| (u128::from(i) * u128::from(stride) % u128::from(count)) as u64
 }
 

@@ -216,6 +216,7 @@ fn the_tour_ends_with_its_reader() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one line for each command")]
 fn one_option_names_the_machine_everywhere() {
     let scratch = Scratch::new("named");
     scratch.ok(&["boot", "lab", "--ram", "1", "--for", "1h"]);

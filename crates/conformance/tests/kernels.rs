@@ -158,7 +158,8 @@ fn the_page_shows_what_differs() {
     case_tables(&mut made);
     made.push('\n');
     if shown != made {
-        assert!(!std::env::var_os("DMLAB_UPDATE").is_none(), 
+        assert!(
+            std::env::var_os("DMLAB_UPDATE").is_some(),
             "{PAGE} is old; DMLAB_UPDATE=1 cargo test -p dmlab-conformance --test kernels writes it anew"
         );
         fs::write(path, format!("{before}{BEGIN}{made}{END}{after}")).unwrap();

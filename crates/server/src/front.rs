@@ -85,6 +85,17 @@ struct Watch {
     next: AtomicU64,
 }
 
+impl Watch {
+    /// Lets a virtual clock jump only while every client waits.
+    fn hold_the_clock(self: &Arc<Watch>, driver: &ThreadDriver, socket: PathBuf) {
+        let watch = self.clone();
+        driver.jump_only_when(Box::new(move || {
+            let roots: Vec<u32> = watch.clients.lock().values().filter_map(|client| client.pid).collect();
+            everybody::waits(&socket, &roots)
+        }));
+    }
+}
+
 /// What others need to know of a client.
 struct Client {
     interrupt: Interrupt,
@@ -115,6 +126,38 @@ impl Watch {
     }
 }
 
+/// Makes the directory of a machine its own and listens in it; refuses one in which a machine lives.
+fn claim(dir: &Path) -> io::Result<(PathBuf, OwnedFd)> {
+    rundir::private_dir(dir)?;
+    let socket = dir.join(SOCKET_NAME);
+    if socket.exists() {
+        if rundir::is_alive(dir) {
+            let text = format!("a machine already runs in {}", dir.display());
+            return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+        }
+        fs::remove_file(&socket)?;
+    }
+    let listener = listen(&socket)?;
+    Ok((socket, listener))
+}
+
+/// Lets udev look at what is there, at what a program has written, and from then on at each event.
+fn start_udev(shared: &Arc<Shared>) -> io::Result<JoinHandle<()>> {
+    shared.view.run_udev();
+    let view = Arc::downgrade(shared);
+    shared.files.tell_of_writers(Box::new(move |dev| {
+        if let Some(shared) = view.upgrade() {
+            shared.view.device_written(dev);
+        }
+    }));
+    let shared = shared.clone();
+    spawn("dmlab-udev", move || {
+        while !shared.is_stopping() {
+            shared.view.look_for_udev(crate::driver::PATIENCE, || shared.driver.call());
+        }
+    })
+}
+
 impl Server {
     /// Starts serving `kernel`, whose machine `driver` drives.
     ///
@@ -123,16 +166,7 @@ impl Server {
     pub fn start(kernel: Arc<dyn Kernel>, driver: Arc<ThreadDriver>, options: Options) -> io::Result<Server> {
         let machine = kernel.machine().clone();
         let dir = options.dir;
-        rundir::private_dir(&dir)?;
-        let socket = dir.join(SOCKET_NAME);
-        if socket.exists() {
-            if rundir::is_alive(&dir) {
-                let text = format!("a machine already runs in {}", dir.display());
-                return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
-            }
-            fs::remove_file(&socket)?;
-        }
-        let listener = listen(&socket)?;
+        let (socket, listener) = claim(&dir)?;
         let kept = dir.join("files");
         fs::create_dir_all(&kept)?;
         state_dirs::make(&dir)?;
@@ -166,11 +200,7 @@ impl Server {
             // In a recording 0 is no client.
             next: AtomicU64::new(1),
         });
-        let clients = watch.clone();
-        driver.jump_only_when(Box::new(move || {
-            let roots: Vec<u32> = clients.clients.lock().values().filter_map(|client| client.pid).collect();
-            everybody::waits(&socket, &roots)
-        }));
+        watch.hold_the_clock(&driver, socket);
         if driver.time() == crate::driver::Time::Virtual {
             let page = ClockPage::create(&dir.join(CLOCK_FILE))?;
             page.show(runtime.now().as_nanos());
@@ -194,19 +224,7 @@ impl Server {
             }
         })?);
         if options.has_udev {
-            shared.view.run_udev();
-            let view = Arc::downgrade(&shared);
-            shared.files.tell_of_writers(Box::new(move |dev| {
-                if let Some(shared) = view.upgrade() {
-                    shared.view.device_written(dev);
-                }
-            }));
-            let shared = shared.clone();
-            threads.push(spawn("dmlab-udev", move || {
-                while !shared.is_stopping() {
-                    shared.view.look_for_udev(crate::driver::PATIENCE, || shared.driver.call());
-                }
-            })?);
+            threads.push(start_udev(&shared)?);
         }
         threads.push(spawn("dmlab-watch", {
             let (shared, watch) = (shared.clone(), watch.clone());

@@ -87,7 +87,8 @@ impl Permissions {
         } else {
             self.mode
         };
-        if caller.uid == 0 || wanted & !granted & 7 == 0 { Ok(()) } else { Err(Errno::EACCES) }
+        let is_granted = (wanted & !granted).trailing_zeros() >= 3;
+        if caller.uid == 0 || is_granted { Ok(()) } else { Err(Errno::EACCES) }
     }
 
     /// # Errors

@@ -141,6 +141,9 @@ macro_rules! requests {
             }
 
             /// Reads a request. `payload` is the whole data part, or as much of it as the header's length names.
+            ///
+            /// # Errors
+            /// What of it is no request.
             pub fn decode(header: &$crate::Header, payload: &'a [u8]) -> Result<Request<'a>, $crate::Malformed> {
                 #[allow(unused_mut, unused_variables, unused_assignments)]
                 let (mut word, mut rest) = (0, payload.get(..header.len as usize).ok_or($crate::Malformed::Payload)?);

@@ -99,6 +99,31 @@ pub fn read_superblock<M: Metadata + ?Sized>(
     Ok(Superblock::decode(&buffer))
 }
 
+/// Walks the mappings below `roots` and counts the data blocks that they name; blocks beyond the last are problems.
+fn mapped<M: Metadata + ?Sized>(
+    metadata: &M,
+    roots: &[MetaBlock],
+    meta_counts: &MetaCounts,
+    (data_counts, nr_data_blocks): (&DataCounts, u64),
+    problems: &mut Vec<Problem>,
+) -> Forest {
+    let beyond = Mutex::new(Vec::new());
+    let mappings = Forest::walk(metadata, Tree::Mappings, roots, meta_counts, |leaf, node| {
+        for i in 0..node.len() {
+            let mapping: Mapping = node.value(i);
+            if !data_counts.add(mapping.block) {
+                let mut beyond = beyond.lock().unwrap_or_else(PoisonError::into_inner);
+                if beyond.len() < NAMED_BEYOND {
+                    let (block, data) = (ThinBlock(node.key(i)), mapping.block);
+                    beyond.push(Problem::Beyond { leaf, block, data, nr_blocks: nr_data_blocks });
+                }
+            }
+        }
+    });
+    problems.extend(beyond.into_inner().unwrap_or_else(PoisonError::into_inner));
+    mappings
+}
+
 impl<'m, M: Metadata + ?Sized> Survey<'m, M> {
     /// Reads all that `scope` asks for.
     ///
@@ -169,20 +194,7 @@ impl<'m, M: Metadata + ?Sized> Survey<'m, M> {
         if scope == Scope::Devices {
             roots.clear();
         }
-        let beyond = Mutex::new(Vec::new());
-        let mappings = Forest::walk(metadata, Tree::Mappings, &roots, &meta_counts, |leaf, node| {
-            for i in 0..node.len() {
-                let mapping: Mapping = node.value(i);
-                if !data_counts.add(mapping.block) {
-                    let mut beyond = beyond.lock().unwrap_or_else(PoisonError::into_inner);
-                    if beyond.len() < NAMED_BEYOND {
-                        let (block, data) = (ThinBlock(node.key(i)), mapping.block);
-                        beyond.push(Problem::Beyond { leaf, block, data, nr_blocks: nr_data_blocks });
-                    }
-                }
-            }
-        });
-        problems.extend(beyond.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let mappings = mapped(metadata, &roots, &meta_counts, (&data_counts, nr_data_blocks), &mut problems);
         let mut views = views.into_iter();
         let live = views.next().expect("the live view was put in first");
         let snapshot = views.next();

@@ -132,7 +132,11 @@ fn links(machine: &Machine, root: &str, up: &str, name: &str) -> Option<Entry> {
 
 /// Where a device is below `/sys/devices/virtual/block`.
 fn place(block: &BlockDevice) -> String {
-    match block.partition().and_then(|part| part.whole()) {
+    let whole = match block.partition() {
+        Some(part) => part.whole(),
+        None => None,
+    };
+    match whole {
         Some(whole) => format!("{}/{}", whole.name(), block.name()),
         None => block.name().to_owned(),
     }

@@ -56,6 +56,38 @@ fn offset(dice: &mut Dice, len: u64, size: u64) -> u64 {
     dice.one_of(&[0, 0, 8, 64, 1024, 2048]).min(room)
 }
 
+fn delay(dice: &mut Dice, len: u64, around: &Around<'_>) -> (&'static str, String) {
+    let (device, size) = around.below(dice);
+    let read = format!("{device} {} {}", offset(dice, len, size), dice.one_of(&[0, 0, 1, 5]));
+    match dice.from(0, 2) {
+        0 => ("delay", read),
+        1 => {
+            let (device, size) = around.below(dice);
+            ("delay", format!("{read} {device} {} {}", offset(dice, len, size), dice.one_of(&[0, 1])))
+        }
+        _ => {
+            let (device, size) = around.below(dice);
+            let write = format!("{device} {} 0", offset(dice, len, size));
+            ("delay", format!("{read} {write} {device} {} 1", offset(dice, len, size)))
+        }
+    }
+}
+
+fn mirror(dice: &mut Dice, len: u64) -> (&'static str, String) {
+    let legs = dice.one_of(&[2, 2, 3]);
+    let region = dice.one_of(&[8, 16, 64, 1024]);
+    let sync = dice.one_of(&["", " nosync", " sync"]);
+    let words = 1 + u64::from(!sync.is_empty());
+    let legs_text: Vec<String> = (0..legs)
+        .map(|_| {
+            let device = ram(dice);
+            format!("{device} {}", offset(dice, len, 524_288))
+        })
+        .collect();
+    let features = dice.one_of(&["", "", " 1 handle_errors", " 2 handle_errors keep_log"]);
+    ("mirror", format!("core {words} {region}{sync} {legs} {}{features}", legs_text.join(" ")))
+}
+
 /// A target and its parameters for `len` sectors.
 fn target(dice: &mut Dice, len: u64, around: &Around<'_>) -> (&'static str, String) {
     match dice.from(0, 15) {
@@ -76,22 +108,7 @@ fn target(dice: &mut Dice, len: u64, around: &Around<'_>) -> (&'static str, Stri
         }
         6 => ("zero", String::new()),
         7 => ("error", String::new()),
-        8 => {
-            let (device, size) = around.below(dice);
-            let read = format!("{device} {} {}", offset(dice, len, size), dice.one_of(&[0, 0, 1, 5]));
-            match dice.from(0, 2) {
-                0 => ("delay", read),
-                1 => {
-                    let (device, size) = around.below(dice);
-                    ("delay", format!("{read} {device} {} {}", offset(dice, len, size), dice.one_of(&[0, 1])))
-                }
-                _ => {
-                    let (device, size) = around.below(dice);
-                    let write = format!("{device} {} 0", offset(dice, len, size));
-                    ("delay", format!("{read} {write} {device} {} 1", offset(dice, len, size)))
-                }
-            }
-        }
+        8 => delay(dice, len, around),
         9 => {
             let (device, size) = around.below(dice);
             let times = dice.one_of(&["1000 0", "0 1000", "1000 1000"]);
@@ -106,20 +123,7 @@ fn target(dice: &mut Dice, len: u64, around: &Around<'_>) -> (&'static str, Stri
             ]);
             ("flakey", format!("{device} {} {times}{features}", offset(dice, len, size)))
         }
-        10 => {
-            let legs = dice.one_of(&[2, 2, 3]);
-            let region = dice.one_of(&[8, 16, 64, 1024]);
-            let sync = dice.one_of(&["", " nosync", " sync"]);
-            let words = 1 + u64::from(!sync.is_empty());
-            let legs_text: Vec<String> = (0..legs)
-                .map(|_| {
-                    let device = ram(dice);
-                    format!("{device} {}", offset(dice, len, 524_288))
-                })
-                .collect();
-            let features = dice.one_of(&["", "", " 1 handle_errors", " 2 handle_errors keep_log"]);
-            ("mirror", format!("core {words} {region}{sync} {legs} {}{features}", legs_text.join(" ")))
-        }
+        10 => mirror(dice, len),
         11 => {
             let (device, size) = around.below(dice);
             let paths = dice.one_of(&[1, 2]);

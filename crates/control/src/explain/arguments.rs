@@ -180,55 +180,8 @@ fn about(
                 .or_else(shape)
         }
         About::Lookup(_) => None,
-        About::Length(names) => {
-            let factors = names.iter().map(|name| {
-                let place = reading.of_argument(name).next()?;
-                number(line.line, place.word)
-            });
-            let step = factors.collect::<Option<Vec<u64>>>()?.into_iter().try_fold(1u64, u64::checked_mul)?;
-            if step == 0 {
-                return None;
-            }
-            let len = line.line.len.0;
-            let sure = if len.is_multiple_of(step) { Sure::Argument } else { Sure::Wrong };
-            let right = format!(
-                "LENGTH: a multiple of {}{step} sectors: {}",
-                if names.len() > 1 {
-                    format!("{} = ", names.join(" × "))
-                } else {
-                    format!("{} = ", names[0])
-                },
-                multiples(len, step)
-            );
-            Some((sure, Fault::word(line.number, 1, "LENGTH", right)))
-        }
-        About::UnknownFeature => {
-            let features = form.features();
-            let is_unknown = |place: &&Place| place.argument.name == "FEATURE" && place.feature.is_none();
-            let unknown = reading.places.iter().find(is_unknown);
-            // A feature whose argument is not among the counted words is none either.
-            let bare = || reading.places.iter().rev().find(|place| place.argument.name == "FEATURE");
-            let place = match unknown {
-                Some(place) => place,
-                None => match bare() {
-                    Some(place) => place,
-                    None => return shape(),
-                },
-            };
-            let word = line.word(place);
-            let right = match place.feature {
-                Some(feature) if !feature.arguments.is_empty() => {
-                    format!("{}, all counted in front of the features", feature.usage())
-                }
-                _ => {
-                    let near = meant(&word, features.iter().map(|feature| feature.name));
-                    let near = near.map(|near| format!("did you mean {near}? ")).unwrap_or_default();
-                    let all: Vec<String> = features.iter().map(|feature| feature.usage()).collect();
-                    format!("{near}The features are {}", all.join(", "))
-                }
-            };
-            Some((Sure::Wrong, line.fault(place, &right)))
-        }
+        About::Length(names) => length(line, names),
+        About::UnknownFeature => unknown_feature(form, line).or_else(shape),
         About::Feature(names) => {
             let is_one = |place: &&Place| {
                 let name =
@@ -245,24 +198,78 @@ fn about(
             found.or_else(count).or_else(shape)
         }
         About::FeatureArgument(features, name) => {
-            let is_one = |place: &&Place| {
-                place.argument.name == name
-                    && place.feature.is_some_and(|feature| features.contains(&feature.name))
-            };
-            let all = || reading.places.iter().filter(is_one);
-            let wrong = all().find(|place| !line.is_right(place)).map(|place| (Sure::Wrong, named(place)));
-            let feature = || {
-                let feature = form.features().into_iter().find(|feature| features.contains(&feature.name))?;
-                let place = reading.places.iter().rev().find(|place| {
-                    place.argument.name == "FEATURE" && place.feature.is_some_and(|f| f.name == feature.name)
-                })?;
-                let right = format!("{}, all counted in front of the features", feature.usage());
-                Some((Sure::Argument, line.fault(place, &right)))
-            };
-            let any = || all().next().map(|place| (Sure::Argument, named(place)));
-            wrong.or_else(any).or_else(feature).or_else(shape)
+            feature_argument(form, line, error, features, name).or_else(shape)
         }
     }
+}
+
+/// An argument of some features: one that is wrong, any, or the feature that lacks it.
+fn feature_argument(
+    form: &'static Form,
+    line: &Line<'_>,
+    error: &TargetError,
+    features: &[&str],
+    name: &str,
+) -> Option<(Sure, Fault)> {
+    let is_one = |place: &&Place| {
+        place.argument.name == name && place.feature.is_some_and(|feature| features.contains(&feature.name))
+    };
+    let all = || line.reading.places.iter().filter(is_one);
+    let wrong =
+        all().find(|place| !line.is_right(place)).map(|place| (Sure::Wrong, line.fault(place, error.right)));
+    let feature = || {
+        let feature = form.features().into_iter().find(|feature| features.contains(&feature.name))?;
+        let place = line.reading.places.iter().rev().find(|place| {
+            place.argument.name == "FEATURE" && place.feature.is_some_and(|f| f.name == feature.name)
+        })?;
+        let right = format!("{}, all counted in front of the features", feature.usage());
+        Some((Sure::Argument, line.fault(place, &right)))
+    };
+    let any = || all().next().map(|place| (Sure::Argument, line.fault(place, error.right)));
+    wrong.or_else(any).or_else(feature)
+}
+
+/// The length of a line that is not whole multiples of the product of some arguments.
+fn length(line: &Line<'_>, names: &[&str]) -> Option<(Sure, Fault)> {
+    let factors = names.iter().map(|name| {
+        let place = line.reading.of_argument(name).next()?;
+        number(line.line, place.word)
+    });
+    let step = factors.collect::<Option<Vec<u64>>>()?.into_iter().try_fold(1u64, u64::checked_mul)?;
+    if step == 0 {
+        return None;
+    }
+    let len = line.line.len.0;
+    let sure = if len.is_multiple_of(step) { Sure::Argument } else { Sure::Wrong };
+    let right = format!(
+        "LENGTH: a multiple of {}{step} sectors: {}",
+        if names.len() > 1 { format!("{} = ", names.join(" × ")) } else { format!("{} = ", names[0]) },
+        multiples(len, step)
+    );
+    Some((sure, Fault::word(line.number, 1, "LENGTH", right)))
+}
+
+/// A feature that the target does not have, or one whose argument is not counted.
+fn unknown_feature(form: &'static Form, line: &Line<'_>) -> Option<(Sure, Fault)> {
+    let features = form.features();
+    let is_unknown = |place: &&Place| place.argument.name == "FEATURE" && place.feature.is_none();
+    let unknown = line.reading.places.iter().find(is_unknown);
+    // A feature whose argument is not among the counted words is none either.
+    let bare = || line.reading.places.iter().rev().find(|place| place.argument.name == "FEATURE");
+    let place = unknown.or_else(bare)?;
+    let word = line.word(place);
+    let right = match place.feature {
+        Some(feature) if !feature.arguments.is_empty() => {
+            format!("{}, all counted in front of the features", feature.usage())
+        }
+        _ => {
+            let near = meant(&word, features.iter().map(|feature| feature.name));
+            let near = near.map(|near| format!("did you mean {near}? ")).unwrap_or_default();
+            let all: Vec<String> = features.iter().map(|feature| feature.usage()).collect();
+            format!("{near}The features are {}", all.join(", "))
+        }
+    };
+    Some((Sure::Wrong, line.fault(place, &right)))
 }
 
 /// What can be said of a text that the form does not have: which device could not be opened, which word its line lacks, or

@@ -77,6 +77,7 @@ fn the_word_at_fault_is_marked() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one line for each target")]
 fn of_every_target_the_argument_at_fault_is_marked() {
     let pool = |said: &str| format!("254:2: thin-pool: {said} (-EINVAL)");
     let cases = [

@@ -219,7 +219,7 @@ impl Call {
             match receive(fd) {
                 Ok((0, _)) => return Err(libc::ENXIO),
                 Ok((_, Some(memory))) => break memory,
-                Ok(_) | Err(libc::EINTR) => continue,
+                Ok(_) | Err(libc::EINTR) => {}
                 Err(errno) => return Err(errno),
             }
         };

@@ -447,7 +447,7 @@ unsafe fn collect(first: Vars, rest: Vars, run: impl FnOnce(Vars, *const c_char)
     // SAFETY: the caller vouches for the words.
     let word =
         |i: usize| unsafe { if i < IN_REGISTERS { *first.add(i) } else { *rest.add(i - IN_REGISTERS) } };
-    let nr = (0..).take_while(|&i| !word(i).is_null()).count();
+    let nr = (0..usize::MAX).take_while(|&i| !word(i).is_null()).count();
     let bytes = (nr + 1) * size_of::<*const c_char>();
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
     let at = match sys::mmap(bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1) {

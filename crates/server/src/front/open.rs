@@ -153,10 +153,7 @@ impl Session {
 
     /// The kernel's name of a node that was opened at a real path.
     fn name_of(&self, inode: &Mutex<Inode>) -> Vec<u8> {
-        let dev = match inode.lock().kind {
-            Kind::Block(dev) => dev,
-            _ => return b"/dev/mapper/control".to_vec(),
-        };
+        let Kind::Block(dev) = inode.lock().kind else { return b"/dev/mapper/control".to_vec() };
         let devices = self.shared.view.devices();
         let device = devices.iter().find(|device| device.dev == dev);
         device.map_or_else(|| b"/dev/?".to_vec(), |device| format!("/dev/{}", device.name).into_bytes())

@@ -58,7 +58,7 @@ fn a_caches_arrays_and_bitsets_are_read() {
     let hints = values::<u32>(&mut bench, root_at(&bytes, 200));
     assert_eq!(hints.len(), 1200);
     assert!(hints[..10].iter().all(|&hint| hint == 63) && hints[10..].iter().all(|&hint| hint == 0));
-    assert_eq!(set_bits(&mut bench, root_at(&bytes, 208), 2500), Vec::from_iter(100..140));
+    assert_eq!(set_bits(&mut bench, root_at(&bytes, 208), 2500), (100..140).collect::<Vec<_>>());
     assert_eq!(set_bits(&mut bench, root_at(&bytes, 284), 1200), []);
 }
 

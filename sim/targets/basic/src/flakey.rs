@@ -216,6 +216,14 @@ impl Features {
                 _ => return refused("Unrecognised flakey feature requested"),
             }
         }
+        features.is_shown_old = !knows_all;
+        features.checked(checks_more)
+    }
+
+    /// Refuses features that exclude each other. Without any, reads and writes fail.
+    fn checked(mut self, checks_more: bool) -> Result<Features, CtrError> {
+        let refused = |text| Err(CtrError::invalid(text));
+        let features = &mut self;
         if checks_more {
             features.check_corruptions()?;
         }
@@ -235,8 +243,7 @@ impl Features {
         if !has_any {
             (features.error_reads, features.error_writes) = (true, true);
         }
-        features.is_shown_old = !knows_all;
-        Ok(features)
+        Ok(self)
     }
 
     /// Whether something is to be corrupted that is dropped or failed anyway, whether at random or not.

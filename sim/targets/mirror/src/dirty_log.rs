@@ -122,20 +122,7 @@ impl DirtyLog {
                 return None;
             }
         };
-        let region_size = ctr
-            .args
-            .scan_u32(&args[0])
-            .map(u64::from)
-            .filter(|&size| size.is_power_of_two() && (2..=ctr.len.0).contains(&size));
-        let Some(region_size) = region_size else {
-            warn(ctr, format!("invalid region size {}", shown(&args[0])));
-            return None;
-        };
-        let regions = ctr.len.0.div_ceil(region_size);
-        if regions > MAX_REGIONS {
-            warn(ctr, format!("region count exceeds limit of {MAX_REGIONS}"));
-            return None;
-        }
+        let (region_size, regions) = DirtyLog::divided(ctr, &args[0])?;
         let disk = match device {
             Some(device) => Some(Disk::new(ctr, device, regions)?),
             None => None,
@@ -164,6 +151,23 @@ impl DirtyLog {
             lines: ctr.log(PREFIX),
             events: ctr.events(),
         })
+    }
+
+    /// The sectors of a region as an argument says, and how many of them the line has.
+    fn divided(ctr: &Ctr<'_>, size: &[u8]) -> Option<(u64, u64)> {
+        let warn = |text: String| ctr.log(PREFIX).warn(text);
+        let region_size = (ctr.args.scan_u32(size).map(u64::from))
+            .filter(|&size| size.is_power_of_two() && (2..=ctr.len.0).contains(&size));
+        let Some(region_size) = region_size else {
+            warn(format!("invalid region size {}", String::from_utf8_lossy(size)));
+            return None;
+        };
+        let regions = ctr.len.0.div_ceil(region_size);
+        if regions > MAX_REGIONS {
+            warn(format!("region count exceeds limit of {MAX_REGIONS}"));
+            return None;
+        }
+        Some((region_size, regions))
     }
 
     pub(super) fn region_size(&self) -> Sectors {

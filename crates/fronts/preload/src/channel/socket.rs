@@ -43,7 +43,7 @@ pub(super) fn wake(fd: i32, with: Option<i32>) -> Result<(), i32> {
     loop {
         match sys::sendmsg(fd, &msg, libc::MSG_NOSIGNAL) {
             Ok(_) => return Ok(()),
-            Err(libc::EINTR) => continue,
+            Err(libc::EINTR) => {}
             Err(errno) => return Err(errno),
         }
     }

@@ -79,7 +79,8 @@ fn user_space_hears_of_paths() {
     let seen = kit.machine.uevents().last_seqnum();
     kit.message("m", "fail_path 1:1").unwrap();
     kit.message("m", "reinstate_path 1:1").unwrap();
-    let told: Vec<String> = kit.machine.uevents().after(seen).iter().map(std::string::ToString::to_string).collect();
+    let told: Vec<String> =
+        kit.machine.uevents().after(seen).iter().map(std::string::ToString::to_string).collect();
     let block = |number, action, count, seqnum| {
         format!(
             "change@/devices/virtual/block/dm-0\nACTION=change\nDEVPATH=/devices/virtual/block/dm-0\n\

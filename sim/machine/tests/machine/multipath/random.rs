@@ -100,6 +100,7 @@ fn in_use(kit: &Kit) -> [bool; PATHS] {
     })
 }
 
+#[expect(clippy::too_many_lines, reason = "the device and its model take each step side by side")]
 fn run(steps: Vec<Step>, is_bio: bool, selectors: [&str; 2]) {
     let kit = kit();
     // All paths lead to one disk.
