@@ -1,7 +1,9 @@
 //! Booting a machine for programs: its options, its disks, its log.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -33,11 +35,14 @@ pub(crate) const UDEV_SIGN: &str = "udev";
 /// The largest RAM disk, in MiB: 1 PiB. Only what is written takes memory.
 const MOST_MIB: u64 = 1 << 30;
 
+/// RAM disks that a machine has at most. Their numbers go to 2^20, but each takes memory and time of its own.
+const MOST_RAM_DISKS: i64 = 1 << 16;
+
 /// What a machine has.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct MachineArgs {
     /// How many RAM disks there are: /dev/ram0 and so on.
-    #[arg(long, visible_alias = "disks", value_name = "N", default_value_t = 8)]
+    #[arg(long, visible_alias = "disks", value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(..=MOST_RAM_DISKS))]
     pub ram: u32,
     /// Size of each RAM disk, in MiB.
     #[arg(long, visible_alias = "disk-size", value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=MOST_MIB))]
@@ -53,7 +58,7 @@ pub(crate) struct MachineArgs {
     #[arg(long, value_name = "MODULE.NAME=VALUE")]
     pub parameter: Vec<String>,
     /// Which Linux the machine is: its versions, errors and texts. `docs/src/kernels.md` says what differs.
-    #[arg(long, value_name = "VERSION", default_value_t = KernelVersion::default(), value_parser = kernel_version())]
+    #[arg(long, value_name = "VERSION", default_value_t = KernelVersion::default(), value_parser = KernelParser)]
     pub kernel: KernelVersion,
     /// The machine's clock: the wall clock, or one that jumps whenever all that is left to do is wait. The wall clock if
     /// nothing is said; for a recording the other one.
@@ -81,10 +86,30 @@ pub(crate) struct MachineArgs {
     pub explain: bool,
 }
 
-/// Reads the name of a kernel; help and completions list them.
-fn kernel_version() -> impl TypedValueParser<Value = KernelVersion> {
-    PossibleValuesParser::new(KernelVersion::ALL.map(KernelVersion::name))
-        .try_map(|name| name.parse::<KernelVersion>())
+/// Reads the name of a kernel, or its whole release; help and completions list the names.
+#[derive(Clone)]
+struct KernelParser;
+
+impl TypedValueParser for KernelParser {
+    type Value = KernelVersion;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<KernelVersion, clap::Error> {
+        if let Some(kernel) = value.to_str().and_then(|text| text.parse().ok()) {
+            return Ok(kernel);
+        }
+        PossibleValuesParser::new(KernelVersion::ALL.map(KernelVersion::name))
+            .try_map(|name| name.parse::<KernelVersion>())
+            .parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(KernelVersion::ALL.into_iter().map(|kernel| PossibleValue::new(kernel.name()))))
+    }
 }
 
 /// Reads the name of a clock; help and completions say what each is.
@@ -378,6 +403,14 @@ fn write_shim(dir: &Path) -> io::Result<()> {
             format!("cannot write the preload library to {}: {error}", path.display()),
         )
     };
+    // The linker's list of libraries has no way to quote what it splits and expands.
+    if let Some(odd) = path.as_os_str().as_bytes().iter().find(|byte| b" :$".contains(byte)) {
+        return Err(io::Error::other(format!(
+            "the path {} has a `{}`, so programs cannot be told to load the preload library from it: set XDG_RUNTIME_DIR or TMPDIR to a directory whose path has no space, colon or dollar sign",
+            path.display(),
+            char::from(*odd)
+        )));
+    }
     let mut file =
         OpenOptions::new().write(true).create(true).truncate(true).mode(0o700).open(&path).map_err(named)?;
     file.write_all(SHIM).map_err(named)?;

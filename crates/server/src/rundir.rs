@@ -56,7 +56,13 @@ pub fn private_dir(dir: &Path) -> io::Result<()> {
     }
     let stat = rustix::fs::lstat(dir)?;
     let uid = rustix::process::geteuid().as_raw();
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory || stat.st_uid != uid {
+    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+        return Err(io::Error::other(format!(
+            "{} must be a directory, and is something else: remove it",
+            dir.display()
+        )));
+    }
+    if stat.st_uid != uid {
         return Err(io::Error::other(format!(
             "{} must be a directory of user {uid}, but it belongs to user {}: remove it",
             dir.display(),

@@ -22,7 +22,7 @@ pub enum Area {
 /// The simulated parts of the file system: each of these paths, and what lies below those that are no files of `/proc`. Files of the host that a machine shows
 /// without the host's disks ([`retold`]), its modules ([`is_modules`]), and what tells of its disks and of nothing else
 /// ([`tells_of_host_disks`]) come to them.
-pub const SIMULATED: [(&[u8], Area); 16] = [
+pub const SIMULATED: [(&[u8], Area); 17] = [
     (b"/dev", Area::Dev),
     (b"/sys/block", Area::Sys),
     (b"/sys/dev/block", Area::Sys),
@@ -38,6 +38,7 @@ pub const SIMULATED: [(&[u8], Area); 16] = [
     (b"/proc/partitions", Area::Proc),
     (b"/proc/diskstats", Area::Proc),
     (b"/proc/sysvipc/sem", Area::Proc),
+    (b"/proc/sys/kernel/sem", Area::Proc),
     (b"/run/udev", Area::Udev),
 ];
 

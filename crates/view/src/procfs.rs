@@ -9,6 +9,7 @@ use super::Semaphores;
 /// The text of a simulated file of `/proc`.
 pub(super) fn render(machine: &Machine, semaphores: &dyn Semaphores, path: &[u8]) -> Option<Vec<u8>> {
     match path {
+        b"/proc/sys/kernel/sem" => Some(semaphore_limits()),
         b"/proc/sysvipc/sem" => Some(semaphores.listing().into_bytes()),
         b"/proc/devices" => Some(devices(machine)),
         b"/proc/misc" => Some(misc()),
@@ -16,6 +17,12 @@ pub(super) fn render(machine: &Machine, semaphores: &dyn Semaphores, path: &[u8]
         b"/proc/diskstats" => Some(disk_stats(machine)),
         _ => dmlab_shim_proto::retold(path).map(super::retold::render),
     }
+}
+
+/// `/proc/sys/kernel/sem`: semaphores of a set, of all sets, operations of a call, sets.
+fn semaphore_limits() -> Vec<u8> {
+    use dmlab_shim_proto::semaphore_limits::{IN_ALL, OF_A_SET, OPERATIONS, SETS};
+    format!("{OF_A_SET}\t{IN_ALL}\t{OPERATIONS}\t{SETS}\n").into_bytes()
 }
 
 /// `/proc/devices`: the reference machine's block drivers, with the device mapper where it is.

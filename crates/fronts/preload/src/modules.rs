@@ -5,6 +5,7 @@ use libc::{c_char, c_int, c_uint, c_ulong, c_void};
 
 use crate::channel::Call;
 use crate::hook::hook;
+use crate::ioctl::copy_out;
 use crate::{c_result, state};
 
 /// The machine's kernel has all that it has built in: what is to be loaded is none of its modules.
@@ -37,7 +38,7 @@ fn log(what: c_int, to: *mut c_char, len: c_int) -> Result<i64, i32> {
             if to.is_null() {
                 return Err(libc::EINVAL);
             }
-            let read = read_log(to.cast(), room)?;
+            let read = read_log(to as usize, room)?;
             if what == action::READ_CLEAR {
                 mark(true)?;
             }
@@ -58,7 +59,7 @@ fn mark(clear: bool) -> Result<u64, i32> {
     Ok(reply.value as u64)
 }
 
-fn read_log(to: *mut u8, room: usize) -> Result<i64, i32> {
+fn read_log(to: usize, room: usize) -> Result<i64, i32> {
     let first = mark(false)?;
     let mut call = Call::begin()?;
     // Once for its length, once to copy the end of it.
@@ -74,10 +75,7 @@ fn read_log(to: *mut u8, room: usize) -> Result<i64, i32> {
             for line in text.split_inclusive(|&b| b == b'\n').filter(|line| !line.is_empty()) {
                 let n = line.len();
                 if is_copy && at >= skip && done + n <= room {
-                    // SAFETY: the program's buffer of `room` bytes; the line ends inside it.
-                    unsafe {
-                        core::ptr::copy_nonoverlapping(line.as_ptr(), to.add(done), n);
-                    }
+                    copy_out(to + done, line)?;
                     done += n;
                 }
                 at += n;

@@ -43,6 +43,8 @@ fn limit(at: *const timespec) -> Result<u64, i32> {
 
 fn operate(set: c_int, at: *mut sembuf, nr: size_t, nanos: Result<u64, i32>) -> Result<i64, i32> {
     let nanos = nanos?;
+    // The kernel takes the lower 32 bits of the count.
+    let nr = nr as u32 as usize;
     if nr < 1 || set < 0 && nr <= semaphore_limits::OPERATIONS {
         return Err(libc::EINVAL);
     }
@@ -62,6 +64,7 @@ fn operate(set: c_int, at: *mut sembuf, nr: size_t, nanos: Result<u64, i32>) -> 
 /// What a `semctl` reads from the program's memory.
 fn gather(call: &mut Call, set: c_int, command: c_int, at: usize) -> Result<usize, i32> {
     match command {
+        commands::IPC_SET | commands::SETALL if set < 0 => Err(libc::EINVAL),
         commands::IPC_SET => {
             // SAFETY: all zeroes are a valid record.
             let mut record: semid_ds = unsafe { core::mem::zeroed() };
