@@ -298,6 +298,15 @@ static void message(const char *name, uint64_t sector, const char *text)
 	call.head.data_size = call.head.data_size < 4096 ? 4096 : call.head.data_size;
 	if (told(send_call(DM_TARGET_MSG)))
 		return;
+	if (!(call.head.flags & DM_DATA_OUT_FLAG)) {
+		/* The event of a path that failed comes a moment later. */
+		struct dm_ioctl answer = call.head;
+		usleep(1000);
+		begin(name, 0);
+		if (!send_call(DM_DEV_STATUS))
+			answer.event_nr = call.head.event_nr;
+		call.head = answer;
+	}
 	device();
 	if (call.head.flags & DM_DATA_OUT_FLAG) {
 		masked(call.bytes + call.head.data_start);

@@ -202,7 +202,15 @@ impl Writer {
 
     fn multipath(&mut self) {
         let size = self.dice.one_of(&[512, 1024]);
-        let queue = self.dice.one_of(&["0", "1 pg_init_retries 2", "0"]);
+        // RAM disks and mapped devices take bios, no requests: a multipath of requests is refused.
+        let queue = self.dice.one_of(&[
+            "2 queue_mode bio",
+            "2 queue_mode bio",
+            "4 pg_init_retries 2 queue_mode bio",
+            "4 queue_mode bio pg_init_delay_msecs 0",
+            "3 queue_mode bio retain_attached_hw_handler",
+            "0",
+        ]);
         let selector = self.dice.one_of(&["round-robin", "queue-length", "service-time"]);
         let (arguments, few) = match selector {
             "round-robin" => (["1 100", "1 5"], "1 1"),
@@ -230,6 +238,15 @@ impl Writer {
             "enable_group 1",
             "switch_group 2",
             "switch_group 3",
+            "fail_if_no_path",
+            "disable_group 2",
+            "enable_group x",
+            "switch_group 0",
+            "FAIL_PATH /dev/ram1",
+            "fail_path",
+            "fail_path 1:1",
+            "reinstate_path 1:7",
+            "switch_group 1 1",
         ] {
             self.messages.push(("mp", text.to_owned()));
         }
