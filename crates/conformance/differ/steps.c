@@ -298,6 +298,15 @@ static void message(const char *name, uint64_t sector, const char *text)
 	call.head.data_size = call.head.data_size < 4096 ? 4096 : call.head.data_size;
 	if (told(send_call(DM_TARGET_MSG)))
 		return;
+	if (!(call.head.flags & DM_DATA_OUT_FLAG)) {
+		/* The event of a path that failed comes a moment later. */
+		struct dm_ioctl answer = call.head;
+		usleep(1000);
+		begin(name, 0);
+		if (!send_call(DM_DEV_STATUS))
+			answer.event_nr = call.head.event_nr;
+		call.head = answer;
+	}
 	device();
 	if (call.head.flags & DM_DATA_OUT_FLAG) {
 		masked(call.bytes + call.head.data_start);
@@ -455,7 +464,7 @@ static void let_go(const char *name)
 	puts("not open");
 }
 
-/* Whether the mirrors in a device say that all their regions are in sync, or an error. */
+/* Whether the mirrors in a device have regions that are not in sync, or a merge has exceptions left; or an error. */
 static int behind(const char *name, int *is_behind)
 {
 	*is_behind = 0;
@@ -471,12 +480,15 @@ static int behind(const char *name, int *is_behind)
 		while (slash && slash > (char *)(spec + 1) && slash[-1] != ' ')
 			slash--;
 		*is_behind |= slash && sscanf(slash, "%llu/%llu", &done, &all) == 2 && done != all;
+		unsigned long long used, metadata;
+		*is_behind |= !strcmp(spec->target_type, "snapshot-merge") &&
+			sscanf((char *)(spec + 1), "%llu/%llu %llu", &used, &all, &metadata) == 3 && used != metadata;
 		at = call.head.data_start + spec->next;
 	}
 	return 0;
 }
 
-/* Waits until the mirrors in a device say that all their regions are in sync. */
+/* Waits until the mirrors in a device say that all their regions are in sync, and its merge that nothing is left. */
 static void synced(const char *name)
 {
 	int is_behind;
@@ -646,6 +658,7 @@ static void step(char *line)
 		hold(name);
 	} else if (is(what, "close")) {
 		let_go(name);
+		usleep(was_deferred ? 20000 : 500);
 	} else if (is(what, "synced")) {
 		synced(name);
 	} else {

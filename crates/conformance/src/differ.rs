@@ -4,6 +4,7 @@
 //! `differ/steps.c` plays it on both sides, and says which steps there are.
 
 mod generate;
+mod moves;
 mod tables;
 
 use std::fmt;

@@ -1,26 +1,36 @@
 //! Scripts from seeds. What is kept of them is kept as text, so this may change without making that worthless.
 
-use super::Script;
 use super::tables::{Around, table};
+use super::{Script, THEMES};
 use crate::dice::Dice;
 
 /// Names that devices get.
 const NAMES: &[&str] = &["a", "b", "c", "d", "e"];
 
 /// What a script has done so far, as far as it went well.
-struct Writer {
-    dice: Dice,
+pub(super) struct Writer {
+    pub(super) dice: Dice,
     steps: Vec<String>,
     /// Devices that should be there, the newest last, with their sectors.
     devices: Vec<(String, u64)>,
     /// Messages that one of its devices may take, with the device.
     messages: Vec<(&'static str, String)>,
+    /// The theme that the script is about, when it is about one.
+    pub(super) theme: &'static str,
+    /// The tables that made the devices of the theme.
+    pub(super) tables: Vec<(String, String)>,
 }
 
 /// The script of a seed that is about some of the [`THEMES`](super::THEMES).
 pub fn generate(seed: u64, themes: &[&str]) -> Script {
-    let mut writer =
-        Writer { dice: Dice::new(seed), steps: Vec::new(), devices: Vec::new(), messages: Vec::new() };
+    let mut writer = Writer {
+        dice: Dice::new(seed),
+        steps: Vec::new(),
+        devices: Vec::new(),
+        messages: Vec::new(),
+        theme: "",
+        tables: Vec::new(),
+    };
     let is_about = |theme: &str| themes.contains(&theme);
     // One theme is what the script is about; of many, each comes now and then.
     let is_one = themes.len() == 1;
@@ -39,8 +49,17 @@ pub fn generate(seed: u64, themes: &[&str]) -> Script {
     if is_about("multipath") && (writer.dice.chance(15) || is_one) {
         writer.multipath();
     }
+    if let (true, Some(theme)) = (is_one, THEMES.iter().find(|theme| is_about(theme))) {
+        writer.theme = theme;
+        writer.tables = writer.made();
+    }
     for _ in 0..writer.dice.from(8, 30) {
-        writer.step();
+        // In scripts about all there is, a theme gets a table and no more: those stay what they were.
+        if writer.theme.is_empty() || writer.theme == "tables" || writer.dice.chance(65) {
+            writer.step();
+        } else {
+            writer.turn();
+        }
     }
     for (name, _) in writer.devices.clone() {
         writer.say(format!("info {name}"));
@@ -52,7 +71,19 @@ pub fn generate(seed: u64, themes: &[&str]) -> Script {
 }
 
 impl Writer {
-    fn say(&mut self, step: String) {
+    /// The devices that the steps so far make, with their tables.
+    fn made(&self) -> Vec<(String, String)> {
+        let made = self.steps.iter().filter_map(|step| step.strip_prefix("make ")?.split_once(" : "));
+        made.map(|(name, table)| (name.to_owned(), table.to_owned())).collect()
+    }
+
+    /// Notes the table that a device of the theme has now.
+    pub(super) fn remember(&mut self, name: &str, table: String) {
+        self.tables.retain(|(its, _)| its != name);
+        self.tables.push((name.to_owned(), table));
+    }
+
+    pub(super) fn say(&mut self, step: String) {
         self.steps.push(step);
     }
 
@@ -65,7 +96,7 @@ impl Writer {
         self.devices[at].clone()
     }
 
-    fn add(&mut self, name: &str, sectors: u64) {
+    pub(super) fn add(&mut self, name: &str, sectors: u64) {
         if !self.devices.iter().any(|(known, _)| *known == name) {
             self.devices.push((name.to_owned(), sectors));
         }
@@ -171,13 +202,23 @@ impl Writer {
 
     fn multipath(&mut self) {
         let size = self.dice.one_of(&[512, 1024]);
-        let queue = self.dice.one_of(&["0", "1 pg_init_retries 2", "0"]);
+        // RAM disks and mapped devices take bios, no requests: a multipath of requests is refused.
+        let queue = self.dice.one_of(&[
+            "2 queue_mode bio",
+            "2 queue_mode bio",
+            "4 pg_init_retries 2 queue_mode bio",
+            "4 queue_mode bio pg_init_delay_msecs 0",
+            "3 queue_mode bio retain_attached_hw_handler",
+            "0",
+        ]);
         let selector = self.dice.one_of(&["round-robin", "queue-length", "service-time"]);
-        let arguments = match selector {
-            "round-robin" => ["1 100", "1 5"],
-            "queue-length" => ["1 1", "1 2"],
-            _ => ["2 1 1", "2 1 2"],
+        let (arguments, few) = match selector {
+            "round-robin" => (["1 100", "1 5"], "1 1"),
+            "queue-length" => (["1 1", "1 2"], "1 1"),
+            _ => (["2 1 1", "2 1 2"], "2 1 1"),
         };
+        // Linux warns of counts above one no oftener than ten times in five seconds, and scripts share a machine.
+        let arguments = if self.dice.chance(94) { arguments.map(|_| few) } else { arguments };
         self.say(format!("make path : 0 {size} linear /dev/ram0 0"));
         let counts = |arguments: &str| arguments.split_once(' ').map_or("", |(_, rest)| rest).to_owned();
         let count = arguments[0].split(' ').next().unwrap_or("1");
@@ -197,12 +238,21 @@ impl Writer {
             "enable_group 1",
             "switch_group 2",
             "switch_group 3",
+            "fail_if_no_path",
+            "disable_group 2",
+            "enable_group x",
+            "switch_group 0",
+            "FAIL_PATH /dev/ram1",
+            "fail_path",
+            "fail_path 1:1",
+            "reinstate_path 1:7",
+            "switch_group 1 1",
         ] {
             self.messages.push(("mp", text.to_owned()));
         }
     }
 
-    fn io(&mut self) {
+    pub(super) fn io(&mut self) {
         let (name, size) = self.any();
         let count = self.dice.one_of(&[1, 7, 8, 8, 16, 33, 64, 128, 256, 1000]);
         let most = size.saturating_sub(count);
@@ -255,7 +305,7 @@ impl Writer {
         self.say(format!("message {any} {sector}: {text}"));
     }
 
-    fn step(&mut self) {
+    pub(super) fn step(&mut self) {
         let (name, _) = self.any();
         match self.dice.from(0, 99) {
             0..=9 => self.make(),

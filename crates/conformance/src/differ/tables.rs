@@ -156,7 +156,7 @@ fn target(dice: &mut Dice, len: u64, around: &Around<'_>) -> (&'static str, Stri
 }
 
 /// Changes one word, leaves it out or doubles it.
-fn spoil(dice: &mut Dice, line: &str) -> String {
+pub(super) fn spoil(dice: &mut Dice, line: &str) -> String {
     let mut words: Vec<&str> = line.split(' ').filter(|word| !word.is_empty()).collect();
     let at = dice.from(0, words.len() as u64 - 1) as usize;
     match dice.from(0, 3) {

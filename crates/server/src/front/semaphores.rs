@@ -179,6 +179,7 @@ impl Session {
     fn wait_for_semaphores(&self, waiter: &Waiter, nanos: u64, channel: &Channel) -> Errno {
         // As for a sleep: what lies in the socket by now is from before.
         channel.drain();
+        self.shared.files.drain();
         let Ok(_listening) = self.listen() else { return Errno::EIO };
         let mut left = (nanos != NO_LIMIT).then(|| Duration::from_nanos(nanos));
         let wait = &self.watched.wait;

@@ -18,6 +18,8 @@ impl Session {
         }
         // The client sets a word and then sends a wake. What lies in the socket by now is from before, or the word says it.
         channel.drain();
+        // Time must not pass before what was closed looks closed: a sleep may be there to let a deferred removal happen.
+        self.shared.files.drain();
         let _listening = self.listen().map_err(|_| Errno::EIO)?;
         let wait = &self.watched.wait;
         wait.begin();

@@ -35,6 +35,8 @@ pub(super) struct Binding {
     /// Tables, live and inactive, that use the pool.
     tables: u32,
     last_table: u64,
+    /// Tables that a pool in fail mode still takes: in the machine that this one was forked from it had them.
+    taken_back: u32,
 }
 
 impl Binding {
@@ -48,6 +50,7 @@ impl Binding {
             table: 0,
             tables: 0,
             last_table: 0,
+            taken_back: 0,
         }
     }
 
@@ -62,6 +65,23 @@ impl Binding {
     pub(super) fn remove_table(&mut self) -> bool {
         self.tables -= 1;
         self.tables == 0
+    }
+
+    /// How many tables use the pool.
+    pub(super) fn tables(&self) -> u32 {
+        self.tables
+    }
+
+    /// Lets as many tables be made as the pool lacks of `tables`, though it is in fail mode.
+    pub(super) fn take_back_tables(&mut self, tables: u32) {
+        self.taken_back = tables.saturating_sub(self.tables);
+    }
+
+    /// Whether a table that is made now is one of those; it is one less then.
+    pub(super) fn takes_back_table(&mut self) -> bool {
+        let is_one = self.taken_back > 0;
+        self.taken_back = self.taken_back.saturating_sub(1);
+        is_one
     }
 
     /// Whether a table uses the pool.

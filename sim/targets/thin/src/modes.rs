@@ -87,8 +87,9 @@ impl Pool {
     }
 
     /// Puts the pool into fail mode from its first moment on, because the same pool of the machine that this one was forked
-    /// from is in it. Nothing is announced.
-    pub(super) fn begin_failed(&self) {
+    /// from is in it. Nothing is announced. It had so many `tables`, which it gets back.
+    pub(super) fn begin_failed(&self, tables: u32) {
+        self.binding.lock().take_back_tables(tables);
         self.mode.set(Mode::Fail);
         if let Some(mut metadata) = self.try_metadata() {
             metadata.set_read_only(true);

@@ -196,6 +196,20 @@ impl Pool {
         }
     }
 
+    /// A thin device's target went away. The last one of a pool that no table uses any more is the end of it; its metadata is closed
+    /// before the thin device is (`thin_dtr`), and says so.
+    pub(super) fn remove_thin(&self, core: &Arc<ThinDevice>) {
+        let is_last = {
+            let mut active = self.active_thins.lock();
+            active.retain(|known| !Arc::ptr_eq(known, core));
+            active.is_empty() && !self.binding.lock().has_tables()
+        };
+        if is_last && self.try_metadata().is_some_and(|metadata| metadata.tells_of_open_thins()) {
+            self.lines.warn("__pool_destroy: dm_pool_metadata_close() failed.");
+        }
+        self.close_thin(core.id);
+    }
+
     /// A target has closed its thin device.
     pub(super) fn close_thin(&self, id: ThinId) {
         self.closed.lock().push(id);

@@ -38,7 +38,10 @@ const WARN_METADATA_SECTORS: u64 = 33_554_432;
 const MAX_METADATA_SECTORS: u64 = 33_292_800;
 
 /// What a pool that has failed knows.
-struct MetadataLost;
+struct MetadataLost {
+    /// Its tables, live and inactive: they were there before it failed.
+    tables: u32,
+}
 
 /// A table's hold on a pool.
 struct PoolTarget {
@@ -83,6 +86,9 @@ async fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     };
     if switches_discards {
         return Err(CtrError::invalid("Discard support cannot be disabled once enabled"));
+    }
+    if pool.has_failed() && !pool.binding.lock().takes_back_table() {
+        return Err(CtrError::invalid("Error registering metadata threshold"));
     }
     let number = pool.binding.lock().add_table();
     ctr.settings.num_flush_bios = 1;
@@ -415,12 +421,13 @@ impl Target for PoolTarget {
 
     /// That its metadata are lost; other modes follow from the metadata and from what is tried.
     fn save(&self) -> Option<Saved> {
-        self.pool.has_failed().then(|| Saved::new(MetadataLost))
+        let tables = self.pool.binding.lock().tables();
+        self.pool.has_failed().then(|| Saved::new(MetadataLost { tables }))
     }
 
     fn restore(&self, saved: &Saved) {
-        let MetadataLost = saved.get();
-        self.pool.begin_failed();
+        let MetadataLost { tables } = saved.get();
+        self.pool.begin_failed(*tables);
     }
 
     fn status<'a>(&'a self, kind: StatusKind, noflush: bool, out: &'a mut String) -> StatusResult<'a> {

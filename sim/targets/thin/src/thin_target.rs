@@ -235,7 +235,6 @@ impl Target for Thin {
 
 impl Drop for Thin {
     fn drop(&mut self) {
-        self.pool.active_thins.lock().retain(|core| !Arc::ptr_eq(core, &self.core));
-        self.pool.close_thin(self.core.id);
+        self.pool.remove_thin(&self.core);
     }
 }

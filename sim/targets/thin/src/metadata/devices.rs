@@ -1,6 +1,7 @@
 //! Thin devices: made, deleted, opened, and written down when they changed.
 
 use dmlab_formats::thin::DeviceDetails;
+use dmlab_runtime::Level;
 use dmlab_units::{Errno, ThinId};
 
 use super::ThinMetadata;
@@ -121,6 +122,15 @@ impl ThinMetadata {
         if let Some(device) = self.devices.iter_mut().find(|device| device.id == id) {
             device.openers = device.openers.saturating_sub(1);
         }
+    }
+
+    /// Logs how many thin devices are open, if any is: metadata with open devices can't be closed. Returns whether one is.
+    pub fn tells_of_open_thins(&self) -> bool {
+        let open = self.devices.iter().filter(|device| device.openers > 0).count();
+        if open > 0 {
+            self.log(Level::Err, format_args!("attempt to close pmd when {open} device(s) are still open"));
+        }
+        open > 0
     }
 
     fn open_device(&self, id: ThinId) -> Option<&InCore> {
