@@ -171,6 +171,18 @@ fn a_pool_that_has_failed_has_failed_in_the_fork() {
         assert!(said.contains(status), "{said}");
         assert_eq!(lab.pool("pool").create_thin(7).is_ok(), status == " rw ");
     }
+    // It takes no new table; the fork has the one that was there before, and takes no more of them either.
+    let again = Lab::new(1);
+    with_pool(&again);
+    let table = again.table("pool").unwrap();
+    again.load("pool", table.as_str()).unwrap();
+    again.force().pool_failed("pool").unwrap();
+    again.remove("thin").unwrap();
+    let other = again.fork().unwrap();
+    for lab in [&again, &other] {
+        assert!(lab.info("pool").unwrap().has_inactive_table());
+        assert_eq!(lab.load("pool", table.as_str()).unwrap_err().errno(), Some(Errno::EINVAL));
+    }
     // One that must be checked says so on its disk.
     well.force().pool_needs_check("pool").unwrap();
     let other = well.fork().unwrap();
