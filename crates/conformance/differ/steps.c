@@ -658,14 +658,14 @@ static void step(char *line)
 		hold(name);
 	} else if (is(what, "close")) {
 		let_go(name);
-		usleep(was_deferred ? 20000 : 500);
+		usleep(was_deferred ? 60000 : 500);
 	} else if (is(what, "synced")) {
 		synced(name);
 	} else {
 		was_deferred |= strstr(rest, "deferred") != NULL;
 		device_step(what, name, rest, text ? text : "");
 		/* Devices that only waited for this one to let go of them are gone a moment later, on Linux after a few ticks. */
-		usleep(was_deferred ? 20000 : 500);
+		usleep(was_deferred ? 60000 : 500);
 	}
 }
 
