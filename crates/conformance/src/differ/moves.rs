@@ -16,6 +16,33 @@ fn resized(table: &str, sectors: u64) -> String {
     words.join(" ")
 }
 
+/// Messages to a pool, most of them with a word that is wrong.
+const ODD_MESSAGES: &[&str] = &[
+    "create_thin",
+    "create_thin x",
+    "create_thin 16777215",
+    "create_thin 16777216",
+    "CREATE_THIN 7",
+    "  create_thin   8  ",
+    "create_thin 9 9",
+    "create_thin 0x3",
+    "create_thin -1",
+    "create_thin \\7",
+    "create_snap 1",
+    "create_snap 4 4",
+    "create_snap x 0",
+    "create_snap 4 x",
+    "delete",
+    "delete x",
+    "delete 0 0",
+    "set_transaction_id 0",
+    "set_transaction_id x 0",
+    "set_transaction_id 0 x",
+    "set_transaction_id 0 18446744073709551615",
+    "reserve_metadata_snap now",
+    "release_metadata_snap now",
+];
+
 impl Writer {
     /// Loads a table and brings it to life.
     fn swap(&mut self, name: &str, table: &str) {
@@ -121,31 +148,7 @@ impl Writer {
                 self.swap("t0", &resized(&thin, size));
             }
             _ => {
-                let text = self.dice.one_of(&[
-                    "create_thin",
-                    "create_thin x",
-                    "create_thin 16777215",
-                    "create_thin 16777216",
-                    "CREATE_THIN 7",
-                    "  create_thin   8  ",
-                    "create_thin 9 9",
-                    "create_thin 0x3",
-                    "create_thin -1",
-                    "create_thin \\7",
-                    "create_snap 1",
-                    "create_snap 4 4",
-                    "create_snap x 0",
-                    "create_snap 4 x",
-                    "delete",
-                    "delete x",
-                    "delete 0 0",
-                    "set_transaction_id 0",
-                    "set_transaction_id x 0",
-                    "set_transaction_id 0 x",
-                    "set_transaction_id 0 18446744073709551615",
-                    "reserve_metadata_snap now",
-                    "release_metadata_snap now",
-                ]);
+                let text = self.dice.one_of(ODD_MESSAGES);
                 self.say(format!("message pool 0: {text}"));
             }
         }

@@ -199,11 +199,12 @@ impl Pool {
     /// A thin device's target went away. The last one of a pool that no table uses any more is the end of it; its metadata is closed
     /// before the thin device is (`thin_dtr`), and says so.
     pub(super) fn remove_thin(&self, core: &Arc<ThinDevice>) {
-        let is_last = {
+        let is_without_thins = {
             let mut active = self.active_thins.lock();
             active.retain(|known| !Arc::ptr_eq(known, core));
-            active.is_empty() && !self.binding.lock().has_tables()
+            active.is_empty()
         };
+        let is_last = is_without_thins && !self.binding.lock().has_tables();
         if is_last && self.try_metadata().is_some_and(|metadata| metadata.tells_of_open_thins()) {
             self.lines.warn("__pool_destroy: dm_pool_metadata_close() failed.");
         }

@@ -39,7 +39,7 @@ const MAX_METADATA_SECTORS: u64 = 33_292_800;
 
 /// What a pool that has failed knows.
 struct MetadataLost {
-    /// Its tables, live and inactive: they were there before it failed.
+    /// How many tables the pool had, live and inactive: they were there before it failed.
     tables: u32,
 }
 
