@@ -14,8 +14,8 @@ fn every_tag_of_the_kernel_side_is_a_meaning() {
     let mut said: BTreeSet<String> = BTreeSet::new();
     let files = tidy::tracked_files(&repository()).expect("the repository's files can be listed");
     // Tests may say what they like: those in a folder of their own, and those at the end of a file.
-    let is_code =
-        |file: &&String| file.starts_with("sim/") && file.ends_with(".rs") && !file.contains("/tests/");
+    let is_test = |file: &str| file.contains("/tests/") || file.ends_with("/tests.rs");
+    let is_code = |file: &&String| file.starts_with("sim/") && file.ends_with(".rs") && !is_test(file);
     for file in files.iter().filter(is_code) {
         let text = fs::read_to_string(repository().join(file)).expect("listed just now");
         let code = text.split("#[cfg(test)]").next().unwrap_or_default();

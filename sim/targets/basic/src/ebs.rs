@@ -115,8 +115,6 @@ fn construct(ctr: &mut Ctr<'_>) -> CtrResult {
     }))
 }
 
-const TAG: Tag = Tag::new("", 0, 0);
-
 /// What does IO in parts of blocks.
 struct Blocks {
     /// Sectors of an underlying block.
@@ -163,7 +161,7 @@ impl Blocks {
     /// Reads the part of a bio out of whole blocks.
     async fn read(&self, bufio: &mut Client, bio: &mut Bio<'static>) -> Result<(), BlkStatus> {
         for (number, part, at) in self.parts(bio) {
-            let buffer = bufio.read(number, TAG).await?;
+            let buffer = bufio.read(number, Tag::default()).await?;
             let into = bio.bytes_mut().ok_or(BlkStatus::IoErr)?;
             into[at..at + part.len()].copy_from_slice(&buffer.data()[part]);
         }
@@ -174,8 +172,11 @@ impl Blocks {
     async fn write(&self, bufio: &mut Client, bio: &mut Bio<'static>) -> Result<(), BlkStatus> {
         let whole = (self.block * SECTOR_SIZE) as usize;
         for (number, part, at) in self.parts(bio) {
-            let buffer =
-                if part.len() == whole { bufio.new_buffer(number) } else { bufio.read(number, TAG).await? };
+            let buffer = if part.len() == whole {
+                bufio.new_buffer(number)
+            } else {
+                bufio.read(number, Tag::default()).await?
+            };
             let bytes = bio.bytes().ok_or(BlkStatus::IoErr)?;
             buffer.data_mut()[part.clone()].copy_from_slice(&bytes[at..at + part.len()]);
             bufio.mark_buffer_dirty(number);
@@ -218,7 +219,7 @@ impl Work for Blocks {
             }
         }
         if has_writes {
-            let written = bufio.write_dirty_buffers(TAG).await;
+            let written = bufio.write_dirty_buffers(Tag::default()).await;
             writes.into_iter().for_each(|bio| end(bio, written));
         }
         self.forget_overwritten(&mut bufio);
