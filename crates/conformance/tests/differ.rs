@@ -11,10 +11,9 @@ use std::process::{Command, Stdio};
 use dmlab_conformance::differ::difference;
 use dmlab_conformance::repository;
 
-/// Which kernel of ours is held against a transcript's. User Mode Linux has a later 6.12 than the other cases; where that matters there
-/// is a transcript of 6.12.95 too.
-const KERNELS: [(&str, &str); 4] =
-    [("6.1", "6.1"), ("6.12.95", "6.12"), ("6.12", "6.12.113"), ("7.2", "7.2")];
+/// Which kernel of ours is held against a transcript's. User Mode Linux has a later 6.12 than the other cases.
+const KERNELS: [(&str, &str); 5] =
+    [("6.1", "6.1"), ("6.12.95", "6.12"), ("6.12", "6.12.113"), ("7.2", "7.2"), ("7.3", "7.3")];
 
 fn folder() -> PathBuf {
     repository().join("crates/conformance/differ")
